@@ -1,0 +1,101 @@
+# diffscm: build, test and run. `make help` lists the targets.
+# Objects live in build/$(BUILD)/; BUILD is release, asan or tsan. The program: build/diffscm.
+
+BUILD   ?= release
+CC      ?= gcc
+OUT     := build/$(BUILD)
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wpointer-arith
+CFLAGS_release := -O2 -g
+CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_tsan    := -O1 -g -fsanitize=thread
+EXTRA   ?= $(if $(WERROR),-Werror)
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS) \
+             -DDSCM_VERSION='"$(VERSION)"' -DDSCM_PREFIX='"$(PREFIX)"'
+ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS)
+LIBS    := -lmicrohttpd -lpng -ljpeg -ljansson -lopenblas -lz -lpthread -lm
+
+# ---- sources: one archive per layer, found by folder --------------------------------------------
+CORE_SRC   := $(wildcard core/*.c core/*/*.c)
+API_SRC    := $(wildcard api/*.c)
+SERVER_SRC := $(wildcard server/*.c)
+CLI_SRC    := $(wildcard cli/*.c)
+SIMD_SRC   := $(wildcard core/kernels/simd/*.c)
+TEST_SRC   := $(wildcard tests/*/test_*.c tests/*/*/test_*.c)
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
+
+# The hot kernels are compiled once per instruction set .
+MACHINE := $(shell $(CC) -dumpmachine)
+ifneq ($(findstring x86_64,$(MACHINE)),)
+ISAS := base avx2 avx512
+else
+ISAS := base
+endif
+ISA_FLAGS_base   :=
+ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma -mf16c -mprefer-vector-width=512
+SIMD_CFLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math $(if $(filter release,$(BUILD)),-O3)
+
+obj = $(patsubst %.c,$(OUT)/%.o,$(1))
+SIMD_OBJ := $(foreach isa,$(ISAS),$(patsubst %.c,$(OUT)/%.$(isa).o,$(SIMD_SRC)))
+CORE_LIB := $(OUT)/libdiffscm.a
+API_LIB  := $(OUT)/libdiffscm_api.a
+SERVER_LIB := $(OUT)/libdiffscm_server.a
+PROGRAM  := $(OUT)/diffscm
+TESTS    := $(patsubst %.c,$(OUT)/%,$(TEST_SRC))
+FUZZERS  := $(patsubst %.c,$(OUT)/%,$(FUZZ_SRC))
+
+.PHONY: all tests clean help FORCE
+all: $(PROGRAM) $(if $(filter release,$(BUILD)),build/diffscm)
+
+build/diffscm: build/release/diffscm
+	ln -sf release/diffscm $@
+
+include $(wildcard mk/*.mk)
+
+# ---- rules ----------------------------------------------------------------------------------------
+STAMP := $(OUT)/flags
+$(STAMP): FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(subst ','\'',$(ALL_CFLAGS))' | cmp -s - $@ || echo '$(CC) $(subst ','\'',$(ALL_CFLAGS))' > $@
+
+$(OUT)/%.o: %.c $(STAMP)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+define simd_rule
+$(OUT)/core/kernels/simd/%.$(1).o: core/kernels/simd/%.c $(STAMP)
+	@mkdir -p $$(@D)
+	$(CC) $(ALL_CFLAGS) $(SIMD_CFLAGS) $(ISA_FLAGS_$(1)) -DDSCM_ISA_SUFFIX=$(1) -MMD -MP -c $$< -o $$@
+endef
+$(foreach isa,$(ISAS),$(eval $(call simd_rule,$(isa))))
+
+define archive
+@rm -f $@
+ar rcs $@ $(filter %.o,$^)
+endef
+$(CORE_LIB): $(call obj,$(CORE_SRC)) $(SIMD_OBJ)
+	$(archive)
+$(API_LIB): $(call obj,$(API_SRC))
+	$(archive)
+$(SERVER_LIB): $(call obj,$(SERVER_SRC))
+	$(archive)
+
+LAYERS := $(SERVER_LIB) $(API_LIB) $(CORE_LIB)
+$(PROGRAM): $(call obj,$(CLI_SRC)) $(LAYERS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LAYERS) $(LIBS)
+
+# A test program links every layer; what it does not use is left out of an archive anyway.
+tests: $(TESTS)
+$(TESTS): $(OUT)/%: $(OUT)/%.o $(LAYERS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(LAYERS) $(LIBS)
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n 's/^## //p' Makefile mk/*.mk
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

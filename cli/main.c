@@ -1,0 +1,7 @@
+#include <stdio.h>
+
+int main(void)
+{
+    puts("diffscm " DSCM_VERSION);
+    return 0;
+}

@@ -1,0 +1,13 @@
+/* What this processor offers and how much of it we may use. Pure queries, no state. */
+#ifndef DSCM_CORE_BASE_CPU_H
+#define DSCM_CORE_BASE_CPU_H
+
+/* Instruction sets for which the kernels are compiled. On arm64 only DSCM_ISA_BASE exists. */
+typedef enum dscm_isa { DSCM_ISA_BASE, DSCM_ISA_AVX2, DSCM_ISA_AVX512, DSCM_ISA_COUNT } dscm_isa;
+
+const char *dscm_isa_name(dscm_isa isa); /* "base", "avx2", "avx512" */
+dscm_isa dscm_cpu_best_isa(void);        /* the widest one that this processor runs */
+/* Processors this process may use: affinity mask and cgroup quota (rounded up), at least 1. */
+int dscm_cpu_count(void);
+
+#endif

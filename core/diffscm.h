@@ -1,0 +1,222 @@
+/* diffscm: the engine's face. All that the server and the command line use.
+ *
+ * A bundle is a loaded model directory: immutable, shared by every thread. A session is one
+ * thread's scratch for one bundle; all memory for its batch size is taken when it opens. A
+ * counterfactual is three calls (Pearl 2009, ch. 7; Sanchez & Tsaftaris 2022):
+ *
+ *     dscm_abduct(session, images) -> latent        infer the exogenous noise u, once
+ *     interventions                                 do(variable := value), per item of the batch
+ *     dscm_predict(session, latent, …) -> images    the reverse process from that u, guided
+ *
+ * A latent is a value: keep it, serialise it, intervene on it as often as you like. Images are
+ * (B,H,W,C) float in [-1, 1] (v / 127.5 - 1 of 8-bit pixels). Nothing here prints, exits, or knows
+ * HTTP, PNG or the command line. Randomness, progress callbacks and errors are arguments.
+ */
+#ifndef DSCM_CORE_DIFFSCM_H
+#define DSCM_CORE_DIFFSCM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/team.h"
+
+/* ---- variables and graph ------------------------------------------------------------------------
+ */
+typedef enum dscm_kind { DSCM_CATEGORICAL, DSCM_CONTINUOUS, DSCM_IMAGE } dscm_kind;
+
+typedef struct dscm_variable {
+    const char *name;
+    dscm_kind kind;
+    size_t labels_count;       /* categorical: number of labels */
+    const char *const *labels; /* categorical: their names, by index */
+    double min, max;           /* continuous: range of allowed values */
+    size_t h, w, c;            /* image */
+    const int *parents;        /* indices of variables, in ascending order */
+    size_t parents_count;
+} dscm_variable;
+
+/* ---- bundle -------------------------------------------------------------------------------------
+ */
+typedef struct dscm_bundle dscm_bundle;
+
+/* Strength that validity needs at a number of steps, measured on development data. */
+typedef struct dscm_calibration {
+    const char *sampler;
+    size_t steps;
+    double scale;
+} dscm_calibration;
+
+typedef struct dscm_bundle_info {
+    const char *name, *version, *licence, *provenance, *dir;
+    const char *sha256;   /* of manifest.json, which holds the hashes of all other files */
+    const char *manifest; /* the manifest's text as read (JSON) */
+    const dscm_variable *variables; /* in topological order: parents before children */
+    size_t variables_count;
+    int image; /* index of the image variable that queries are about */
+    const dscm_calibration *calibrations;
+    size_t calibrations_count;
+    bool has_cld, has_im, has_oracle; /* evaluation nets on board */
+    size_t bytes;                     /* memory of the weights */
+} dscm_bundle_info;
+
+/* Loads and checks DIR/manifest.json and every file it names (hash, shape, graph). Caller owns. */
+dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err) DSCM_MUST_CHECK;
+void dscm_bundle_free(dscm_bundle *bundle); /* takes NULL; no session may be left */
+const dscm_bundle_info *dscm_bundle_describe(const dscm_bundle *bundle);
+/* Index of a variable by name, or DSCM_E_UNKNOWN with the names that exist. */
+dscm_code dscm_variable_find(const dscm_bundle *bundle, const char *name, int *index,
+                             dscm_error *err) DSCM_MUST_CHECK;
+/* Value of a variable from text: a label (or its index), or a number in range. */
+dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *text, double *value,
+                           dscm_error *err) DSCM_MUST_CHECK;
+
+/* ---- options ------------------------------------------------------------------------------------
+ */
+typedef struct dscm_options {
+    const char *sampler; /* name out of dscm_sampler_name(); NULL: the bundle's default */
+    size_t steps;        /* kept levels; 0: the bundle's default for the sampler */
+    double scale;        /* guidance scale; NaN: calibrated for sampler and steps */
+    double ratio; /* 0 < ratio <= 1: share of the kept levels walked up and down; 0: default */
+    int dynamic;  /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
+} dscm_options;
+
+dscm_options dscm_options_defaults(void);
+/* Fills defaults from the bundle and checks ranges; afterwards no field is unset. */
+dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
+                               dscm_error *err) DSCM_MUST_CHECK;
+/* Names of the samplers by index, NULL after the last: "obelm", "bdia", "ddim", "published". */
+const char *dscm_sampler_name(size_t index);
+bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
+
+/* ---- progress -----------------------------------------------------------------------------------
+ */
+typedef enum dscm_phase { DSCM_PHASE_ABDUCT, DSCM_PHASE_PREDICT, DSCM_PHASE_SCORE } dscm_phase;
+
+typedef struct dscm_progress_event {
+    dscm_phase phase;
+    size_t step, steps; /* network steps done and in all of this call */
+    const float
+        *preview; /* current guess of the clean images (B,H,W,C), or NULL; valid in the call */
+    size_t batch;
+} dscm_progress_event;
+
+typedef struct dscm_progress {
+    /* Called between steps by the session's thread; return false to stop (DSCM_E_CANCELED). */
+    bool (*on_step)(void *arg, const dscm_progress_event *event);
+    void *arg;
+} dscm_progress;
+
+/* ---- session ------------------------------------------------------------------------------------
+ */
+typedef struct dscm_session dscm_session;
+
+/* batch_max: largest number of images per network pass; larger calls are split. threads >= 1: size
+ * of the session's own team. */
+dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_t batch_max,
+                            int threads, dscm_error *err) DSCM_MUST_CHECK;
+void dscm_session_free(dscm_session *session); /* takes NULL */
+size_t dscm_session_bytes(const dscm_session *session);
+
+/* ---- abduct, act, predict -----------------------------------------------------------------------
+ */
+typedef struct dscm_latent dscm_latent;
+
+/* Infers the exogenous noise of `count` images under resolved options (sampler, steps, ratio and
+ * dynamic must then stay the same in dscm_predict). progress may be NULL. Caller owns *out. */
+dscm_code dscm_abduct(dscm_session *session, dscm_latent **out, const float *images, size_t count,
+                      const dscm_options *options, const dscm_progress *progress,
+                      dscm_error *err) DSCM_MUST_CHECK;
+/* A latent drawn at random instead (unconditional or guided sampling): item i from stream
+ * first_stream + i of the seed. */
+dscm_code dscm_latent_draw(dscm_session *session, dscm_latent **out, size_t count, uint64_t seed,
+                           uint64_t first_stream, const dscm_options *options,
+                           dscm_error *err) DSCM_MUST_CHECK;
+void dscm_latent_free(dscm_latent *latent); /* takes NULL */
+size_t dscm_latent_count(const dscm_latent *latent);
+size_t dscm_latent_bytes(const dscm_latent *latent);
+/* A new latent of chosen items (an index may repeat: one abduction, many interventions). */
+dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
+                             size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* Serialised form: little endian, versioned, checked on reading. *bytes is released with dscm_free.
+ */
+dscm_code dscm_latent_write(const dscm_latent *latent, void **bytes, size_t *size,
+                            dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *bundle, const void *bytes,
+                           size_t size, dscm_error *err) DSCM_MUST_CHECK;
+
+typedef enum dscm_action {
+    DSCM_DO,    /* do(v := value) */
+    DSCM_SHIFT, /* do(v := v + value), continuous variables */
+    DSCM_HOLD   /* keep the factual value under guidance */
+} dscm_action;
+
+typedef struct dscm_intervention {
+    int variable;
+    dscm_action action;
+    double value; /* label index or number */
+    double scale; /* guidance scale of this edge; NaN: options->scale */
+} dscm_intervention;
+
+/* The query of one item: what is done to which variables. count 0 = the null counterfactual. */
+typedef struct dscm_query {
+    const dscm_intervention *items;
+    size_t count;
+    const double *factual; /* (variables) observed values, NaN where unknown (then taken from the
+                              predictors); or NULL */
+} dscm_query;
+
+/* Predicts one image per item of the latent: out (count,H,W,C), not clamped except by `published`.
+ * queries (count). */
+dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *latent,
+                       const dscm_query *queries, const dscm_options *options,
+                       const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+
+/* The smallest guidance scale at which the predictor calls each item its target, by bisection from
+ * one abduction; see dscm_auto. Everything per item. */
+typedef struct dscm_auto {
+    double max_scale;  /* strongest guidance tried; default 8 x calibrated */
+    size_t max_rounds; /* bisection rounds after bracketing; default 4 */
+} dscm_auto;
+typedef struct dscm_auto_result {
+    double scale;       /* strength used */
+    bool valid;         /* false: not even max_scale flips it */
+    size_t predictions; /* reverse processes that the search cost */
+} dscm_auto_result;
+dscm_code dscm_predict_auto(dscm_session *session, float *out, dscm_auto_result *results,
+                            const dscm_latent *latent, const dscm_query *queries,
+                            const dscm_options *options, const dscm_auto *search,
+                            const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+
+/* ---- observing and scoring ----------------------------------------------------------------------
+ */
+/* Probabilities of a categorical parent by its anti-causal predictor at t = 0: out (count,labels);
+ * of a continuous one: mean and variance (count,2). */
+dscm_code dscm_observe(dscm_session *session, int variable, float *out, const float *images,
+                       size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* The same by the bundle's oracle (DSCM_E_UNKNOWN when it carries none). */
+dscm_code dscm_observe_oracle(dscm_session *session, int variable, float *out, const float *images,
+                              size_t count, dscm_error *err) DSCM_MUST_CHECK;
+
+/* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
+ * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do
+ * not allow are NaN. */
+typedef struct dscm_scores {
+    bool valid;                                   /* the predictor at t = 0 calls x' the target */
+    double probability_before, probability_after; /* of the target, by the predictor at t = 0 */
+    int oracle_label;                             /* oracle's class of x', -1 without oracle */
+    double l1, l2;
+    double changed_share;                      /* pixels that moved by more than .05 of the range */
+    double cld, cld_minimality, cld_departure; /* log(exp P(S_CF<=div)+exp P(S_F>=div)); both P */
+    double im1, im2;
+    double cld_percentile, im1_percentile,
+        im2_percentile; /* among accepted counterfactuals, 0..1 */
+} dscm_scores;
+
+/* Scores `count` pairs; `variable` is categorical with label indices `targets` and `factuals`. */
+dscm_code dscm_score(dscm_session *session, dscm_scores *out, const float *factual,
+                     const float *counterfactual, int variable, const int *targets,
+                     const int *factuals, size_t count, dscm_error *err) DSCM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,73 @@
+/* Networks by configuration: one struct of keys, one builder per architecture, one built object.
+ *
+ * Keys and parameter names are those of published guided-diffusion checkpoints. Adding an
+ * architecture: a file core/models/<name>.c with a builder, and a line in the table of net.c.
+ */
+#ifndef DSCM_CORE_MODELS_NET_H
+#define DSCM_CORE_MODELS_NET_H
+
+#include <stdbool.h>
+
+#include "core/nn/graph.h"
+
+#define DSCM_LEVELS_MAX 8
+
+typedef enum dscm_arch {
+    DSCM_ARCH_UNET,        /* score network: inputs x, t [, label]; output "out" */
+    DSCM_ARCH_ENCODER,     /* anti-causal predictor on noised images: x, t; output "out" = logits */
+    DSCM_ARCH_CNN,         /* clean classifier (oracle): x; outputs "out" = logits, "features" */
+    DSCM_ARCH_VAE,         /* x, noise; outputs "mu", "logvar", "out" = reconstruction */
+    DSCM_ARCH_AUTOENCODER, /* x; output "out" = reconstruction */
+    DSCM_ARCH_COUNT
+} dscm_arch;
+
+typedef enum dscm_pool { DSCM_POOL_ATTENTION, DSCM_POOL_ADAPTIVE, DSCM_POOL_SPATIAL } dscm_pool;
+
+typedef struct dscm_net_config {
+    dscm_arch arch;
+    size_t image_size, in_channels, out_channels; /* out_channels: classes for an encoder or a CNN,
+                                                     2 x in_channels with learn_sigma */
+    size_t model_channels, num_res_blocks;
+    double channel_mult[DSCM_LEVELS_MAX];
+    size_t levels;
+    size_t
+        attention_resolutions[DSCM_LEVELS_MAX]; /* in pixels, as published configurations say it */
+    size_t attention_count;
+    size_t num_heads; /* used when num_head_channels is 0 */
+    size_t num_head_channels;
+    size_t num_classes; /* of a class-conditional score network; 0: none */
+    size_t latent;      /* dimensions of a VAE's code */
+    bool deep; /* autoencoder: the two-pool class autoencoder instead of the all-class one */
+    bool learn_sigma, conv_resample, use_scale_shift_norm, resblock_updown;
+    bool new_attention_order, pool_new_attention_order;
+    dscm_pool pool;
+    double dropout;
+} dscm_net_config;
+
+dscm_net_config dscm_net_config_defaults(dscm_arch arch);
+/* Checks every key; the message names the key, its value and what is allowed. */
+dscm_code dscm_net_config_check(const dscm_net_config *config, dscm_error *err) DSCM_MUST_CHECK;
+const char *dscm_arch_name(dscm_arch arch); /* "unet", "encoder", "cnn", "vae", "autoencoder" */
+
+typedef struct dscm_net {
+    dscm_net_config config;
+    dscm_params params;
+    dscm_graph *graph;
+    dscm_tensor x, t, label, out; /* -1 where the architecture has none */
+} dscm_net;
+
+/* Builds table and graph; caller owns. Fails on an inconsistent configuration or out of memory. */
+dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config,
+                        dscm_error *err) DSCM_MUST_CHECK;
+void dscm_net_free(dscm_net *net); /* takes NULL */
+/* Direct multiply-add FLOPs of one forward pass on one image (convolutions, linear, attention). */
+double dscm_net_flops(const dscm_net *net);
+
+/* Builders behind the table; each adds to net->graph and sets the handles. */
+void dscm_unet_build(dscm_net *net);
+void dscm_encoder_build(dscm_net *net);
+void dscm_cnn_build(dscm_net *net);
+void dscm_vae_build(dscm_net *net);
+void dscm_autoencoder_build(dscm_net *net);
+
+#endif

@@ -1,0 +1,1 @@
+typedef int dscm_api_keep;

@@ -1,0 +1,123 @@
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include "core/base/team.h"
+#include "tests/harness.h"
+
+static void first_error_wins(void)
+{
+    dscm_error err = {0};
+    CHECK_INT(dscm_fail(&err, DSCM_E_IO, "disk %d", 7), DSCM_E_IO);
+    CHECK_INT(dscm_fail(&err, DSCM_E_MEMORY, "later"), DSCM_E_MEMORY);
+    CHECK_INT(err.code, DSCM_E_IO);
+    CHECK_STR(err.message, "disk 7");
+    dscm_error_prefix(&err, "file %s", "a.bin");
+    CHECK_STR(err.message, "file a.bin: disk 7");
+    CHECK_STR(dscm_code_name(err.code), "io");
+    CHECK_STR(dscm_code_name((dscm_code)99), "unknown-code");
+}
+
+static void sizes_are_checked(void)
+{
+    size_t n = 0;
+    CHECK(!dscm_size_mul(SIZE_MAX, 2, &n));
+    CHECK(!dscm_size_add(SIZE_MAX, 1, &n));
+    CHECK(dscm_size_mul(3, 4, &n) && n == 12);
+    dscm_error err = {0};
+    CHECK(dscm_alloc(SIZE_MAX / 4, 8, "thing", &err) == NULL);
+    CHECK_INT(err.code, DSCM_E_MEMORY);
+    CHECK_HAS(err.message, "thing");
+}
+
+/* Known answers of Philox4x32-10 from the Random123 distribution (kat_vectors). */
+static void philox_known_answers(void)
+{
+    dscm_rng rng = dscm_rng_make(0, 0);
+    const uint32_t zero[4] = {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8};
+    for (int i = 0; i < 4; i++) CHECK_INT(dscm_rng_u32(&rng), zero[i]);
+    rng = dscm_rng_make(UINT64_MAX, UINT64_MAX);
+    rng.counter = UINT64_MAX;
+    const uint32_t ones[4] = {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd};
+    for (int i = 0; i < 4; i++) CHECK_INT(dscm_rng_u32(&rng), ones[i]);
+}
+
+static void normal_moments(void)
+{
+    enum { N = 100001 };
+    static float x[N];
+    dscm_rng rng = dscm_rng_make(test_seed, 3);
+    dscm_rng_normal(&rng, x, N);
+    double sum = 0, squares = 0;
+    for (int i = 0; i < N; i++) sum += x[i], squares += (double)x[i] * x[i];
+    CHECK_NEAR(sum / N, 0.0, 0.02);
+    CHECK_NEAR(squares / N, 1.0, 0.03);
+}
+
+static void permutation_is_complete(void)
+{
+    uint32_t order[257];
+    int seen[257] = {0};
+    dscm_rng rng = dscm_rng_make(test_seed, 4);
+    dscm_rng_permute(&rng, order, 257);
+    for (int i = 0; i < 257; i++) seen[order[i]]++;
+    for (int i = 0; i < 257; i++) CHECK_INT(seen[i], 1);
+}
+
+static void mark(void *arg, size_t index, int worker)
+{
+    int *hits = arg;
+    hits[index] += 1 + 0 * worker;
+}
+
+static void team_runs_each_index_once(void)
+{
+    for (int threads = 1; threads <= 5; threads++) {
+        dscm_team *team = NULL;
+        dscm_error err = {0};
+        REQUIRE(dscm_team_open(&team, threads, &err) == DSCM_OK);
+        static int hits[1000];
+        memset(hits, 0, sizeof hits);
+        for (int round = 0; round < 200; round++) dscm_team_run(team, 1000, mark, hits);
+        for (int i = 0; i < 1000; i++) CHECK_INT(hits[i], 200);
+        dscm_team_free(team);
+    }
+    dscm_team *team = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_team_open(&team, 0, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "threads: 0");
+}
+
+static void arena_hands_out_aligned_blocks(void)
+{
+    dscm_arena arena;
+    dscm_error err = {0};
+    REQUIRE(dscm_arena_open(&arena, 4096, &err) == DSCM_OK);
+    char *a = dscm_arena_take(&arena, 1), *b = dscm_arena_take(&arena, 65);
+    CHECK_INT((uintptr_t)a % 64, 0);
+    CHECK_INT(b - a, 64);
+    CHECK_INT(arena.used, 64 + 128);
+    dscm_arena_close(&arena);
+    dscm_arena_close(&arena);
+}
+
+static void cpu_is_described(void)
+{
+    CHECK(dscm_cpu_count() >= 1);
+    CHECK_STR(dscm_isa_name(DSCM_ISA_AVX2), "avx2");
+    CHECK(dscm_cpu_best_isa() < DSCM_ISA_COUNT);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"first_error_wins", first_error_wins},
+        {"sizes_are_checked", sizes_are_checked},
+        {"philox_known_answers", philox_known_answers},
+        {"normal_moments", normal_moments},
+        {"permutation_is_complete", permutation_is_complete},
+        {"team_runs_each_index_once", team_runs_each_index_once},
+        {"arena_hands_out_aligned_blocks", arena_hands_out_aligned_blocks},
+        {"cpu_is_described", cpu_is_described},
+    };
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
