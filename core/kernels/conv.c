@@ -1,0 +1,245 @@
+/* Planner and dispatch of convolution; the algorithms are in conv_plain.c, conv_direct.c and
+ * conv_winograd.c. */
+#include "core/kernels/conv.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/kernels/conv_internal.h"
+
+const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == DSCM_ISA_AVX512) return &dscm_conv_kernels_avx512;
+    if (isa == DSCM_ISA_AVX2) return &dscm_conv_kernels_avx2;
+#endif
+    (void)isa;
+    return &dscm_conv_kernels_base;
+}
+
+size_t dscm_conv_out_h(const dscm_conv_shape *shape)
+{
+    return (shape->h - 1) / (size_t)shape->stride + 1;
+}
+
+size_t dscm_conv_out_w(const dscm_conv_shape *shape)
+{
+    return (shape->w - 1) / (size_t)shape->stride + 1;
+}
+
+double dscm_conv_flops(const dscm_conv_shape *shape)
+{
+    return 2.0 * (double)(dscm_conv_out_h(shape) * dscm_conv_out_w(shape)) * (double)shape->ci *
+           (double)shape->co * shape->kernel * shape->kernel;
+}
+
+conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass)
+{
+    size_t ho = dscm_conv_out_h(shape), wo = dscm_conv_out_w(shape);
+    if (pass == DSCM_CONV_INPUT_GRAD)
+        return (conv_view){.in_h = ho,
+                           .in_w = wo,
+                           .out_h = shape->h,
+                           .out_w = shape->w,
+                           .in_c = shape->co,
+                           .out_c = shape->ci,
+                           .dilate = (size_t)shape->stride,
+                           .stride = 1,
+                           .kernel = shape->kernel};
+    return (conv_view){.in_h = shape->h,
+                       .in_w = shape->w,
+                       .out_h = ho,
+                       .out_w = wo,
+                       .in_c = shape->ci,
+                       .out_c = shape->co,
+                       .dilate = 1,
+                       .stride = (size_t)shape->stride,
+                       .kernel = shape->kernel};
+}
+
+float dscm_conv_weight(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w, size_t o,
+                       size_t i, int ky, int kx)
+{
+    int k = shape->kernel;
+    if (pass == DSCM_CONV_FORWARD)
+        return w[((o * shape->ci + i) * (size_t)k + (size_t)ky) * (size_t)k + (size_t)kx];
+    return w[((i * shape->ci + o) * (size_t)k + (size_t)(k - 1 - ky)) * (size_t)k +
+             (size_t)(k - 1 - kx)];
+}
+
+/* ---- planning -----------------------------------------------------------------------------------
+ */
+static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass,
+                     dscm_conv_algo algo)
+{
+    size_t vector = dscm_conv_kernels_of(isa)->vector;
+    switch (algo) {
+    case DSCM_CONV_PLAIN:
+        return true;
+    case DSCM_CONV_DIRECT:
+        return s->kernel == 3 || s->stride == 2;
+    case DSCM_CONV_GEMM:
+        return s->kernel == 1 && s->stride == 1;
+    case DSCM_CONV_WINOGRAD:
+        return s->kernel == 3 && s->stride == 1 && s->ci % vector == 0 && s->co % vector == 0;
+    default:
+        (void)pass;
+        return false;
+    }
+}
+
+/* Measured on an AVX-512 core: Winograd's four-fold saving wins as soon as a tile is filled by at
+ * least half; a 3x3 image fills 9 of 16 outputs and moves four times the weights. */
+#define WINOGRAD_MIN_PIXELS 16
+
+static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass)
+{
+    if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
+    if (s->h * s->w >= WINOGRAD_MIN_PIXELS && supports(s, isa, pass, DSCM_CONV_WINOGRAD))
+        return DSCM_CONV_WINOGRAD;
+    return DSCM_CONV_DIRECT;
+}
+
+dscm_conv dscm_conv_plan(dscm_conv_shape shape, dscm_isa isa, dscm_conv_algo algo)
+{
+    assert(shape.kernel == 1 || shape.kernel == 3);
+    assert(shape.stride == 1 || shape.stride == 2);
+    assert(shape.h && shape.w && shape.ci && shape.co);
+    dscm_conv plan = {.shape = shape, .isa = isa};
+    for (int p = 0; p < DSCM_CONV_PASSES; p++) {
+        dscm_conv_pass pass = (dscm_conv_pass)p;
+        bool forced = algo != DSCM_CONV_AUTO && supports(&shape, isa, pass, algo);
+        plan.algo[p] = forced ? algo : choose(&shape, isa, pass);
+    }
+    return plan;
+}
+
+/* ---- packed weights and scratch -----------------------------------------------------------------
+ */
+size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    conv_view v = dscm_conv_view(s, pass);
+    if (pass == DSCM_CONV_WEIGHT_GRAD) return 0;
+    switch (plan->algo[pass]) {
+    case DSCM_CONV_PLAIN:
+        return s->ci * s->co * (size_t)(s->kernel * s->kernel);
+    case DSCM_CONV_WINOGRAD:
+        return dscm_conv_winograd_floats(k, &v);
+    default:
+        return dscm_conv_direct_floats(k, &v);
+    }
+}
+
+void dscm_conv_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const float *w)
+{
+    switch (plan->algo[pass]) {
+    case DSCM_CONV_PLAIN:
+        memcpy(packed, w, dscm_conv_packed_floats(plan, pass) * sizeof *packed);
+        break;
+    case DSCM_CONV_WINOGRAD:
+        dscm_conv_winograd_pack(plan, pass, packed, w);
+        break;
+    default:
+        dscm_conv_direct_pack(plan, pass, packed, w);
+        break;
+    }
+}
+
+size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
+                               int threads)
+{
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    dscm_conv_algo algo = plan->algo[pass];
+    if (algo == DSCM_CONV_PLAIN) return 0;
+    if (pass == DSCM_CONV_WEIGHT_GRAD)
+        return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(k, &plan->shape, batch)
+                                          : dscm_conv_direct_grad_scratch(&plan->shape);
+    if (algo == DSCM_CONV_GEMM) return 0;
+    return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_scratch(k, &v, batch, threads)
+                                      : dscm_conv_direct_scratch(&v, threads);
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+static void run(const dscm_conv *plan, dscm_conv_pass pass, const conv_args *a)
+{
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    switch (plan->algo[pass]) {
+    case DSCM_CONV_PLAIN:
+        dscm_conv_plain_run(&plan->shape, pass, a);
+        break;
+    case DSCM_CONV_WINOGRAD:
+        dscm_conv_winograd_run(k, &v, a);
+        break;
+    case DSCM_CONV_GEMM:
+        dscm_conv_pointwise_run(k, &v, a);
+        break;
+    default:
+        dscm_conv_direct_run(k, &v, a);
+        break;
+    }
+}
+
+void dscm_conv_forward(const dscm_conv *plan, float *out, size_t ldo, const float *in, size_t ldi,
+                       const float *packed, const float *bias, const float *residual, size_t ldr,
+                       size_t batch, void *scratch, dscm_team *team)
+{
+    conv_args a = {.out = out,
+                   .ldo = ldo,
+                   .in = in,
+                   .ldi = ldi,
+                   .packed = packed,
+                   .bias = bias,
+                   .residual = residual,
+                   .ldr = ldr,
+                   .batch = batch,
+                   .scratch = scratch,
+                   .team = team};
+    run(plan, DSCM_CONV_FORWARD, &a);
+}
+
+void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
+                          size_t ldo, const float *packed, bool add, size_t batch, void *scratch,
+                          dscm_team *team)
+{
+    conv_args a = {.out = din,
+                   .ldo = ldi,
+                   .in = dout,
+                   .ldi = ldo,
+                   .packed = packed,
+                   .add = add,
+                   .batch = batch,
+                   .scratch = scratch,
+                   .team = team};
+    run(plan, DSCM_CONV_INPUT_GRAD, &a);
+}
+
+/* db += Σ dout over all pixels. */
+static void bias_grad(float *db, const float *dout, size_t ldo, size_t pixels, size_t co)
+{
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t c = 0; c < co; c++) db[c] += dout[p * ldo + c];
+}
+
+void dscm_conv_weight_grad(const dscm_conv *plan, float *dw, float *db, const float *dout,
+                           size_t ldo, const float *in, size_t ldi, size_t batch, void *scratch,
+                           dscm_team *team)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    switch (plan->algo[DSCM_CONV_WEIGHT_GRAD]) {
+    case DSCM_CONV_PLAIN:
+        dscm_conv_plain_weight_grad(s, dw, dout, ldo, in, ldi, batch);
+        break;
+    case DSCM_CONV_WINOGRAD:
+        dscm_conv_winograd_weight_grad(plan, dw, dout, ldo, in, ldi, batch, scratch, team);
+        break;
+    default:
+        dscm_conv_direct_weight_grad(plan, dw, dout, ldo, in, ldi, batch, scratch, team);
+        break;
+    }
+    if (db) bias_grad(db, dout, ldo, batch * dscm_conv_out_h(s) * dscm_conv_out_w(s), s->co);
+}

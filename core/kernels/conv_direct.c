@@ -1,0 +1,258 @@
+/* Direct convolution: a band of the padded image is copied, then every output row is one matrix
+ * product of kernel rows (3 x Ci consecutive floats) with packed weights. */
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/kernels/conv_internal.h"
+
+#define NARROW_MAX  4 /* out channels up to which dot products beat padded columns */
+#define BAND_FLOATS ((size_t)48 << 10) /* padded input of a band: stays in the second-level cache  \
+                                        */
+
+static bool narrow(const conv_view *v)
+{
+    return v->out_c <= NARROW_MAX;
+}
+
+size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v)
+{
+    size_t columns = narrow(v) ? v->out_c : (v->out_c + k->block - 1) / k->block * k->block;
+    return columns * v->in_c * (size_t)(v->kernel * v->kernel);
+}
+
+void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
+                           const float *w)
+{
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    size_t block = narrow(&v) ? 1 : k->block, taps = (size_t)(v.kernel * v.kernel);
+    memset(packed, 0, dscm_conv_direct_floats(k, &v) * sizeof *packed);
+    /* (out blocks, ky, kx, in, block) */
+    for (size_t o = 0; o < v.out_c; o++)
+        for (size_t t = 0; t < taps; t++)
+            for (size_t i = 0; i < v.in_c; i++) {
+                size_t at = (((o / block) * taps + t) * v.in_c + i) * block + o % block;
+                packed[at] = dscm_conv_weight(&plan->shape, pass, w, o, i, (int)t / v.kernel,
+                                              (int)t % v.kernel);
+            }
+}
+
+/* ---- bands --------------------------------------------------------------------------------------
+ */
+typedef struct band_job {
+    const dscm_conv_kernels *k;
+    const conv_view *v;
+    const conv_args *a;
+    size_t rows;   /* output rows of a band */
+    size_t bands;  /* per image */
+    size_t width;  /* padded columns */
+    size_t floats; /* scratch of a thread */
+} band_job;
+
+static size_t padded_width(const conv_view *v)
+{
+    return (v->out_w - 1) * v->stride + (size_t)v->kernel;
+}
+
+static size_t band_rows(const conv_view *v)
+{
+    size_t line = padded_width(v) * v->in_c * v->stride;
+    size_t rows = BAND_FLOATS / line;
+    return rows < 4 ? 4 : rows > v->out_h ? v->out_h : rows;
+}
+
+static size_t band_floats(const conv_view *v)
+{
+    size_t lines = (band_rows(v) - 1) * v->stride + (size_t)v->kernel;
+    return lines * padded_width(v) * v->in_c;
+}
+
+size_t dscm_conv_direct_scratch(const conv_view *v, int threads)
+{
+    return dscm_arena_round(band_floats(v) * sizeof(float)) * (size_t)threads;
+}
+
+/* Lines y0.. of the zero-padded (and dilated) image. */
+static void fill_band(float *pad, const conv_view *v, const float *image, size_t ld, ptrdiff_t y0,
+                      size_t lines, size_t width)
+{
+    ptrdiff_t margin = v->kernel / 2, d = (ptrdiff_t)v->dilate;
+    size_t bytes = v->in_c * sizeof *pad;
+    for (size_t l = 0; l < lines; l++) {
+        ptrdiff_t y = y0 + (ptrdiff_t)l - margin;
+        bool blank = y < 0 || y % d || y / d >= (ptrdiff_t)v->in_h;
+        const float *line = blank ? NULL : image + (size_t)(y / d) * v->in_w * ld;
+        for (size_t x = 0; x < width; x++, pad += v->in_c) {
+            ptrdiff_t ix = (ptrdiff_t)x - margin;
+            if (blank || ix < 0 || ix % d || ix / d >= (ptrdiff_t)v->in_w)
+                memset(pad, 0, bytes);
+            else
+                memcpy(pad, line + (size_t)(ix / d) * ld, bytes);
+        }
+    }
+}
+
+static void run_band(void *arg, size_t index, int worker)
+{
+    const band_job *job = arg;
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    size_t b = index / job->bands, first = index % job->bands * job->rows;
+    size_t rows = v->out_h - first < job->rows ? v->out_h - first : job->rows;
+    float *pad = (float *)a->scratch + (size_t)worker * job->floats;
+    fill_band(pad, v, a->in + b * v->in_h * v->in_w * a->ldi, a->ldi,
+              (ptrdiff_t)(first * v->stride), (rows - 1) * v->stride + (size_t)v->kernel,
+              job->width);
+    for (size_t y = 0; y < rows; y++) {
+        size_t pixel = (b * v->out_h + first + y) * v->out_w;
+        dscm_multiply m = {.out = a->out + pixel * a->ldo,
+                           .ldo = a->ldo,
+                           .in = pad + y * v->stride * job->width * v->in_c,
+                           .in_step = v->stride * v->in_c,
+                           .seg_step = job->width * v->in_c,
+                           .segs = (size_t)v->kernel,
+                           .k = (size_t)v->kernel * v->in_c,
+                           .w = a->packed,
+                           .pixels = v->out_w,
+                           .cols = v->out_c,
+                           .bias = a->bias,
+                           .residual = a->residual ? a->residual + pixel * a->ldr : NULL,
+                           .ldr = a->ldr,
+                           .add = a->add};
+        if (narrow(v))
+            job->k->multiply_narrow(&m);
+        else
+            job->k->multiply(&m);
+    }
+}
+
+void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+{
+    size_t rows = band_rows(v);
+    band_job job = {.k = k,
+                    .v = v,
+                    .a = a,
+                    .rows = rows,
+                    .bands = (v->out_h + rows - 1) / rows,
+                    .width = padded_width(v),
+                    .floats = dscm_arena_round(band_floats(v) * sizeof(float)) / sizeof(float)};
+    dscm_team_run(a->team, a->batch * job.bands, run_band, &job);
+}
+
+/* ---- 1x1 ----------------------------------------------------------------------------------------
+ */
+#define POINTWISE_PIXELS ((size_t)112) /* pixels of a task: a multiple of every register tile */
+
+typedef struct pointwise_job {
+    const dscm_conv_kernels *k;
+    const conv_view *v;
+    const conv_args *a;
+    size_t pixels;
+} pointwise_job;
+
+static void run_pixels(void *arg, size_t index, int worker)
+{
+    const pointwise_job *job = arg;
+    const conv_args *a = job->a;
+    size_t first = index * POINTWISE_PIXELS, rest = job->pixels - first;
+    (void)worker;
+    dscm_multiply m = {.out = a->out + first * a->ldo,
+                       .ldo = a->ldo,
+                       .in = a->in + first * a->ldi,
+                       .in_step = a->ldi,
+                       .segs = 1,
+                       .k = job->v->in_c,
+                       .w = a->packed,
+                       .pixels = rest < POINTWISE_PIXELS ? rest : POINTWISE_PIXELS,
+                       .cols = job->v->out_c,
+                       .bias = a->bias,
+                       .residual = a->residual ? a->residual + first * a->ldr : NULL,
+                       .ldr = a->ldr,
+                       .add = a->add};
+    if (narrow(job->v))
+        job->k->multiply_narrow(&m);
+    else
+        job->k->multiply(&m);
+}
+
+void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+{
+    pointwise_job job = {.k = k, .v = v, .a = a, .pixels = a->batch * v->out_h * v->out_w};
+    dscm_team_run(a->team, (job.pixels + POINTWISE_PIXELS - 1) / POINTWISE_PIXELS, run_pixels,
+                  &job);
+}
+
+/* ---- weight gradient ----------------------------------------------------------------------------
+ */
+size_t dscm_conv_direct_grad_scratch(const dscm_conv_shape *s)
+{
+    return (size_t)(s->kernel * s->kernel) * s->ci * s->co * sizeof(float);
+}
+
+typedef struct tap_job {
+    const dscm_conv *plan;
+    const float *dout, *in;
+    size_t ldo, ldi, batch;
+    float *acc; /* (taps, Ci, Co) */
+} tap_job;
+
+/* Outputs 0..n-1 of one axis whose tap k reads inside 0..size-1: [*first, *last). */
+static void tap_range(size_t *first, size_t *last, size_t size, size_t n, int k, int margin,
+                      int stride)
+{
+    size_t f = k < margin ? (size_t)((margin - k + stride - 1) / stride) : 0, l = n;
+    while (l > f && (ptrdiff_t)((l - 1) * (size_t)stride) + k - margin >= (ptrdiff_t)size) l--;
+    *first = f;
+    *last = l > f ? l : f;
+}
+
+static void run_tap(void *arg, size_t tap, int worker)
+{
+    const tap_job *job = arg;
+    const dscm_conv_shape *s = &job->plan->shape;
+    size_t ho = dscm_conv_out_h(s), wo = dscm_conv_out_w(s), stride = (size_t)s->stride;
+    int ky = (int)tap / s->kernel, kx = (int)tap % s->kernel, margin = s->kernel / 2;
+    size_t y0, y1, x0, x1;
+    (void)worker;
+    tap_range(&y0, &y1, s->h, ho, ky, margin, s->stride);
+    tap_range(&x0, &x1, s->w, wo, kx, margin, s->stride);
+    if (y1 <= y0 || x1 <= x0) return;
+    for (size_t b = 0; b < job->batch; b++) {
+        size_t iy = y0 * stride + (size_t)ky - (size_t)margin;
+        size_t ix = x0 * stride + (size_t)kx - (size_t)margin;
+        dscm_outer m = {.acc = job->acc + tap * s->ci * s->co,
+                        .ldacc = s->co,
+                        .a = job->in + ((b * s->h + iy) * s->w + ix) * job->ldi,
+                        .a_line = stride * s->w * job->ldi,
+                        .a_step = stride * job->ldi,
+                        .b = job->dout + ((b * ho + y0) * wo + x0) * job->ldo,
+                        .b_line = wo * job->ldo,
+                        .b_step = job->ldo,
+                        .lines = y1 - y0,
+                        .pixels = x1 - x0,
+                        .rows = s->ci,
+                        .cols = s->co};
+        dscm_conv_kernels_of(job->plan->isa)->outer(&m);
+    }
+}
+
+void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
+                                  const float *in, size_t ldi, size_t batch, void *scratch,
+                                  dscm_team *team)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    size_t taps = (size_t)(s->kernel * s->kernel);
+    tap_job job = {.plan = plan,
+                   .dout = dout,
+                   .in = in,
+                   .ldo = ldo,
+                   .ldi = ldi,
+                   .batch = batch,
+                   .acc = scratch};
+    memset(scratch, 0, dscm_conv_direct_grad_scratch(s));
+    dscm_team_run(team, taps, run_tap, &job);
+    for (size_t t = 0; t < taps; t++)
+        for (size_t i = 0; i < s->ci; i++)
+            for (size_t o = 0; o < s->co; o++)
+                dw[(o * s->ci + i) * taps + t] += job.acc[(t * s->ci + i) * s->co + o];
+}

@@ -1,0 +1,65 @@
+/* What the files of the convolution share. Internal to core/kernels. */
+#ifndef DSCM_CORE_KERNELS_CONV_INTERNAL_H
+#define DSCM_CORE_KERNELS_CONV_INTERNAL_H
+
+#include "core/kernels/conv.h"
+#include "core/kernels/simd/conv_simd.h"
+
+/* One pass seen as a forward convolution: the input gradient swaps the channels, rotates the
+ * weights and reads a dilated image where the forward pass strides. */
+typedef struct conv_view {
+    size_t in_h, in_w;   /* image that is read, before dilation */
+    size_t out_h, out_w; /* image that is written */
+    size_t in_c, out_c;
+    size_t dilate, stride;
+    int kernel;
+} conv_view;
+
+typedef struct conv_args {
+    float *out;
+    size_t ldo;
+    const float *in;
+    size_t ldi;
+    const float *packed, *bias, *residual;
+    size_t ldr;
+    bool add;
+    size_t batch;
+    void *scratch;
+    dscm_team *team;
+} conv_args;
+
+const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa);
+conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass);
+/* Weight between out channel o and in channel i of a view at tap (ky, kx); w is (Co,Ci,K,K). */
+float dscm_conv_weight(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w, size_t o,
+                       size_t i, int ky, int kx);
+
+void dscm_conv_plain_run(const dscm_conv_shape *shape, dscm_conv_pass pass, const conv_args *a);
+void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const float *dout,
+                                 size_t ldo, const float *in, size_t ldi, size_t batch);
+
+size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v);
+void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
+                           const float *w);
+size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
+void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+/* 1x1, stride 1: no padding, pixels in one line. */
+void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+size_t dscm_conv_direct_grad_scratch(const dscm_conv_shape *shape);
+void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
+                                  const float *in, size_t ldi, size_t batch, void *scratch,
+                                  dscm_team *team);
+
+size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v);
+void dscm_conv_winograd_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
+                             const float *w);
+size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
+                                  int threads);
+void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_conv_shape *shape,
+                                       size_t batch);
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
+                                    const float *in, size_t ldi, size_t batch, void *scratch,
+                                    dscm_team *team);
+
+#endif
