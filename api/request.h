@@ -1,0 +1,98 @@
+/* Requests: from bytes to core types. Pure functions; no model is run here.
+ *
+ * One struct for the three kinds of work: counterfactuals, abductions, samples. Parsing checks
+ * everything that can be known before work starts (names, ranges, the image) and collects several
+ * errors; what it accepts will run. Unknown fields, duplicates and wrong types are errors. Memory
+ * is bounded by the limits below. Threads: a parsed request is immutable and may be read by any
+ * thread.
+ */
+#ifndef DSCM_API_REQUEST_H
+#define DSCM_API_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/problem.h"
+#include "core/diffscm.h"
+
+#define DSCM_REQUEST_FAN_MAX  32 /* counterfactuals of one request */
+#define DSCM_REQUEST_VARS_MAX 16 /* interventions of one counterfactual */
+#define DSCM_REQUEST_NAME_MAX 64
+#define DSCM_SAMPLES_MAX      16
+#define DSCM_DEADLINE_MAX_MS  3600000
+
+typedef enum dscm_work {
+    DSCM_WORK_COUNTERFACTUAL,
+    DSCM_WORK_ABDUCTION,
+    DSCM_WORK_SAMPLE
+} dscm_work;
+
+/* Parts of the reply; bits of dscm_request.wanted. */
+enum {
+    DSCM_WANT_COUNTERFACTUAL = 1,
+    DSCM_WANT_DIFFERENCE = 2,
+    DSCM_WANT_RECONSTRUCTION = 4,
+    DSCM_WANT_TRAJECTORY = 8,
+    DSCM_WANT_REVERSIBILITY = 16, /* a second abduction and prediction: doubles the cost */
+    DSCM_WANT_FACTUAL = 32        /* the image as the model saw it */
+};
+
+/* What is done to which variables: one counterfactual of the fan. */
+typedef struct dscm_target {
+    dscm_intervention items[DSCM_REQUEST_VARS_MAX];
+    size_t count;
+} dscm_target;
+
+typedef struct dscm_request {
+    dscm_work work;
+    size_t model; /* index in the catalogue */
+    const dscm_bundle_info *info;
+    const dscm_bundle *bundle; /* NULL when the catalogue holds none (tests of the parser) */
+    uint8_t *pixels;           /* (H,W,C) of the model; owned; NULL with an abduction, samples */
+    char abduction[DSCM_REQUEST_NAME_MAX]; /* id of a kept abduction, or "" */
+    dscm_target targets[DSCM_REQUEST_FAN_MAX];
+    size_t targets_count; /* counterfactual: >= 1; sample: 0 (unguided) or 1 */
+    dscm_options options; /* resolved when bundle is not NULL */
+    bool auto_scale;
+    uint64_t seed;
+    size_t count;     /* samples to draw */
+    unsigned wanted;  /* DSCM_WANT_… */
+    long deadline_ms; /* 0: the server's default */
+    double decode_ms; /* spent on the image */
+} dscm_request;
+
+/* The models a request may name; the first is the default. Borrowed. */
+typedef struct dscm_model_entry {
+    const dscm_bundle_info *info;
+    const dscm_bundle *bundle; /* or NULL */
+} dscm_model_entry;
+typedef struct dscm_catalogue {
+    const dscm_model_entry *models;
+    size_t count;          /* >= 1 */
+    size_t image_side_max; /* largest width or height of an uploaded image; 0: 8192 */
+} dscm_catalogue;
+
+/* Parses a JSON body. Caller owns *out (dscm_request_free); on false it is NULL and `problem` is
+ * set. */
+bool dscm_request_parse_json(dscm_request **out, dscm_work work, const char *body, size_t size,
+                             const dscm_catalogue *catalogue,
+                             dscm_problem *problem) DSCM_MUST_CHECK;
+/* Parses a raw image body (PNG or JPEG; size 0: none, for samples and kept abductions) with its
+ * query: model, do.NAME, sampler, steps, scale, ratio, dynamic, seed, return (comma separated),
+ * resize, deadline_ms, abduction, count. `query` is what follows '?', or NULL. */
+bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *body, size_t size,
+                              const char *query, const dscm_catalogue *catalogue,
+                              dscm_problem *problem) DSCM_MUST_CHECK;
+void dscm_request_free(dscm_request *request); /* takes NULL */
+
+/* Text that two requests share exactly when the abduction of one serves the other, followed by the
+ * pixels: hash it to look an abduction up. Returns bytes of which at most `capacity` were written;
+ * call with capacity 0 to learn the size. */
+size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity);
+/* The kept abduction's options fit: sampler, steps, ratio, dynamic and model are the same. */
+bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted);
+/* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic and search. */
+bool dscm_request_compatible(const dscm_request *a, const dscm_request *b);
+
+#endif
