@@ -90,12 +90,15 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
 
 /* Measured on an AVX-512 core: Winograd's four-fold saving wins as soon as a tile is filled by at
  * least half; a 3x3 image fills 9 of 16 outputs and moves four times the weights. */
-#define WINOGRAD_MIN_PIXELS 16
+#define WINOGRAD_MIN_PIXELS 9
+/* The weight gradient pays 36 accumulators per weight: only large images amortise them. */
+#define WINOGRAD_GRAD_MIN_PIXELS 400
 
 static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass)
 {
     if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
-    if (s->h * s->w >= WINOGRAD_MIN_PIXELS && supports(s, isa, pass, DSCM_CONV_WINOGRAD))
+    size_t least = pass == DSCM_CONV_WEIGHT_GRAD ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
+    if (s->h * s->w >= least && supports(s, isa, pass, DSCM_CONV_WINOGRAD))
         return DSCM_CONV_WINOGRAD;
     return DSCM_CONV_DIRECT;
 }

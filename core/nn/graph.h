@@ -40,6 +40,9 @@ dscm_tensor dscm_graph_image(dscm_graph *g, const char *name, size_t h, size_t w
 dscm_tensor dscm_graph_condition(dscm_graph *g, const char *name,
                                  size_t c); /* (conditions,1,1,c) */
 void dscm_graph_output(dscm_graph *g, const char *name, dscm_tensor x);
+/* Multiplications and additions of one forward pass on one image in direct form: convolutions,
+ * linear layers, attention. */
+double dscm_graph_flops(const dscm_graph *g);
 /* Handle of a named input or output, or -1. */
 dscm_tensor dscm_graph_find(const dscm_graph *g, const char *name);
 void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, size_t *c);
@@ -137,7 +140,8 @@ void dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions);
 /* After forward of the same sizes: from output gradients to input gradients (overwritten) and
  * parameter gradients (added). */
 void dscm_exec_backward(dscm_exec *x);
-/* Dropout masks of the next forward: image b of the batch draws from stream first_sample + b. */
+/* Dropout masks of the next forward: image b of the batch draws from stream first_sample + b. Seed
+ * 0, the state after opening, turns dropout off. */
 void dscm_exec_seed_dropout(dscm_exec *x, uint64_t seed, uint64_t first_sample);
 
 #endif

@@ -1,0 +1,251 @@
+#include "core/kernels/simd/nn_simd.h"
+
+#include <math.h>
+
+#include "core/kernels/simd/vec.h"
+
+enum { ACT_NONE, ACT_SILU, ACT_RELU };
+
+/* e^x by range reduction to |r| <= ln2/2 and a degree-6 polynomial (coefficients of Cephes expf,
+ * Moshier); relative error below 2e-7. Inputs are clamped so that the exponent stays finite. */
+INLINE vf vexp(vf x)
+{
+    x = vmin(vmax(x, splat(-87.0f)), splat(88.0f));
+    vf shifted = x * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the integer lands in the low bits */
+    vf n = shifted - 12582912.0f;
+    vf r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    vf p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    vi bits = (vi)shifted << 23; /* the magic number's own low bits are zero after the shift */
+    return (vf)((vi)p + bits);
+}
+
+INLINE vf vsigmoid(vf x)
+{
+    return 1.0f / (1.0f + vexp(-x));
+}
+
+INLINE vf vact(vf x, const int act)
+{
+    if (act == ACT_SILU) return x * vsigmoid(x);
+    if (act == ACT_RELU) return vmax(x, (vf){0});
+    return x;
+}
+
+/* act'(x) */
+INLINE vf vslope(vf x, const int act)
+{
+    if (act == ACT_SILU) {
+        vf s = vsigmoid(x);
+        return s * (1.0f + x * (1.0f - s));
+    }
+    if (act == ACT_RELU) return vselect(x > (vf){0}, splat(1.0f), (vf){0});
+    return splat(1.0f);
+}
+
+/* The last channels of a width that is no multiple of the vector go through a zero-filled copy. */
+INLINE vf load_part(const float *p, size_t count)
+{
+    float part[VW] = {0};
+    for (size_t i = 0; i < count; i++) part[i] = p[i];
+    return load(part);
+}
+
+INLINE void store_part(float *p, vf v, size_t count)
+{
+    float part[VW];
+    store(part, v);
+    for (size_t i = 0; i < count; i++) p[i] = part[i];
+}
+
+INLINE vf get(const float *p, size_t count)
+{
+    return count >= VW ? load(p) : load_part(p, count);
+}
+
+INLINE void put(float *p, vf v, size_t count)
+{
+    if (count >= VW)
+        store(p, v);
+    else
+        store_part(p, v, count);
+}
+
+static void moments(float *sum, float *squares, const float *x, size_t ld, const float *pivot,
+                    size_t pixels, size_t channels)
+{
+    for (size_t c = 0; c < channels; c += VW) {
+        size_t n = channels - c;
+        vf s0 = {0}, q0 = {0}, s1 = {0}, q1 = {0}, base = get(pivot + c, n);
+        size_t p = 0;
+        for (; p + 2 <= pixels; p += 2) {
+            vf a = get(x + p * ld + c, n) - base, b = get(x + (p + 1) * ld + c, n) - base;
+            s0 += a;
+            q0 += a * a;
+            s1 += b;
+            q1 += b * b;
+        }
+        if (p < pixels) {
+            vf a = get(x + p * ld + c, n) - base;
+            s0 += a;
+            q0 += a * a;
+        }
+        put(sum + c, get(sum + c, n) + s0 + s1, n);
+        put(squares + c, get(squares + c, n) + q0 + q1, n);
+    }
+}
+
+INLINE void affine_line(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
+                        const float *shift, const int act, size_t pixels, size_t channels)
+{
+    for (size_t c = 0; c < channels; c += VW) {
+        size_t n = channels - c;
+        vf a = get(gain + c, n), b = get(shift + c, n);
+        for (size_t p = 0; p < pixels; p++)
+            put(out + p * ldo + c, vact(get(x + p * ld + c, n) * a + b, act), n);
+    }
+}
+
+static void affine(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
+                   const float *shift, int act, size_t pixels, size_t channels)
+{
+    switch (act) {
+    case ACT_SILU:
+        affine_line(out, ldo, x, ld, gain, shift, ACT_SILU, pixels, channels);
+        break;
+    case ACT_RELU:
+        affine_line(out, ldo, x, ld, gain, shift, ACT_RELU, pixels, channels);
+        break;
+    default:
+        affine_line(out, ldo, x, ld, gain, shift, ACT_NONE, pixels, channels);
+        break;
+    }
+}
+
+INLINE void affine_backward_line(float *dy, float *sum, float *cross, const float *dout, size_t ldo,
+                                 const float *x, size_t ld, const float *gain, const float *shift,
+                                 const float *mean, const int act, size_t pixels, size_t channels)
+{
+    for (size_t c = 0; c < channels; c += VW) {
+        size_t n = channels - c;
+        vf a = get(gain + c, n), b = get(shift + c, n), m = get(mean + c, n), s = {0}, q = {0};
+        for (size_t p = 0; p < pixels; p++) {
+            vf value = get(x + p * ld + c, n);
+            vf d = get(dout + p * ldo + c, n) * vslope(value * a + b, act);
+            put(dy + p * channels + c, d, n);
+            s += d;
+            q += d * (value - m);
+        }
+        put(sum + c, get(sum + c, n) + s, n);
+        put(cross + c, get(cross + c, n) + q, n);
+    }
+}
+
+static void affine_backward(float *dy, float *sum, float *cross, const float *dout, size_t ldo,
+                            const float *x, size_t ld, const float *gain, const float *shift,
+                            const float *mean, int act, size_t pixels, size_t channels)
+{
+    switch (act) {
+    case ACT_SILU:
+        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_SILU, pixels,
+                             channels);
+        break;
+    case ACT_RELU:
+        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_RELU, pixels,
+                             channels);
+        break;
+    default:
+        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_NONE, pixels,
+                             channels);
+        break;
+    }
+}
+
+static void combine(float *dx, size_t ldd, const float *dy, const float *x, size_t ld,
+                    const float *p, const float *q, const float *r, bool add, size_t pixels,
+                    size_t channels)
+{
+    for (size_t c = 0; c < channels; c += VW) {
+        size_t n = channels - c;
+        vf vp = get(p + c, n), vq = get(q + c, n), vr = get(r + c, n);
+        for (size_t i = 0; i < pixels; i++) {
+            vf d = vp * get(dy + i * channels + c, n) + vq * get(x + i * ld + c, n) + vr;
+            float *to = dx + i * ldd + c;
+            put(to, add ? get(to, n) + d : d, n);
+        }
+    }
+}
+
+static void act_line(float *out, const float *x, int act, size_t count)
+{
+    for (size_t i = 0; i < count; i += VW) {
+        vf v = get(x + i, count - i);
+        put(out + i, act == ACT_SILU ? vact(v, ACT_SILU) : vact(v, ACT_RELU), count - i);
+    }
+}
+
+static void act_backward(float *dx, const float *dout, const float *x, int act, bool add,
+                         size_t count)
+{
+    for (size_t i = 0; i < count; i += VW) {
+        size_t n = count - i;
+        vf v = get(x + i, n), slope = act == ACT_SILU ? vslope(v, ACT_SILU) : vslope(v, ACT_RELU);
+        vf d = get(dout + i, n) * slope;
+        put(dx + i, add ? get(dx + i, n) + d : d, n);
+    }
+}
+
+static void softmax(float *s, float scale, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, s += n) {
+        float top = s[0], total = 0;
+        for (size_t i = 1; i < n; i++) top = s[i] > top ? s[i] : top;
+        vf sum = {0};
+        size_t i = 0;
+        for (; i + VW <= n; i += VW) {
+            vf e = vexp((load(s + i) - top) * scale);
+            store(s + i, e);
+            sum += e;
+        }
+        if (i < n) {
+            float part[VW];
+            store(part, vexp((load_part(s + i, n - i) - top) * scale));
+            for (size_t j = 0; i + j < n; j++) total += s[i + j] = part[j];
+        }
+        float inverse = 1 / (total + vsum(sum));
+        for (i = 0; i < n; i++) s[i] *= inverse;
+    }
+}
+
+static void softmax_backward(float *ds, const float *p, float scale, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, ds += n, p += n) {
+        vf sum = {0};
+        for (size_t i = 0; i < n; i += VW) sum += get(ds + i, n - i) * get(p + i, n - i);
+        float dot = vsum(sum);
+        for (size_t i = 0; i < n; i++) ds[i] = scale * p[i] * (ds[i] - dot);
+    }
+}
+
+static void add(float *out, const float *a, const float *b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) out[i] = a[i] + b[i];
+}
+
+const dscm_nn_kernels ISA(dscm_nn_kernels) = {
+    .moments = moments,
+    .affine = affine,
+    .affine_backward = affine_backward,
+    .combine = combine,
+    .act = act_line,
+    .act_backward = act_backward,
+    .softmax = softmax,
+    .softmax_backward = softmax_backward,
+    .add = add,
+};

@@ -1,0 +1,58 @@
+/* Normalisation, activation and softmax kernels, one table per instruction set.
+ *
+ * Lines of pixels with channels last; `ld` is the pixel stride. Internal to core/kernels and
+ * core/nn.
+ */
+#ifndef DSCM_CORE_KERNELS_SIMD_NN_SIMD_H
+#define DSCM_CORE_KERNELS_SIMD_NN_SIMD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/cpu.h"
+
+/* Activation codes, as in core/nn/graph.h: 0 none, 1 SiLU, 2 ReLU. */
+typedef struct dscm_nn_kernels {
+    /* sum[c] += x - pivot[c], squares[c] += (x - pivot[c])^2 over the pixels of a line. */
+    void (*moments)(float *sum, float *squares, const float *x, size_t ld, const float *pivot,
+                    size_t pixels, size_t channels);
+    /* out = act(x * gain[c] + shift[c]) */
+    void (*affine)(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
+                   const float *shift, int act, size_t pixels, size_t channels);
+    /* dy (dense) = dout * act'(x * gain + shift); sum[c] += dy, cross[c] += dy * (x - mean[c]) */
+    void (*affine_backward)(float *dy, float *sum, float *cross, const float *dout, size_t ldo,
+                            const float *x, size_t ld, const float *gain, const float *shift,
+                            const float *mean, int act, size_t pixels, size_t channels);
+    /* dx = p[c] * dy + q[c] * x + r[c], or dx += with `add`; dy is dense */
+    void (*combine)(float *dx, size_t ldd, const float *dy, const float *x, size_t ld,
+                    const float *p, const float *q, const float *r, bool add, size_t pixels,
+                    size_t channels);
+    void (*act)(float *out, const float *x, int act, size_t count);
+    /* dx = dout * act'(x), or += */
+    void (*act_backward)(float *dx, const float *dout, const float *x, int act, bool add,
+                         size_t count);
+    /* Row-wise softmax of scale * s, in place: (rows, n). */
+    void (*softmax)(float *s, float scale, size_t rows, size_t n);
+    /* ds = scale * p * (ds - sum(ds * p)), row-wise, in place. */
+    void (*softmax_backward)(float *ds, const float *p, float scale, size_t rows, size_t n);
+    /* out = a + b, b may be `out`. */
+    void (*add)(float *out, const float *a, const float *b, size_t count);
+} dscm_nn_kernels;
+
+extern const dscm_nn_kernels dscm_nn_kernels_base;
+#if defined(__x86_64__)
+extern const dscm_nn_kernels dscm_nn_kernels_avx2, dscm_nn_kernels_avx512;
+#endif
+
+/* The table of an instruction set that this processor runs. */
+static inline const dscm_nn_kernels *dscm_nn_kernels_of(dscm_isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == DSCM_ISA_AVX512) return &dscm_nn_kernels_avx512;
+    if (isa == DSCM_ISA_AVX2) return &dscm_nn_kernels_avx2;
+#endif
+    (void)isa;
+    return &dscm_nn_kernels_base;
+}
+
+#endif

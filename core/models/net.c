@@ -1,0 +1,128 @@
+#include "core/models/net.h"
+
+#include <math.h>
+
+#include "core/base/memory.h"
+
+static const struct {
+    const char *name;
+    void (*build)(dscm_net *net);
+} archs[DSCM_ARCH_COUNT] = {
+    [DSCM_ARCH_UNET] = {"unet", dscm_unet_build},
+    [DSCM_ARCH_ENCODER] = {"encoder", dscm_encoder_build},
+    [DSCM_ARCH_CNN] = {"cnn", dscm_cnn_build},
+    [DSCM_ARCH_VAE] = {"vae", dscm_vae_build},
+    [DSCM_ARCH_AUTOENCODER] = {"autoencoder", dscm_autoencoder_build},
+};
+
+const char *dscm_arch_name(dscm_arch arch)
+{
+    return (int)arch >= 0 && arch < DSCM_ARCH_COUNT ? archs[arch].name : "unknown";
+}
+
+dscm_net_config dscm_net_config_defaults(dscm_arch arch)
+{
+    return (dscm_net_config){.arch = arch,
+                             .image_size = 28,
+                             .in_channels = 1,
+                             .out_channels =
+                                 arch == DSCM_ARCH_ENCODER || arch == DSCM_ARCH_CNN ? 10 : 1,
+                             .model_channels = 32,
+                             .num_res_blocks = 1,
+                             .channel_mult = {1, 2, 2},
+                             .levels = 3,
+                             .num_heads = 1,
+                             .latent = 16,
+                             .conv_resample = true,
+                             .use_scale_shift_norm = true,
+                             .resblock_updown = arch == DSCM_ARCH_ENCODER,
+                             .pool_new_attention_order = true,
+                             .pool = DSCM_POOL_ATTENTION};
+}
+
+static dscm_code in_range(const char *key, size_t value, size_t low, size_t high, dscm_error *err)
+{
+    if (value >= low && value <= high) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_INVALID, "%s: %zu is not in %zu..%zu", key, value, low, high);
+}
+
+static dscm_code check_levels(const dscm_net_config *c, dscm_error *err)
+{
+    for (size_t i = 0; i < c->levels; i++) {
+        double width = c->channel_mult[i] * (double)c->model_channels;
+        if (!(width >= 32 && width <= 8192) || fmod(floor(width), 32) != 0)
+            return dscm_fail(
+                err, DSCM_E_INVALID,
+                "channel_mult: %g x %zu model_channels gives %g channels; a multiple of 32 "
+                "(group norm) in 32..8192 is needed",
+                c->channel_mult[i], c->model_channels, width);
+    }
+    for (size_t i = 0; i < c->attention_count; i++)
+        if (c->attention_resolutions[i] < 1 || c->attention_resolutions[i] > c->image_size)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "attention_resolutions: %zu is not in 1..%zu (image_size)",
+                             c->attention_resolutions[i], c->image_size);
+    return DSCM_OK;
+}
+
+dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
+{
+    const struct {
+        const char *key;
+        size_t value, low, high;
+    } ranges[] = {{"image_size", c->image_size, 4, 1024},
+                  {"in_channels", c->in_channels, 1, 64},
+                  {"out_channels", c->out_channels, 1, 100000},
+                  {"model_channels", c->model_channels, 4, 2048},
+                  {"num_res_blocks", c->num_res_blocks, 1, 16},
+                  {"channel_mult length", c->levels, 1, DSCM_LEVELS_MAX},
+                  {"attention_resolutions length", c->attention_count, 0, DSCM_LEVELS_MAX},
+                  {"num_heads", c->num_heads, 1, 256},
+                  {"num_head_channels", c->num_head_channels, 0, 8192},
+                  {"num_classes", c->num_classes, 0, 100000},
+                  {"latent", c->latent, 1, 4096}};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        dscm_code code =
+            in_range(ranges[i].key, ranges[i].value, ranges[i].low, ranges[i].high, err);
+        if (code != DSCM_OK) return code;
+    }
+    if (!(c->dropout >= 0 && c->dropout < 1))
+        return dscm_fail(err, DSCM_E_INVALID, "dropout: %g is not in 0..1 (exclusive)", c->dropout);
+    bool residual = c->arch == DSCM_ARCH_UNET || c->arch == DSCM_ARCH_ENCODER;
+    return residual ? check_levels(c, err) : DSCM_OK;
+}
+
+dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config, dscm_error *err)
+{
+    *out = NULL;
+    dscm_code code = dscm_net_config_check(config, err);
+    if (code != DSCM_OK) return code;
+    dscm_net *net = dscm_alloc(1, sizeof *net, "network", err);
+    if (!net) return DSCM_E_MEMORY;
+    net->config = *config;
+    net->x = net->t = net->label = net->out = -1;
+    code = dscm_graph_open(&net->graph, &net->params, err);
+    if (code == DSCM_OK) {
+        archs[config->arch].build(net);
+        code = dscm_graph_finish(net->graph, err);
+    }
+    if (code != DSCM_OK) {
+        dscm_net_free(net);
+        return code;
+    }
+    *out = net;
+    return DSCM_OK;
+}
+
+void dscm_net_free(dscm_net *net)
+{
+    if (!net) return;
+    dscm_graph_free(net->graph);
+    dscm_params_free(&net->params);
+    dscm_free(net);
+}
+
+double dscm_net_flops(const dscm_net *net)
+{
+    return dscm_graph_flops(net->graph);
+}

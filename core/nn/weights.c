@@ -1,0 +1,125 @@
+/* Weights in the forms that kernels want: see graph.h. */
+#include <string.h>
+
+#include "core/nn/graph_internal.h"
+
+static bool is_conv_weight(const dscm_graph *g, size_t p)
+{
+    for (size_t i = 0; i < g->ops_count; i++)
+        if (g->ops[i].kind == OP_CONV && g->ops[i].w == (int)p) return true;
+    return false;
+}
+
+static size_t align_floats(size_t floats)
+{
+    return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
+}
+
+static size_t passes_of(dscm_exec_mode mode)
+{
+    return mode == DSCM_EXEC_INFER ? 1 : 2;
+}
+
+static void plan_convs(dscm_weights *w)
+{
+    const dscm_graph *g = w->graph;
+    for (size_t i = 0; i < g->ops_count; i++) {
+        const node_op *op = &g->ops[i];
+        if (op->kind != OP_CONV) continue;
+        const node_tensor *in = &g->tensors[op->in[0]];
+        dscm_conv_shape shape = {.h = in->h,
+                                 .w = in->w,
+                                 .ci = in->c,
+                                 .co = g->tensors[op->out].c,
+                                 .kernel = op->kernel,
+                                 .stride = op->stride};
+        w->plans[i] = dscm_conv_plan(shape, w->isa, DSCM_CONV_AUTO);
+    }
+}
+
+/* Walks all storage; `memory` NULL only counts. */
+static size_t lay_out(dscm_weights *w, float *memory)
+{
+    const dscm_graph *g = w->graph;
+    size_t used = 0;
+    for (size_t p = 0; p < g->params->count; p++) {
+        if (is_conv_weight(g, p)) continue;
+        if (memory) w->values[p] = memory + used;
+        used += align_floats(g->params->items[p].count);
+    }
+    for (size_t pass = 0; pass < passes_of(w->mode); pass++)
+        for (size_t i = 0; i < g->ops_count; i++) {
+            if (g->ops[i].kind != OP_CONV) continue;
+            if (memory) w->packed[pass][i] = memory + used;
+            used += align_floats(dscm_conv_packed_floats(&w->plans[i], (dscm_conv_pass)pass));
+        }
+    return used;
+}
+
+dscm_code dscm_weights_open(dscm_weights **out, const dscm_graph *g, const float *values,
+                            dscm_isa isa, dscm_exec_mode mode, dscm_error *err)
+{
+    *out = NULL;
+    dscm_weights *w = dscm_alloc(1, sizeof *w, "weights", err);
+    if (!w) return DSCM_E_MEMORY;
+    *w = (dscm_weights){.graph = g, .isa = isa, .mode = mode};
+    w->values = dscm_alloc(g->params->count, sizeof *w->values, "weights", err);
+    w->plans = dscm_alloc(g->ops_count, sizeof *w->plans, "weights", err);
+    for (int pass = 0; pass < 2; pass++)
+        w->packed[pass] = dscm_alloc(g->ops_count, sizeof *w->packed[0], "weights", err);
+    if (!w->values || !w->plans || !w->packed[0] || !w->packed[1]) goto fail;
+    plan_convs(w);
+    w->floats = lay_out(w, NULL);
+    w->memory = dscm_alloc(w->floats, sizeof(float), "weights", err);
+    if (!w->memory) goto fail;
+    lay_out(w, w->memory);
+    dscm_weights_update(w, values, NULL);
+    *out = w;
+    return DSCM_OK;
+fail:
+    dscm_weights_free(w);
+    return DSCM_E_MEMORY;
+}
+
+typedef struct update_job {
+    dscm_weights *w;
+    const float *values;
+} update_job;
+
+static void update_op(void *arg, size_t i, int worker)
+{
+    const update_job *job = arg;
+    const dscm_graph *g = job->w->graph;
+    (void)worker;
+    if (g->ops[i].kind != OP_CONV) return;
+    const float *from = job->values + g->params->items[g->ops[i].w].offset;
+    for (size_t pass = 0; pass < passes_of(job->w->mode); pass++)
+        dscm_conv_pack(&job->w->plans[i], (dscm_conv_pass)pass, job->w->packed[pass][i], from);
+}
+
+void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team)
+{
+    const dscm_params *params = w->graph->params;
+    for (size_t p = 0; p < params->count; p++) {
+        const dscm_param *item = &params->items[p];
+        if (w->values[p]) memcpy(w->values[p], values + item->offset, item->count * sizeof(float));
+    }
+    update_job job = {.w = w, .values = values};
+    dscm_team_run(team, w->graph->ops_count, update_op, &job);
+}
+
+void dscm_weights_free(dscm_weights *w)
+{
+    if (!w) return;
+    dscm_free(w->memory);
+    dscm_free(w->values);
+    dscm_free(w->plans);
+    dscm_free(w->packed[0]);
+    dscm_free(w->packed[1]);
+    dscm_free(w);
+}
+
+size_t dscm_weights_bytes(const dscm_weights *w)
+{
+    return w->floats * sizeof(float);
+}
