@@ -1,7 +1,43 @@
 #include <stdio.h>
+#include <string.h>
 
-int main(void)
+#include "cli/cli.h"
+#include "core/kernels/gemm.h"
+
+static const struct {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"verify", "compare networks and samplers with reference tensors", cmd_verify},
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static int help(FILE *out)
 {
-    puts("diffscm " DSCM_VERSION);
-    return 0;
+    fprintf(out, "diffscm " DSCM_VERSION ": counterfactual images from diffusion causal models\n\n"
+                 "usage: diffscm COMMAND [options]     (diffscm COMMAND --help lists them)\n\n");
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].help);
+    return out == stdout ? EXIT_DONE : EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) return help(stderr);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0)
+        return help(stdout);
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("diffscm " DSCM_VERSION);
+        return EXIT_DONE;
+    }
+    dscm_error err = {0};
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) continue;
+        if (dscm_gemm_check(&err) != DSCM_OK) return cli_fail("start", &err);
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "diffscm: unknown command \"%s\"; diffscm --help lists the commands\n",
+            argv[1]);
+    return EXIT_USAGE;
 }

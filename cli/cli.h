@@ -1,0 +1,86 @@
+/* The one program: subcommands and what they share.
+ *
+ * A subcommand is a file cmd_<name>.c with one function; main.c holds the table. Exit codes: 0
+ * done, 1 failed, 2 wrong usage. Results go to standard output, messages to standard error.
+ */
+#ifndef DSCM_CLI_CLI_H
+#define DSCM_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* argv[0] is the subcommand's name. */
+int cmd_bench(int argc, char **argv);
+int cmd_counterfactual(int argc, char **argv);
+int cmd_demo(int argc, char **argv);
+int cmd_evaluate(int argc, char **argv);
+int cmd_import(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+int cmd_sample(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_train(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+
+/* ---- options
+ * ---------------------------------------------------------------------------------------- */
+typedef enum option_kind {
+    OPT_FLAG, /* bool *: no value */
+    OPT_TEXT, /* const char ** */
+    OPT_SIZE, /* size_t *, low..high */
+    OPT_SEED, /* uint64_t * */
+    OPT_REAL, /* double *, low..high */
+    OPT_LIST  /* option_list *: may be given several times */
+} option_kind;
+
+typedef struct option_list {
+    const char *items[64];
+    size_t count;
+} option_list;
+
+typedef struct cli_option {
+    const char *name; /* without the dashes */
+    option_kind kind;
+    void *value;
+    double low, high;
+    const char *argument; /* for the help: "FILE" */
+    const char *help;
+} cli_option;
+
+/* Parses "--name value" and "--name=value" into the table; arguments without dashes go to *rest.
+ * Returns -1 when the command shall run, else the exit code (after --help, or after a one-line
+ * message about wrong usage). `usage` is the first help line; `options` ends with a NULL name. */
+int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
+              option_list *rest);
+/* Prints "diffscm NAME: message" and returns EXIT_FAILED, or EXIT_USAGE for errors in what the user
+ * gave. */
+int cli_fail(const char *name, const dscm_error *err);
+/* Prints a usage error in one line and returns EXIT_USAGE. */
+int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
+
+/* ---- files that come with the program
+ * --------------------------------------------------------------- */
+/* Finds the folder `kind`/`name` ("models", "mnist") or "static": as a path of its own when it
+ * exists, in `data_dir` when given, next to the program or one and two folders above it, in the
+ * working directory, in the install prefix. The message lists where it looked. */
+dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
+                   dscm_error *err) DSCM_MUST_CHECK;
+
+/* ---- progress
+ * --------------------------------------------------------------------------------------- */
+/* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. */
+typedef struct cli_progress {
+    const char *label, *unit;
+    double total, started, shown; /* total 0: unknown */
+    bool terminal;
+} cli_progress;
+void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total);
+void cli_progress_show(cli_progress *p, double done, const char *note);
+void cli_progress_end(cli_progress *p);
+double cli_seconds(void); /* monotonic */
+
+#endif

@@ -1,0 +1,61 @@
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+double cli_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total)
+{
+    *p = (cli_progress){.label = label, .unit = unit, .total = total, .started = cli_seconds()};
+    p->shown = p->started;
+    p->terminal = isatty(STDERR_FILENO);
+}
+
+static void print_time(double seconds)
+{
+    if (seconds >= 3600)
+        fprintf(stderr, "%.0f h %02.0f min", seconds / 3600, (double)((long)seconds % 3600 / 60));
+    else if (seconds >= 60)
+        fprintf(stderr, "%ld min %02ld s", (long)seconds / 60, (long)seconds % 60);
+    else
+        fprintf(stderr, "%.0f s", seconds);
+}
+
+void cli_progress_show(cli_progress *p, double done, const char *note)
+{
+    enum { WIDTH = 24 };
+    double now = cli_seconds(), rate = done / (now - p->started + 1e-9);
+    bool last = p->total > 0 && done >= p->total;
+    if (now - p->shown < (p->terminal ? 0.2 : 10.0) && !last) return;
+    p->shown = now;
+    if (p->terminal) {
+        int filled = p->total > 0 ? (int)(WIDTH * done / p->total) : 0;
+        fprintf(stderr, "\r\033[K%s [", p->label);
+        for (int i = 0; i < WIDTH; i++) fputc(i < filled ? '#' : '.', stderr);
+        fprintf(stderr, "] ");
+    } else {
+        fprintf(stderr, "%s: ", p->label);
+    }
+    fprintf(stderr, "%.0f", done);
+    if (p->total > 0) fprintf(stderr, "/%.0f", p->total);
+    fprintf(stderr, " %s, %.1f/s", p->unit, rate);
+    if (p->total > 0 && done > 0 && !last) {
+        fprintf(stderr, ", ");
+        print_time((p->total - done) / rate);
+        fprintf(stderr, " left");
+    }
+    fprintf(stderr, "%s%s", note && *note ? ", " : "", note ? note : "");
+    if (!p->terminal) fputc('\n', stderr);
+}
+
+void cli_progress_end(cli_progress *p)
+{
+    if (p->terminal) fputc('\n', stderr);
+}

@@ -1,0 +1,18 @@
+/* Network configurations as JSON, with the keys of published configurations. */
+#ifndef DSCM_CORE_IO_CONFIG_H
+#define DSCM_CORE_IO_CONFIG_H
+
+#include <jansson.h>
+
+#include "core/models/net.h"
+
+/* Reads an object over the defaults of its architecture ("arch", or "kind": unet | encoder) and
+ * checks it. `where` stands before the key in messages ("config.json"). Unknown keys are errors,
+ * except "dropout" and the bookkeeping keys of reference cases. num_head_channels -1 means: use
+ * num_heads. */
+dscm_code dscm_net_config_parse(dscm_net_config *out, const json_t *object, const char *where,
+                                dscm_error *err) DSCM_MUST_CHECK;
+/* A new object, or NULL when memory is short. */
+json_t *dscm_net_config_to_json(const dscm_net_config *config);
+
+#endif

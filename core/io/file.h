@@ -1,0 +1,23 @@
+/* Whole files: bounded reading, and writing that replaces atomically. */
+#ifndef DSCM_CORE_IO_FILE_H
+#define DSCM_CORE_IO_FILE_H
+
+#include <stddef.h>
+
+#include "core/base/error.h"
+
+/* Reads a regular file of at most `limit` bytes; a zero byte follows the content. Release with
+ * dscm_free. */
+dscm_code dscm_file_read(const char *path, size_t limit, unsigned char **bytes, size_t *size,
+                         dscm_error *err) DSCM_MUST_CHECK;
+
+typedef struct dscm_piece {
+    const void *data;
+    size_t size;
+} dscm_piece;
+/* Writes the pieces one after another to a temporary name, syncs and renames: readers see the old
+ * file or the whole new one. */
+dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
+                            dscm_error *err) DSCM_MUST_CHECK;
+
+#endif

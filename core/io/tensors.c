@@ -1,0 +1,321 @@
+/* The tensor set: opening, access, conversion; loading and saving of parameter tables. */
+#include "core/io/tensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/base/memory.h"
+#include "core/io/half.h"
+#include "core/io/tensors_internal.h"
+
+size_t dscm_dtype_size(dscm_dtype dtype)
+{
+    static const size_t sizes[DSCM_DTYPE_COUNT] = {
+        [DSCM_F16] = 2, [DSCM_BF16] = 2, [DSCM_F32] = 4, [DSCM_F64] = 8, [DSCM_I64] = 8,
+        [DSCM_I32] = 4, [DSCM_I16] = 2,  [DSCM_I8] = 1,  [DSCM_U8] = 1,  [DSCM_BOOL] = 1};
+    return sizes[dtype];
+}
+
+dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
+                           dscm_error *err)
+{
+    if (dscm_tensors_find(set, name))
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: tensor \"%s\" appears twice", set->path, name);
+    if (set->count == set->capacity) {
+        size_t capacity = set->capacity ? 2 * set->capacity : 64;
+        stored_tensor *items = dscm_alloc(capacity, sizeof *items, "tensor list", err);
+        if (!items) return DSCM_E_MEMORY;
+        if (set->count) memcpy(items, set->items, set->count * sizeof *items);
+        dscm_free(set->items);
+        set->items = items;
+        set->capacity = capacity;
+    }
+    char *copy = dscm_strdup(name, err);
+    if (!copy) return DSCM_E_MEMORY;
+    set->items[set->count] = *item;
+    set->items[set->count++].info.name = copy;
+    return DSCM_OK;
+}
+
+static dscm_code read_content(dscm_tensors *set, dscm_error *err)
+{
+    if (set->size >= 4 && memcmp(set->bytes, "PK\3\4", 4) == 0) return dscm_torch_read(set, err);
+    if (set->size >= 2 && set->bytes[0] == 0x80 && set->bytes[1] <= 5)
+        return dscm_fail(
+            err, DSCM_E_FORMAT,
+            "%s: a bare pickle, the PyTorch format before 1.6; save it again with a newer "
+            "torch.save",
+            set->path);
+    return dscm_safetensors_read(set, err);
+}
+
+dscm_code dscm_tensors_open_memory(dscm_tensors **out, const void *bytes, size_t size,
+                                   const char *name, dscm_error *err)
+{
+    *out = NULL;
+    dscm_tensors *set = dscm_alloc(1, sizeof *set, "tensor file", err);
+    if (!set) return DSCM_E_MEMORY;
+    set->bytes = bytes;
+    set->size = size;
+    dscm_code code = DSCM_E_MEMORY;
+    set->path = dscm_strdup(name, err);
+    if (set->path) code = read_content(set, err);
+    if (code != DSCM_OK) {
+        dscm_tensors_free(set);
+        return code;
+    }
+    *out = set;
+    return DSCM_OK;
+}
+
+static dscm_code map_file(const char *path, void **bytes, size_t *size, dscm_error *err)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return dscm_fail(err, errno == ENOENT ? DSCM_E_NOT_FOUND : DSCM_E_IO, "%s: cannot open: %s",
+                         path, strerror(errno));
+    dscm_code code = DSCM_OK;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        code = dscm_fail(err, DSCM_E_IO, "%s: not a regular file", path);
+    } else if (info.st_size == 0) {
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: the file is empty", path);
+    } else {
+        *size = (size_t)info.st_size;
+        *bytes = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (*bytes == MAP_FAILED)
+            code = dscm_fail(err, DSCM_E_IO, "%s: cannot map: %s", path, strerror(errno));
+    }
+    close(fd);
+    return code;
+}
+
+dscm_code dscm_tensors_open(dscm_tensors **out, const char *path, dscm_error *err)
+{
+    void *bytes = NULL;
+    size_t size = 0;
+    *out = NULL;
+    dscm_code code = map_file(path, &bytes, &size, err);
+    if (code != DSCM_OK) return code;
+    code = dscm_tensors_open_memory(out, bytes, size, path, err);
+    if (code != DSCM_OK)
+        munmap(bytes, size);
+    else
+        (*out)->mapped = true;
+    return code;
+}
+
+void dscm_tensors_free(dscm_tensors *set)
+{
+    if (!set) return;
+    for (size_t i = 0; i < set->count; i++) dscm_free((char *)set->items[i].info.name);
+    for (size_t i = 0; i < 2 * set->metadata_count; i++) dscm_free(set->metadata[i]);
+    if (set->mapped) munmap((void *)set->bytes, set->size);
+    dscm_free(set->metadata);
+    dscm_free(set->items);
+    dscm_free(set->path);
+    dscm_free(set);
+}
+
+size_t dscm_tensors_count(const dscm_tensors *set)
+{
+    return set->count;
+}
+
+const dscm_tensor_info *dscm_tensors_info(const dscm_tensors *set, size_t index)
+{
+    return &set->items[index].info;
+}
+
+const dscm_tensor_info *dscm_tensors_find(const dscm_tensors *set, const char *name)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (strcmp(set->items[i].info.name, name) == 0) return &set->items[i].info;
+    return NULL;
+}
+
+const char *dscm_tensors_metadata(const dscm_tensors *set, const char *key)
+{
+    for (size_t i = 0; i < set->metadata_count; i++)
+        if (strcmp(set->metadata[2 * i], key) == 0) return set->metadata[2 * i + 1];
+    return NULL;
+}
+
+/* ---- conversion ---------------------------------------------------------------------------------
+ */
+static double element(dscm_dtype dtype, const unsigned char *p)
+{
+    uint16_t u16;
+    float f32;
+    double f64;
+    int64_t i64;
+    int32_t i32;
+    int16_t i16;
+    switch (dtype) {
+    case DSCM_F16:
+        memcpy(&u16, p, 2);
+        return (double)dscm_half_to_float(u16);
+    case DSCM_BF16:
+        memcpy(&u16, p, 2);
+        return (double)dscm_bf16_to_float(u16);
+    case DSCM_F32:
+        memcpy(&f32, p, 4);
+        return (double)f32;
+    case DSCM_F64:
+        memcpy(&f64, p, 8);
+        return f64;
+    case DSCM_I64:
+        memcpy(&i64, p, 8);
+        return (double)i64;
+    case DSCM_I32:
+        memcpy(&i32, p, 4);
+        return i32;
+    case DSCM_I16:
+        memcpy(&i16, p, 2);
+        return i16;
+    case DSCM_I8:
+        return (signed char)*p;
+    default:
+        return *p;
+    }
+}
+
+/* Where element `index` in C order is stored. */
+static const unsigned char *place(const stored_tensor *t, size_t index)
+{
+    size_t at = index;
+    if (!t->contiguous) {
+        at = 0;
+        for (int d = t->info.ndim - 1; d >= 0; d--) {
+            at += index % t->info.dims[d] * t->strides[d];
+            index /= t->info.dims[d];
+        }
+    }
+    return t->data + at * dscm_dtype_size(t->info.dtype);
+}
+
+static const stored_tensor *stored(const dscm_tensor_info *info)
+{
+    return (const stored_tensor *)info; /* info is the first member */
+}
+
+dscm_code dscm_tensors_read_f32(const dscm_tensors *set, const dscm_tensor_info *info, float *out,
+                                dscm_error *err)
+{
+    const stored_tensor *t = stored(info);
+    (void)set;
+    (void)err;
+    if (t->contiguous && info->dtype == DSCM_F32) {
+        memcpy(out, t->data, info->count * sizeof *out);
+        return DSCM_OK;
+    }
+    for (size_t i = 0; i < info->count; i++) out[i] = (float)element(info->dtype, place(t, i));
+    return DSCM_OK;
+}
+
+dscm_code dscm_tensors_read_f64(const dscm_tensors *set, const dscm_tensor_info *info, double *out,
+                                dscm_error *err)
+{
+    (void)set;
+    (void)err;
+    for (size_t i = 0; i < info->count; i++) out[i] = element(info->dtype, place(stored(info), i));
+    return DSCM_OK;
+}
+
+dscm_code dscm_tensors_read_i64(const dscm_tensors *set, const dscm_tensor_info *info, int64_t *out,
+                                dscm_error *err)
+{
+    for (size_t i = 0; i < info->count; i++) {
+        const unsigned char *p = place(stored(info), i);
+        if (info->dtype == DSCM_I64) {
+            memcpy(&out[i], p, sizeof out[i]);
+            continue;
+        }
+        double v = element(info->dtype, p);
+        if (!(v >= -9e15 && v <= 9e15) || v != (double)(int64_t)v)
+            return dscm_fail(err, DSCM_E_FORMAT,
+                             "%s: tensor \"%s\" holds %g where an integer is needed", set->path,
+                             info->name, v);
+        out[i] = (int64_t)v;
+    }
+    return DSCM_OK;
+}
+
+/* ---- parameter tables ---------------------------------------------------------------------------
+ */
+static void shape_text(char *out, size_t size, const size_t *dims, int ndim)
+{
+    size_t used = (size_t)snprintf(out, size, "(");
+    for (int d = 0; d < ndim && used < size; d++)
+        used += (size_t)snprintf(out + used, size - used, d ? ",%zu" : "%zu", dims[d]);
+    if (used < size) snprintf(out + used, size - used, ")");
+}
+
+/* The configuration key that decides a parameter's presence and shape most likely. */
+static const char *likely_key(const char *name)
+{
+    static const char *const hints[][2] = {{"label_emb", "num_classes"},
+                                           {".qkv", "attention_resolutions or channel_mult"},
+                                           {".proj_out", "attention_resolutions"},
+                                           {".op.", "resblock_updown or conv_resample"},
+                                           {".conv.", "resblock_updown or conv_resample"},
+                                           {"emb_layers", "use_scale_shift_norm or model_channels"},
+                                           {"skip_connection", "channel_mult"},
+                                           {"positional_embedding", "image_size or pool"},
+                                           {"out.2", "out_channels, learn_sigma or pool"},
+                                           {"out.", "pool or out_channels"},
+                                           {"time_embed", "model_channels"},
+                                           {"input_blocks.0", "in_channels or model_channels"}};
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+        if (strstr(name, hints[i][0])) return hints[i][1];
+    return "channel_mult or num_res_blocks";
+}
+
+dscm_code dscm_params_load(const dscm_params *table, float *values, const dscm_tensors *set,
+                           size_t *unused, dscm_error *err)
+{
+    char want[96], got[96];
+    for (size_t i = 0; i < table->count; i++) {
+        const dscm_param *p = &table->items[i];
+        const dscm_tensor_info *t = dscm_tensors_find(set, p->name);
+        shape_text(want, sizeof want, p->dims, p->ndim);
+        if (!t)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "%s: parameter \"%s\" %s is missing; check %s in the configuration",
+                             set->path, p->name, want, likely_key(p->name));
+        bool same = t->ndim == p->ndim;
+        for (int d = 0; same && d < p->ndim; d++) same = t->dims[d] == p->dims[d];
+        if (!same) {
+            shape_text(got, sizeof got, t->dims, t->ndim);
+            return dscm_fail(
+                err, DSCM_E_MISMATCH,
+                "%s: parameter \"%s\" has shape %s, the network needs %s; check %s in the "
+                "configuration",
+                set->path, p->name, got, want, likely_key(p->name));
+        }
+        dscm_code code = dscm_tensors_read_f32(set, t, values + p->offset, err);
+        if (code != DSCM_OK) return code;
+    }
+    if (unused) *unused = set->count - table->count;
+    return DSCM_OK;
+}
+
+dscm_code dscm_params_save(const dscm_params *table, const float *values, const char *path,
+                           dscm_dtype dtype, const char *const *metadata, dscm_error *err)
+{
+    dscm_tensor_out *list = dscm_alloc(table->count, sizeof *list, "tensor list", err);
+    if (!list) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < table->count; i++)
+        list[i] = (dscm_tensor_out){.name = table->items[i].name,
+                                    .dims = table->items[i].dims,
+                                    .ndim = table->items[i].ndim,
+                                    .data = values + table->items[i].offset};
+    dscm_code code = dscm_safetensors_write(path, list, table->count, dtype, metadata, err);
+    dscm_free(list);
+    return code;
+}

@@ -1,0 +1,47 @@
+/* What the readers of tensor files share. Internal to core/io. */
+#ifndef DSCM_CORE_IO_TENSORS_INTERNAL_H
+#define DSCM_CORE_IO_TENSORS_INTERNAL_H
+
+#include <stdbool.h>
+
+#include "core/io/tensors.h"
+
+typedef struct stored_tensor {
+    dscm_tensor_info info;
+    const unsigned char *data;            /* first element */
+    size_t strides[DSCM_TENSOR_DIMS_MAX]; /* elements */
+    bool contiguous;
+} stored_tensor;
+
+struct dscm_tensors {
+    char *path; /* for messages */
+    const unsigned char *bytes;
+    size_t size;
+    bool mapped;
+    stored_tensor *items;
+    size_t count, capacity;
+    char **metadata; /* pairs key, value */
+    size_t metadata_count;
+};
+
+size_t dscm_dtype_size(dscm_dtype dtype);
+
+/* Appends a tensor (name is copied) whose data, dims and strides the reader has checked. A second
+ * one of the same name is DSCM_E_FORMAT. */
+dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
+                           dscm_error *err) DSCM_MUST_CHECK;
+
+/* Readers of one format each; set->bytes and size are given. */
+dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_torch_read(dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
+
+/* The pickle inside a PyTorch file. `storage` finds the bytes of a storage by key, or fails. */
+typedef struct dscm_pickle_source {
+    void *ctx;
+    dscm_code (*storage)(void *ctx, const char *key, size_t key_length, const unsigned char **data,
+                         size_t *size, dscm_error *err);
+} dscm_pickle_source;
+dscm_code dscm_pickle_read(dscm_tensors *set, const unsigned char *bytes, size_t size,
+                           const dscm_pickle_source *source, dscm_error *err) DSCM_MUST_CHECK;
+
+#endif
