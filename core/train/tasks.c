@@ -1,0 +1,173 @@
+#include "core/train/tasks.h"
+
+#include <math.h>
+
+#define VAE_VARIANCE 0.1 /* of the reconstruction, on [-1,1] */
+
+static const uint8_t *pixels_of_image(const shard *s, size_t i)
+{
+    return s->data->pixels + (size_t)s->images[i] * s->pixels;
+}
+
+/* ---- inputs -------------------------------------------------------------------------------------
+ */
+/* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform */
+static void noised_inputs(shard *s)
+{
+    float *x = dscm_exec_data(s->exec, s->net->x), *t = dscm_exec_data(s->exec, s->net->t);
+    for (size_t i = 0; i < s->count; i++, x += s->pixels) {
+        dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
+        float *noise = s->noise + i * s->pixels;
+        size_t step = s->t_low + dscm_rng_below(&rng, (uint32_t)(s->t_high - s->t_low));
+        float signal = (float)sqrt(s->schedule->alphas_cumprod[step]);
+        float sigma = (float)sqrt(1 - s->schedule->alphas_cumprod[step]);
+        dscm_rng_normal(&rng, noise, s->pixels);
+        dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
+        for (size_t p = 0; p < s->pixels; p++) x[p] = signal * x[p] + sigma * noise[p];
+        t[i] = (float)step;
+    }
+}
+
+/* A random small rotation, scaling and shift, sampled bilinearly; outside is background (-1). */
+static void moved_image(float *x, const uint8_t *pixels, size_t h, size_t w, size_t c,
+                        dscm_rng *rng)
+{
+    float angle = 0.26f * (2 * dscm_rng_uniform(rng) - 1);
+    float scale = 1 + 0.12f * (2 * dscm_rng_uniform(rng) - 1);
+    float dx = 2.5f * (2 * dscm_rng_uniform(rng) - 1), dy = 2.5f * (2 * dscm_rng_uniform(rng) - 1);
+    float a = cosf(angle) * scale, b = sinf(angle) * scale;
+    float cy = (float)(h - 1) / 2, cx = (float)(w - 1) / 2;
+    for (size_t p = 0; p < h * w; p++) {
+        float v = (float)(p / w) - cy, u = (float)(p % w) - cx;
+        float sy = a * v + b * u + cy + dy, sx = a * u - b * v + cx + dx;
+        float fy = floorf(sy), fx = floorf(sx), wy = sy - fy, wx = sx - fx;
+        for (size_t k = 0; k < c; k++) {
+            float sum = 0;
+            for (int n = 0; n < 4; n++) {
+                ptrdiff_t y = (ptrdiff_t)fy + n / 2, xx = (ptrdiff_t)fx + n % 2;
+                if (y < 0 || xx < 0 || y >= (ptrdiff_t)h || xx >= (ptrdiff_t)w) continue;
+                sum += (n / 2 ? wy : 1 - wy) * (n % 2 ? wx : 1 - wx) *
+                       (float)pixels[((size_t)y * w + (size_t)xx) * c + k];
+            }
+            x[p * c + k] = sum / 127.5f - 1;
+        }
+    }
+}
+
+static void clean_inputs(shard *s)
+{
+    float *x = dscm_exec_data(s->exec, s->net->x);
+    for (size_t i = 0; i < s->count; i++, x += s->pixels) {
+        dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
+        if (s->augment)
+            moved_image(x, pixels_of_image(s, i), s->data->h, s->data->w, s->data->c, &rng);
+        else
+            dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
+    }
+}
+
+static void vae_inputs(shard *s)
+{
+    dscm_tensor noise = dscm_graph_find(s->net->graph, "noise");
+    size_t latent = s->net->config.latent;
+    s->augment = false;
+    clean_inputs(s);
+    for (size_t i = 0; i < s->count; i++) {
+        dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
+        dscm_rng_normal(&rng, dscm_exec_data(s->exec, noise) + i * latent, latent);
+    }
+}
+
+static void unit_inputs(shard *s)
+{
+    float *x = dscm_exec_data(s->exec, s->net->x);
+    for (size_t i = 0; i < s->count; i++)
+        for (size_t p = 0; p < s->pixels; p++)
+            x[i * s->pixels + p] = (float)pixels_of_image(s, i)[p] / 255.0f;
+}
+
+/* ---- losses -------------------------------------------------------------------------------------
+ */
+/* mean over pixels of (out - target)^2; out may have more channels than the image (learned
+ * variance, which this objective leaves alone). */
+static double squared_loss(shard *s, const float *target, double weight, bool grads)
+{
+    size_t ci = s->data->c, co = s->net->config.out_channels, points = s->pixels / ci;
+    const float *out = dscm_exec_data(s->exec, s->net->out);
+    float *dout = grads ? dscm_exec_grad(s->exec, s->net->out) : NULL;
+    double sum = 0, scale = weight / ((double)s->batch * (double)s->pixels);
+    if (s->net->config.arch != DSCM_ARCH_UNET) co = ci;
+    for (size_t p = 0; p < s->count * points; p++)
+        for (size_t k = 0; k < co; k++) {
+            float gap = k < ci ? out[p * co + k] - target[p * ci + k] : 0;
+            sum += (double)gap * (double)gap;
+            if (dout) dout[p * co + k] = (float)(2 * scale) * gap;
+        }
+    return sum * scale;
+}
+
+static double score_loss(shard *s, bool grads)
+{
+    return squared_loss(s, s->noise, 1, grads);
+}
+
+static double reconstruction_loss(shard *s, bool grads)
+{
+    return squared_loss(s, dscm_exec_data(s->exec, s->net->x), 1, grads);
+}
+
+/* -log softmax at the label */
+static double class_loss(shard *s, bool grads)
+{
+    size_t classes = s->net->config.out_channels;
+    const float *logits = dscm_exec_data(s->exec, s->net->out);
+    float *dlogits = grads ? dscm_exec_grad(s->exec, s->net->out) : NULL;
+    double sum = 0;
+    for (size_t i = 0; i < s->count; i++, logits += classes) {
+        size_t label = s->data->labels[s->images[i]], best = 0;
+        double total = 0;
+        for (size_t k = 1; k < classes; k++)
+            if (logits[k] > logits[best]) best = k;
+        for (size_t k = 0; k < classes; k++) total += exp((double)(logits[k] - logits[best]));
+        sum += log(total) - (double)(logits[label] - logits[best]);
+        s->correct += best == label;
+        for (size_t k = 0; dlogits && k < classes; k++) {
+            double p = exp((double)(logits[k] - logits[best])) / total;
+            dlogits[i * classes + k] = (float)((p - (k == label)) / (double)s->batch);
+        }
+    }
+    return sum / (double)s->batch;
+}
+
+/* squared error / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
+static double vae_loss(shard *s, bool grads)
+{
+    double sum = squared_loss(s, dscm_exec_data(s->exec, s->net->x), 0.5 / VAE_VARIANCE, grads);
+    dscm_tensor tm = dscm_graph_find(s->net->graph, "mu"),
+                tv = dscm_graph_find(s->net->graph, "logvar");
+    const float *mu = dscm_exec_data(s->exec, tm), *logvar = dscm_exec_data(s->exec, tv);
+    float *dmu = grads ? dscm_exec_grad(s->exec, tm) : NULL;
+    float *dlogvar = grads ? dscm_exec_grad(s->exec, tv) : NULL;
+    double scale = 1 / ((double)s->batch * (double)s->pixels);
+    for (size_t i = 0; i < s->count * s->net->config.latent; i++) {
+        double m = (double)mu[i], v = exp((double)logvar[i]);
+        sum += scale * 0.5 * (m * m + v - 1 - (double)logvar[i]);
+        if (dmu) dmu[i] = (float)(scale * m);
+        if (dlogvar) dlogvar[i] = (float)(scale * 0.5 * (v - 1));
+    }
+    return sum;
+}
+
+const task_ops dscm_tasks[DSCM_TASK_COUNT] = {
+    [DSCM_TASK_SCORE] = {"score", true, false, noised_inputs, score_loss, {"out"}},
+    [DSCM_TASK_PREDICTOR] = {"predictor", true, true, noised_inputs, class_loss, {"out"}},
+    [DSCM_TASK_ORACLE] = {"oracle", false, true, clean_inputs, class_loss, {"out"}},
+    [DSCM_TASK_VAE] = {"vae", false, false, vae_inputs, vae_loss, {"out", "mu", "logvar"}},
+    [DSCM_TASK_AUTOENCODER] =
+        {"autoencoder", false, false, unit_inputs, reconstruction_loss, {"out"}},
+};
+
+const char *dscm_task_name(dscm_task task)
+{
+    return dscm_tasks[task].name;
+}

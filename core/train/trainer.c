@@ -1,0 +1,294 @@
+#include "core/train/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/train/trainer_internal.h"
+
+#define DIFFUSION_STEPS 1000
+/* Streams: samples count from 0; epochs and held-out images draw from far away. */
+#define EPOCH_STREAM    ((uint64_t)1 << 62)
+#define HELD_OUT_STREAM ((uint64_t)1 << 61)
+
+dscm_train_options dscm_train_defaults(dscm_task task)
+{
+    static const dscm_arch archs[] = {DSCM_ARCH_UNET, DSCM_ARCH_ENCODER, DSCM_ARCH_CNN,
+                                      DSCM_ARCH_VAE, DSCM_ARCH_AUTOENCODER};
+    return (dscm_train_options){.task = task,
+                                .net = dscm_net_config_defaults(archs[task]),
+                                .schedule = DSCM_SCHEDULE_COSINE,
+                                .batch = 128,
+                                .samples = 1000000,
+                                .rate = 1e-3,
+                                .weight_decay = 1e-4,
+                                .ema_decay = 0.999,
+                                .clip = 1,
+                                .warmup = 200,
+                                .seed = 1,
+                                .threads = 1,
+                                .only_class = -1};
+}
+
+/* ---- opening ------------------------------------------------------------------------------------
+ */
+static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *data,
+                               dscm_error *err)
+{
+    const dscm_net_config *c = &o->net;
+    if (data->h != data->w || data->h != c->image_size || data->c != c->in_channels)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "data: images are %zux%zux%zu, the network takes %zux%zux%zu", data->h,
+                         data->w, data->c, c->image_size, c->image_size, c->in_channels);
+    if (o->batch < (size_t)o->threads || o->batch > 65536)
+        return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in %d (threads)..65536", o->batch,
+                         o->threads);
+    if (!o->seed) return dscm_fail(err, DSCM_E_INVALID, "seed: 0 is reserved");
+    if (!dscm_tasks[o->task].classifies) return DSCM_OK;
+    for (size_t i = 0; i < data->count; i++)
+        if (data->labels[i] >= c->out_channels)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "data: image %zu has label %d, the network %zu classes", i,
+                             data->labels[i], c->out_channels);
+    return DSCM_OK;
+}
+
+static dscm_code open_memory(dscm_trainer *t, dscm_error *err)
+{
+    size_t floats = t->net->params.floats, threads = (size_t)t->options.threads;
+    size_t pixels = t->data->h * t->data->w * t->data->c;
+    t->memory = dscm_alloc(4 * floats, sizeof(float), "optimizer", err);
+    t->shards = dscm_alloc(threads, sizeof *t->shards, "trainer", err);
+    t->losses = dscm_alloc(threads, sizeof *t->losses, "trainer", err);
+    t->grads = dscm_alloc(threads, sizeof *t->grads, "trainer", err);
+    t->order = dscm_alloc(t->data->count, sizeof *t->order, "trainer", err);
+    t->pool = dscm_alloc(t->data->count, sizeof *t->pool, "trainer", err);
+    t->batch = dscm_alloc(t->options.batch, sizeof *t->batch, "trainer", err);
+    t->noise = dscm_alloc(t->options.batch * pixels, sizeof(float), "trainer", err);
+    if (!t->memory || !t->shards || !t->losses || !t->grads || !t->order || !t->pool || !t->batch ||
+        !t->noise)
+        return DSCM_E_MEMORY;
+    t->state = (dscm_adamw_state){.values = t->memory,
+                                  .ema = t->memory + floats,
+                                  .m = t->memory + 2 * floats,
+                                  .v = t->memory + 3 * floats,
+                                  .floats = floats};
+    dscm_params_init(&t->net->params, t->state.values, t->options.seed);
+    memcpy(t->state.ema, t->state.values, floats * sizeof(float));
+    for (size_t i = 0; i < t->data->count; i++)
+        if (t->options.only_class < 0 || t->data->labels[i] == t->options.only_class)
+            t->pool[t->pool_count++] = (uint32_t)i;
+    if (!t->pool_count)
+        return dscm_fail(err, DSCM_E_INVALID, "class: no image of class %d", t->options.only_class);
+    return DSCM_OK;
+}
+
+/* Share of shard k: [first, first + count). */
+static void share_of(const dscm_trainer *t, size_t k, size_t *first, size_t *count)
+{
+    size_t threads = (size_t)t->options.threads, base = t->options.batch / threads;
+    size_t rest = t->options.batch % threads;
+    *first = k * base + (k < rest ? k : rest);
+    *count = base + (k < rest);
+}
+
+static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
+{
+    size_t pixels = t->data->h * t->data->w * t->data->c;
+    for (size_t k = 0; k < (size_t)t->options.threads; k++) {
+        size_t first, count;
+        share_of(t, k, &first, &count);
+        dscm_exec_options options = {.mode = DSCM_EXEC_PARAM_GRAD,
+                                     .batch = count,
+                                     .outputs = dscm_tasks[t->options.task].outputs};
+        shard *s = &t->shards[k];
+        *s = (shard){.net = t->net,
+                     .schedule = &t->schedule,
+                     .data = t->data,
+                     .pixels = pixels,
+                     .noise = t->noise + first * pixels};
+        dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
+        if (code != DSCM_OK) return code;
+        t->grads[k] = dscm_exec_param_grads(s->exec);
+    }
+    return DSCM_OK;
+}
+
+static dscm_code open_parts(dscm_trainer *t, dscm_error *err)
+{
+    dscm_code code = check_options(&t->options, t->data, err);
+    if (code == DSCM_OK) code = dscm_net_open(&t->net, &t->options.net, err);
+    if (code == DSCM_OK)
+        code = dscm_schedule_open(&t->schedule, t->options.schedule, DIFFUSION_STEPS, err);
+    if (code == DSCM_OK) code = dscm_team_open(&t->team, t->options.threads, err);
+    if (code == DSCM_OK) code = open_memory(t, err);
+    if (code == DSCM_OK)
+        code = dscm_weights_open(&t->weights, t->net->graph, t->state.values, dscm_cpu_best_isa(),
+                                 DSCM_EXEC_PARAM_GRAD, err);
+    return code == DSCM_OK ? open_shards(t, err) : code;
+}
+
+dscm_code dscm_trainer_open(dscm_trainer **out, const dscm_train_options *options,
+                            const dscm_dataset *data, dscm_error *err)
+{
+    *out = NULL;
+    dscm_trainer *t = dscm_alloc(1, sizeof *t, "trainer", err);
+    if (!t) return DSCM_E_MEMORY;
+    t->options = *options;
+    t->data = data;
+    t->epoch = UINT64_MAX;
+    dscm_code code = open_parts(t, err);
+    if (code != DSCM_OK) {
+        dscm_trainer_free(t);
+        return code;
+    }
+    *out = t;
+    return DSCM_OK;
+}
+
+void dscm_trainer_free(dscm_trainer *t)
+{
+    if (!t) return;
+    for (size_t k = 0; t->shards && k < (size_t)t->options.threads; k++)
+        dscm_exec_free(t->shards[k].exec);
+    dscm_weights_free(t->weights);
+    dscm_team_free(t->team);
+    dscm_schedule_close(&t->schedule);
+    dscm_net_free(t->net);
+    dscm_free(t->memory);
+    dscm_free(t->shards);
+    dscm_free(t->losses);
+    dscm_free(t->grads);
+    dscm_free(t->order);
+    dscm_free(t->pool);
+    dscm_free(t->batch);
+    dscm_free(t->noise);
+    dscm_free(t);
+}
+
+size_t dscm_trainer_samples(const dscm_trainer *t)
+{
+    return t->samples;
+}
+
+/* ---- a step -------------------------------------------------------------------------------------
+ */
+/* Image of training sample n: every epoch goes through the pool in an order of its own. */
+static uint32_t image_of_sample(dscm_trainer *t, size_t n)
+{
+    uint64_t epoch = n / t->pool_count;
+    if (t->epoch != epoch) {
+        dscm_rng rng = dscm_rng_make(t->options.seed, EPOCH_STREAM + epoch);
+        dscm_rng_permute(&rng, t->order, (uint32_t)t->pool_count);
+        t->epoch = epoch;
+    }
+    return t->pool[t->order[n % t->pool_count]];
+}
+
+static void run_shard(void *arg, size_t k, int worker)
+{
+    dscm_trainer *t = arg;
+    shard *s = &t->shards[k];
+    const task_ops *task = &dscm_tasks[t->options.task];
+    (void)worker;
+    dscm_exec_seed_dropout(s->exec, s->seed, s->first);
+    dscm_exec_zero_grads(s->exec);
+    task->inputs(s);
+    dscm_exec_forward(s->exec, s->count, task->noised ? s->count : 1);
+    t->losses[k] = task->loss(s, true);
+    dscm_exec_backward(s->exec);
+}
+
+static void deal_batch(dscm_trainer *t)
+{
+    const dscm_train_options *o = &t->options;
+    for (size_t i = 0; i < o->batch; i++) t->batch[i] = image_of_sample(t, t->samples + i);
+    for (size_t k = 0; k < (size_t)o->threads; k++) {
+        shard *s = &t->shards[k];
+        size_t first;
+        share_of(t, k, &first, &s->count);
+        s->images = t->batch + first;
+        s->batch = o->batch;
+        s->seed = o->seed;
+        s->first = t->samples + first;
+        s->t_low = 0;
+        s->t_high = t->schedule.steps;
+        s->augment = true;
+    }
+}
+
+/* Linear warm-up, then a cosine down to 1 % at the last sample. */
+static double rate_now(const dscm_trainer *t)
+{
+    const dscm_train_options *o = &t->options;
+    const double pi = 3.14159265358979323846;
+    double warm = o->warmup ? fmin(1, (double)(t->step + 1) / (double)o->warmup) : 1;
+    double done = fmin(1, (double)t->samples / (double)(o->samples ? o->samples : 1));
+    return o->rate * warm * (0.01 + 0.99 * 0.5 * (1 + cos(pi * done)));
+}
+
+dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_error *err)
+{
+    const dscm_train_options *o = &t->options;
+    deal_batch(t);
+    dscm_team_run(t->team, (size_t)o->threads, run_shard, t);
+    double loss = 0;
+    for (size_t k = 0; k < (size_t)o->threads; k++) loss += t->losses[k];
+    if (!isfinite(loss))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "training diverged at step %zu: the loss is %g; lower --lr", t->step + 1,
+                         loss);
+    dscm_adamw adamw = {.rate = rate_now(t),
+                        .beta1 = 0.9,
+                        .beta2 = 0.999,
+                        .eps = 1e-8,
+                        .weight_decay = o->weight_decay,
+                        .ema_decay = o->ema_decay,
+                        .clip = o->clip};
+    double norm =
+        dscm_adamw_step(&adamw, &t->state, t->grads, (size_t)o->threads, t->step + 1, t->team);
+    dscm_weights_update(t->weights, t->state.values, t->team);
+    t->step++;
+    t->samples += o->batch;
+    *report = (dscm_step_report){
+        .step = t->step, .samples = t->samples, .loss = loss, .rate = adamw.rate, .norm = norm};
+    return DSCM_OK;
+}
+
+/* ---- held-out figures ---------------------------------------------------------------------------
+ */
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
+                                dscm_held_out *out, dscm_error *err)
+{
+    const task_ops *task = &dscm_tasks[t->options.task];
+    dscm_code code = check_options(&t->options, data, err);
+    if (code != DSCM_OK) return code;
+    shard s = t->shards[0];
+    size_t count = limit && limit < data->count ? limit : data->count, first, capacity;
+    share_of(t, 0, &first, &capacity);
+    s.data = data;
+    s.augment = false;
+    s.seed = t->options.seed;
+    *out = (dscm_held_out){.ranges = task->noised ? DSCM_HELD_OUT_RANGES : 1};
+    dscm_weights_update(t->weights, t->state.ema, t->team);
+    dscm_exec_seed_dropout(s.exec, 0, 0);
+    for (size_t r = 0; r < out->ranges; r++) {
+        s.t_low = r * t->schedule.steps / out->ranges;
+        s.t_high = (r + 1) * t->schedule.steps / out->ranges;
+        s.correct = 0;
+        for (size_t b = 0; b < count; b += s.count) {
+            s.count = 0;
+            for (size_t i = b; i < count && s.count < capacity; i++)
+                t->batch[s.count++] = (uint32_t)i;
+            s.images = t->batch;
+            s.batch = count;
+            s.first = HELD_OUT_STREAM + r * count + b;
+            task->inputs(&s);
+            dscm_exec_forward(s.exec, s.count, task->noised ? s.count : 1);
+            out->loss[r] += task->loss(&s, false);
+        }
+        out->accuracy[r] = task->classifies ? (double)s.correct / (double)count : (double)NAN;
+    }
+    dscm_weights_update(t->weights, t->state.values, t->team);
+    return DSCM_OK;
+}

@@ -1,0 +1,79 @@
+/* Training: one loop for every network, a task per kind.
+ *
+ * A trainer splits each batch over its threads (one executor each), sums the gradients in a fixed
+ * order and takes one AdamW step. Every random number comes from the stream of its training sample,
+ * so a run depends on the seed and (through the order of float sums) the thread count, and on
+ * nothing else: a run continued from a checkpoint gives the same weights as an unbroken one.
+ * Nothing here prints. One thread drives it.
+ */
+#ifndef DSCM_CORE_TRAIN_TRAINER_H
+#define DSCM_CORE_TRAIN_TRAINER_H
+
+#include "core/diffusion/schedule.h"
+#include "core/io/idx.h"
+#include "core/io/tensors.h"
+#include "core/models/net.h"
+
+typedef enum dscm_task {
+    DSCM_TASK_SCORE, /* mean (eps - eps_theta(x_t, t))^2, t uniform over all T (Ho et al. 2020) */
+    DSCM_TASK_PREDICTOR,   /* cross-entropy on x_t, t uniform over all T */
+    DSCM_TASK_ORACLE,      /* cross-entropy on clean images, slightly moved, turned and scaled */
+    DSCM_TASK_VAE,         /* squared error / 2 sigma^2 + KL, per pixel */
+    DSCM_TASK_AUTOENCODER, /* mean squared error on [0,1] */
+    DSCM_TASK_COUNT
+} dscm_task;
+
+const char *dscm_task_name(dscm_task task); /* "score", "predictor", … */
+
+typedef struct dscm_train_options {
+    dscm_task task;
+    dscm_net_config net;
+    dscm_schedule_kind schedule; /* score and predictor; 1000 steps */
+    size_t batch,
+        samples; /* images per step; images in all: the learning rate reaches its end there */
+    double rate, weight_decay, ema_decay, clip;
+    size_t warmup; /* steps */
+    uint64_t seed; /* not 0 */
+    int threads;
+    int only_class; /* -1: all */
+} dscm_train_options;
+
+dscm_train_options dscm_train_defaults(dscm_task task);
+
+typedef struct dscm_trainer dscm_trainer;
+
+/* The data set is borrowed. */
+dscm_code dscm_trainer_open(dscm_trainer **out, const dscm_train_options *options,
+                            const dscm_dataset *data, dscm_error *err) DSCM_MUST_CHECK;
+void dscm_trainer_free(dscm_trainer *t); /* takes NULL */
+
+typedef struct dscm_step_report {
+    size_t step, samples; /* done, this one included */
+    double loss, rate, norm;
+} dscm_step_report;
+/* DSCM_E_INVALID when the loss is not finite; the weights are then those of the step before. */
+dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report,
+                            dscm_error *err) DSCM_MUST_CHECK;
+size_t dscm_trainer_samples(const dscm_trainer *t);
+
+/* Everything a run needs to go on, written atomically; loading refuses a checkpoint of other
+ * options. */
+dscm_code dscm_trainer_save(const dscm_trainer *t, const char *path,
+                            dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+/* The averaged weights with configuration and settings as metadata. */
+dscm_code dscm_trainer_export(const dscm_trainer *t, const char *path, dscm_dtype dtype,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
+/* Held-out figure of the averaged weights: mean loss, and for classifiers accuracy, over `limit`
+ * images; for noised tasks in ten equal ranges of t. */
+#define DSCM_HELD_OUT_RANGES 10
+typedef struct dscm_held_out {
+    size_t ranges; /* 1, or 10 for noised tasks */
+    double loss[DSCM_HELD_OUT_RANGES],
+        accuracy[DSCM_HELD_OUT_RANGES]; /* accuracy NaN where senseless */
+} dscm_held_out;
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
+                                dscm_held_out *out, dscm_error *err) DSCM_MUST_CHECK;
+
+#endif
