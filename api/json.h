@@ -9,6 +9,7 @@
 #define DSCM_API_JSON_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "api/problem.h"

@@ -1,0 +1,34 @@
+/* Between image files and the pixels of a model: decode, fit, encode. Pure functions.
+ *
+ * The only users of api/png.h, api/jpeg.h and api/resize.h inside the API layer. */
+#ifndef DSCM_API_IMAGE_H
+#define DSCM_API_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/problem.h"
+#include "core/diffscm.h"
+
+/* Pixels (H,W,C) of the image variable from a PNG or JPEG file. An image of another size is fitted
+ * by the rule of its kind (greyscale models: area average, aspect kept, centred on the background;
+ * colour: shorter side resized, centre cropped), or refused when `resize` is false. side_max: the
+ * largest width or height accepted. Caller frees; NULL with an error added to `problem` at
+ * `pointer`. */
+uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t size,
+                           size_t side_max, bool resize, const char *pointer,
+                           dscm_problem *problem);
+/* The PNG file of (h,w,c) pixels, c = 1 or 3. Caller frees *png. */
+dscm_code dscm_image_encode(uint8_t **png, size_t *size, const uint8_t *pixels, size_t h, size_t w,
+                            size_t c, dscm_error *err) DSCM_MUST_CHECK;
+/* The same of (h,w,c) floats in [-1,1]. */
+dscm_code dscm_image_encode_float(uint8_t **png, size_t *size, const float *image, size_t h,
+                                  size_t w, size_t c, dscm_error *err) DSCM_MUST_CHECK;
+/* Signed difference of b - a as an RGB PNG: white = same, red = added, blue = removed (mean over
+ * the channels, full colour at a change of half the range or more). */
+dscm_code dscm_image_encode_difference(uint8_t **png, size_t *size, const float *a, const float *b,
+                                       size_t h, size_t w, size_t c,
+                                       dscm_error *err) DSCM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,101 @@
+#include "api/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void dscm_json_init(void)
+{
+    json_object_seed(0);
+}
+
+/* One pass over the text: strings are skipped, structure is counted. Malformed text is left to the
+ * parser, which says where. */
+static bool within_limits(const char *text, size_t size, dscm_problem *problem)
+{
+    size_t tokens = 0, depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < size; i++) {
+        char c = text[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+            continue;
+        }
+        switch (c) {
+        case '"':
+            quoted = true;
+            continue;
+        case '{':
+        case '[':
+            depth++;
+            break;
+        case '}':
+        case ']':
+            depth -= depth > 0;
+            break;
+        case ':':
+        case ',':
+            break;
+        default:
+            continue;
+        }
+        if (depth > DSCM_JSON_DEPTH_MAX) {
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_JSON,
+                             "The JSON is nested deeper than %d levels.", DSCM_JSON_DEPTH_MAX);
+            return false;
+        }
+        if (++tokens > DSCM_JSON_TOKENS_MAX) {
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_JSON,
+                             "The JSON has more than %d structural characters.",
+                             DSCM_JSON_TOKENS_MAX);
+            return false;
+        }
+    }
+    return true;
+}
+
+json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
+{
+    if (size > DSCM_JSON_SIZE_MAX) {
+        dscm_problem_set(problem, DSCM_PROBLEM_TOO_LARGE,
+                         "The JSON body has %zu bytes; at most %zu are accepted.", size,
+                         DSCM_JSON_SIZE_MAX);
+        return NULL;
+    }
+    if (!within_limits(text, size, problem)) return NULL;
+    json_error_t error;
+    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!value) {
+        if (json_error_code(&error) == json_error_out_of_memory)
+            dscm_problem_set(problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
+        else
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_JSON,
+                             "The JSON is malformed at line %d, column %d: %s.", error.line,
+                             error.column, error.text);
+    }
+    return value;
+}
+
+char *dscm_json_text(const json_t *value, size_t *size)
+{
+    size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9);
+    size_t length = json_dumpb(value, NULL, 0, flags);
+    char *text = length ? malloc(length + 2) : NULL;
+    if (!text) return NULL;
+    if (json_dumpb(value, text, length, flags) != length) {
+        free(text);
+        return NULL;
+    }
+    text[length] = '\n';
+    text[length + 1] = '\0';
+    if (size) *size = length + 1;
+    return text;
+}
+
+int dscm_json_set_real(json_t *object, const char *key, double value)
+{
+    return json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+}

@@ -1,0 +1,390 @@
+#include "api/request.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/base64.h"
+#include "api/image.h"
+#include "api/json.h"
+#include "api/query.h"
+#include "api/request_internal.h"
+
+static const char *const FIELDS[][8] = {
+    [DSCM_WORK_COUNTERFACTUAL] = {"model", "image", "abduction", "intervention", "interventions",
+                                  "options", "deadline_ms", NULL},
+    [DSCM_WORK_ABDUCTION] = {"model", "image", "options", "deadline_ms", NULL},
+    [DSCM_WORK_SAMPLE] = {"model", "intervention", "count", "options", "deadline_ms", NULL},
+};
+
+void request_pointer(char out[POINTER_MAX], const char *pointer, const char *name)
+{
+    size_t n = (size_t)snprintf(out, POINTER_MAX, "%s/", pointer);
+    for (; *name && n + 3 < POINTER_MAX; name++) {
+        if (*name == '~' || *name == '/') {
+            out[n++] = '~';
+            out[n++] = *name == '~' ? '0' : '1';
+        } else {
+            out[n++] = *name;
+        }
+    }
+    /* A name cut inside a UTF-8 character would spoil the reply. */
+    while (*name && n > 0 && ((unsigned char)out[n - 1] & 0x80)) n--;
+    out[n < POINTER_MAX ? n : POINTER_MAX - 1] = '\0';
+}
+
+/* "/options/steps" -> "?steps", "/intervention/digit" -> "?do.digit", "/model" -> "?model". */
+static void query_place(char out[POINTER_MAX], const char *pointer)
+{
+    static const char *const prefixes[][2] = {
+        {"/options/", "?"}, {"/intervention/", "?do."}, {"/", "?"}};
+    for (size_t i = 0; i < 3; i++) {
+        size_t n = strlen(prefixes[i][0]);
+        if (strncmp(pointer, prefixes[i][0], n) != 0) continue;
+        snprintf(out, POINTER_MAX, "%s%s", prefixes[i][1], pointer + n);
+        return;
+    }
+    snprintf(out, POINTER_MAX, "%s", pointer);
+}
+
+void request_error(request_parser *p, dscm_problem_code code, const char *pointer,
+                   const char *format, ...)
+{
+    char detail[DSCM_MESSAGE_MAX], place[POINTER_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    if (p->from_query)
+        query_place(place, pointer);
+    else
+        snprintf(place, sizeof(place), "%s", pointer);
+    dscm_problem_add(p->problem, code, place, "%s", detail);
+}
+
+static bool is_field(const char *const *fields, const char *name)
+{
+    for (; *fields; fields++)
+        if (strcmp(*fields, name) == 0) return true;
+    return false;
+}
+
+static void check_fields(request_parser *p, const json_t *object, const char *pointer,
+                         const char *const *fields)
+{
+    const char *name;
+    json_t *value;
+    char allowed[256] = "", place[POINTER_MAX];
+    for (size_t i = 0, n = 0; fields[i]; i++)
+        n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s", i ? ", " : "", fields[i]);
+    json_object_foreach((json_t *)object, name, value)
+    {
+        if (is_field(fields, name)) continue;
+        request_pointer(place, pointer, name);
+        request_error(p, DSCM_PROBLEM_UNKNOWN_FIELD, place,
+                      "This field does not exist here; allowed are: %s.", allowed);
+    }
+}
+
+static void parse_model(request_parser *p, const json_t *value)
+{
+    const dscm_catalogue *c = p->catalogue;
+    size_t found = 0;
+    if (value) {
+        const char *name = json_string_value(value);
+        if (!name) {
+            request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/model",
+                          "The model must be a string.");
+        } else {
+            for (found = 0; found < c->count; found++)
+                if (strcmp(c->models[found].info->name, name) == 0) break;
+            if (found == c->count) {
+                request_error(p, DSCM_PROBLEM_UNKNOWN_MODEL, "/model",
+                              "There is no model of this name; GET /models lists them. The "
+                              "default is '%s'.",
+                              c->models[0].info->name);
+                found = 0;
+            }
+        }
+    }
+    p->request->model = found;
+    p->request->info = c->models[found].info;
+    p->request->bundle = c->models[found].bundle;
+}
+
+static void parse_deadline(request_parser *p, const json_t *value)
+{
+    if (!value) return;
+    json_int_t ms = json_integer_value(value);
+    if (!json_is_integer(value) || ms < 1 || ms > DSCM_DEADLINE_MAX_MS)
+        request_error(
+            p, json_is_integer(value) ? DSCM_PROBLEM_OUT_OF_RANGE : DSCM_PROBLEM_INVALID_PARAMETER,
+            "/deadline_ms", "The deadline must be an integer in 1..%d (milliseconds).",
+            DSCM_DEADLINE_MAX_MS);
+    else
+        p->request->deadline_ms = (long)ms;
+}
+
+static void parse_count(request_parser *p, const json_t *value)
+{
+    p->request->count = 1;
+    if (!value) return;
+    json_int_t count = json_integer_value(value);
+    if (!json_is_integer(value))
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/count", "The count must be an integer.");
+    else if (count < 1 || count > DSCM_SAMPLES_MAX)
+        request_error(p, DSCM_PROBLEM_OUT_OF_RANGE, "/count",
+                      "The count is %lld; allowed is 1..%d.", (long long)count, DSCM_SAMPLES_MAX);
+    else
+        p->request->count = (size_t)count;
+}
+
+static void parse_abduction(request_parser *p, const json_t *value)
+{
+    const char *id = json_string_value(value);
+    size_t size = id ? strlen(id) : 0;
+    if (size < 1 || size >= sizeof(p->request->abduction)) {
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
+                      "The abduction must be an id given by POST /abductions or by a reply.");
+        return;
+    }
+    memcpy(p->request->abduction, id, size + 1);
+}
+
+static double now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+/* Decodes the image once everything else is known to be right: the costly check comes last. */
+static void decode_image(request_parser *p, const void *bytes, size_t size)
+{
+    dscm_request *r = p->request;
+    double start = now_ms();
+    const dscm_variable *image = &r->info->variables[r->info->image];
+    size_t side_max = p->catalogue->image_side_max ? p->catalogue->image_side_max : 8192;
+    r->pixels = dscm_image_decode(image, bytes, size, side_max, p->resize,
+                                  p->from_query ? "" : "/image", p->problem);
+    r->decode_ms = now_ms() - start;
+}
+
+static void parse_image_text(request_parser *p, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    if (!text) {
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/image",
+                      "The image must be a string: a PNG or JPEG file as base64 or data URL.");
+        return;
+    }
+    if (p->problem->code) return;
+    size_t size = json_string_length(value);
+    dscm_error err = {0};
+    uint8_t *bytes = NULL;
+    if (dscm_data_url_strip(&text, &size, &err) == DSCM_OK) {
+        size_t count = 0;
+        bytes = malloc(dscm_base64_decoded_max(size));
+        if (!bytes)
+            dscm_problem_set(p->problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
+        else if (dscm_base64_decode(bytes, &count, text, size, &err) == DSCM_OK)
+            decode_image(p, bytes, count);
+    }
+    if (err.code) request_error(p, DSCM_PROBLEM_NOT_AN_IMAGE, "/image", "%s.", err.message);
+    free(bytes);
+}
+
+static void parse_image(request_parser *p, const json_t *image)
+{
+    bool given = image || p->image_size;
+    bool kept = p->request->abduction[0] != '\0';
+    if (given && kept)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
+                      "Give an image or an abduction, not both.");
+    else if (!given && !kept)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/image",
+                      p->request->work == DSCM_WORK_COUNTERFACTUAL
+                          ? "An image (or the id of an abduction) is required."
+                          : "An image is required.");
+    else if (image)
+        parse_image_text(p, image);
+    else if (given && !p->problem->code)
+        decode_image(p, p->image, p->image_size);
+}
+
+/* Options that only the engine can judge: steps the sampler allows, calibrated strength. */
+static void resolve_options(request_parser *p)
+{
+    dscm_request *r = p->request;
+    dscm_error err = {0};
+    if (!r->bundle || p->problem->code) return;
+    if (dscm_options_resolve(r->bundle, &r->options, &err) != DSCM_OK)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/options", "%s", err.message);
+}
+
+bool request_parse_body(request_parser *p, const json_t *body)
+{
+    dscm_request *r = p->request;
+    if (!json_is_object(body)) {
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "", "The body must be a JSON object.");
+        return false;
+    }
+    check_fields(p, body, "", FIELDS[r->work]);
+    parse_model(p, json_object_get(body, "model"));
+    request_parse_options(p, json_object_get(body, "options"));
+    parse_deadline(p, json_object_get(body, "deadline_ms"));
+    if (r->work == DSCM_WORK_SAMPLE) parse_count(p, json_object_get(body, "count"));
+    if (r->work != DSCM_WORK_ABDUCTION)
+        request_parse_interventions(p, json_object_get(body, "intervention"),
+                                    json_object_get(body, "interventions"));
+    resolve_options(p);
+    if (r->work == DSCM_WORK_COUNTERFACTUAL && json_object_get(body, "abduction"))
+        parse_abduction(p, json_object_get(body, "abduction"));
+    if (r->work != DSCM_WORK_SAMPLE) parse_image(p, json_object_get(body, "image"));
+    return p->problem->code == DSCM_PROBLEM_NONE;
+}
+
+static bool parser_open(request_parser *p, dscm_work work, const dscm_catalogue *catalogue,
+                        dscm_problem *problem)
+{
+    *p = (request_parser){.catalogue = catalogue, .problem = problem, .resize = true};
+    p->request = calloc(1, sizeof(*p->request));
+    if (!p->request) {
+        dscm_problem_set(problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
+        return false;
+    }
+    p->request->work = work;
+    return true;
+}
+
+/* Hands the request over when it is good, or drops it. */
+static bool parser_close(request_parser *p, dscm_request **out, bool good)
+{
+    *out = good ? p->request : NULL;
+    if (!good) dscm_request_free(p->request);
+    return good;
+}
+
+bool dscm_request_parse_json(dscm_request **out, dscm_work work, const char *body, size_t size,
+                             const dscm_catalogue *catalogue, dscm_problem *problem)
+{
+    request_parser p;
+    *out = NULL;
+    json_t *value = dscm_json_parse(body, size, problem);
+    if (!value) return false;
+    bool good = parser_open(&p, work, catalogue, problem);
+    if (good) good = parser_close(&p, out, request_parse_body(&p, value));
+    json_decref(value);
+    return good;
+}
+
+/* A query value as JSON: a number where it is one, true or false, otherwise text. */
+static json_t *query_value(const char *text)
+{
+    if (strcmp(text, "true") == 0) return json_true();
+    if (strcmp(text, "false") == 0) return json_false();
+    char *end;
+    size_t size = strlen(text);
+    if (size == 0 || size > 24 || strspn(text, "0123456789+-.eE") != size) return json_string(text);
+    long long integer = strtoll(text, &end, 10);
+    if (*end == '\0') return json_integer(integer);
+    double real = strtod(text, &end);
+    return *end == '\0' && isfinite(real) ? json_real(real) : json_string(text);
+}
+
+/* "counterfactual,difference" as a list. */
+static json_t *query_list(const char *text)
+{
+    json_t *list = json_array();
+    while (list) {
+        size_t n = strcspn(text, ",");
+        json_array_append_new(list, json_stringn(text, n));
+        if (text[n] == '\0') break;
+        text += n + 1;
+    }
+    return list;
+}
+
+/* Puts one query parameter where the JSON form of the request has it. */
+static void query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
+                              const char *value)
+{
+    static const char *const top[] = {"model", "abduction", "count", "deadline_ms", NULL};
+    if (strncmp(name, "do.", 3) == 0)
+        json_object_set_new(act, name + 3, json_string(value));
+    else if (strncmp(name, "shift.", 6) == 0)
+        json_object_set_new(act, name + 6, json_pack("{s:o*}", "shift", query_value(value)));
+    else if (strncmp(name, "hold.", 5) == 0)
+        json_object_set_new(act, name + 5, json_pack("{s:o*}", "hold", query_value(value)));
+    else if (strcmp(name, "return") == 0)
+        json_object_set_new(options, name, query_list(value));
+    else if (strcmp(name, "model") == 0 || strcmp(name, "abduction") == 0)
+        json_object_set_new(body, name, json_string(value));
+    else
+        json_object_set_new(is_field(top, name) ? body : options, name, query_value(value));
+}
+
+bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *body, size_t size,
+                              const char *query, const dscm_catalogue *catalogue,
+                              dscm_problem *problem)
+{
+    dscm_query_string pairs;
+    request_parser p;
+    *out = NULL;
+    if (!dscm_query_parse(&pairs, query, problem)) return false;
+    json_t *value = json_object(), *options = json_object(), *act = json_object();
+    for (size_t i = 0; i < pairs.count; i++)
+        query_place_value(value, options, act, pairs.names[i], pairs.values[i]);
+    json_object_set(value, "options", options);
+    if (json_object_size(act)) json_object_set(value, "intervention", act);
+    bool good = parser_open(&p, work, catalogue, problem);
+    if (good) {
+        p.from_query = true;
+        p.image = body;
+        p.image_size = size;
+        good = parser_close(&p, out, request_parse_body(&p, value));
+    }
+    json_decref(act);
+    json_decref(options);
+    json_decref(value);
+    return good;
+}
+
+void dscm_request_free(dscm_request *request)
+{
+    if (!request) return;
+    free(request->pixels);
+    free(request);
+}
+
+size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity)
+{
+    const dscm_options *o = &request->options;
+    const dscm_variable *image = &request->info->variables[request->info->image];
+    size_t count = request->pixels ? image->h * image->w * image->c : 0;
+    char text[320];
+    size_t n = (size_t)snprintf(text, sizeof(text), "%s|%s|%zu|%.17g|%d|", request->info->sha256,
+                                o->sampler ? o->sampler : "", o->steps, o->ratio, o->dynamic);
+    if (n >= sizeof(text)) n = sizeof(text) - 1;
+    if (capacity) memcpy(out, text, n < capacity ? n : capacity);
+    if (capacity > n && count)
+        memcpy(out + n, request->pixels, count < capacity - n ? count : capacity - n);
+    return n + count;
+}
+
+bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted)
+{
+    const dscm_options *o = &request->options;
+    return o->sampler && abducted->sampler && strcmp(o->sampler, abducted->sampler) == 0 &&
+           o->steps == abducted->steps && o->ratio == abducted->ratio &&
+           o->dynamic == abducted->dynamic;
+}
+
+bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)
+{
+    return a->work == b->work && a->info == b->info && dscm_request_fits(a, &b->options) &&
+           a->auto_scale == b->auto_scale && a->abduction[0] == '\0' && b->abduction[0] == '\0';
+}
