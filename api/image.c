@@ -1,0 +1,132 @@
+#include "api/image.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/jpeg.h"
+#include "api/png.h"
+#include "api/resize.h"
+
+/* What is accepted grows with the model: photographs for large ones, small files for digits. */
+static dscm_picture_limits limits_of(const dscm_variable *image, size_t side_max)
+{
+    size_t area = 256 * image->h * image->w;
+    return (dscm_picture_limits){.side = side_max, .pixels = area < 1u << 21 ? 1u << 21 : area};
+}
+
+/* Greyscale models have a black background; behind transparent photographs it is white. */
+static uint8_t background_of(const dscm_variable *image)
+{
+    return image->c == 1 ? 0 : 255;
+}
+
+static dscm_code decode(dscm_picture *out, const dscm_variable *image, const void *bytes,
+                        size_t size, const dscm_picture_limits *limits, dscm_error *err)
+{
+    if (dscm_png_is(bytes, size))
+        return dscm_png_decode(out, bytes, size, image->c, background_of(image), limits, err);
+    if (dscm_jpeg_is(bytes, size))
+        return dscm_jpeg_decode(out, bytes, size, image->c,
+                                image->h > image->w ? image->h : image->w, limits, err);
+    return dscm_fail(err, DSCM_E_FORMAT, "the data is neither a PNG nor a JPEG file");
+}
+
+/* Pixels of the model's size from the picture, which is used up. */
+static uint8_t *fit(const dscm_variable *image, dscm_picture *picture, dscm_error *err)
+{
+    if (picture->h == image->h && picture->w == image->w) {
+        uint8_t *same = picture->pixels;
+        picture->pixels = NULL;
+        return same;
+    }
+    uint8_t *out = malloc(image->h * image->w * image->c);
+    if (!out) {
+        (void)dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
+        return NULL;
+    }
+    dscm_code code =
+        image->c == 1 ? dscm_resize_fit(out, image->h, image->w, picture, background_of(image), err)
+                      : dscm_resize_crop(out, image->h, image->w, picture, err);
+    if (!code) return out;
+    free(out);
+    return NULL;
+}
+
+uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t size,
+                           size_t side_max, bool resize, const char *pointer, dscm_problem *problem)
+{
+    dscm_error err = {0};
+    dscm_picture picture = {0};
+    dscm_picture_limits limits = limits_of(image, side_max);
+    uint8_t *pixels = NULL;
+    if (decode(&picture, image, bytes, size, &limits, &err) == DSCM_OK) {
+        if (!resize && (picture.h != image->h || picture.w != image->w))
+            dscm_problem_add(problem, DSCM_PROBLEM_IMAGE_SIZE, pointer,
+                             "The image has %zux%zu pixels, the model takes %zux%zu, and resize is "
+                             "false.",
+                             picture.w, picture.h, image->w, image->h);
+        else
+            pixels = fit(image, &picture, &err);
+    }
+    dscm_picture_free(&picture);
+    if (err.code == DSCM_E_FORMAT || err.code == DSCM_E_LIMIT)
+        dscm_problem_add(
+            problem,
+            err.code == DSCM_E_LIMIT ? DSCM_PROBLEM_IMAGE_TOO_LARGE : DSCM_PROBLEM_NOT_AN_IMAGE,
+            pointer, "%c%s.", err.message[0] == 't' ? 'T' : err.message[0], err.message + 1);
+    else if (err.code)
+        dscm_problem_from_error(problem, &err);
+    return pixels;
+}
+
+dscm_code dscm_image_encode(uint8_t **png, size_t *size, const uint8_t *pixels, size_t h, size_t w,
+                            size_t c, dscm_error *err)
+{
+    /* The encoder only reads; the struct serves both directions. */
+    dscm_picture picture = {.h = h, .w = w, .c = c, .pixels = (uint8_t *)(uintptr_t)pixels};
+    return dscm_png_encode(png, size, &picture, err);
+}
+
+static uint8_t *pixel_buffer(size_t h, size_t w, size_t c, dscm_error *err)
+{
+    uint8_t *pixels = malloc(h * w * c);
+    if (!pixels) (void)dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
+    return pixels;
+}
+
+dscm_code dscm_image_encode_float(uint8_t **png, size_t *size, const float *image, size_t h,
+                                  size_t w, size_t c, dscm_error *err)
+{
+    *png = NULL;
+    uint8_t *pixels = pixel_buffer(h, w, c, err);
+    if (!pixels) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < h * w * c; i++)
+        pixels[i] = (uint8_t)fminf(fmaxf(roundf((image[i] + 1) * 127.5f), 0), 255);
+    dscm_code code = dscm_image_encode(png, size, pixels, h, w, c, err);
+    free(pixels);
+    return code;
+}
+
+dscm_code dscm_image_encode_difference(uint8_t **png, size_t *size, const float *a, const float *b,
+                                       size_t h, size_t w, size_t c, dscm_error *err)
+{
+    *png = NULL;
+    uint8_t *pixels = pixel_buffer(h, w, 3, err);
+    if (!pixels) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < h * w; i++) {
+        float change = 0;
+        for (size_t k = 0; k < c; k++) {
+            float before = fminf(fmaxf(a[i * c + k], -1), 1);
+            change += fminf(fmaxf(b[i * c + k], -1), 1) - before;
+        }
+        change = fminf(fmaxf(change / (float)c, -1), 1); /* half the range is full colour */
+        uint8_t faded = (uint8_t)roundf(255 * (1 - fabsf(change)));
+        pixels[3 * i] = change > 0 ? 255 : faded;
+        pixels[3 * i + 1] = faded;
+        pixels[3 * i + 2] = change < 0 ? 255 : faded;
+    }
+    dscm_code code = dscm_image_encode(png, size, pixels, h, w, 3, err);
+    free(pixels);
+    return code;
+}
