@@ -1,0 +1,45 @@
+/* The crew: worker threads that take jobs from the queue and run them, alone or in batches.
+ *
+ * What running means is the runner's affair: the crew decides who runs what and when. A worker
+ * never waits for companions of a job; it takes those that already wait, and only as many as leave
+ * work for idle workers.
+ *
+ * Threads: nothing is shared between workers but the queue and atomic counters; each worker's state
+ * belongs to its thread. Ownership: a job taken from the queue is the worker's until the runner has
+ * ended it.
+ */
+#ifndef DSCM_SERVER_CREW_H
+#define DSCM_SERVER_CREW_H
+
+#include "server/meters.h"
+#include "server/queue.h"
+
+#define DSCM_BATCH_MAX 256
+
+/* How jobs are run. All functions may be called by several workers at once. */
+typedef struct dscm_runner {
+    void *arg;
+    /* State of one worker (a session). */
+    dscm_code (*open)(void *arg, void **state, dscm_error *err);
+    void (*close)(void *state);
+    /* `other` may run in one batch with `first`. */
+    bool (*fits)(void *arg, const dscm_job *first, const dscm_job *other);
+    /* Images that the job adds to a batch, at least 1. */
+    size_t (*weight)(void *arg, const dscm_job *job);
+    /* Runs started jobs and ends every one of them. */
+    void (*run)(void *state, dscm_job **jobs, size_t count);
+} dscm_runner;
+
+typedef struct dscm_crew dscm_crew;
+
+/* Opens every worker's state before it returns, so that a machine too small is found at start.
+ * batch: images per batch at most. Borrows queue and meters. */
+dscm_code dscm_crew_open(dscm_crew **out, dscm_queue *queue, const dscm_runner *runner,
+                         size_t workers, size_t batch, dscm_meters *meters,
+                         dscm_error *err) DSCM_MUST_CHECK;
+/* Waits for the workers to end: close the queue first, and cancel what is not to be finished. */
+void dscm_crew_free(dscm_crew *crew); /* takes NULL */
+/* Mean time of a job in ms as of late, 0 before the first. */
+double dscm_crew_job_ms(dscm_crew *crew);
+
+#endif

@@ -1,0 +1,441 @@
+#include "server/http.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/memory.h"
+#include "server/clock.h"
+#include "server/http_internal.h"
+#include "server/secret.h"
+
+#if MHD_VERSION < 0x00097001
+#error "libmicrohttpd 0.9.71 or later is needed"
+#endif
+
+#define DRAIN_MAX    ((size_t)1 << 20) /* of a body that is not wanted; beyond it we hang up */
+#define THREAD_STACK ((size_t)2 << 20) /* deep JSON needs more than 512 KiB */
+
+/* ---- exchanges ----------------------------------------------------------------------------------
+ */
+
+exchange *dscm_exchange_ref_(exchange *e)
+{
+    atomic_fetch_add(&e->references, 1);
+    return e;
+}
+
+void dscm_exchange_unref_(exchange *e)
+{
+    if (atomic_fetch_sub(&e->references, 1) != 1) return;
+    dscm_job_unref(e->face.job);
+    if (e->response) MHD_destroy_response(e->response);
+    free(e->body);
+    dscm_free(e->uri);
+    dscm_free(e);
+}
+
+static void find_address(exchange *e)
+{
+    char *out = e->face.address;
+    snprintf(out, sizeof e->face.address, "unknown");
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(e->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || !info->client_addr) return;
+    socklen_t size = info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                              : sizeof(struct sockaddr_in);
+    getnameinfo(info->client_addr, size, out, sizeof e->face.address, NULL, 0, NI_NUMERICHOST);
+}
+
+/* The nearest proxy appended the address it saw: earlier entries are the client's own words. */
+static void find_forwarded(exchange *e)
+{
+    const char *list = dscm_exchange_header(&e->face, "X-Forwarded-For");
+    if (!list) return;
+    const char *last = strrchr(list, ',');
+    last = last ? last + 1 : list;
+    while (*last == ' ') last++;
+    size_t length = strspn(last, "0123456789abcdefABCDEF.:");
+    if (length && length < sizeof e->face.address && !last[length])
+        memcpy(e->face.address, last, length + 1);
+}
+
+/* Called when the request line is in. What it returns becomes the exchange of the connection. */
+static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
+{
+    dscm_http *http = arg;
+    exchange *e = dscm_alloc(1, sizeof *e, "a request", NULL);
+    if (!e) return NULL;
+    e->uri = dscm_strdup(uri, NULL);
+    if (!e->uri) {
+        dscm_free(e);
+        return NULL;
+    }
+    char *question = strchr(e->uri, '?');
+    if (question) *question = 0;
+    e->face.path = e->uri;
+    e->face.query = question ? question + 1 : NULL;
+    e->face.method = "";
+    e->face.arrived_us = dscm_clock_us();
+    e->waiter.wake = dscm_exchange_changed_;
+    e->park.wake = dscm_exchange_woken_;
+    e->http = http;
+    e->connection = connection;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    e->link = info ? info->socket_context : NULL;
+    atomic_init(&e->references, 1);
+    atomic_init(&e->face.gone, false);
+    atomic_init(&e->face.timed_out, false);
+    return e;
+}
+
+/* ---- strictness
+ * ---------------------------------------------------------------------------------- */
+
+typedef struct header_counts {
+    int hosts, lengths, encodings;
+    const char *length, *encoding, *bad;
+} header_counts;
+
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    header_counts *counts = arg;
+    (void)kind;
+    if (strcasecmp(name, "Host") == 0) counts->hosts++;
+    if (strcasecmp(name, "Content-Length") == 0) counts->lengths++, counts->length = value;
+    if (strcasecmp(name, "Transfer-Encoding") == 0) counts->encodings++, counts->encoding = value;
+    for (const char *c = value ? value : ""; *c; c++)
+        if ((unsigned char)*c < 32 && *c != '\t') counts->bad = name;
+    return MHD_YES;
+}
+
+/* What lets two parties read one message differently is refused: libmicrohttpd takes the first. */
+static bool strict(exchange *e, const char *version, size_t *length, bool *has_body)
+{
+    header_counts counts = {0};
+    const char *why = NULL;
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, count_header, &counts);
+    if (counts.hosts > 1) why = "more than one Host header";
+    if (counts.lengths > 1) why = "more than one Content-Length header";
+    if (counts.encodings > 1) why = "more than one Transfer-Encoding header";
+    if (counts.lengths && counts.encodings)
+        why = "both Content-Length and Transfer-Encoding: the end of the body is not certain";
+    if (counts.encodings && strcasecmp(version, MHD_HTTP_VERSION_1_1) != 0)
+        why = "Transfer-Encoding needs HTTP/1.1";
+    if (counts.encodings && counts.encoding && strcasecmp(counts.encoding, "chunked") != 0)
+        why = "the only Transfer-Encoding understood is chunked";
+    if (counts.length &&
+        (!*counts.length || strspn(counts.length, "0123456789") != strlen(counts.length)))
+        why = "Content-Length is not a number";
+    if (counts.bad) why = "a header holds a control character";
+    *length = counts.length && !why ? strtoull(counts.length, NULL, 10) : 0;
+    *has_body = counts.encodings || *length;
+    if (!why) return true;
+    dscm_exchange_refuse(&e->face, DSCM_PROBLEM_BAD_REQUEST, "%s", why);
+    e->must_close = true;
+    return false;
+}
+
+/* ---- the life of a request
+ * ------------------------------------------------------------------------ */
+
+static void choose_request_id(exchange *e)
+{
+    char fresh[DSCM_ID_SIZE] = "0";
+    const char *given = dscm_exchange_header(&e->face, "X-Request-Id");
+    size_t length = given ? strlen(given) : 0;
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=";
+    if (length && length < DSCM_REQUEST_ID_SIZE && strspn(given, allowed) == length) {
+        memcpy(e->face.request_id, given, length + 1);
+        return;
+    }
+    if (dscm_secret_id(fresh, NULL) == DSCM_OK) memcpy(e->face.request_id, fresh, sizeof fresh);
+}
+
+/* Headers are complete. */
+static enum MHD_Result begin(exchange *e, const char *method, const char *version)
+{
+    size_t length;
+    bool has_body;
+    e->opened = true;
+    e->face.method = method;
+    atomic_fetch_add(&e->http->active, 1);
+    e->counted = true;
+    if (e->link && !dscm_link_enter(e->link, DSCM_LINK_BODY)) return MHD_NO;
+    choose_request_id(e);
+    find_address(e);
+    if (e->http->options.trusted_proxy) find_forwarded(e);
+    if (strict(e, version, &length, &has_body)) {
+        e->http->options.head(e->http->options.arg, &e->face);
+        if (!e->response && has_body && length > e->face.body_max)
+            dscm_exchange_refuse(&e->face, DSCM_PROBLEM_TOO_LARGE,
+                                 "the body has %zu bytes, allowed are %zu", length,
+                                 e->face.body_max);
+    }
+    if (!e->response) return MHD_YES;
+    /* An early answer. A short body is read all the same: closing with unread bytes would reset the
+     * connection and may take the answer with it. */
+    bool expects = dscm_exchange_header(&e->face, "Expect") != NULL;
+    e->discard = has_body && !e->must_close && !expects && length <= DRAIN_MAX;
+    if (e->discard) return MHD_YES;
+    if (has_body) e->must_close = true;
+    return dscm_exchange_respond_(e);
+}
+
+static bool body_reserve(exchange *e, size_t size)
+{
+    if (size <= e->body_capacity) return true;
+    size_t capacity = e->body_capacity ? e->body_capacity : 4096;
+    while (capacity < size) capacity *= 2;
+    uint8_t *body = realloc(e->body, capacity);
+    if (!body) return false;
+    e->body = body;
+    e->body_capacity = capacity;
+    return true;
+}
+
+/* A piece of the body. What is over the limit (chunked bodies tell no length) is read and dropped
+ * up to a second limit, so that the client sees the answer; then we hang up. */
+static enum MHD_Result collect(exchange *e, const char *data, size_t size)
+{
+    if (e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED) return MHD_NO;
+    if (!e->discard && e->face.body_size + size > e->face.body_max) {
+        e->discard = true;
+        e->must_close = true;
+        dscm_exchange_refuse(&e->face, DSCM_PROBLEM_TOO_LARGE,
+                             "the body has more than the %zu bytes that are allowed",
+                             e->face.body_max);
+    }
+    if (!e->discard && !body_reserve(e, e->face.body_size + size)) {
+        e->discard = true;
+        e->must_close = true;
+        dscm_exchange_refuse(&e->face, DSCM_PROBLEM_INTERNAL, "no memory for the body");
+    }
+    if (!e->discard) {
+        memcpy(e->body + e->face.body_size, data, size);
+        e->face.body_size += size;
+        return MHD_YES;
+    }
+    e->drained += size;
+    if (e->drained <= DRAIN_MAX) return MHD_YES;
+    dscm_http_last_words_(e->link ? e->link->fd : -1, DSCM_PROBLEM_TOO_LARGE,
+                          "the body is larger than allowed");
+    return MHD_NO;
+}
+
+/* The request is complete, or a parked one was woken. */
+static enum MHD_Result proceed(exchange *e)
+{
+    if (!e->response && !e->dispatched) {
+        e->dispatched = true;
+        e->face.body = e->body;
+        if (e->link && !dscm_link_enter(e->link, DSCM_LINK_WORK)) return MHD_NO;
+        e->http->options.handle(e->http->options.arg, &e->face);
+    } else if (!e->response && e->face.resume) {
+        if (atomic_load(&e->face.gone)) {
+            e->face.status = 499;
+            return MHD_NO;
+        }
+        e->face.resume(&e->face);
+    }
+    return e->response ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **context)
+{
+    exchange *e = *context;
+    (void)arg, (void)connection, (void)url;
+    if (!e) return MHD_NO; /* no memory when the request line came */
+    if (!e->opened) return begin(e, method, version);
+    if (*data_size) {
+        size_t size = *data_size;
+        *data_size = 0;
+        return collect(e, data, size);
+    }
+    return proceed(e);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    dscm_http *http = arg;
+    exchange *e = *context;
+    (void)connection;
+    if (!e) return;
+    *context = NULL;
+    bool late = e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED;
+    if (late && !e->queued) e->face.status = 408;
+    if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
+        e->face.status = e->queued ? e->face.status : 499;
+    if (e->opened)
+        http->options.done(http->options.arg, &e->face, dscm_clock_us() - e->face.arrived_us);
+    if (e->counted) atomic_fetch_sub(&http->active, 1);
+    if (e->link) dscm_link_enter(e->link, DSCM_LINK_IDLE);
+    dscm_exchange_unref_(e);
+}
+
+/* ---- connections
+ * ----------------------------------------------------------------------------------- */
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    dscm_http *http = arg;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        dscm_link *link = info ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
+        if (link) dscm_guard_link(http->guard, link, info->connect_fd);
+        *context = link;
+        atomic_fetch_add(&http->connections, 1);
+        return;
+    }
+    atomic_fetch_sub(&http->connections, 1);
+    dscm_link *link = *context;
+    *context = NULL;
+    if (!link) return;
+    dscm_guard_unlink(http->guard, link);
+    dscm_free(link);
+}
+
+/* From the guard, with its lock held. */
+static void on_late(void *arg, dscm_link *link, dscm_link_phase phase)
+{
+    dscm_http *http = arg;
+    if (phase == DSCM_LINK_REPLY) return; /* the client does not read: nothing more to say */
+    dscm_http_last_words_(link->fd, DSCM_PROBLEM_REQUEST_TIMEOUT,
+                          phase == DSCM_LINK_IDLE ? "the head of the request took too long"
+                                                  : "the body of the request took too long");
+    if (phase == DSCM_LINK_IDLE) http->options.slow(http->options.arg, 408);
+}
+
+static dscm_code listen_on(int *out, int *port, const char *host, dscm_error *err)
+{
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char service[8];
+    snprintf(service, sizeof service, "%d", *port);
+    int found = getaddrinfo(*host ? host : NULL, service, &hints, &list);
+    if (found != 0) return dscm_fail(err, DSCM_E_INVALID, "host %s: %s", host, gai_strerror(found));
+    int fd = -1, one = 1, saved = 0;
+    for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
+        fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
+        if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (fd >= 0 && bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 1024) == 0) break;
+        saved = errno;
+        if (fd >= 0) close(fd);
+        fd = -1;
+    }
+    freeaddrinfo(list);
+    if (fd < 0)
+        return dscm_fail(err, DSCM_E_SYSTEM, "cannot listen on %s port %d: %s", host, *port,
+                         strerror(saved));
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    if (getsockname(fd, (struct sockaddr *)&bound, &size) == 0) {
+        char text[8];
+        if (getnameinfo((struct sockaddr *)&bound, size, NULL, 0, text, sizeof text,
+                        NI_NUMERICSERV) == 0)
+            *port = atoi(text);
+    }
+    *out = fd;
+    return DSCM_OK;
+}
+
+static struct MHD_Daemon *start_daemon(dscm_http *http)
+{
+    const dscm_http_options *o = &http->options;
+    struct MHD_OptionItem more[3] = {{MHD_OPTION_END, 0, NULL}};
+    size_t n = 0;
+    if (o->threads > 1)
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, o->threads, NULL};
+#if MHD_VERSION >= 0x01000000
+    more[n++] = (struct MHD_OptionItem){MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL};
+#else
+    more[n++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
+#endif
+    more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    return MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, http,
+        MHD_OPTION_LISTEN_SOCKET, http->listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->client_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->idle_s, MHD_OPTION_THREAD_STACK_SIZE,
+        THREAD_STACK, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+}
+
+dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm_error *err)
+{
+    dscm_http *http = dscm_alloc(1, sizeof *http, "the HTTP listener", err);
+    if (!http) return DSCM_E_MEMORY;
+    http->options = *options;
+    http->listener = -1;
+    http->port = options->port;
+    dscm_code code = listen_on(&http->listener, &http->port, options->host, err);
+    if (code != DSCM_OK) goto fail;
+    dscm_guard_options guard = {options->header_ms, options->body_ms, options->reply_ms, on_late,
+                                http};
+    code = dscm_guard_open(&http->guard, &guard, err);
+    if (code != DSCM_OK) goto fail;
+    http->daemon = start_daemon(http);
+    if (!http->daemon) {
+        code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the HTTP listener on %s port %d",
+                         options->host, http->port);
+        goto fail;
+    }
+    *out = http;
+    return DSCM_OK;
+fail:
+    dscm_http_free(http);
+    return code;
+}
+
+int dscm_http_port(const dscm_http *http)
+{
+    return http->port;
+}
+
+void dscm_http_quiesce(dscm_http *http)
+{
+    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
+    if (fd == MHD_INVALID_SOCKET) return;
+    close(fd);
+    http->listener = -1;
+}
+
+size_t dscm_http_active(dscm_http *http)
+{
+    return atomic_load(&http->active);
+}
+
+size_t dscm_http_connections(dscm_http *http)
+{
+    return atomic_load(&http->connections);
+}
+
+void dscm_http_free(dscm_http *http)
+{
+    if (!http) return;
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon); /* closes the listening socket unless it was quiesced */
+    else if (http->listener >= 0)
+        close(http->listener);
+    dscm_guard_free(http->guard);
+    dscm_free(http);
+}
+
+const char *dscm_exchange_header(dscm_exchange *face, const char *name)
+{
+    return MHD_lookup_connection_value(exchange_of(face)->connection, MHD_HEADER_KIND, name);
+}

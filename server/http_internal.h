@@ -1,0 +1,52 @@
+/* What http.c (daemon, connections, requests) and http_reply.c (replies, parking) share. Not for
+ * anyone else: it names libmicrohttpd's types. */
+#ifndef DSCM_SERVER_HTTP_INTERNAL_H
+#define DSCM_SERVER_HTTP_INTERNAL_H
+
+#include <microhttpd.h>
+
+#include "server/http.h"
+
+struct dscm_http {
+    dscm_http_options options;
+    struct MHD_Daemon *daemon;
+    dscm_guard *guard;
+    int listener; /* -1 once closed or handed over */
+    int port;
+    atomic_size_t active, connections;
+};
+
+/* The exchange as http*.c sees it: `face` is what everyone else sees. */
+typedef struct exchange {
+    dscm_exchange face; /* first: the two convert into each other */
+    dscm_http *http;
+    struct MHD_Connection *connection;
+    dscm_link *link;
+    atomic_size_t references;
+    char *uri; /* copy; face.path and face.query point into it */
+    uint8_t *body;
+    size_t body_capacity;
+    size_t drained; /* bytes of a body that is not wanted */
+    bool opened, dispatched, queued, must_close, discard, streaming, counted;
+    struct MHD_Response *response;
+    dscm_waiter waiter;
+    dscm_park park;
+} exchange;
+
+static inline exchange *exchange_of(dscm_exchange *face)
+{
+    return (exchange *)face;
+}
+
+exchange *dscm_exchange_ref_(exchange *e);
+void dscm_exchange_unref_(exchange *e);
+/* Queues the reply that was made; what MHD_queue_response says. */
+enum MHD_Result dscm_exchange_respond_(exchange *e);
+/* Callbacks of `waiter` and `park`, set once: the guard may read them while the next wait begins.
+ */
+void dscm_exchange_changed_(dscm_waiter *waiter);
+void dscm_exchange_woken_(dscm_park *park, bool gone);
+/* Writes a whole problem reply to a socket that the library will not answer any more. */
+void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail);
+
+#endif

@@ -1,0 +1,321 @@
+#include "server/job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "server/clock.h"
+
+static const char *const reason_names[] = {"", "client", "disconnect", "deadline", "shutdown"};
+static const char *const event_names[] = {"queued",    "started", "progress", "preview",
+                                          "succeeded", "failed",  "canceled"};
+
+const char *dscm_job_reason_name(dscm_job_reason reason)
+{
+    return reason_names[reason];
+}
+
+const char *dscm_event_name(dscm_event_kind kind)
+{
+    return event_names[kind];
+}
+
+static void payload_release(dscm_payload *payload)
+{
+    if (payload->release && payload->data) payload->release(payload->data);
+    payload->data = NULL;
+}
+
+static void drop_event(dscm_job *job, size_t index)
+{
+    dscm_free(job->events[index].data);
+    job->events_count--;
+    memmove(&job->events[index], &job->events[index + 1],
+            (job->events_count - index) * sizeof job->events[0]);
+}
+
+/* Makes room for an event: the preview that a new one replaces, else the oldest progress. Terminal
+ * and starting events are few and stay. */
+static void make_room(dscm_job *job, dscm_event_kind kind)
+{
+    for (size_t i = 0; kind == DSCM_EVENT_PREVIEW && i < job->events_count; i++)
+        if (job->events[i].kind == DSCM_EVENT_PREVIEW) {
+            drop_event(job, i);
+            break;
+        }
+    for (size_t i = 0; job->events_count == DSCM_EVENTS_KEPT && i < job->events_count; i++)
+        if (job->events[i].kind == DSCM_EVENT_PROGRESS) drop_event(job, i);
+}
+
+/* With the lock held. Without memory the event is left out: the state still tells the truth. */
+static void add_event(dscm_job *job, dscm_event_kind kind, const char *data)
+{
+    make_room(job, kind);
+    job->last_event++;
+    char *copy = dscm_strdup(data ? data : "{}", NULL);
+    if (!copy || job->events_count == DSCM_EVENTS_KEPT) {
+        dscm_free(copy);
+        return;
+    }
+    job->events[job->events_count++] = (dscm_event){job->last_event, kind, copy};
+}
+
+dscm_code dscm_job_create(dscm_job **out, const char *owner, const char *client, dscm_payload task,
+                          int64_t deadline_ms, bool detached, dscm_error *err)
+{
+    dscm_job *job = dscm_alloc(1, sizeof *job, "a job", err);
+    if (!job) return DSCM_E_MEMORY;
+    dscm_code code = dscm_secret_id(job->id, err);
+    if (code != DSCM_OK) {
+        dscm_free(job);
+        return code;
+    }
+    snprintf(job->owner, sizeof job->owner, "%s", owner);
+    snprintf(job->client, sizeof job->client, "%s", client);
+    job->task = task;
+    job->created_us = dscm_clock_us();
+    job->created_wall = dscm_clock_wall();
+    job->deadline_ms = deadline_ms;
+    atomic_init(&job->detached, detached);
+    atomic_init(&job->readers, 0);
+    atomic_init(&job->references, 1);
+    atomic_init(&job->stop, false);
+    pthread_mutex_init(&job->lock, NULL);
+    job->state = DSCM_JOB_QUEUED;
+    add_event(job, DSCM_EVENT_QUEUED, NULL);
+    *out = job;
+    return DSCM_OK;
+}
+
+dscm_job *dscm_job_ref(dscm_job *job)
+{
+    atomic_fetch_add(&job->references, 1);
+    return job;
+}
+
+void dscm_job_unref(dscm_job *job)
+{
+    if (!job || atomic_fetch_sub(&job->references, 1) != 1) return;
+    payload_release(&job->task);
+    payload_release(&job->result);
+    dscm_free(job->problem);
+    while (job->events_count) drop_event(job, job->events_count - 1);
+    pthread_mutex_destroy(&job->lock);
+    dscm_free(job);
+}
+
+static bool terminal(const dscm_job *job)
+{
+    return job->state >= DSCM_JOB_SUCCEEDED;
+}
+
+static void unlink_waiter(dscm_job *job, dscm_waiter *waiter)
+{
+    if (waiter->previous)
+        waiter->previous->next = waiter->next;
+    else
+        job->waiters = waiter->next;
+    if (waiter->next) waiter->next->previous = waiter->previous;
+    waiter->linked = false;
+    waiter->next = waiter->previous = NULL;
+}
+
+/* Releases the lock and wakes those whom the change concerns. They are unlinked in batches under
+ * the lock and woken outside it, since a woken waiter may be gone, or hang on again, before the
+ * next one is looked at; one that hangs on again has seen the change and is not found a second time
+ * before the batch is through. */
+static void unlock_and_wake(dscm_job *job)
+{
+    enum { BATCH = 32 };
+    dscm_waiter *batch[BATCH];
+    dscm_job_ref(job); /* the last waiter woken may drop the last reference */
+    size_t count;
+    do {
+        dscm_waiter *waiter = job->waiters;
+        for (count = 0; waiter && count < BATCH;) {
+            dscm_waiter *next = waiter->next;
+            if (terminal(job) || !waiter->end_only) {
+                batch[count++] = waiter;
+                unlink_waiter(job, waiter);
+            }
+            waiter = next;
+        }
+        pthread_mutex_unlock(&job->lock);
+        for (size_t i = 0; i < count; i++) batch[i]->wake(batch[i]);
+        if (count == BATCH) pthread_mutex_lock(&job->lock);
+    } while (count == BATCH);
+    dscm_job_unref(job);
+}
+
+bool dscm_job_start(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    bool started = job->state == DSCM_JOB_QUEUED;
+    if (started) {
+        job->state = DSCM_JOB_RUNNING;
+        job->started_us = dscm_clock_us();
+        add_event(job, DSCM_EVENT_STARTED, NULL);
+    }
+    unlock_and_wake(job);
+    return started;
+}
+
+bool dscm_job_progress(dscm_job *job, size_t step, size_t steps, dscm_event_kind kind,
+                       const char *data)
+{
+    pthread_mutex_lock(&job->lock);
+    job->step = step;
+    job->steps = steps;
+    if (data && !terminal(job)) {
+        add_event(job, kind, data);
+        unlock_and_wake(job);
+    } else {
+        pthread_mutex_unlock(&job->lock);
+    }
+    return !atomic_load(&job->stop);
+}
+
+bool dscm_job_succeed(dscm_job *job, dscm_payload result, const char *data)
+{
+    pthread_mutex_lock(&job->lock);
+    bool first = !terminal(job);
+    if (first) {
+        job->state = DSCM_JOB_SUCCEEDED;
+        job->result = result;
+        job->finished_us = dscm_clock_us();
+        add_event(job, DSCM_EVENT_SUCCEEDED, data);
+    }
+    unlock_and_wake(job);
+    if (!first) payload_release(&result);
+    return first;
+}
+
+bool dscm_job_fail(dscm_job *job, const dscm_problem *problem, const char *data)
+{
+    dscm_problem *copy = dscm_alloc(1, sizeof *copy, "a problem", NULL);
+    if (copy) *copy = *problem;
+    pthread_mutex_lock(&job->lock);
+    bool first = !terminal(job);
+    if (first) {
+        job->state = DSCM_JOB_FAILED;
+        job->problem = copy;
+        job->finished_us = dscm_clock_us();
+        add_event(job, DSCM_EVENT_FAILED, data);
+    }
+    unlock_and_wake(job);
+    if (!first) dscm_free(copy);
+    return first;
+}
+
+/* With the lock held. */
+static void end_canceled(dscm_job *job)
+{
+    char data[64];
+    job->state = DSCM_JOB_CANCELED;
+    job->finished_us = dscm_clock_us();
+    snprintf(data, sizeof data, "{\"reason\":\"%s\"}", dscm_job_reason_name(job->reason));
+    add_event(job, DSCM_EVENT_CANCELED, data);
+}
+
+bool dscm_job_cancel(dscm_job *job, dscm_job_reason reason)
+{
+    pthread_mutex_lock(&job->lock);
+    bool queued = job->state == DSCM_JOB_QUEUED;
+    if (!terminal(job) && job->reason == DSCM_REASON_NONE) job->reason = reason;
+    if (queued) end_canceled(job);
+    atomic_store(&job->stop, true);
+    unlock_and_wake(job);
+    return queued;
+}
+
+void dscm_job_stopped(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    if (!terminal(job)) end_canceled(job);
+    unlock_and_wake(job);
+}
+
+bool dscm_job_ended(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    bool ended = terminal(job);
+    pthread_mutex_unlock(&job->lock);
+    return ended;
+}
+
+dscm_job_state dscm_job_peek(dscm_job *job, size_t *step, size_t *steps, dscm_job_reason *reason)
+{
+    pthread_mutex_lock(&job->lock);
+    dscm_job_state state = job->state;
+    if (step) *step = job->step;
+    if (steps) *steps = job->steps;
+    if (reason) *reason = job->reason;
+    pthread_mutex_unlock(&job->lock);
+    return state;
+}
+
+bool dscm_job_wait(dscm_job *job, dscm_waiter *waiter, uint64_t after)
+{
+    pthread_mutex_lock(&job->lock);
+    bool wait = !terminal(job) && (after == UINT64_MAX || job->last_event <= after);
+    if (wait) {
+        waiter->previous = NULL;
+        waiter->next = job->waiters;
+        if (waiter->next) waiter->next->previous = waiter;
+        waiter->linked = true;
+        waiter->end_only = after == UINT64_MAX;
+        job->waiters = waiter;
+    }
+    pthread_mutex_unlock(&job->lock);
+    return wait;
+}
+
+bool dscm_job_unwait(dscm_job *job, dscm_waiter *waiter)
+{
+    pthread_mutex_lock(&job->lock);
+    bool linked = waiter->linked;
+    if (linked) unlink_waiter(job, waiter);
+    pthread_mutex_unlock(&job->lock);
+    return linked;
+}
+
+/* Copies one event from *offset on; true when it is complete. */
+static bool copy_event(const dscm_event *event, size_t *offset, char *out, size_t size,
+                       size_t *written)
+{
+    char head[96];
+    int head_length =
+        snprintf(head, sizeof head, "id: %llu\nevent: %s\ndata: ", (unsigned long long)event->id,
+                 dscm_event_name(event->kind));
+    const char *parts[3] = {head, event->data, "\n\n"};
+    size_t lengths[3] = {(size_t)head_length, strlen(event->data), 2}, start = 0;
+    for (int p = 0; p < 3; start += lengths[p], p++) {
+        if (*offset >= start + lengths[p]) continue;
+        size_t from = *offset - start, room = size - *written;
+        size_t count = lengths[p] - from < room ? lengths[p] - from : room;
+        memcpy(out + *written, parts[p] + from, count);
+        *written += count;
+        *offset += count;
+        if (from + count < lengths[p]) return false;
+    }
+    return true;
+}
+
+size_t dscm_job_events_read(dscm_job *job, uint64_t *after, size_t *offset, char *out, size_t size,
+                            bool *ended)
+{
+    size_t written = 0;
+    pthread_mutex_lock(&job->lock);
+    for (size_t i = 0; i < job->events_count && written < size; i++) {
+        const dscm_event *event = &job->events[i];
+        if (event->id <= *after) continue;
+        if (!copy_event(event, offset, out, size, &written)) break;
+        *after = event->id;
+        *offset = 0;
+    }
+    *ended = terminal(job) && *after >= job->last_event;
+    /* The terminal event itself may have been left out for want of memory. */
+    if (terminal(job) && written == 0) *ended = true;
+    pthread_mutex_unlock(&job->lock);
+    return written;
+}

@@ -1,1 +1,0 @@
-typedef int dscm_api_keep;

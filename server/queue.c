@@ -1,0 +1,276 @@
+#include "server/queue.h"
+
+#include <string.h>
+
+#include "core/base/memory.h"
+
+/* A place in a line. Places come from one block taken when the queue opens, so that a push cannot
+ * fail for want of memory. */
+typedef struct place {
+    dscm_job *job;
+    struct place *next;
+} place;
+
+typedef struct line {
+    char client[DSCM_OWNER_SIZE];
+    place *first, *last;
+    size_t count;
+    struct line *next, *previous; /* ring of lines that have jobs */
+} line;
+
+struct dscm_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t arrived;
+    place *places, *free_places; /* capacity */
+    line *lines, *free_lines;    /* capacity: at most one line per job */
+    line *turn;                  /* whose turn it is; NULL: empty */
+    size_t capacity, share, depth, idle;
+    bool closed;
+};
+
+dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share, dscm_error *err)
+{
+    dscm_queue *queue = dscm_alloc(1, sizeof *queue, "the queue", err);
+    if (!queue) return DSCM_E_MEMORY;
+    pthread_mutex_init(&queue->lock, NULL);
+    pthread_cond_init(&queue->arrived, NULL);
+    queue->capacity = capacity;
+    queue->share = share ? share : 1;
+    queue->places = dscm_alloc(capacity, sizeof *queue->places, "the queue", err);
+    queue->lines = dscm_alloc(capacity, sizeof *queue->lines, "the queue", err);
+    if (!queue->places || !queue->lines) {
+        dscm_queue_free(queue);
+        return DSCM_E_MEMORY;
+    }
+    for (size_t i = 0; i < capacity; i++) {
+        queue->places[i].next = queue->free_places;
+        queue->free_places = &queue->places[i];
+        queue->lines[i].next = queue->free_lines;
+        queue->free_lines = &queue->lines[i];
+    }
+    *out = queue;
+    return DSCM_OK;
+}
+
+void dscm_queue_free(dscm_queue *queue)
+{
+    if (!queue) return;
+    for (dscm_job *job; queue->lines && (job = dscm_queue_take_any(queue));) dscm_job_unref(job);
+    pthread_mutex_destroy(&queue->lock);
+    pthread_cond_destroy(&queue->arrived);
+    dscm_free(queue->places);
+    dscm_free(queue->lines);
+    dscm_free(queue);
+}
+
+static line *line_of(dscm_queue *queue, const char *client)
+{
+    line *l = queue->turn;
+    do {
+        if (l && strcmp(l->client, client) == 0) return l;
+        if (l) l = l->next;
+    } while (l && l != queue->turn);
+    return NULL;
+}
+
+/* A new line gets its turn after all others. */
+static line *line_add(dscm_queue *queue, const char *client)
+{
+    line *l = queue->free_lines;
+    queue->free_lines = l->next;
+    memset(l, 0, sizeof *l);
+    memcpy(l->client, client, sizeof l->client);
+    if (!queue->turn) {
+        l->next = l->previous = l;
+        queue->turn = l;
+    } else {
+        l->next = queue->turn;
+        l->previous = queue->turn->previous;
+        l->previous->next = l->next->previous = l;
+    }
+    return l;
+}
+
+/* Takes the place after `before` (NULL: the first) out of a line; an empty line leaves the ring. */
+static dscm_job *line_cut(dscm_queue *queue, line *l, place *before)
+{
+    place *p = before ? before->next : l->first;
+    dscm_job *job = p->job;
+    if (before)
+        before->next = p->next;
+    else
+        l->first = p->next;
+    if (l->last == p) l->last = before;
+    p->next = queue->free_places;
+    queue->free_places = p;
+    queue->depth--;
+    if (--l->count == 0) {
+        if (queue->turn == l) queue->turn = l->next == l ? NULL : l->next;
+        l->previous->next = l->next;
+        l->next->previous = l->previous;
+        l->next = queue->free_lines;
+        queue->free_lines = l;
+    }
+    return job;
+}
+
+dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
+                                 void *arg)
+{
+    dscm_push_result result = DSCM_PUSHED;
+    pthread_mutex_lock(&queue->lock);
+    line *l = line_of(queue, job->client);
+    if (queue->closed)
+        result = DSCM_QUEUE_CLOSED;
+    else if (queue->depth == queue->capacity)
+        result = DSCM_QUEUE_FULL;
+    else if (l && l->count >= queue->share)
+        result = DSCM_SHARE_FULL;
+    if (result == DSCM_PUSHED) {
+        if (ready) ready(arg);
+        if (!l) l = line_add(queue, job->client);
+        place *p = queue->free_places;
+        queue->free_places = p->next;
+        *p = (place){job, NULL};
+        if (l->last)
+            l->last->next = p;
+        else
+            l->first = p;
+        l->last = p;
+        l->count++;
+        queue->depth++;
+        pthread_cond_signal(&queue->arrived);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return result;
+}
+
+/* With the lock held and a job inside. */
+static dscm_job *take_next(dscm_queue *queue)
+{
+    line *l = queue->turn;
+    queue->turn = l->next; /* cut sets it to NULL when this was the last */
+    return line_cut(queue, l, NULL);
+}
+
+dscm_job *dscm_queue_take(dscm_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->idle++;
+    while (!queue->depth && !queue->closed) pthread_cond_wait(&queue->arrived, &queue->lock);
+    queue->idle--;
+    dscm_job *job = queue->depth ? take_next(queue) : NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return job;
+}
+
+dscm_job *dscm_queue_take_any(dscm_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    dscm_job *job = queue->depth ? take_next(queue) : NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return job;
+}
+
+size_t dscm_queue_take_more(dscm_queue *queue, dscm_job **jobs, size_t max, size_t leave,
+                            bool (*fits)(void *arg, const dscm_job *job), void *arg)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&queue->lock);
+    /* One fitting job from each line in turn, until a whole round finds none. */
+    for (bool found = true; found && count < max && queue->depth > leave;) {
+        found = false;
+        line *l = queue->turn;
+        size_t lines = 0;
+        for (line *r = l; r && (lines == 0 || r != l); r = r->next) lines++;
+        for (; lines && count < max && queue->depth > leave; lines--) {
+            line *next = l->next;
+            place *before = NULL, *p = l->first;
+            while (p && !fits(arg, p->job)) before = p, p = p->next;
+            if (p) {
+                jobs[count++] = line_cut(queue, l, before);
+                found = true;
+            }
+            l = next;
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return count;
+}
+
+/* The first job that `wanted` says yes to, taken out; NULL when there is none. */
+static dscm_job *cut_first(dscm_queue *queue, const dscm_job *wanted, int64_t late_ms)
+{
+    line *l = queue->turn;
+    do {
+        place *before = NULL;
+        for (place *p = l ? l->first : NULL; p; before = p, p = p->next)
+            if (wanted ? p->job == wanted : p->job->deadline_ms <= late_ms)
+                return line_cut(queue, l, before);
+        if (l) l = l->next;
+    } while (l && l != queue->turn);
+    return NULL;
+}
+
+bool dscm_queue_remove(dscm_queue *queue, dscm_job *job)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool found = cut_first(queue, job, 0) != NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return found;
+}
+
+dscm_job *dscm_queue_take_late(dscm_queue *queue, int64_t now_ms)
+{
+    pthread_mutex_lock(&queue->lock);
+    dscm_job *job = cut_first(queue, NULL, now_ms);
+    pthread_mutex_unlock(&queue->lock);
+    return job;
+}
+
+void dscm_queue_close(dscm_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    queue->closed = true;
+    pthread_cond_broadcast(&queue->arrived);
+    pthread_mutex_unlock(&queue->lock);
+}
+
+size_t dscm_queue_depth(dscm_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    size_t depth = queue->depth;
+    pthread_mutex_unlock(&queue->lock);
+    return depth;
+}
+
+size_t dscm_queue_idle(dscm_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    size_t idle = queue->idle;
+    pthread_mutex_unlock(&queue->lock);
+    return idle;
+}
+
+size_t dscm_queue_position(dscm_queue *queue, const dscm_job *job)
+{
+    size_t ahead = 0;
+    pthread_mutex_lock(&queue->lock);
+    line *own = line_of(queue, job->client);
+    size_t index = 0;
+    place *p = own ? own->first : NULL;
+    while (p && p->job != job) index++, p = p->next;
+    if (p) {
+        /* Lines whose turn comes earlier give index + 1 jobs before this one, later ones index. */
+        bool earlier = true;
+        line *l = queue->turn;
+        do {
+            size_t most = index + (earlier && l != own ? 1 : 0);
+            if (l == own) earlier = false;
+            ahead += l->count < most ? l->count : most;
+            l = l->next;
+        } while (l != queue->turn);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return ahead;
+}

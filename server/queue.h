@@ -1,0 +1,57 @@
+/* The waiting room: a bounded queue that serves clients in turn.
+ *
+ * Each client key has its own line; workers take from the lines round robin, so one client with a
+ * hundred jobs delays another's single job by at most one job per worker. Does not run, cancel or
+ * time anything.
+ *
+ * Threads: `lock` guards everything inside; functions take it themselves. Under it only `ready` of
+ * a push and `fits` are called, which may take the locks of the job and the guard. Ownership: the
+ * queue holds a reference to each job from a successful push until the job is taken or removed;
+ * then the reference is the caller's.
+ */
+#ifndef DSCM_SERVER_QUEUE_H
+#define DSCM_SERVER_QUEUE_H
+
+#include "server/job.h"
+
+typedef struct dscm_queue dscm_queue;
+
+typedef enum dscm_push_result {
+    DSCM_PUSHED,
+    DSCM_QUEUE_FULL,
+    DSCM_SHARE_FULL,
+    DSCM_QUEUE_CLOSED
+} dscm_push_result;
+
+/* capacity: waiting jobs in all; share: of one client, at least 1. */
+dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share,
+                          dscm_error *err) DSCM_MUST_CHECK;
+void dscm_queue_free(dscm_queue *queue); /* takes NULL; drops jobs still inside */
+
+/* Takes over the caller's reference when it returns DSCM_PUSHED, and only then. `ready` (or NULL)
+ * is called under the queue's lock once the job is sure to be accepted and before a worker can see
+ * it: there the request that waits for the job is parked. */
+dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
+                                 void *arg) DSCM_MUST_CHECK;
+/* Waits for a job; NULL once the queue is closed and empty. */
+dscm_job *dscm_queue_take(dscm_queue *queue);
+/* Fills jobs[] with up to `max` waiting jobs that `fits`, without waiting and skipping none of a
+ * client's own earlier jobs that fit. Leaves at least `leave` jobs in the queue (for idle workers).
+ */
+size_t dscm_queue_take_more(dscm_queue *queue, dscm_job **jobs, size_t max, size_t leave,
+                            bool (*fits)(void *arg, const dscm_job *job), void *arg);
+/* Takes the job out; false when it is not inside (a worker has it). */
+bool dscm_queue_remove(dscm_queue *queue, dscm_job *job);
+/* Takes out one job whose deadline is at or before `now_ms`, NULL when there is none. */
+dscm_job *dscm_queue_take_late(dscm_queue *queue, int64_t now_ms);
+/* Takes out any job without waiting; NULL when empty. */
+dscm_job *dscm_queue_take_any(dscm_queue *queue);
+/* No more pushes; takers get what is left, then NULL. */
+void dscm_queue_close(dscm_queue *queue);
+
+size_t dscm_queue_depth(dscm_queue *queue);
+size_t dscm_queue_idle(dscm_queue *queue); /* workers waiting in dscm_queue_take */
+/* Jobs that will be taken before this one, 0 when it is next or not inside. */
+size_t dscm_queue_position(dscm_queue *queue, const dscm_job *job);
+
+#endif
