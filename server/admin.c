@@ -1,0 +1,83 @@
+/* The admin listener: health and metrics, apart from the public one so that its connections can
+ * never starve a probe. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/service.h"
+
+void dscm_admin_head(void *service, dscm_exchange *exchange)
+{
+    static const char *const paths[] = {"/livez", "/readyz", "/metrics"};
+    exchange->service = service;
+    for (size_t i = 0; i < 3; i++) {
+        if (strcmp(exchange->path, paths[i]) != 0) continue;
+        if (strcmp(exchange->method, "GET") == 0 || strcmp(exchange->method, "HEAD") == 0) return;
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_METHOD_NOT_ALLOWED, "only GET and HEAD");
+        dscm_exchange_header_set(exchange, "Allow", "GET, HEAD");
+        return;
+    }
+    dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_FOUND, "here are /livez, /readyz and /metrics");
+}
+
+static void text(dscm_exchange *exchange, int status, const char *body)
+{
+    dscm_exchange_reply(exchange, status, "text/plain; charset=utf-8", (void *)(uintptr_t)body,
+                        strlen(body), DSCM_BODY_STATIC);
+    dscm_exchange_header_set(exchange, "Cache-Control", "no-store");
+}
+
+static void ready(dscm_service *s, dscm_exchange *exchange)
+{
+    if (atomic_load(&s->draining))
+        text(exchange, 503, "draining\n");
+    else if (!atomic_load(&s->ready))
+        text(exchange, 503, "loading\n");
+    else if (dscm_queue_depth(s->queue) >= (size_t)s->settings.queue_capacity)
+        text(exchange, 503, "full\n");
+    else
+        text(exchange, 200, "ready\n");
+}
+
+static void metrics(dscm_service *s, dscm_exchange *exchange)
+{
+    bool loaded = atomic_load(&s->ready);
+    dscm_meter_gauges gauges = {.routes = dscm_route_names,
+                                .models = loaded ? s->model_labels : NULL,
+                                .queue_depth = dscm_queue_depth(s->queue),
+                                .queue_capacity = (size_t)s->settings.queue_capacity,
+                                .workers = loaded ? s->workers : 0,
+                                .connections = loaded ? dscm_http_connections(s->http) : 0,
+                                .start_wall = s->start_wall,
+                                .version = DSCM_VERSION};
+    s->jobs->count(s->jobs, &gauges.jobs_kept, &gauges.jobs_bytes);
+    dscm_abductions_count(s->abductions, &gauges.abductions, &gauges.abduction_bytes);
+    char *body = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&body, &size);
+    if (out) {
+        dscm_meters_render(&s->meters, &gauges, out);
+        fclose(out);
+    }
+    dscm_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", body, size,
+                        DSCM_BODY_FREE);
+}
+
+void dscm_admin_handle(void *service, dscm_exchange *exchange)
+{
+    if (strcmp(exchange->path, "/livez") == 0)
+        text(exchange, 200, "alive\n");
+    else if (strcmp(exchange->path, "/readyz") == 0)
+        ready(service, exchange);
+    else
+        metrics(service, exchange);
+}
+
+void dscm_admin_done(void *arg, dscm_exchange *exchange, int64_t took_us)
+{
+    dscm_service *service = arg;
+    if (service->log.level > DSCM_LOG_DEBUG) return; /* probes would drown the log */
+    dscm_log_write(&service->log, DSCM_LOG_DEBUG, "admin",
+                   json_pack("{s:s, s:i, s:f}", "path", exchange->path, "status", exchange->status,
+                             "ms", (double)took_us * 1e-3));
+}

@@ -1,0 +1,255 @@
+#include "server/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/json.h"
+#include "server/clock.h"
+
+typedef struct route {
+    const char *method, *pattern; /* {}: one part of the path */
+    dscm_handler *handler;
+    bool open;  /* needs no key */
+    bool works; /* refused while draining; takes JSON or an image */
+} route;
+
+/* The last two lines have no pattern: files of the page, and everything else (for the metrics). */
+static const route table[] = {
+    {"POST", "/counterfactual", dscm_post_counterfactual, false, true},
+    {"POST", "/abductions", dscm_post_abduction, false, true},
+    {"POST", "/samples", dscm_post_sample, false, true},
+    {"DELETE", "/abductions/{}", dscm_delete_abduction, false, false},
+    {"GET", "/jobs/{}", dscm_get_job, false, false},
+    {"DELETE", "/jobs/{}", dscm_delete_job, false, false},
+    {"GET", "/jobs/{}/events", dscm_get_job_events, false, false},
+    {"GET", "/jobs/{}/images/{}", dscm_get_job_image, false, false},
+    {"GET", "/models", dscm_get_models, false, false},
+    {"GET", "/models/{}", dscm_get_model, false, false},
+    {"GET", "/openapi.json", dscm_get_openapi, true, false},
+    {"GET", NULL, dscm_get_asset, true, false},
+    {NULL, NULL, NULL, true, false},
+};
+enum { ROUTES = sizeof table / sizeof table[0], ROUTE_ASSET = ROUTES - 2, ROUTE_OTHER };
+
+const char *const dscm_route_names[] = {"POST /counterfactual",
+                                        "POST /abductions",
+                                        "POST /samples",
+                                        "DELETE /abductions/{id}",
+                                        "GET /jobs/{id}",
+                                        "DELETE /jobs/{id}",
+                                        "GET /jobs/{id}/events",
+                                        "GET /jobs/{id}/images/{name}",
+                                        "GET /models",
+                                        "GET /models/{name}",
+                                        "GET /openapi.json",
+                                        "GET /",
+                                        "other",
+                                        NULL};
+
+/* Every route is served with and without the version in front. */
+static const char *without_version(const char *path)
+{
+    return strncmp(path, "/v1/", 4) == 0 ? path + 3 : path;
+}
+
+static bool matches(const char *pattern, const char *path, dscm_captures *captures)
+{
+    size_t n = 0;
+    while (*pattern) {
+        if (pattern[0] == '{') {
+            size_t length = strcspn(path, "/");
+            if (!length || length >= DSCM_CAPTURE_MAX) return false;
+            if (captures)
+                snprintf(captures->text[n++], DSCM_CAPTURE_MAX, "%.*s", (int)length, path);
+            path += length;
+            pattern += 2;
+        } else if (*pattern++ != *path++) {
+            return false;
+        }
+    }
+    return *path == 0;
+}
+
+static const char *method_of(const dscm_exchange *exchange)
+{
+    return strcmp(exchange->method, "HEAD") == 0 ? "GET" : exchange->method;
+}
+
+/* Finds the route; `allowed` collects the methods of a path that exists under others. */
+static size_t find_route(const dscm_service *service, const dscm_exchange *exchange, char *allowed,
+                         size_t size)
+{
+    const char *path = without_version(exchange->path), *method = method_of(exchange);
+    size_t used = 0;
+    *allowed = 0;
+    for (size_t r = 0; r < ROUTE_ASSET; r++) {
+        if (!matches(table[r].pattern, path, NULL)) continue;
+        if (strcmp(table[r].method, method) == 0) return r;
+        used += (size_t)snprintf(allowed + used, size - used, "%s%s%s", used ? ", " : "",
+                                 table[r].method, strcmp(table[r].method, "GET") ? "" : ", HEAD");
+    }
+    if (used || !dscm_assets_find(service->assets, exchange->path)) return ROUTE_OTHER;
+    if (strcmp(method, "GET") == 0) return ROUTE_ASSET;
+    snprintf(allowed, size, "GET, HEAD");
+    return ROUTE_OTHER;
+}
+
+/* ---- before the body
+ * -------------------------------------------------------------------------------- */
+
+static void preflight(dscm_exchange *exchange, const char *allowed)
+{
+    char methods[128];
+    snprintf(methods, sizeof methods, "%s%sOPTIONS", allowed, *allowed ? ", " : "");
+    dscm_exchange_reply(exchange, 204, NULL, NULL, 0, DSCM_BODY_STATIC);
+    dscm_exchange_header_set(exchange, "Allow", methods);
+    if (!dscm_exchange_header(exchange, "Access-Control-Request-Method")) return;
+    dscm_exchange_header_set(exchange, "Access-Control-Allow-Methods", methods);
+    dscm_exchange_header_set(exchange, "Access-Control-Allow-Headers",
+                             "Authorization, Content-Type, Accept, Prefer, Idempotency-Key, "
+                             "Last-Event-ID, X-Request-Id");
+    dscm_exchange_header_set(exchange, "Access-Control-Max-Age", "600");
+}
+
+static bool admit_body(dscm_service *service, dscm_exchange *exchange)
+{
+    const char *type = dscm_exchange_header(exchange, "Content-Type");
+    const char *length = dscm_exchange_header(exchange, "Content-Length");
+    bool body =
+        dscm_exchange_header(exchange, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+    if (!body) return true; /* what needs one says so when it is parsed */
+    if (dscm_media_is(type, "application/json"))
+        exchange->body_max = DSCM_JSON_SIZE_MAX;
+    else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream"))
+        exchange->body_max = (size_t)service->settings.body_kb << 10;
+    else
+        dscm_exchange_refuse(
+            exchange, DSCM_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+            "Content-Type is \"%.80s\", allowed are application/json and image/png. A raw picture "
+            "works with: curl --data-binary @seven.png -H 'Content-Type: image/png' "
+            "'http://localhost:8080/counterfactual?do.digit=8' -H 'Accept: image/png' -o eight.png",
+            type ? type : "");
+    return exchange->body_max != 0;
+}
+
+void dscm_routes_head(void *arg, dscm_exchange *exchange)
+{
+    dscm_service *service = arg;
+    char allowed[96];
+    exchange->service = service;
+    exchange->route = find_route(service, exchange, allowed, sizeof allowed);
+    const route *r = &table[exchange->route];
+    if (strcmp(exchange->method, "OPTIONS") == 0 && *allowed) {
+        preflight(exchange, allowed);
+        return;
+    }
+    if (exchange->route == ROUTE_OTHER) {
+        dscm_exchange_refuse(
+            exchange, *allowed ? DSCM_PROBLEM_METHOD_NOT_ALLOWED : DSCM_PROBLEM_NOT_FOUND, "%s",
+            *allowed ? "this path does not take that method" : "there is nothing at this path");
+        if (*allowed) dscm_exchange_header_set(exchange, "Allow", allowed);
+        return;
+    }
+    const char *authorization = dscm_exchange_header(exchange, "Authorization");
+    if (!r->open && !dscm_keys_check(service->keys, authorization, exchange->owner)) {
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_UNAUTHORIZED], 1);
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_UNAUTHORIZED,
+                             authorization ? "the key is not known"
+                                           : "a key is needed: Authorization: Bearer KEY");
+        dscm_exchange_header_set(exchange, "WWW-Authenticate", "Bearer");
+        return;
+    }
+    if (!r->open && !atomic_load(&service->ready)) {
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_LOADING, "the models are being loaded");
+        return;
+    }
+    if (r->works && atomic_load(&service->draining)) {
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_DRAINING], 1);
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_DRAINING, "the service is being stopped");
+        dscm_exchange_close(exchange);
+        return;
+    }
+    if (r->works) admit_body(service, exchange);
+}
+
+void dscm_routes_handle(void *arg, dscm_exchange *exchange)
+{
+    const route *r = &table[exchange->route];
+    dscm_captures captures = {0};
+    if (r->pattern && !matches(r->pattern, without_version(exchange->path), &captures)) return;
+    r->handler(arg, exchange, &captures);
+}
+
+/* ---- with every reply
+ * ------------------------------------------------------------------------------- */
+
+static bool origin_allowed(const dscm_service *service, const char *origin)
+{
+    char list[DSCM_SETTING_TEXT], *rest = NULL;
+    memcpy(list, service->settings.cors_origins, sizeof list);
+    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest))
+        if (strcmp(one, "*") == 0 || strcmp(one, origin) == 0) return true;
+    return false;
+}
+
+void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
+{
+    dscm_service *service = arg;
+    const char *origin = dscm_exchange_header(exchange, "Origin");
+    if (service->settings.cors_origins[0]) dscm_exchange_header_set(exchange, "Vary", "Origin");
+    if (origin && origin_allowed(service, origin)) {
+        dscm_exchange_header_set(exchange, "Access-Control-Allow-Origin", origin);
+        dscm_exchange_header_set(exchange, "Access-Control-Expose-Headers",
+                                 "Location, Retry-After, X-Request-Id, Server-Timing");
+    }
+    if (exchange->status == 429 || exchange->status == 503) {
+        char seconds[24];
+        snprintf(seconds, sizeof seconds, "%ld", dscm_service_retry_after(service));
+        dscm_exchange_header_set(exchange, "Retry-After", seconds);
+    }
+    if (exchange->status == 413 || exchange->status == 408)
+        atomic_fetch_add(&service->meters.rejects[exchange->status == 413 ? DSCM_REJECT_TOO_LARGE
+                                                                          : DSCM_REJECT_SLOW],
+                         1);
+}
+
+static void note_leaving(dscm_service *service, dscm_exchange *exchange)
+{
+    size_t phase = DSCM_GONE_STREAM;
+    if (exchange->job && exchange->status == 499)
+        phase = dscm_job_peek(exchange->job, NULL, NULL, NULL) == DSCM_JOB_QUEUED
+                    ? DSCM_GONE_QUEUED
+                    : DSCM_GONE_RUNNING;
+    atomic_fetch_add(&service->meters.disconnects[phase], 1);
+    if (exchange->job && exchange->flags[DSCM_FLAG_SUBMITTER] &&
+        !atomic_load(&exchange->job->detached))
+        dscm_service_cancel(service, exchange->job, DSCM_REASON_DISCONNECT);
+}
+
+void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
+{
+    dscm_service *service = arg;
+    bool left = exchange->status == 499 ||
+                (exchange->flags[DSCM_FLAG_READER] && atomic_load(&exchange->gone));
+    if (left) note_leaving(service, exchange);
+    if (exchange->route >= ROUTES) exchange->route = ROUTE_OTHER;
+    dscm_meters_request(&service->meters, exchange->route, exchange->status, took_us);
+    if (service->log.level > DSCM_LOG_INFO) return;
+    json_t *line =
+        json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:f, s:s}", "method", exchange->method, "path",
+                  exchange->path, "client", exchange->address, "status", exchange->status,
+                  "received", (json_int_t)exchange->body_size, "sent", (json_int_t)exchange->sent,
+                  "ms", (double)took_us * 1e-3, "request_id", exchange->request_id);
+    if (line && exchange->owner[0]) json_object_set_new(line, "key", json_string(exchange->owner));
+    if (line && exchange->job) json_object_set_new(line, "job", json_string(exchange->job->id));
+    dscm_log_write(&service->log, DSCM_LOG_INFO, "request", line);
+}
+
+void dscm_routes_slow(void *arg, int status)
+{
+    dscm_service *service = arg;
+    atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_SLOW], 1);
+    dscm_meters_request(&service->meters, ROUTE_OTHER, status, 0);
+    dscm_log_message(&service->log, DSCM_LOG_INFO, "slow", "a head took too long: %d", status);
+}

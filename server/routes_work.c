@@ -1,0 +1,270 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/clock.h"
+#include "server/routes.h"
+
+/* One submission on its way from the request to the queue. */
+typedef struct submission {
+    dscm_service *service;
+    dscm_exchange *exchange;
+    dscm_work work;
+    dscm_accept accept;
+    dscm_prefer prefer;
+    const char *key; /* idempotency key or NULL */
+    dscm_request *request;
+    dscm_kept *kept;
+    dscm_job *job;
+} submission;
+
+/* ---- reading
+ * ---------------------------------------------------------------------------------------- */
+
+static bool read_headers(submission *s)
+{
+    dscm_exchange *exchange = s->exchange;
+    s->accept = dscm_accept_choose(dscm_exchange_header(exchange, "Accept"));
+    s->prefer = dscm_prefer_parse(dscm_exchange_header(exchange, "Prefer"));
+    s->key = dscm_exchange_header(exchange, "Idempotency-Key");
+    if (s->accept == DSCM_ACCEPT_NONE) {
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_ACCEPTABLE,
+                             "offered are application/json, image/png and text/event-stream");
+        return false;
+    }
+    if (s->key && (!*s->key || strlen(s->key) > DSCM_IDEMPOTENCY_KEY_MAX)) {
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_BAD_HEADER,
+                             "Idempotency-Key has %zu characters, allowed are 1 to %d",
+                             strlen(s->key), DSCM_IDEMPOTENCY_KEY_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool read_request(submission *s)
+{
+    dscm_exchange *e = s->exchange;
+    const char *type = dscm_exchange_header(e, "Content-Type");
+    dscm_problem problem = {0};
+    bool ok;
+    bool json = dscm_media_is(type, "application/json") && e->body_size;
+    bool kept = e->query && strstr(e->query, "abduction=");
+    if (!e->body_size && s->work != DSCM_WORK_SAMPLE && !kept) {
+        bool told = dscm_exchange_header(e, "Content-Length") ||
+                    dscm_exchange_header(e, "Transfer-Encoding");
+        dscm_exchange_refuse(e,
+                             told ? DSCM_PROBLEM_INVALID_PARAMETER : DSCM_PROBLEM_LENGTH_REQUIRED,
+                             "the request has no body: send JSON or a picture");
+        return false;
+    }
+    if (json)
+        ok = dscm_request_parse_json(&s->request, s->work, (const char *)e->body, e->body_size,
+                                     &s->service->catalogue, &problem);
+    else
+        ok = dscm_request_parse_image(&s->request, s->work, e->body, e->body_size, e->query,
+                                      &s->service->catalogue, &problem);
+    if (!ok) dscm_exchange_problem(e, &problem);
+    return ok;
+}
+
+/* Fetches the abduction that the request names and checks that it fits. */
+static bool find_kept(submission *s)
+{
+    const char *id = s->request->abduction;
+    if (!*id) return true;
+    s->kept = dscm_abductions_find(s->service->abductions, id, s->exchange->owner);
+    dscm_problem problem = {0};
+    if (!s->kept) {
+        dscm_problem_add(&problem, DSCM_PROBLEM_UNKNOWN_ABDUCTION, "/abduction",
+                         "there is no abduction \"%s\" (it may have expired): send the image", id);
+        dscm_exchange_problem(s->exchange, &problem);
+        return false;
+    }
+    const dscm_abduction *abduction = s->kept->value.data;
+    if (abduction->info == s->request->info && dscm_request_fits(s->request, &abduction->options))
+        return true;
+    dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
+                     "the abduction was made with model %s, sampler %s, %zu steps, ratio %g: ask "
+                     "for the same",
+                     abduction->info->name, abduction->options.sampler, abduction->options.steps,
+                     abduction->options.ratio);
+    dscm_exchange_problem(s->exchange, &problem);
+    return false;
+}
+
+static int64_t deadline_of(const submission *s)
+{
+    const dscm_settings *o = &s->service->settings;
+    long wanted = s->request->deadline_ms ? s->request->deadline_ms : o->deadline_ms;
+    if (wanted > o->deadline_max_ms) wanted = o->deadline_max_ms;
+    return dscm_clock_ms() + wanted;
+}
+
+static bool make_job(submission *s)
+{
+    dscm_error err = {0};
+    dscm_payload task;
+    char client[DSCM_OWNER_SIZE];
+    const char *owner = s->exchange->owner;
+    snprintf(client, sizeof client, "%s", *owner ? owner : s->exchange->address);
+    int64_t deadline = deadline_of(s);
+    dscm_code code = dscm_task_make(&task, s->request, s->kept, s->service->abductions, &err);
+    if (code == DSCM_OK) {
+        s->request = NULL; /* the task's now */
+        s->kept = NULL;
+        code = dscm_job_create(&s->job, owner, client, task, deadline,
+                               s->prefer.async || s->key != NULL, &err);
+        if (code != DSCM_OK) task.release(task.data);
+    }
+    if (code == DSCM_OK) return true;
+    dscm_problem problem = {0};
+    dscm_problem_from_error(&problem, &err);
+    dscm_exchange_problem(s->exchange, &problem);
+    return false;
+}
+
+/* ---- storing: the same key asks for the same job
+ * --------------------------------------------------- */
+
+static void digest_request(const submission *s, uint8_t out[DSCM_DIGEST_SIZE])
+{
+    uint8_t parts[2 * DSCM_DIGEST_SIZE];
+    char line[DSCM_DIGEST_SIZE + 8192];
+    const char *type = dscm_exchange_header(s->exchange, "Content-Type");
+    int length = snprintf(line, sizeof line, "%d?%s\n%s", (int)s->work,
+                          s->exchange->query ? s->exchange->query : "", type ? type : "");
+    size_t used = length < (int)sizeof line ? (size_t)length : sizeof line - 1;
+    dscm_secret_digest(line, used, parts);
+    dscm_secret_digest(s->exchange->body, s->exchange->body_size, parts + DSCM_DIGEST_SIZE);
+    dscm_secret_digest(parts, sizeof parts, out);
+}
+
+/* False after a refusal. *repeated: s->job is an earlier one. */
+static bool store_job(submission *s, bool *repeated)
+{
+    uint8_t body[DSCM_DIGEST_SIZE];
+    dscm_error err = {0};
+    dscm_job *existing = NULL;
+    bool same = true;
+    if (s->key) digest_request(s, body);
+    dscm_problem problem = {0};
+    if (s->service->jobs->put(s->service->jobs, s->job, s->key, body, &existing, &same, &err) !=
+        DSCM_OK) {
+        dscm_problem_from_error(&problem, &err);
+        dscm_exchange_problem(s->exchange, &problem);
+        return false;
+    }
+    *repeated = existing != NULL;
+    if (!existing) return true;
+    dscm_job_unref(s->job);
+    s->job = existing;
+    atomic_fetch_add(&s->service->meters.idempotent_hits, 1);
+    if (same) return true;
+    dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_IDEMPOTENCY_MISMATCH,
+                         "this Idempotency-Key came with another request before");
+    return false;
+}
+
+/* ---- handing over
+ * ----------------------------------------------------------------------------------- */
+
+static void waited(dscm_exchange *exchange)
+{
+    dscm_job *job = exchange->job;
+    /* Waiting is over without a result: from here on the job lives without this request. */
+    if (!dscm_job_ended(job)) atomic_store(&job->detached, true);
+    dscm_answer_job(exchange->service, exchange, job);
+}
+
+/* Parks the request before any worker can see its job. */
+static void wait_for_job(void *arg)
+{
+    submission *s = arg;
+    const dscm_settings *o = &s->service->settings;
+    long wait = s->prefer.wait_s < 0 ? o->wait_s : s->prefer.wait_s;
+    if (wait > o->wait_max_s) wait = o->wait_max_s;
+    s->exchange->resume = waited;
+    dscm_exchange_park(s->exchange, s->job, UINT64_MAX, dscm_clock_ms() + wait * 1000);
+}
+
+static void refuse_push(submission *s, dscm_push_result result)
+{
+    dscm_service *service = s->service;
+    service->jobs->forget(service->jobs, s->job);
+    switch (result) {
+    case DSCM_QUEUE_FULL:
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_QUEUE_FULL], 1);
+        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_QUEUE_FULL,
+                             "%ld jobs wait, which is all that may",
+                             service->settings.queue_capacity);
+        break;
+    case DSCM_SHARE_FULL:
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_SHARE_FULL], 1);
+        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_QUEUE_FULL,
+                             "your jobs fill the %ld %% of the queue that one client may",
+                             service->settings.client_share);
+        break;
+    default:
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_DRAINING], 1);
+        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_DRAINING, "the service is being stopped");
+    }
+}
+
+static void hand_over(submission *s, bool repeated)
+{
+    dscm_service *service = s->service;
+    bool async = s->prefer.async, stream = s->accept == DSCM_ACCEPT_EVENTS;
+    s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_ACCEPT_PNG;
+    s->exchange->flags[DSCM_FLAG_SUBMITTER] = !repeated;
+    s->exchange->job = dscm_job_ref(s->job);
+    if (!repeated) {
+        dscm_push_result result = dscm_queue_push(service->queue, dscm_job_ref(s->job),
+                                                  async || stream ? NULL : wait_for_job, s);
+        if (result != DSCM_PUSHED) {
+            dscm_job_unref(s->job); /* the reference that the queue did not take */
+            refuse_push(s, result);
+            return;
+        }
+        atomic_fetch_add(&service->meters.jobs_accepted, 1);
+    }
+    if (stream)
+        dscm_answer_events(service, s->exchange, s->job);
+    else if (async)
+        dscm_answer_status(service, s->exchange, s->job, 202);
+    else if (repeated)
+        wait_for_job(s);
+    if (async && !stream)
+        dscm_exchange_header_set(s->exchange, "Preference-Applied", "respond-async");
+}
+
+static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work work)
+{
+    submission s = {.service = service, .exchange = exchange, .work = work};
+    bool repeated;
+    if (read_headers(&s) && read_request(&s) && find_kept(&s) && make_job(&s) &&
+        store_job(&s, &repeated))
+        hand_over(&s, repeated);
+    dscm_request_free(s.request);
+    dscm_kept_unref(service->abductions, s.kept);
+    dscm_job_unref(s.job);
+}
+
+void dscm_post_counterfactual(dscm_service *service, dscm_exchange *exchange,
+                              const dscm_captures *captures)
+{
+    (void)captures;
+    submit(service, exchange, DSCM_WORK_COUNTERFACTUAL);
+}
+
+void dscm_post_abduction(dscm_service *service, dscm_exchange *exchange,
+                         const dscm_captures *captures)
+{
+    (void)captures;
+    submit(service, exchange, DSCM_WORK_ABDUCTION);
+}
+
+void dscm_post_sample(dscm_service *service, dscm_exchange *exchange, const dscm_captures *captures)
+{
+    (void)captures;
+    submit(service, exchange, DSCM_WORK_SAMPLE);
+}

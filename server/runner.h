@@ -1,0 +1,45 @@
+/* The runner of the service: from parsed requests to results, by the engine (api/run.h), with kept
+ * abductions. The only part of the server that calls the engine.
+ *
+ * Threads: each worker has its own sessions, one per bundle it has met; everything shared is either
+ * immutable (bundles, requests, kept abductions) or has its own lock (jobs, the cache).
+ */
+#ifndef DSCM_SERVER_RUNNER_H
+#define DSCM_SERVER_RUNNER_H
+
+#include "api/run.h"
+#include "server/abductions.h"
+#include "server/crew.h"
+
+/* What a job's task payload holds. */
+typedef struct dscm_task {
+    dscm_request *request; /* owned */
+    dscm_kept *kept;       /* reference to the abduction the request names, or NULL */
+    dscm_abductions *cache;
+} dscm_task;
+/* Takes the request and the reference on success. */
+dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_kept *kept,
+                         dscm_abductions *cache, dscm_error *err) DSCM_MUST_CHECK;
+
+/* What its result payload holds. */
+typedef struct dscm_outcome {
+    dscm_result *result; /* owned; NULL for abductions */
+    dscm_kept *kept;     /* reference; NULL for samples */
+    dscm_abductions *cache;
+    char *json; /* the reply, ends in a newline */
+    size_t json_size;
+} dscm_outcome;
+
+typedef struct dscm_engine {
+    const dscm_catalogue *catalogue;
+    dscm_abductions *cache;
+    dscm_meters *meters;
+    size_t batch;
+    int threads;
+    long abduction_age_s; /* told in replies */
+} dscm_engine;
+
+/* Fills the table for dscm_crew_open; engine must outlive the crew. */
+dscm_runner dscm_runner_make(dscm_engine *engine);
+
+#endif

@@ -1,0 +1,357 @@
+#include "server/service.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/json.h"
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "server/clock.h"
+
+#define HOUSEKEEPING_MS 50
+#define SWEEP_MS        1000
+#define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
+
+/* ---- models
+ * ----------------------------------------------------------------------------------------- */
+
+static dscm_code load_model(dscm_service *service, const char *dir, dscm_error *err)
+{
+    size_t index = service->catalogue.count;
+    if (index == DSCM_MODELS_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "models: more than %d", DSCM_MODELS_MAX);
+    int64_t start = dscm_clock_us();
+    dscm_code code = dscm_bundle_open(&service->bundles[index], dir, err);
+    if (code != DSCM_OK) return code;
+    const dscm_bundle_info *info = dscm_bundle_describe(service->bundles[index]);
+    for (size_t i = 0; i < index; i++)
+        if (strcmp(service->models[i].info->name, info->name) == 0)
+            return dscm_fail(err, DSCM_E_INVALID, "models: %s and %s are both named %s", dir,
+                             service->models[i].info->dir, info->name);
+    service->models[index] = (dscm_model_entry){info, service->bundles[index]};
+    service->catalogue.count++;
+    dscm_log_write(&service->log, DSCM_LOG_INFO, "model",
+                   json_pack("{s:s, s:s, s:s, s:f}", "name", info->name, "version", info->version,
+                             "sha256", info->sha256, "load_ms",
+                             (double)(dscm_clock_us() - start) * 1e-3));
+    return DSCM_OK;
+}
+
+/* A name means models/NAME of the data folder; anything with a slash is a folder itself. */
+static dscm_code load_named(dscm_service *service, const char *name, dscm_error *err)
+{
+    char dir[1024];
+    if (strchr(name, '/'))
+        snprintf(dir, sizeof dir, "%s", name);
+    else
+        snprintf(dir, sizeof dir, "%s/models/%s", service->settings.data_dir, name);
+    return load_model(service, dir, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* All folders of models/ that hold a manifest, in the order of their names, so that the default
+ * model (the first) does not depend on the file system. mnist goes first where it is present. */
+static dscm_code load_all(dscm_service *service, dscm_error *err)
+{
+    char root[1024], *names[DSCM_MODELS_MAX];
+    size_t count = 0;
+    dscm_code code = DSCM_OK;
+    snprintf(root, sizeof root, "%s/models", service->settings.data_dir);
+    DIR *folder = opendir(root);
+    if (!folder)
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s: %s", root, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(folder)) && count < DSCM_MODELS_MAX;) {
+        char manifest[1400];
+        snprintf(manifest, sizeof manifest, "%s/%s/manifest.json", root, entry->d_name);
+        if (entry->d_name[0] != '.' && access(manifest, R_OK) == 0)
+            names[count++] = strdup(entry->d_name);
+    }
+    closedir(folder);
+    qsort(names, count, sizeof names[0], by_name);
+    for (size_t pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < count && code == DSCM_OK; i++)
+            if ((strcmp(names[i], "mnist") == 0) == (pass == 0))
+                code = load_named(service, names[i], err);
+    for (size_t i = 0; i < count; i++) free(names[i]);
+    if (code == DSCM_OK && !count)
+        code = dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s holds no bundle", root);
+    return code;
+}
+
+static dscm_code load_models(dscm_service *service, dscm_error *err)
+{
+    service->catalogue.models = service->models;
+    if (!service->settings.models[0]) return load_all(service, err);
+    char list[DSCM_SETTING_TEXT], *rest = NULL;
+    memcpy(list, service->settings.models, sizeof list);
+    dscm_code code = DSCM_OK;
+    for (char *name = strtok_r(list, ",", &rest); name && code == DSCM_OK;
+         name = strtok_r(NULL, ",", &rest))
+        code = load_named(service, name, err);
+    return code;
+}
+
+/* ---- housekeeping
+ * ----------------------------------------------------------------------------------- */
+
+void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason)
+{
+    if (!dscm_job_cancel(job, reason)) return; /* a worker ends it, or it had ended */
+    atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][reason], 1);
+    if (dscm_queue_remove(service->queue, job)) dscm_job_unref(job);
+}
+
+static void *keep_house(void *arg)
+{
+    dscm_service *service = arg;
+    int64_t sweep_at = 0;
+    while (!atomic_load(&service->housekeeping_stop)) {
+        int64_t now = dscm_clock_ms();
+        for (dscm_job *job; (job = dscm_queue_take_late(service->queue, now));) {
+            if (dscm_job_cancel(job, DSCM_REASON_DEADLINE))
+                atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][DSCM_REASON_DEADLINE], 1);
+            dscm_job_unref(job);
+        }
+        if (now >= sweep_at) {
+            service->jobs->sweep(service->jobs, dscm_clock_us());
+            dscm_abductions_sweep(service->abductions, now);
+            sweep_at = now + SWEEP_MS;
+        }
+        struct timespec nap = {0, HOUSEKEEPING_MS * 1000000L};
+        nanosleep(&nap, NULL);
+    }
+    return NULL;
+}
+
+/* ---- start
+ * ------------------------------------------------------------------------------------------ */
+
+/* Connections need descriptors: better to refuse at the start than to run out of them later. */
+static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *err)
+{
+    struct rlimit limit;
+    rlim_t need = (rlim_t)settings->connections + 128;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return DSCM_OK;
+    if (limit.rlim_max < need)
+        return dscm_fail(err, DSCM_E_LIMIT,
+                         "connections is %ld, but the process may open only %llu files: lower it "
+                         "or raise the limit (ulimit -n)",
+                         settings->connections, (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return dscm_fail(err, DSCM_E_SYSTEM, "cannot raise the limit of open files: %s",
+                         strerror(errno));
+    return DSCM_OK;
+}
+
+static dscm_code open_stores(dscm_service *s, dscm_error *err)
+{
+    const dscm_settings *o = &s->settings;
+    size_t share = (size_t)(o->queue_capacity * o->client_share / 100);
+    dscm_jobs_limits limits = {(size_t)o->jobs_max, (size_t)o->jobs_mb << 20,
+                               (int64_t)o->jobs_age_s * 1000000};
+    dscm_code code = dscm_keys_open(&s->keys, o->keys_file, err);
+    if (code == DSCM_OK) code = dscm_assets_open(&s->assets, o->static_dir, err);
+    if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
+    if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    if (code == DSCM_OK)
+        code = dscm_abductions_open(&s->abductions, (size_t)o->abductions_mb << 20,
+                                    (int64_t)o->abductions_age_s * 1000, err);
+    return code;
+}
+
+static dscm_code open_listeners(dscm_service *s, dscm_error *err)
+{
+    const dscm_settings *o = &s->settings;
+    dscm_http_options admin = {.host = o->admin_host,
+                               .port = (int)o->admin_port,
+                               .threads = 1,
+                               .connections = 64,
+                               .idle_s = o->idle_s,
+                               .header_ms = o->header_ms,
+                               .body_ms = o->body_ms,
+                               .reply_ms = o->reply_ms,
+                               .arg = s,
+                               .head = dscm_admin_head,
+                               .handle = dscm_admin_handle,
+                               .done = dscm_admin_done,
+                               .slow = dscm_routes_slow};
+    dscm_http_options public = admin;
+    public.host = o->host;
+    public.port = (int)o->port;
+    public.threads = (int)o->http_threads;
+    public.connections = (size_t)o->connections;
+    public.client_connections = (size_t)o->client_connections;
+    public.trusted_proxy = o->trusted_proxy;
+    public.head = dscm_routes_head;
+    public.handle = dscm_routes_handle;
+    public.decorate = dscm_routes_decorate;
+    public.done = dscm_routes_done;
+    dscm_code code = dscm_http_open(&s->admin, &admin, err);
+    if (code == DSCM_OK) code = dscm_http_open(&s->http, &public, err);
+    return code;
+}
+
+static dscm_code open_workers(dscm_service *s, const dscm_runner *runner,
+                              const dscm_catalogue *catalogue, dscm_error *err)
+{
+    const dscm_settings *o = &s->settings;
+    dscm_code code = DSCM_OK;
+    if (catalogue)
+        s->catalogue = *catalogue;
+    else
+        code = load_models(s, err);
+    if (code != DSCM_OK) return code;
+    for (size_t i = 0; i < s->catalogue.count; i++) {
+        const dscm_bundle_info *info = s->catalogue.models[i].info;
+        s->model_labels[3 * i] = info->name;
+        s->model_labels[3 * i + 1] = info->version;
+        s->model_labels[3 * i + 2] = info->sha256;
+    }
+    size_t processors = (size_t)dscm_cpu_count(), threads = (size_t)o->threads;
+    s->workers = o->workers ? (size_t)o->workers : processors / threads ? processors / threads : 1;
+    s->engine = (dscm_engine){.catalogue = &s->catalogue,
+                              .cache = s->abductions,
+                              .meters = &s->meters,
+                              .batch = (size_t)o->batch,
+                              .threads = (int)threads,
+                              .abduction_age_s = o->abductions_age_s};
+    dscm_runner own = dscm_runner_make(&s->engine);
+    return dscm_crew_open(&s->crew, s->queue, runner ? runner : &own, s->workers, (size_t)o->batch,
+                          &s->meters, err);
+}
+
+dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
+                            const dscm_runner *runner, const dscm_catalogue *catalogue,
+                            dscm_error *err)
+{
+    dscm_service *s = dscm_alloc(1, sizeof *s, "the service", err);
+    if (!s) return DSCM_E_MEMORY;
+    s->settings = *settings;
+    s->log = (dscm_log){STDERR_FILENO, dscm_log_level_find(settings->log_level)};
+    s->start_wall = dscm_clock_wall();
+    dscm_json_init();
+    dscm_code code = raise_descriptors(settings, err);
+    if (code == DSCM_OK) code = open_stores(s, err);
+    if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
+    if (code == DSCM_OK) code = open_workers(s, runner, catalogue, err);
+    if (code == DSCM_OK) {
+        s->housekeeping = pthread_create(&s->housekeeper, NULL, keep_house, s) == 0;
+        if (!s->housekeeping)
+            code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the housekeeping thread");
+    }
+    if (code != DSCM_OK) {
+        dscm_service_stop(s);
+        return code;
+    }
+    atomic_store(&s->ready, true);
+    dscm_log_write(&s->log, DSCM_LOG_INFO, "ready",
+                   json_pack("{s:s, s:i, s:i, s:I, s:I, s:I}", "host", settings->host, "port",
+                             dscm_http_port(s->http), "admin_port", dscm_http_port(s->admin),
+                             "workers", (json_int_t)s->workers, "threads",
+                             (json_int_t)settings->threads, "models",
+                             (json_int_t)s->catalogue.count));
+    *out = s;
+    return DSCM_OK;
+}
+
+/* ---- stop
+ * ------------------------------------------------------------------------------------------- */
+
+static void nap(void)
+{
+    struct timespec time = {0, 5000000};
+    nanosleep(&time, NULL);
+}
+
+static void count_live(void *arg, dscm_job *job)
+{
+    (void)job;
+    ++*(size_t *)arg;
+}
+
+static size_t live_jobs(dscm_service *s)
+{
+    size_t live = 0;
+    s->jobs->each_live(s->jobs, count_live, &live);
+    return live;
+}
+
+static void cancel_for_shutdown(void *arg, dscm_job *job)
+{
+    dscm_service_cancel(arg, job, DSCM_REASON_SHUTDOWN);
+}
+
+/* Accepted jobs get until `until_ms` to finish; what is left is canceled and ends within a step. */
+static void drain(dscm_service *s, int64_t until_ms)
+{
+    while (live_jobs(s) && dscm_clock_ms() < until_ms) nap();
+    while (live_jobs(s)) {
+        s->jobs->each_live(s->jobs, cancel_for_shutdown, s);
+        nap();
+    }
+}
+
+void dscm_service_stop(dscm_service *s)
+{
+    if (!s) return;
+    bool served = atomic_load(&s->ready);
+    atomic_store(&s->draining, true);        /* 1. not ready any more, new jobs get 503 */
+    if (s->http) dscm_http_quiesce(s->http); /* 2. no new connections */
+    if (served) {                            /* 3. accepted jobs finish or are canceled */
+        dscm_log_message(&s->log, DSCM_LOG_INFO, "draining", "%zu jobs left", live_jobs(s));
+        drain(s, dscm_clock_ms() + (int64_t)s->settings.drain_s * 1000);
+    }
+    if (s->queue) dscm_queue_close(s->queue); /* 4. workers find nothing more and end */
+    dscm_crew_free(s->crew);
+    int64_t until = dscm_clock_ms() + LINGER_MS; /* 5. replies get out */
+    while (s->http && dscm_http_active(s->http) && dscm_clock_ms() < until) nap();
+    dscm_http_free(s->http); /* 6. nobody is parked: all jobs have ended */
+    atomic_store(&s->housekeeping_stop, true);
+    if (s->housekeeping) pthread_join(s->housekeeper, NULL);
+    dscm_http_free(s->admin);            /* 7. health answers until here */
+    if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
+    dscm_queue_free(s->queue);
+    dscm_abductions_free(s->abductions); /* … which are freed after them */
+    for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
+    dscm_assets_free(s->assets);
+    dscm_keys_free(s->keys);
+    if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");
+    dscm_free(s);
+}
+
+void dscm_service_reload(dscm_service *service)
+{
+    dscm_error err = {0};
+    size_t count;
+    if (dscm_keys_reload(service->keys, &count, &err) == DSCM_OK)
+        dscm_log_message(&service->log, DSCM_LOG_INFO, "reload", "%zu keys in force", count);
+    else
+        dscm_log_message(&service->log, DSCM_LOG_ERROR, "reload", "%s; the old keys stay",
+                         err.message);
+}
+
+double dscm_service_estimate_ms(dscm_service *service, size_t position)
+{
+    double each = service->crew ? dscm_crew_job_ms(service->crew) : 0;
+    if (each <= 0) return NAN;
+    return each * (double)(position / service->workers + 1);
+}
+
+long dscm_service_retry_after(dscm_service *service)
+{
+    double ms = dscm_service_estimate_ms(service, dscm_queue_depth(service->queue));
+    if (!(ms > 1000)) return 1;
+    return ms > 60000 ? 60 : (long)ceil(ms * 1e-3);
+}

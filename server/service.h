@@ -1,0 +1,81 @@
+/* The service: everything put together, started and stopped.
+ *
+ * Owns the two listeners, the queue, the workers, the stores and the housekeeping thread. Handlers
+ * (routes_*.c) see this struct; nobody else does.
+ *
+ * Threads. All fields are set before the listeners start, except `ready`, `draining` and what the
+ * parts guard themselves. The housekeeping thread ends jobs whose deadline passes in the queue and
+ * sweeps the stores.
+ */
+#ifndef DSCM_SERVER_SERVICE_H
+#define DSCM_SERVER_SERVICE_H
+
+#include "server/abductions.h"
+#include "server/assets.h"
+#include "server/crew.h"
+#include "server/http.h"
+#include "server/jobs.h"
+#include "server/keys.h"
+#include "server/log.h"
+#include "server/meters.h"
+#include "server/queue.h"
+#include "server/runner.h"
+#include "server/settings.h"
+
+#define DSCM_MODELS_MAX 64
+
+typedef struct dscm_service {
+    dscm_settings settings;
+    dscm_log log;
+    dscm_meters meters;
+    dscm_keys *keys;
+    dscm_assets *assets;
+    dscm_jobs *jobs;
+    dscm_queue *queue;
+    dscm_abductions *abductions;
+    dscm_http *http, *admin;
+    dscm_crew *crew;
+    dscm_engine engine;
+    dscm_bundle *bundles[DSCM_MODELS_MAX];
+    dscm_model_entry models[DSCM_MODELS_MAX];
+    dscm_catalogue catalogue;
+    const char *model_labels[DSCM_MODELS_MAX * 3 + 1]; /* for the metrics */
+    size_t workers;
+    double start_wall;
+    atomic_bool ready, draining;
+    pthread_t housekeeper;
+    bool housekeeping;
+    atomic_bool housekeeping_stop;
+} dscm_service;
+
+/* Starts everything; returns when it is ready to serve. runner NULL: the engine's own. With a
+ * runner of a test, `catalogue` (not NULL) is served instead of bundles from disk. */
+dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
+                            const dscm_runner *runner, const dscm_catalogue *catalogue,
+                            dscm_error *err) DSCM_MUST_CHECK;
+/* Stops in order: accepts nothing new, lets accepted jobs finish until the drain time is over,
+ * cancels the rest, answers everybody, closes. Takes NULL. */
+void dscm_service_stop(dscm_service *service);
+/* Cancels for a reason and takes the job out of the queue when it is there. */
+void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason);
+/* Reads the keys file again and logs how that went. */
+void dscm_service_reload(dscm_service *service);
+
+/* ---- hooks of the listeners (routes.c, admin.c) */
+extern const char *const dscm_route_names[]; /* by route index, NULL after the last */
+void dscm_routes_head(void *service, dscm_exchange *exchange);
+void dscm_routes_handle(void *service, dscm_exchange *exchange);
+void dscm_routes_decorate(void *service, dscm_exchange *exchange);
+void dscm_routes_done(void *service, dscm_exchange *exchange, int64_t took_us);
+void dscm_routes_slow(void *service, int status);
+void dscm_admin_head(void *service, dscm_exchange *exchange);
+void dscm_admin_handle(void *service, dscm_exchange *exchange);
+void dscm_admin_done(void *service, dscm_exchange *exchange, int64_t took_us);
+
+/* ---- for handlers */
+/* Seconds after which a refused client may try again. */
+long dscm_service_retry_after(dscm_service *service);
+/* Milliseconds until a job at that place of the queue is done, NaN before the first job. */
+double dscm_service_estimate_ms(dscm_service *service, size_t position);
+
+#endif
