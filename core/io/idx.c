@@ -63,6 +63,7 @@ static dscm_code read_plain(dscm_idx *out, const unsigned char *bytes, size_t si
  * bound. */
 static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_error *err)
 {
+    size_t packed = z->avail_in;
     unsigned char head[HEADER(DSCM_IDX_DIMS_MAX)], extra;
     size_t total = 0;
     z->next_out = head;
@@ -74,6 +75,9 @@ static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_
     }
     dscm_code code = parse_header(out, head, (size_t)(z->next_out - head), &total, name, err);
     if (code != DSCM_OK) return code;
+    /* Deflate expands at most 1032-fold (zlib's technical notes): a header that promises more lies,
+     * and is not worth the memory. */
+    if (total / 1032 > packed) return size_error(name, 0, total, err);
     out->data = dscm_alloc(out->count, 1, name, err);
     if (!out->data) return DSCM_E_MEMORY;
     z->next_out = out->data;

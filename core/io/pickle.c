@@ -10,8 +10,9 @@
 #include "core/base/memory.h"
 #include "core/io/tensors_internal.h"
 
-#define PICKLE_MAX ((size_t)64 << 20)
-#define DEPTH_MAX  8 /* nested dictionaries */
+#define PICKLE_MAX  ((size_t)8 << 20)
+#define DEPTH_MAX   8    /* nested dictionaries */
+#define COLLECT_MAX 1024 /* dictionaries walked: shared ones could be met without end */
 
 typedef enum value_kind {
     V_NONE,
@@ -78,6 +79,7 @@ typedef struct machine {
     const unsigned char *p, *end;
     list stack, pool, memo, pairs, tensors; /* value, value, value, pair, stored_tensor */
     int64_t dicts;
+    size_t collected; /* dictionaries walked */
     dscm_error *err;
 } machine;
 
@@ -172,7 +174,8 @@ static dscm_code memo_put(machine *m, uint64_t index)
 {
     value none = {.kind = V_NONE};
     if (!m->stack.count) return bad(m, "memo of nothing");
-    if (index > m->memo.count + 4096) return bad(m, "memo index out of order");
+    /* Picklers count up by one; old ones start at 1. Gaps would let few bytes fill much memory. */
+    if (index > m->memo.count + 1) return bad(m, "memo index out of order");
     while (m->memo.count <= index) {
         dscm_code code = push_item(m, &m->memo, &none);
         if (code != DSCM_OK) return code;
@@ -454,6 +457,7 @@ static dscm_code step(machine *m, int opcode)
 static dscm_code collect(machine *m, int64_t dict, const char *prefix, int depth)
 {
     if (depth > DEPTH_MAX) return bad(m, "dictionaries nest too deep");
+    if (m->collected++ == COLLECT_MAX) return bad(m, "more than 1024 nested dictionaries");
     for (size_t i = 0; i < m->pairs.count; i++) {
         const pair *entry = (const pair *)m->pairs.items + i;
         char name[256];
@@ -504,7 +508,7 @@ dscm_code dscm_pickle_read(dscm_tensors *set, const unsigned char *bytes, size_t
                  .pairs.size = sizeof(pair),
                  .tensors.size = sizeof(stored_tensor),
                  .err = err};
-    dscm_code code = size <= PICKLE_MAX ? run(&m) : bad(&m, "larger than 64 MiB");
+    dscm_code code = size <= PICKLE_MAX ? run(&m) : bad(&m, "larger than 8 MiB");
     dscm_free(m.stack.items);
     dscm_free(m.pool.items);
     dscm_free(m.memo.items);

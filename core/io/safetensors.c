@@ -9,7 +9,8 @@
 #include "core/io/half.h"
 #include "core/io/tensors_internal.h"
 
-#define HEADER_MAX ((size_t)64 << 20)
+#define HEADER_MAX       ((size_t)8 << 20)
+#define HEADER_DEPTH_MAX 3 /* file object, tensor object, list of sizes */
 
 static const char *const dtype_names[DSCM_DTYPE_COUNT] = {
     [DSCM_F16] = "F16", [DSCM_BF16] = "BF16", [DSCM_F32] = "F32", [DSCM_F64] = "F64",
@@ -92,27 +93,64 @@ static dscm_code parse_metadata(dscm_tensors *set, json_t *object, dscm_error *e
     return DSCM_OK;
 }
 
-/* Data must follow each other without overlap or hole, in any order. */
+static size_t byte_count(const stored_tensor *t)
+{
+    return t->info.count * dscm_dtype_size(t->info.dtype);
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const stored_tensor *a = *(const stored_tensor *const *)left;
+    const stored_tensor *b = *(const stored_tensor *const *)right;
+    if (a->data != b->data) return a->data < b->data ? -1 : 1;
+    return (byte_count(a) > byte_count(b)) - (byte_count(a) < byte_count(b));
+}
+
+/* Tensors must follow each other without overlap or hole, in any order. */
 static dscm_code check_layout(const dscm_tensors *set, size_t begin, dscm_error *err)
 {
-    size_t total = 0;
-    for (size_t i = 0; i < set->count; i++) {
-        const stored_tensor *a = &set->items[i];
-        size_t bytes = a->info.count * dscm_dtype_size(a->info.dtype);
-        total += bytes;
-        for (size_t k = 0; k < i; k++) {
-            const stored_tensor *b = &set->items[k];
-            size_t other = b->info.count * dscm_dtype_size(b->info.dtype);
-            if (bytes && other && a->data < b->data + other && b->data < a->data + bytes)
-                return dscm_fail(err, DSCM_E_FORMAT, "%s: tensors \"%s\" and \"%s\" overlap",
-                                 set->path, b->info.name, a->info.name);
+    const stored_tensor **order = dscm_alloc(set->count, sizeof *order, "tensor order", err);
+    if (!order) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < set->count; i++) order[i] = &set->items[i];
+    qsort(order, set->count, sizeof *order, by_place);
+    const unsigned char *at = set->bytes + begin;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; i < set->count && code == DSCM_OK; i++) {
+        if (order[i]->data < at)
+            code = dscm_fail(err, DSCM_E_FORMAT, "%s: tensors \"%s\" and \"%s\" overlap", set->path,
+                             order[i - 1]->info.name, order[i]->info.name);
+        else if (order[i]->data > at)
+            code = dscm_fail(err, DSCM_E_FORMAT,
+                             "%s: %zu data bytes before tensor \"%s\" belong to no tensor",
+                             set->path, (size_t)(order[i]->data - at), order[i]->info.name);
+        at = order[i]->data + byte_count(order[i]);
+    }
+    dscm_free(order);
+    if (code == DSCM_OK && at != set->bytes + set->size)
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: the last %zu data bytes belong to no tensor",
+                         set->path, (size_t)(set->bytes + set->size - at));
+    return code;
+}
+
+/* Nesting and number of lists and objects before the JSON library sees the text: a header of many
+ * empty objects would unfold to a hundred times its size. */
+static bool plausible_header(const unsigned char *text, size_t length)
+{
+    size_t depth = 0, opened = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < length; i++) {
+        if (quoted && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            quoted = !quoted;
+        } else if (!quoted && (text[i] == '{' || text[i] == '[')) {
+            opened++;
+            if (++depth > HEADER_DEPTH_MAX) return false;
+        } else if (!quoted && depth && (text[i] == '}' || text[i] == ']')) {
+            depth--;
         }
     }
-    if (total != set->size - begin)
-        return dscm_fail(err, DSCM_E_FORMAT,
-                         "%s: %zu data bytes belong to tensors, the file has %zu", set->path, total,
-                         set->size - begin);
-    return DSCM_OK;
+    return opened <= 3 * (size_t)DSCM_TENSORS_MAX + 2;
 }
 
 static dscm_code parse_header(dscm_tensors *set, json_t *header, size_t begin, dscm_error *err)
@@ -140,6 +178,11 @@ dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err)
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s: neither safetensors nor a PyTorch file, or cut off (%zu bytes)",
                          set->path, set->size);
+    if (!plausible_header(set->bytes + 8, (size_t)length))
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: the safetensors header nests deeper than %d or lists more than %d "
+                         "tensors",
+                         set->path, HEADER_DEPTH_MAX, DSCM_TENSORS_MAX);
     json_error_t parse;
     json_t *header =
         json_loadb((const char *)set->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &parse);

@@ -21,24 +21,62 @@ size_t dscm_dtype_size(dscm_dtype dtype)
     return sizes[dtype];
 }
 
+/* FNV-1a (Fowler, Noll, Vo). */
+static size_t hash_name(const char *name)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+    return (size_t)(h ^ h >> 32);
+}
+
+/* Slot of a name, or the free one where it belongs; the table is never full. */
+static uint32_t *find_slot(const dscm_tensors *set, const char *name)
+{
+    size_t at = hash_name(name) % set->slots_count;
+    while (set->slots[at] && strcmp(set->items[set->slots[at] - 1].info.name, name) != 0)
+        at = (at + 1) % set->slots_count;
+    return &set->slots[at];
+}
+
+/* Twice the room for items, and a table of names four times as long. */
+static dscm_code grow(dscm_tensors *set, dscm_error *err)
+{
+    size_t capacity = set->capacity ? 2 * set->capacity : 64;
+    stored_tensor *items = dscm_alloc(capacity, sizeof *items, "tensor list", err);
+    uint32_t *slots = items ? dscm_alloc(4 * capacity, sizeof *slots, "tensor names", err) : NULL;
+    if (!slots) {
+        dscm_free(items);
+        return DSCM_E_MEMORY;
+    }
+    if (set->count) memcpy(items, set->items, set->count * sizeof *items);
+    dscm_free(set->items);
+    dscm_free(set->slots);
+    set->items = items;
+    set->capacity = capacity;
+    set->slots = slots;
+    set->slots_count = 4 * capacity;
+    for (size_t i = 0; i < set->count; i++) *find_slot(set, items[i].info.name) = (uint32_t)(i + 1);
+    return DSCM_OK;
+}
+
 dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
                            dscm_error *err)
 {
-    if (dscm_tensors_find(set, name))
-        return dscm_fail(err, DSCM_E_FORMAT, "%s: tensor \"%s\" appears twice", set->path, name);
+    if (set->count == DSCM_TENSORS_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: more than %d tensors", set->path,
+                         DSCM_TENSORS_MAX);
     if (set->count == set->capacity) {
-        size_t capacity = set->capacity ? 2 * set->capacity : 64;
-        stored_tensor *items = dscm_alloc(capacity, sizeof *items, "tensor list", err);
-        if (!items) return DSCM_E_MEMORY;
-        if (set->count) memcpy(items, set->items, set->count * sizeof *items);
-        dscm_free(set->items);
-        set->items = items;
-        set->capacity = capacity;
+        dscm_code code = grow(set, err);
+        if (code != DSCM_OK) return code;
     }
+    uint32_t *slot = find_slot(set, name);
+    if (*slot)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: tensor \"%s\" appears twice", set->path, name);
     char *copy = dscm_strdup(name, err);
     if (!copy) return DSCM_E_MEMORY;
     set->items[set->count] = *item;
     set->items[set->count++].info.name = copy;
+    *slot = (uint32_t)set->count;
     return DSCM_OK;
 }
 
@@ -118,6 +156,7 @@ void dscm_tensors_free(dscm_tensors *set)
     if (set->mapped) munmap((void *)set->bytes, set->size);
     dscm_free(set->metadata);
     dscm_free(set->items);
+    dscm_free(set->slots);
     dscm_free(set->path);
     dscm_free(set);
 }
@@ -134,9 +173,8 @@ const dscm_tensor_info *dscm_tensors_info(const dscm_tensors *set, size_t index)
 
 const dscm_tensor_info *dscm_tensors_find(const dscm_tensors *set, const char *name)
 {
-    for (size_t i = 0; i < set->count; i++)
-        if (strcmp(set->items[i].info.name, name) == 0) return &set->items[i].info;
-    return NULL;
+    uint32_t slot = set->count ? *find_slot(set, name) : 0;
+    return slot ? &set->items[slot - 1].info : NULL;
 }
 
 const char *dscm_tensors_metadata(const dscm_tensors *set, const char *key)

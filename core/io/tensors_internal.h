@@ -20,6 +20,8 @@ struct dscm_tensors {
     bool mapped;
     stored_tensor *items;
     size_t count, capacity;
+    uint32_t *slots; /* (slots_count) hash table of names: index + 1 into items, 0: free */
+    size_t slots_count;
     char **metadata; /* pairs key, value */
     size_t metadata_count;
 };
@@ -30,6 +32,9 @@ size_t dscm_dtype_size(dscm_dtype dtype);
  * one of the same name is DSCM_E_FORMAT. */
 dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
                            dscm_error *err) DSCM_MUST_CHECK;
+
+/* A file with more tensors than this is refused; the largest published networks have some 2000. */
+#define DSCM_TENSORS_MAX 65536
 
 /* Readers of one format each; set->bytes and size are given. */
 dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;

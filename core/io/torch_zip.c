@@ -2,10 +2,12 @@
  * …
  *
  * Everything is checked against the file before it is used: central directory, local headers,
- * member ranges and their overlap. zip64 is understood. Compressed members are refused, so a small
- * file cannot unfold. */
+ * member ranges and their overlap, checksums. zip64 is understood. Compressed members are refused,
+ * so a small file cannot unfold. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "core/base/memory.h"
 #include "core/io/tensors_internal.h"
@@ -16,8 +18,10 @@
 #define END_SEARCH   (END_SIZE + 65535u)
 
 typedef struct member {
-    const char *name; /* inside the file, not terminated */
-    size_t name_length, offset, size;
+    const char *name;                        /* inside the file, not terminated */
+    size_t name_length, begin, offset, size; /* begin: local header; offset, size: content */
+    uint32_t crc;
+    bool checked; /* the content has its checksum */
 } member;
 
 typedef struct archive {
@@ -118,10 +122,26 @@ static dscm_code read_member(const archive *a, member *m, size_t *at, size_t dir
         return broken(a, "local header contradicts the directory", err);
     *m = (member){.name = (const char *)e + CENTRAL_SIZE,
                   .name_length = name,
+                  .begin = (size_t)offset,
+                  .crc = (uint32_t)little(e + 16, 4),
                   .offset = (size_t)offset + head,
                   .size = (size_t)size};
     *at += CENTRAL_SIZE + name + extra + comment;
     return DSCM_OK;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const member *a = left, *b = right;
+    return (a->begin > b->begin) - (a->begin < b->begin);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    const member *a = left, *b = right;
+    size_t common = a->name_length < b->name_length ? a->name_length : b->name_length;
+    int order = memcmp(a->name, b->name, common);
+    return order ? order : (a->name_length > b->name_length) - (a->name_length < b->name_length);
 }
 
 static dscm_code read_directory(archive *a, dscm_error *err)
@@ -136,26 +156,38 @@ static dscm_code read_directory(archive *a, dscm_error *err)
         member *m = &a->members[a->count];
         code = read_member(a, m, &at, end, begin, err);
         if (code != DSCM_OK) return code;
-        for (size_t i = 0; i < a->count; i++) {
-            const member *o = &a->members[i];
-            bool overlap = m->size && o->size && m->offset < o->offset + o->size &&
-                           o->offset < m->offset + m->size;
-            if (overlap) return broken(a, "members overlap", err);
-        }
     }
+    qsort(a->members, a->count, sizeof *a->members, by_place);
+    for (size_t i = 1; i < a->count; i++)
+        if (a->members[i].begin < a->members[i - 1].offset + a->members[i - 1].size)
+            return broken(a, "members overlap", err);
+    qsort(a->members, a->count, sizeof *a->members, by_name);
+    for (size_t i = 1; i < a->count; i++)
+        if (by_name(&a->members[i - 1], &a->members[i]) == 0)
+            return broken(a, "a member name appears twice", err);
     return DSCM_OK;
 }
 
-static const member *find_member(const archive *a, const char *rest, size_t length)
+/* The member root/rest, or NULL; the members are in the order of their names. */
+static member *find_member(const archive *a, const char *rest)
 {
-    for (size_t i = 0; i < a->count; i++) {
-        const member *m = &a->members[i];
-        if (m->name_length == a->root_length + length &&
-            memcmp(m->name, a->root, a->root_length) == 0 &&
-            memcmp(m->name + a->root_length, rest, length) == 0)
-            return m;
-    }
-    return NULL;
+    char name[512];
+    int length = snprintf(name, sizeof name, "%.*s%s", (int)a->root_length, a->root, rest);
+    if (length < 0 || (size_t)length >= sizeof name) return NULL;
+    member wanted = {.name = name, .name_length = (size_t)length};
+    return bsearch(&wanted, a->members, a->count, sizeof wanted, by_name);
+}
+
+/* Compares the content with its checksum, once. */
+static dscm_code check_content(const archive *a, member *m, dscm_error *err)
+{
+    if (m->checked) return DSCM_OK;
+    const unsigned char *content = a->set->bytes + m->offset;
+    if ((uint32_t)crc32_z(crc32_z(0, NULL, 0), content, m->size) != m->crc)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: member %.*s is damaged (its checksum differs)",
+                         a->set->path, m->name_length < 200 ? (int)m->name_length : 200, m->name);
+    m->checked = true;
+    return DSCM_OK;
 }
 
 static dscm_code find_storage(void *ctx, const char *key, size_t key_length,
@@ -164,9 +196,11 @@ static dscm_code find_storage(void *ctx, const char *key, size_t key_length,
     const archive *a = ctx;
     char rest[64];
     if (key_length > 40) return broken(a, "storage key too long", err);
-    int length = snprintf(rest, sizeof rest, "data/%.*s", (int)key_length, key);
-    const member *m = find_member(a, rest, (size_t)length);
+    snprintf(rest, sizeof rest, "data/%.*s", (int)key_length, key);
+    member *m = find_member(a, rest);
     if (!m) return dscm_fail(err, DSCM_E_FORMAT, "%s: storage %s is missing", a->set->path, rest);
+    dscm_code code = check_content(a, m, err);
+    if (code != DSCM_OK) return code;
     *data = a->set->bytes + m->offset;
     *size = m->size;
     return DSCM_OK;
@@ -174,11 +208,11 @@ static dscm_code find_storage(void *ctx, const char *key, size_t key_length,
 
 static dscm_code read_archive(archive *a, dscm_tensors *set, dscm_error *err)
 {
-    const member *pickle = NULL;
+    member *pickle = NULL;
     dscm_code code = read_directory(a, err);
     if (code != DSCM_OK) return code;
     for (size_t i = 0; i < a->count && !pickle; i++) {
-        const member *m = &a->members[i];
+        member *m = &a->members[i];
         if (m->name_length < 8 || memcmp(m->name + m->name_length - 8, "data.pkl", 8) != 0)
             continue;
         pickle = m;
@@ -186,10 +220,13 @@ static dscm_code read_archive(archive *a, dscm_tensors *set, dscm_error *err)
         a->root_length = m->name_length - 8;
     }
     if (!pickle) return broken(a, "no data.pkl; is it a TorchScript or other zip?", err);
-    const member *order = find_member(a, "byteorder", 9);
+    if (a->root_length > 255) return broken(a, "member names too long", err);
+    const member *order = find_member(a, "byteorder");
     if (order && (order->size != 6 || memcmp(set->bytes + order->offset, "little", 6) != 0))
         return dscm_fail(err, DSCM_E_FORMAT, "%s: not written on a little-endian machine",
                          set->path);
+    code = check_content(a, pickle, err);
+    if (code != DSCM_OK) return code;
     dscm_pickle_source source = {.ctx = a, .storage = find_storage};
     return dscm_pickle_read(set, set->bytes + pickle->offset, pickle->size, &source, err);
 }
