@@ -62,8 +62,7 @@ static dscm_code wrong(const char *where, const char *name, const char *allowed,
     return dscm_fail(err, DSCM_E_INVALID, "%s: %s must be %s", where, name, allowed);
 }
 
-/* Lists come as arrays or as comma text ("1,2,2"). */
-static bool read_list(const json_t *value, double *out, size_t *count)
+bool dscm_config_list(const json_t *value, double *out, size_t *count)
 {
     *count = 0;
     if (json_is_array(value)) {
@@ -91,7 +90,7 @@ static dscm_code read_lists(dscm_net_config *c, const key *k, const json_t *valu
 {
     double list[DSCM_LEVELS_MAX];
     size_t count;
-    if (!read_list(value, list, &count))
+    if (!dscm_config_list(value, list, &count))
         return wrong(where, k->name, "a list of at most 8 numbers", err);
     if (k->kind == K_REALS) {
         memcpy(c->channel_mult, list, count * sizeof *list);
