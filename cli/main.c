@@ -8,6 +8,7 @@ static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -1,0 +1,256 @@
+/* diffscm train: score | predictor | oracle | vae | autoencoder. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "core/train/trainer.h"
+
+static volatile sig_atomic_t stop_asked;
+
+static void ask_stop(int signal)
+{
+    (void)signal;
+    stop_asked = 1;
+}
+
+typedef struct train_run {
+    dscm_train_options options;
+    const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
+    const char *attention, *pool;
+    size_t class_number, threads, eval_limit;
+    double time_limit, checkpoint_every;
+    dscm_dataset data;
+    dscm_trainer *trainer;
+    FILE *csv;
+    double started;
+} train_run;
+
+static dscm_code parse_mult(dscm_net_config *c, const char *text, dscm_error *err)
+{
+    c->levels = 0;
+    for (const char *p = text; *p;) {
+        char *end;
+        double v = strtod(p, &end);
+        if (end == p || (*end && *end != ',') || c->levels == DSCM_LEVELS_MAX)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "--mult %s: must be at most %d numbers such as 1,2,2", text,
+                             DSCM_LEVELS_MAX);
+        c->channel_mult[c->levels++] = v;
+        p = *end ? end + 1 : end;
+    }
+    return DSCM_OK;
+}
+
+static dscm_code parse_attention(dscm_net_config *c, const char *text, dscm_error *err)
+{
+    for (const char *p = text; *p;) {
+        char *end;
+        unsigned long v = strtoul(p, &end, 10);
+        if (end == p || (*end && *end != ',') || c->attention_count == DSCM_LEVELS_MAX)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "--attention %s: must be resolutions such as 14,7", text);
+        c->attention_resolutions[c->attention_count++] = v;
+        p = *end ? end + 1 : end;
+    }
+    return DSCM_OK;
+}
+
+/* What the flags say, and what the data decides: size, channels, classes. */
+static dscm_code settle(train_run *r, dscm_error *err)
+{
+    dscm_train_options *o = &r->options;
+    dscm_code code = dscm_dataset_open(&r->data, r->data_dir, r->split, err);
+    if (code != DSCM_OK) return code;
+    o->net.image_size = r->data.h;
+    o->net.in_channels = r->data.c;
+    if (o->task == DSCM_TASK_SCORE) o->net.out_channels = r->data.c;
+    size_t classes = 0;
+    for (size_t i = 0; i < r->data.count; i++)
+        if (r->data.labels[i] >= classes) classes = r->data.labels[i] + (size_t)1;
+    if (o->task == DSCM_TASK_PREDICTOR || o->task == DSCM_TASK_ORACLE)
+        o->net.out_channels = classes;
+    o->net.deep = r->class_number != SIZE_MAX;
+    o->only_class = r->class_number == SIZE_MAX ? -1 : (int)r->class_number;
+    o->threads = (int)r->threads;
+    code = dscm_schedule_parse(&o->schedule, r->schedule, err);
+    if (code == DSCM_OK && r->mult) code = parse_mult(&o->net, r->mult, err);
+    if (code == DSCM_OK && r->attention) code = parse_attention(&o->net, r->attention, err);
+    if (code == DSCM_OK && strcmp(r->dtype, "f16") != 0 && strcmp(r->dtype, "f32") != 0)
+        code = dscm_fail(err, DSCM_E_INVALID, "--dtype %s: must be f16 or f32", r->dtype);
+    return code;
+}
+
+static dscm_code open_log(train_run *r, dscm_error *err)
+{
+    if (!r->log) return DSCM_OK;
+    r->csv = fopen(r->log, dscm_trainer_samples(r->trainer) ? "a" : "w");
+    if (!r->csv) return dscm_fail(err, DSCM_E_IO, "%s: cannot write", r->log);
+    if (!dscm_trainer_samples(r->trainer))
+        fprintf(r->csv, "step,samples,loss,rate,norm,samples_per_second,seconds\n");
+    return DSCM_OK;
+}
+
+static dscm_code save(train_run *r, dscm_error *err)
+{
+    return r->checkpoint ? dscm_trainer_save(r->trainer, r->checkpoint, err) : DSCM_OK;
+}
+
+static dscm_code loop(train_run *r, dscm_error *err)
+{
+    enum { LOG_STEPS = 25 };
+    cli_progress progress;
+    dscm_step_report report = {0};
+    double window = 0, saved = cli_seconds(), window_start = saved;
+    size_t in_window = 0, first = dscm_trainer_samples(r->trainer);
+    char note[64];
+    cli_progress_start(&progress, dscm_task_name(r->options.task), "samples",
+                       (double)(r->options.samples > first ? r->options.samples - first : 0));
+    while (dscm_trainer_samples(r->trainer) < r->options.samples && !stop_asked &&
+           cli_seconds() - r->started < r->time_limit) {
+        dscm_code code = dscm_trainer_step(r->trainer, &report, err);
+        if (code != DSCM_OK) return code;
+        window += report.loss;
+        double now = cli_seconds();
+        if (++in_window == LOG_STEPS) {
+            double rate = (double)(LOG_STEPS * r->options.batch) / (now - window_start);
+            if (r->csv) {
+                fprintf(r->csv, "%zu,%zu,%.6g,%.4g,%.4g,%.1f,%.1f\n", report.step, report.samples,
+                        window / LOG_STEPS, report.rate, report.norm, rate, now - r->started);
+                fflush(r->csv);
+            }
+            snprintf(note, sizeof note, "loss %.5f", window / LOG_STEPS);
+            window = 0;
+            in_window = 0;
+            window_start = now;
+            cli_progress_show(&progress, (double)(report.samples - first), note);
+        }
+        if (now - saved >= r->checkpoint_every) {
+            code = save(r, err);
+            if (code != DSCM_OK) return code;
+            saved = now;
+        }
+    }
+    cli_progress_end(&progress);
+    return save(r, err);
+}
+
+static dscm_code print_held_out(train_run *r, dscm_error *err)
+{
+    dscm_dataset data;
+    dscm_held_out held;
+    if (!r->eval_split) return DSCM_OK;
+    dscm_code code = dscm_dataset_open(&data, r->data_dir, r->eval_split, err);
+    if (code != DSCM_OK) return code;
+    code = dscm_trainer_evaluate(r->trainer, &data, r->eval_limit, &held, err);
+    dscm_dataset_free(&data);
+    for (size_t i = 0; code == DSCM_OK && i < held.ranges; i++) {
+        if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
+        printf("%s loss %.6f", r->eval_split, held.loss[i]);
+        if (!isnan(held.accuracy[i])) printf("  accuracy %.4f", held.accuracy[i]);
+        putchar('\n');
+    }
+    return code;
+}
+
+static dscm_code run(train_run *r, dscm_error *err)
+{
+    dscm_code code = settle(r, err);
+    if (code == DSCM_OK) code = dscm_trainer_open(&r->trainer, &r->options, &r->data, err);
+    if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0) {
+        code = dscm_trainer_load(r->trainer, r->checkpoint, err);
+        if (code == DSCM_OK)
+            fprintf(stderr, "%s: going on at %zu samples\n", r->checkpoint,
+                    dscm_trainer_samples(r->trainer));
+    }
+    if (code == DSCM_OK) code = open_log(r, err);
+    if (code == DSCM_OK) code = loop(r, err);
+    dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
+    if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
+    if (code == DSCM_OK) code = print_held_out(r, err);
+    if (r->csv) fclose(r->csv);
+    dscm_trainer_free(r->trainer);
+    dscm_dataset_free(&r->data);
+    return code;
+}
+
+static int parse_task(int argc, char **argv, dscm_task *task)
+{
+    for (int t = 0; argc > 1 && t < DSCM_TASK_COUNT; t++)
+        if (strcmp(argv[1], dscm_task_name((dscm_task)t)) == 0) {
+            *task = (dscm_task)t;
+            return -1;
+        }
+    bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
+    fprintf(help ? stdout : stderr, "usage: diffscm train score|predictor|oracle|vae|autoencoder "
+                                    "--data DIR --out FILE [options]\n");
+    return help ? EXIT_DONE : EXIT_USAGE;
+}
+
+int cmd_train(int argc, char **argv)
+{
+    dscm_task task;
+    int exit_code = parse_task(argc, argv, &task);
+    if (exit_code >= 0) return exit_code;
+    train_run r = {.options = dscm_train_defaults(task),
+                   .split = "train",
+                   .dtype = "f16",
+                   .schedule = "cosine",
+                   .class_number = SIZE_MAX,
+                   .threads = (size_t)dscm_cpu_count(),
+                   .time_limit = 1e9,
+                   .checkpoint_every = 60,
+                   .started = cli_seconds()};
+    dscm_net_config *net = &r.options.net;
+    const cli_option options[] = {
+        {"data", OPT_TEXT, &r.data_dir, 0, 0, "DIR",
+         "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
+        {"split", OPT_TEXT, &r.split, 0, 0, "NAME", "which files to train on (train)"},
+        {"eval-split", OPT_TEXT, &r.eval_split, 0, 0, "NAME",
+         "print held-out figures on these files"},
+        {"eval-limit", OPT_SIZE, &r.eval_limit, 0, 1e9, "N", "… on the first N of them (all)"},
+        {"out", OPT_TEXT, &r.out, 0, 0, "FILE", "averaged weights, safetensors"},
+        {"dtype", OPT_TEXT, &r.dtype, 0, 0, "TYPE", "f16 (default) or f32"},
+        {"checkpoint", OPT_TEXT, &r.checkpoint, 0, 0, "FILE",
+         "written while training; continued from when it exists"},
+        {"checkpoint-every", OPT_REAL, &r.checkpoint_every, 1, 1e6, "SECONDS",
+         "how much a crash may cost (60)"},
+        {"log", OPT_TEXT, &r.log, 0, 0, "FILE", "loss curve as CSV"},
+        {"samples", OPT_SIZE, &r.options.samples, 1, 1e12, "N", "images to train on in all"},
+        {"time-limit", OPT_REAL, &r.time_limit, 1, 1e9, "SECONDS",
+         "stop after this long; a checkpoint goes on"},
+        {"batch", OPT_SIZE, &r.options.batch, 1, 65536, "N", "images per step (128)"},
+        {"lr", OPT_REAL, &r.options.rate, 1e-8, 1, "RATE", "largest learning rate"},
+        {"warmup", OPT_SIZE, &r.options.warmup, 0, 1e9, "STEPS", "steps of linear warm-up (200)"},
+        {"ema", OPT_REAL, &r.options.ema_decay, 0, 0.999999, "DECAY",
+         "average of the weights (.999)"},
+        {"weight-decay", OPT_REAL, &r.options.weight_decay, 0, 1, "W", "AdamW's decay (1e-4)"},
+        {"clip", OPT_REAL, &r.options.clip, 0, 1e9, "NORM", "largest gradient norm (1); 0: none"},
+        {"schedule", OPT_TEXT, &r.schedule, 0, 0, "NAME", "linear or cosine (default)"},
+        {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", "model_channels"},
+        {"mult", OPT_TEXT, &r.mult, 0, 0, "LIST", "channel_mult, e.g. 1,2,2"},
+        {"blocks", OPT_SIZE, &net->num_res_blocks, 1, 16, "N", "num_res_blocks"},
+        {"attention", OPT_TEXT, &r.attention, 0, 0, "LIST", "attention_resolutions, e.g. 7"},
+        {"head-channels", OPT_SIZE, &net->num_head_channels, 0, 8192, "N", "num_head_channels"},
+        {"latent", OPT_SIZE, &net->latent, 1, 4096, "N", "dimensions of a VAE's code"},
+        {"dropout", OPT_REAL, &net->dropout, 0, 0.99, "RATE", "dropout (0)"},
+        {"class", OPT_SIZE, &r.class_number, 0, 255, "N", "autoencoder of one class"},
+        {"seed", OPT_SEED, &r.options.seed, 0, 0, "N", "seed (1)"},
+        {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},
+        {.name = NULL}};
+    option_list rest = {.count = 0};
+    exit_code =
+        cli_parse(argc - 1, argv + 1, "train TASK --data DIR --out FILE [options]", options, &rest);
+    if (exit_code >= 0) return exit_code;
+    if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
+    if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");
+    signal(SIGINT, ask_stop);
+    signal(SIGTERM, ask_stop);
+    dscm_error err = {0};
+    return run(&r, &err) == DSCM_OK ? EXIT_DONE : cli_fail("train", &err);
+}
