@@ -11,7 +11,7 @@ typedef struct shard {
     dscm_exec *exec;
     size_t pixels;          /* floats of one image */
     size_t batch;           /* of the whole step: the loss is a mean over it */
-    size_t count;           /* images of this shard */
+    size_t count;           /* images of this pass */
     const uint32_t *images; /* (count) which images */
     uint64_t seed, first;   /* sample i draws from stream first + i */
     size_t t_low, t_high;   /* noised tasks: t uniform in [low, high) */

@@ -7,6 +7,8 @@
 #include "core/train/trainer_internal.h"
 
 #define DIFFUSION_STEPS 1000
+/* Images per network pass: activations of more fall out of the second-level cache. */
+#define PASS_IMAGES ((size_t)16)
 /* Streams: samples count from 0; epochs and held-out images draw from far away. */
 #define EPOCH_STREAM    ((uint64_t)1 << 62)
 #define HELD_OUT_STREAM ((uint64_t)1 << 61)
@@ -64,7 +66,7 @@ static dscm_code open_memory(dscm_trainer *t, dscm_error *err)
     t->order = dscm_alloc(t->data->count, sizeof *t->order, "trainer", err);
     t->pool = dscm_alloc(t->data->count, sizeof *t->pool, "trainer", err);
     t->batch = dscm_alloc(t->options.batch, sizeof *t->batch, "trainer", err);
-    t->noise = dscm_alloc(t->options.batch * pixels, sizeof(float), "trainer", err);
+    t->noise = dscm_alloc(threads * PASS_IMAGES * pixels, sizeof(float), "trainer", err);
     if (!t->memory || !t->shards || !t->losses || !t->grads || !t->order || !t->pool || !t->batch ||
         !t->noise)
         return DSCM_E_MEMORY;
@@ -99,14 +101,14 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
         size_t first, count;
         share_of(t, k, &first, &count);
         dscm_exec_options options = {.mode = DSCM_EXEC_PARAM_GRAD,
-                                     .batch = count,
+                                     .batch = count < PASS_IMAGES ? count : PASS_IMAGES,
                                      .outputs = dscm_tasks[t->options.task].outputs};
         shard *s = &t->shards[k];
         *s = (shard){.net = t->net,
                      .schedule = &t->schedule,
                      .data = t->data,
                      .pixels = pixels,
-                     .noise = t->noise + first * pixels};
+                     .noise = t->noise + k * PASS_IMAGES * pixels};
         dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
         if (code != DSCM_OK) return code;
         t->grads[k] = dscm_exec_param_grads(s->exec);
@@ -188,15 +190,23 @@ static uint32_t image_of_sample(dscm_trainer *t, size_t n)
 static void run_shard(void *arg, size_t k, int worker)
 {
     dscm_trainer *t = arg;
-    shard *s = &t->shards[k];
+    shard s = t->shards[k];
     const task_ops *task = &dscm_tasks[t->options.task];
+    size_t first, count;
     (void)worker;
-    dscm_exec_seed_dropout(s->exec, s->seed, s->first);
-    dscm_exec_zero_grads(s->exec);
-    task->inputs(s);
-    dscm_exec_forward(s->exec, s->count, task->noised ? s->count : 1);
-    t->losses[k] = task->loss(s, true);
-    dscm_exec_backward(s->exec);
+    share_of(t, k, &first, &count);
+    t->losses[k] = 0;
+    dscm_exec_zero_grads(s.exec);
+    for (size_t done = 0; done < count; done += s.count) {
+        s.count = count - done < PASS_IMAGES ? count - done : PASS_IMAGES;
+        s.images = t->batch + first + done;
+        s.first = t->samples + first + done;
+        dscm_exec_seed_dropout(s.exec, s.seed, s.first);
+        task->inputs(&s);
+        dscm_exec_forward(s.exec, s.count, task->noised ? s.count : 1);
+        t->losses[k] += task->loss(&s, true);
+        dscm_exec_backward(s.exec);
+    }
 }
 
 static void deal_batch(dscm_trainer *t)
@@ -205,12 +215,8 @@ static void deal_batch(dscm_trainer *t)
     for (size_t i = 0; i < o->batch; i++) t->batch[i] = image_of_sample(t, t->samples + i);
     for (size_t k = 0; k < (size_t)o->threads; k++) {
         shard *s = &t->shards[k];
-        size_t first;
-        share_of(t, k, &first, &s->count);
-        s->images = t->batch + first;
         s->batch = o->batch;
         s->seed = o->seed;
-        s->first = t->samples + first;
         s->t_low = 0;
         s->t_high = t->schedule.steps;
         s->augment = true;
@@ -266,6 +272,7 @@ dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_
     shard s = t->shards[0];
     size_t count = limit && limit < data->count ? limit : data->count, first, capacity;
     share_of(t, 0, &first, &capacity);
+    if (capacity > PASS_IMAGES) capacity = PASS_IMAGES;
     s.data = data;
     s.augment = false;
     s.seed = t->options.seed;
