@@ -1,0 +1,370 @@
+#include "core/diffusion/sampler.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/diffscm.h"
+
+#define FIXED_POINT_ROUNDS 4
+#define BDIA_GAMMA         1.0
+#define QUANTILE           0.99
+
+/* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
+typedef void move_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
+
+static move_fn move_ddim, move_published, move_obelm, move_bdia;
+
+static const struct {
+    const char *name;
+    bool exact, pair;
+    move_fn *move;
+} samplers[DSCM_SAMPLERS] = {
+    [DSCM_SAMPLER_OBELM] = {"obelm", true, true, move_obelm},
+    [DSCM_SAMPLER_BDIA] = {"bdia", true, true, move_bdia},
+    [DSCM_SAMPLER_IMPLICIT] = {"implicit", false, false, move_ddim},
+    [DSCM_SAMPLER_DDIM] = {"ddim", false, false, move_ddim},
+    [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, move_published},
+};
+
+const char *dscm_sampler_name(size_t index)
+{
+    return index < DSCM_SAMPLERS ? samplers[index].name : NULL;
+}
+
+dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *err)
+{
+    for (int i = 0; i < DSCM_SAMPLERS; i++)
+        if (strcmp(name, samplers[i].name) == 0) {
+            *out = (dscm_sampler)i;
+            return DSCM_OK;
+        }
+    return dscm_fail(err, DSCM_E_UNKNOWN,
+                     "sampler \"%s\" is not one of obelm, bdia, implicit, ddim, published", name);
+}
+
+bool dscm_sampler_exact(const char *name)
+{
+    dscm_sampler s = DSCM_SAMPLERS;
+    return dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s < DSCM_SAMPLERS && samplers[s].exact;
+}
+
+/* ---- paths --------------------------------------------------------------------------------------
+ */
+static double angle_of(double alpha_bar)
+{
+    return atan2(sqrt(1 - alpha_bar), sqrt(alpha_bar));
+}
+
+/* Levels evenly spaced in the angle of the noise, each at the nearest step above the one before. */
+static dscm_code even_levels(dscm_path *p, const dscm_schedule *s, size_t steps, double ratio,
+                             dscm_error *err)
+{
+    size_t top = (size_t)lrint(ratio * (double)(s->steps - 1)), t = 0;
+    if (steps < 2 || steps > top)
+        return dscm_fail(err, DSCM_E_INVALID, "steps: %zu is not in 2..%zu", steps, top);
+    double first = angle_of(s->alphas_cumprod[0]), last = angle_of(s->alphas_cumprod[top]);
+    p->moves = steps;
+    p->levels = steps + 1;
+    for (size_t k = 0; k <= steps; k++) {
+        double want = first + (last - first) * (double)k / (double)steps;
+        while (t + 1 < s->steps && angle_of(s->alphas_cumprod[t]) < want - 1e-12) t++;
+        if (t > top - (steps - k)) t = top - (steps - k); /* leave room for the levels above */
+        if (k && t <= (size_t)p->t[k - 1]) t = (size_t)p->t[k - 1] + 1;
+        p->t[k] = (double)t;
+        p->alpha_bar[k] = s->alphas_cumprod[t];
+    }
+    return DSCM_OK;
+}
+
+static dscm_code published_levels(dscm_path *p, const dscm_schedule *s, size_t steps, double ratio,
+                                  dscm_error *err)
+{
+    size_t stride = 1;
+    while (stride <= s->steps && (s->steps + stride - 1) / stride != steps) stride++;
+    if (stride > s->steps)
+        return dscm_fail(
+            err, DSCM_E_INVALID,
+            "steps: %zu: no integer stride keeps that many of %zu (10, 20, 25, 50, 100 do)", steps,
+            s->steps);
+    p->moves = (size_t)((double)steps * ratio);
+    p->levels = steps;
+    if (!p->moves)
+        return dscm_fail(err, DSCM_E_INVALID, "ratio: %g keeps no level of %zu", ratio, steps);
+    for (size_t k = 0; k < steps; k++) {
+        p->t[k] = (double)(k * stride);
+        p->alpha_bar[k] = s->alphas_cumprod[k * stride];
+    }
+    return DSCM_OK;
+}
+
+dscm_code dscm_path_open(dscm_path *out, const dscm_schedule *schedule, dscm_sampler sampler,
+                         size_t steps, double ratio, bool dynamic, dscm_error *err)
+{
+    *out = (dscm_path){.sampler = sampler, .dynamic = dynamic};
+    if (!(ratio > 0 && ratio <= 1))
+        return dscm_fail(err, DSCM_E_INVALID, "ratio: %g is not in (0, 1]", ratio);
+    if (steps < 2 || steps > schedule->steps)
+        return dscm_fail(err, DSCM_E_INVALID, "steps: %zu is not in 2..%zu", steps,
+                         schedule->steps);
+    out->t = dscm_alloc(2 * (steps + 1), sizeof *out->t, "noise levels", err);
+    if (!out->t) return DSCM_E_MEMORY;
+    out->alpha_bar = out->t + steps + 1;
+    dscm_code code = sampler == DSCM_SAMPLER_PUBLISHED
+                         ? published_levels(out, schedule, steps, ratio, err)
+                         : even_levels(out, schedule, steps, ratio, err);
+    if (code != DSCM_OK) dscm_path_close(out);
+    return code;
+}
+
+void dscm_path_close(dscm_path *path)
+{
+    dscm_free(path->t);
+    path->t = path->alpha_bar = NULL;
+}
+
+/* Levels that are evaluated on the way down, from *high to *low. */
+static void down_range(const dscm_path *p, size_t *high, size_t *low)
+{
+    bool published = p->sampler == DSCM_SAMPLER_PUBLISHED;
+    *high = published || samplers[p->sampler].pair ? p->moves - 1 : p->moves;
+    *low = published ? 0 : 1;
+}
+
+size_t dscm_path_evaluations(const dscm_path *path, bool up)
+{
+    size_t high, low;
+    if (up) return path->moves * (path->sampler == DSCM_SAMPLER_IMPLICIT ? FIXED_POINT_ROUNDS : 1);
+    down_range(path, &high, &low);
+    return high - low + 1;
+}
+
+/* ---- moves --------------------------------------------------------------------------------------
+ */
+static size_t total(const dscm_walk *w)
+{
+    return w->batch * w->size;
+}
+
+/* alpha_bar of a level; for `published` what lies beyond the kept levels is pure noise, and what
+ * lies before them the clean image. */
+static double bar_at(const dscm_path *p, ptrdiff_t k)
+{
+    if (k < 0) return 1;
+    return (size_t)k < p->levels ? p->alpha_bar[k] : 0;
+}
+
+/* x0 = (x - sqrt(1-a) eps) / sqrt(a) */
+static void guess_clean(dscm_walk *w, double a)
+{
+    float noise = (float)sqrt(1 - a), inverse = (float)(1 / sqrt(a));
+    for (size_t i = 0; i < total(w); i++) w->x0[i] = (w->x[i] - noise * w->eps[i]) * inverse;
+}
+
+/* x = sqrt(b) x0 + sqrt(1-b) eps */
+static void recompose(dscm_walk *w, double b)
+{
+    float signal = (float)sqrt(b), noise = (float)sqrt(1 - b);
+    for (size_t i = 0; i < total(w); i++) w->x[i] = signal * w->x0[i] + noise * w->eps[i];
+}
+
+static void move_ddim(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+{
+    guess_clean(w, p->alpha_bar[k]);
+    recompose(w, p->alpha_bar[up ? k + 1 : k - 1]);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Divides one channel of one image by its 0.99 quantile of |x0| (linear interpolation, at least 1)
+ * after limiting it to that. `sorted` holds one channel. */
+static void normalise_channel(float *x0, size_t step, size_t pixels, float *sorted)
+{
+    for (size_t i = 0; i < pixels; i++) sorted[i] = fabsf(x0[i * step]);
+    qsort(sorted, pixels, sizeof *sorted, by_size);
+    double place = QUANTILE * (double)(pixels - 1);
+    size_t low = (size_t)place, next = low + 1 < pixels ? low + 1 : low;
+    float q = sorted[low] + (float)(place - (double)low) * (sorted[next] - sorted[low]);
+    if (q < 1) q = 1;
+    for (size_t i = 0; i < pixels; i++) {
+        float v = x0[i * step];
+        x0[i * step] = (v > q ? q : v < -q ? -q : v) / q;
+    }
+}
+
+/* The published treatment: x0 limited, eps derived from it again. */
+static void limit_clean(const dscm_path *p, dscm_walk *w, double a)
+{
+    guess_clean(w, a);
+    size_t pixels = w->size / w->channels;
+    for (size_t i = 0; p->dynamic && i < w->batch * w->channels; i++)
+        normalise_channel(w->x0 + i / w->channels * w->size + i % w->channels, w->channels, pixels,
+                          w->spare);
+    float signal = (float)sqrt(a), inverse = (float)(1 / sqrt(1 - a));
+    for (size_t i = 0; i < total(w); i++) {
+        float v = w->x0[i];
+        w->x0[i] = v > 1 ? 1 : v < -1 ? -1 : v;
+        w->eps[i] = (w->x[i] - signal * w->x0[i]) * inverse;
+    }
+}
+
+/* eps -= sqrt(1-a) * grad: guidance of Dhariwal & Nichol 2021 for deterministic sampling */
+static void add_guidance(dscm_walk *w, double a)
+{
+    float noise = (float)sqrt(1 - a);
+    for (size_t i = 0; i < total(w); i++) w->eps[i] -= noise * w->grad[i];
+}
+
+static void move_published(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+{
+    (void)up;
+    recompose(w, bar_at(p, up ? (ptrdiff_t)k + 1 : (ptrdiff_t)k - 1));
+}
+
+static double scaled_noise(double a)
+{
+    return sqrt(1 - a) / sqrt(a);
+}
+
+/* With y = x / sqrt(a) and s = sqrt(1-a)/sqrt(a), h_i = s_i - s_{i-1}:
+ * y_{i-1} = r y_{i+1} + (1 - r) y_i - h_i (h_i + h_{i+1}) / h_{i+1} eps_i,  r = h_i^2 / h_{i+1}^2.
+ */
+static void move_obelm(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+{
+    guess_clean(w, p->alpha_bar[k]);
+    double here = sqrt(p->alpha_bar[k]), above = sqrt(p->alpha_bar[k + 1]);
+    double below = sqrt(p->alpha_bar[k - 1]);
+    double h = scaled_noise(p->alpha_bar[k]) - scaled_noise(p->alpha_bar[k - 1]);
+    double h_up = scaled_noise(p->alpha_bar[k + 1]) - scaled_noise(p->alpha_bar[k]);
+    double r = h * h / (h_up * h_up), c = h * (h + h_up) / h_up;
+    /* new = far * pair + near * x + noise * eps, the same line solved for either end */
+    double far = up ? above / (r * below) : below * r / above;
+    double near = up ? -above * (1 - r) / (r * here) : below * (1 - r) / here;
+    double noise = up ? above * c / r : -below * c;
+    for (size_t i = 0; i < total(w); i++) {
+        double next = far * (double)w->pair[i] + near * (double)w->x[i] + noise * (double)w->eps[i];
+        w->pair[i] = w->x[i];
+        w->x[i] = (float)next;
+    }
+}
+
+/* x_{i-1} = gamma (x_{i+1} - up(x_i)) + down(x_i), both moves with one shared eps(x_i). */
+static void move_bdia(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+{
+    guess_clean(w, p->alpha_bar[k]);
+    double above = p->alpha_bar[k + 1], below = p->alpha_bar[k - 1];
+    for (size_t i = 0; i < total(w); i++) {
+        double clean = (double)w->x0[i], eps = (double)w->eps[i];
+        double to_above = sqrt(above) * clean + sqrt(1 - above) * eps;
+        double to_below = sqrt(below) * clean + sqrt(1 - below) * eps;
+        double next = up ? to_above + ((double)w->pair[i] - to_below) / BDIA_GAMMA
+                         : BDIA_GAMMA * ((double)w->pair[i] - to_above) + to_below;
+        w->pair[i] = w->x[i];
+        w->x[i] = (float)next;
+    }
+}
+
+/* ---- the loop -----------------------------------------------------------------------------------
+ */
+/* Noise estimate of the present state at level k, guided on the way down, limited where the sampler
+ * says so. */
+static dscm_code evaluate(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,
+                          bool up, dscm_error *err)
+{
+    double a = p->alpha_bar[k];
+    dscm_code code = d->eps(d->ctx, w->eps, w->x, p->t[k], w->batch, err);
+    if (code != DSCM_OK) return code;
+    if (p->sampler == DSCM_SAMPLER_PUBLISHED) limit_clean(p, w, a);
+    if (up || !d->guide) return DSCM_OK;
+    code = d->guide(d->ctx, w->grad, w->x, p->t[k], w->batch, err);
+    if (code != DSCM_OK) return code;
+    add_guidance(w, a);
+    if (p->sampler == DSCM_SAMPLER_PUBLISHED) guess_clean(w, a); /* not limited again */
+    return DSCM_OK;
+}
+
+/* The upward step whose ddim step down lands on the present state: x' with down(x') = x, by
+ * iterating x' = up(x; eps(x')). w->spare keeps x. */
+static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,
+                          dscm_error *err)
+{
+    double a = p->alpha_bar[k], b = p->alpha_bar[k + 1];
+    float signal = (float)(sqrt(b) / sqrt(a));
+    float noise = (float)(sqrt(1 - b) - sqrt(b) / sqrt(a) * sqrt(1 - a));
+    memcpy(w->spare, w->x, total(w) * sizeof(float));
+    for (int round = 0; round < FIXED_POINT_ROUNDS; round++) {
+        double t = round ? p->t[k + 1] : p->t[k];
+        dscm_code code = d->eps(d->ctx, w->eps, w->x, t, w->batch, err);
+        if (code != DSCM_OK) return code;
+        for (size_t i = 0; i < total(w); i++) w->x[i] = signal * w->spare[i] + noise * w->eps[i];
+    }
+    guess_clean(w, b);
+    return DSCM_OK;
+}
+
+static dscm_code observe(const dscm_walk_observer *o, const dscm_walk *w, size_t done, size_t all,
+                         dscm_error *err)
+{
+    if (!o || o->on_move(o->ctx, w, done, all)) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_CANCELED, "canceled after %zu of %zu steps", done, all);
+}
+
+dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
+                       const dscm_walk_observer *observer, dscm_error *err)
+{
+    for (size_t k = 0; k < p->moves; k++) {
+        dscm_code code = p->sampler == DSCM_SAMPLER_IMPLICIT ? solve_up(p, w, d, k, err)
+                                                             : evaluate(p, w, d, k, true, err);
+        if (code != DSCM_OK) return code;
+        if (k == 0 && samplers[p->sampler].pair) { /* a pair starts with one plain step */
+            memcpy(w->pair, w->x, total(w) * sizeof(float));
+            move_ddim(p, w, 0, true);
+        } else if (p->sampler != DSCM_SAMPLER_IMPLICIT) {
+            samplers[p->sampler].move(p, w, k, true);
+        }
+        code = observe(observer, w, k + 1, p->moves, err);
+        if (code != DSCM_OK) return code;
+    }
+    return DSCM_OK;
+}
+
+static void swap_pair(dscm_walk *w)
+{
+    float *held = w->x;
+    w->x = w->pair;
+    w->pair = held;
+}
+
+dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
+                         const dscm_walk_observer *observer, dscm_error *err)
+{
+    size_t high, low;
+    down_range(p, &high, &low);
+    /* Upwards a pair ends as (x = top, pair = below); downwards the lower level is the present one.
+     */
+    if (samplers[p->sampler].pair) swap_pair(w);
+    for (size_t k = high + 1; k-- > low;) {
+        dscm_code code = evaluate(p, w, d, k, false, err);
+        if (code != DSCM_OK) return code;
+        samplers[p->sampler].move(p, w, k, false);
+        code = observe(observer, w, high - k + 1, high - low + 1, err);
+        if (code != DSCM_OK) return code;
+    }
+    return DSCM_OK;
+}
+
+void dscm_walk_from_noise(const dscm_path *p, dscm_walk *w)
+{
+    /* Without a network the level below the top is its best guess: the same noise at that level's
+     * strength. */
+    if (!samplers[p->sampler].pair) return;
+    double top = p->alpha_bar[p->moves], below = p->alpha_bar[p->moves - 1];
+    float ratio = (float)(sqrt(1 - below) / sqrt(1 - top));
+    for (size_t i = 0; i < total(w); i++) w->pair[i] = ratio * w->x[i];
+}

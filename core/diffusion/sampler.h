@@ -1,0 +1,89 @@
+/* The sampling loop: one walk over noise levels, up (abduction) or down (prediction), for every
+ * sampler.
+ *
+ * A sampler is a line in a table: which levels it evaluates and how it moves. The networks are
+ * behind two functions, so that tests can put closed forms in their place. Nothing here allocates
+ * in a step.
+ *
+ *   ddim       the plain deterministic move with the right level on both sides (Song et al. 2021)
+ *   published  the published Diff-SCM code bit for quirk: x0 is normalised or clamped, eps
+ * re-derived from it in both directions, and abduction ends one level above the one where
+ * prediction starts obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM): the
+ * state is a pair of levels bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1
+ * unless said otherwise implicit   ddim downwards; upwards each step is solved for by fixed-point
+ * iteration (Pan et al. 2023)
+ */
+#ifndef DSCM_CORE_DIFFUSION_SAMPLER_H
+#define DSCM_CORE_DIFFUSION_SAMPLER_H
+
+#include <stdbool.h>
+
+#include "core/diffusion/schedule.h"
+
+typedef enum dscm_sampler {
+    DSCM_SAMPLER_OBELM,
+    DSCM_SAMPLER_BDIA,
+    DSCM_SAMPLER_IMPLICIT,
+    DSCM_SAMPLER_DDIM,
+    DSCM_SAMPLER_PUBLISHED,
+    DSCM_SAMPLERS
+} dscm_sampler;
+
+dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *err) DSCM_MUST_CHECK;
+
+/* The levels of a walk. Level k has the original step t[k] and alpha_bar[k]; level 0 is the clean
+ * image (its t is 0) and level `moves` the noisiest. */
+typedef struct dscm_path {
+    dscm_sampler sampler;
+    bool dynamic;  /* published: normalise x0 by its 0.99 quantile before the clamp */
+    size_t moves;  /* level changes in one direction */
+    size_t levels; /* length of t and alpha_bar */
+    double *t, *alpha_bar;
+} dscm_path;
+
+/* steps: moves per direction (2..T-1), or for `published` kept levels in all (a "ddimN" count that
+ * divides as its spacing demands). ratio in (0, 1]: how far up the walk goes, as a share of T (of
+ * the kept levels for `published`). Levels of the other samplers are evenly spaced in the angle
+ * atan(sqrt(1-a)/sqrt(a)). */
+dscm_code dscm_path_open(dscm_path *out, const dscm_schedule *schedule, dscm_sampler sampler,
+                         size_t steps, double ratio, bool dynamic, dscm_error *err) DSCM_MUST_CHECK;
+void dscm_path_close(dscm_path *path);
+/* Network evaluations of a walk in one direction. */
+size_t dscm_path_evaluations(const dscm_path *path, bool up);
+
+/* What the loop needs of a model. x, eps, grad: (batch, pixels, channels). */
+typedef struct dscm_denoiser {
+    void *ctx;
+    dscm_code (*eps)(void *ctx, float *eps, const float *x, double t, size_t batch,
+                     dscm_error *err);
+    /* grad = sum over edges of scale * gradient of log p(target | x, t); NULL: no guidance. */
+    dscm_code (*guide)(void *ctx, float *grad, const float *x, double t, size_t batch,
+                       dscm_error *err);
+} dscm_denoiser;
+
+/* State and scratch of a walk over at most `batch` images of `size` floats; all from the caller. */
+typedef struct dscm_walk {
+    size_t batch, size, channels;
+    float *x;    /* (batch, size) present level */
+    float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
+                    unused */
+    float *eps, *grad, *x0,
+        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step */
+} dscm_walk;
+
+typedef struct dscm_walk_observer {
+    void *ctx;
+    /* After every move; returning false ends the walk with DSCM_E_CANCELED. */
+    bool (*on_move)(void *ctx, const dscm_walk *w, size_t done, size_t total);
+} dscm_walk_observer;
+
+/* From the clean image in w->x to its exogenous noise in (w->x, w->pair). observer may be NULL. */
+dscm_code dscm_walk_up(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
+                       const dscm_walk_observer *observer, dscm_error *err) DSCM_MUST_CHECK;
+/* And back, guided when the denoiser guides. */
+dscm_code dscm_walk_down(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
+                         const dscm_walk_observer *observer, dscm_error *err) DSCM_MUST_CHECK;
+/* Turns pure noise in w->x (standard normal) into a state from which dscm_walk_down can start. */
+void dscm_walk_from_noise(const dscm_path *path, dscm_walk *w);
+
+#endif
