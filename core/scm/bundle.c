@@ -1,0 +1,591 @@
+/* Loading bundles: see core/diffscm.h and bundle.h. */
+#include "core/scm/bundle.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/io/config.h"
+#include "core/io/file.h"
+#include "core/io/sha256.h"
+#include "core/io/tensors.h"
+#include "core/scm/manifest.h"
+
+#define MANIFEST_MAX ((size_t)4 << 20)
+#define FORMAT       "diffscm-bundle-1"
+
+/* ---- networks -----------------------------------------------------------------------------------
+ */
+static dscm_code load_weights(bundle_net *out, const manifest *m, const char *file,
+                              dscm_exec_mode mode, dscm_error *err)
+{
+    char path[4096];
+    dscm_tensors *set = NULL;
+    dscm_code code = manifest_file(m, file, path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
+    if (code != DSCM_OK) return code;
+    float *values = dscm_alloc(out->net->params.floats, sizeof *values, "weights", err);
+    code = values ? dscm_params_load(&out->net->params, values, set, NULL, err) : DSCM_E_MEMORY;
+    if (code == DSCM_OK)
+        code = dscm_weights_open(&out->weights, out->net->graph, values, dscm_cpu_best_isa(), mode,
+                                 err);
+    dscm_free(values);
+    dscm_tensors_free(set);
+    return code;
+}
+
+/* {"config": {...}, "weights": "file"} */
+static dscm_code load_net(bundle_net *out, const manifest *m, const json_t *object,
+                          const char *where, dscm_arch arch, dscm_exec_mode mode, dscm_error *err)
+{
+    dscm_net_config config;
+    const char *file;
+    dscm_code code = manifest_keys(m, object, where, "config weights", err);
+    if (code == DSCM_OK) code = manifest_text(m, object, where, "weights", 255, &file, err);
+    if (code == DSCM_OK)
+        code = dscm_net_config_parse(&config, json_object_get(object, "config"), where, err);
+    if (code != DSCM_OK) return code;
+    if (config.arch != arch)
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: arch must be %s", m->path, where,
+                         dscm_arch_name(arch));
+    config.dropout = 0;
+    code = dscm_net_open(&out->net, &config, err);
+    return code == DSCM_OK ? load_weights(out, m, file, mode, err) : code;
+}
+
+static void close_net(bundle_net *n)
+{
+    dscm_weights_free(n->weights);
+    dscm_net_free(n->net);
+    *n = (bundle_net){0};
+}
+
+/* ---- variables ----------------------------------------------------------------------------------
+ */
+static dscm_code load_labels(bundle_variable *v, const manifest *m, const json_t *object,
+                             const char *where, dscm_error *err)
+{
+    const json_t *labels = json_object_get(object, "labels");
+    size_t count = json_array_size(labels);
+    if (count < 2 || count > BUNDLE_LABELS_MAX)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: \"labels\" must be a list of 2..%d texts",
+                         m->path, where, BUNDLE_LABELS_MAX);
+    char **copies = dscm_alloc(count, sizeof *copies, "labels", err);
+    if (!copies) return DSCM_E_MEMORY;
+    v->face.labels = (const char *const *)copies;
+    for (size_t i = 0; i < count; i++) {
+        const char *text = json_string_value(json_array_get(labels, i));
+        if (!text || !*text)
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: label %zu is no text", m->path, where, i);
+        copies[i] = dscm_strdup(text, err);
+        if (!copies[i]) return DSCM_E_MEMORY;
+        v->face.labels_count = i + 1;
+    }
+    return DSCM_OK;
+}
+
+static dscm_code load_kind(bundle_variable *v, const manifest *m, const json_t *object,
+                           const char *where, dscm_error *err)
+{
+    const char *kind;
+    dscm_code code = manifest_text(m, object, where, "kind", 32, &kind, err);
+    if (code != DSCM_OK) return code;
+    if (strcmp(kind, "categorical") == 0) {
+        v->face.kind = DSCM_CATEGORICAL;
+        return load_labels(v, m, object, where, err);
+    }
+    if (strcmp(kind, "continuous") == 0) {
+        v->face.kind = DSCM_CONTINUOUS;
+        code = manifest_real(m, object, where, "min", -1e12, 1e12, &v->face.min, err);
+        return code == DSCM_OK
+                   ? manifest_real(m, object, where, "max", v->face.min, 1e12, &v->face.max, err)
+                   : code;
+    }
+    if (strcmp(kind, "image") != 0)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: %s: kind \"%s\" is not categorical, continuous or image", m->path,
+                         where, kind);
+    v->face.kind = DSCM_IMAGE;
+    code = manifest_size(m, object, where, "height", 1, 4096, &v->face.h, err);
+    if (code == DSCM_OK) code = manifest_size(m, object, where, "width", 1, 4096, &v->face.w, err);
+    if (code == DSCM_OK) code = manifest_size(m, object, where, "channels", 1, 4, &v->face.c, err);
+    return code;
+}
+
+/* Parents must be listed before: so the list is in topological order and has no cycle. */
+static dscm_code load_parents(const dscm_bundle *b, bundle_variable *v, const manifest *m,
+                              const json_t *object, const char *where, dscm_error *err)
+{
+    const json_t *parents = json_object_get(object, "parents");
+    bool is_parent[BUNDLE_VARIABLES_MAX] = {false};
+    for (size_t i = 0; i < json_array_size(parents); i++) {
+        const char *name = json_string_value(json_array_get(parents, i));
+        size_t p = 0;
+        while (p < b->variables_count && (!name || strcmp(b->variables[p].face.name, name) != 0))
+            p++;
+        if (p == b->variables_count || b->variables[p].face.kind == DSCM_IMAGE)
+            return dscm_fail(err, DSCM_E_FORMAT,
+                             "%s: %s: parent \"%s\" is not a variable listed before this one",
+                             m->path, where, name ? name : "(no text)");
+        is_parent[p] = true;
+    }
+    for (size_t p = 0; p < b->variables_count; p++)
+        if (is_parent[p]) v->parents[v->face.parents_count++] = (int)p;
+    return DSCM_OK;
+}
+
+static dscm_code load_additive(const dscm_bundle *b, bundle_variable *v, const manifest *m,
+                               const json_t *object, const char *where, dscm_error *err)
+{
+    const json_t *weights = json_object_get(object, "weights");
+    dscm_code code = manifest_keys(m, object, where, "kind bias weights", err);
+    if (code == DSCM_OK) code = manifest_real(m, object, where, "bias", -1e12, 1e12, &v->bias, err);
+    for (size_t i = 0; code == DSCM_OK && i < v->face.parents_count; i++) {
+        const dscm_variable *p = &b->variables[v->parents[i]].face;
+        const json_t *w = json_object_get(weights, p->name);
+        if (p->kind == DSCM_CONTINUOUS) {
+            code = manifest_real(m, weights, where, p->name, -1e12, 1e12, &v->slopes[i], err);
+            continue;
+        }
+        if (json_array_size(w) != p->labels_count)
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: weights of \"%s\" must list %zu numbers",
+                             m->path, where, p->name, p->labels_count);
+        v->levels[i] = dscm_alloc(p->labels_count, sizeof(double), "mechanism", err);
+        if (!v->levels[i]) return DSCM_E_MEMORY;
+        for (size_t k = 0; k < p->labels_count; k++)
+            v->levels[i][k] = json_number_value(json_array_get(w, k));
+    }
+    return code;
+}
+
+static dscm_code load_diffusion(bundle_variable *v, const manifest *m, const json_t *object,
+                                const char *where, dscm_error *err)
+{
+    const char *name;
+    size_t steps;
+    dscm_schedule_kind kind = DSCM_SCHEDULE_LINEAR;
+    dscm_code code = manifest_keys(m, object, where, "kind schedule steps network", err);
+    if (code == DSCM_OK) code = manifest_text(m, object, where, "schedule", 32, &name, err);
+    if (code == DSCM_OK) code = dscm_schedule_parse(&kind, name, err);
+    if (code == DSCM_OK) code = manifest_size(m, object, where, "steps", 2, 100000, &steps, err);
+    if (code == DSCM_OK) code = dscm_schedule_open(&v->schedule, kind, steps, err);
+    if (code == DSCM_OK)
+        code = load_net(&v->score, m, json_object_get(object, "network"), where, DSCM_ARCH_UNET,
+                        DSCM_EXEC_INFER, err);
+    if (code != DSCM_OK) return code;
+    const dscm_net_config *c = &v->score.net->config;
+    if (c->image_size != v->face.h || c->image_size != v->face.w || c->in_channels != v->face.c ||
+        c->out_channels < c->in_channels)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: %s: the network takes %zux%zux%zu, the variable is %zux%zux%zu",
+                         m->path, where, c->image_size, c->image_size, c->in_channels, v->face.h,
+                         v->face.w, v->face.c);
+    return DSCM_OK;
+}
+
+static dscm_code load_mechanism(const dscm_bundle *b, bundle_variable *v, const manifest *m,
+                                const json_t *object, const char *where, dscm_error *err)
+{
+    const char *kind;
+    dscm_code code = manifest_text(m, object, where, "kind", 32, &kind, err);
+    if (code != DSCM_OK) return code;
+    bool image = v->face.kind == DSCM_IMAGE;
+    if (!image && strcmp(kind, "root") == 0 && !v->face.parents_count) return DSCM_OK;
+    if (v->face.kind == DSCM_CONTINUOUS && strcmp(kind, "additive") == 0) {
+        v->mechanism = MECHANISM_ADDITIVE;
+        return load_additive(b, v, m, object, where, err);
+    }
+    if (image && strcmp(kind, "diffusion") == 0) {
+        v->mechanism = MECHANISM_DIFFUSION;
+        return load_diffusion(v, m, object, where, err);
+    }
+    return dscm_fail(
+        err, DSCM_E_FORMAT,
+        "%s: %s: mechanism \"%s\" does not fit; root (no parents), additive (continuous), "
+        "diffusion (image)",
+        m->path, where, kind);
+}
+
+static dscm_code load_variable(dscm_bundle *b, const manifest *m, const json_t *object,
+                               dscm_error *err)
+{
+    char where[96];
+    const char *name;
+    bundle_variable *v = &b->variables[b->variables_count];
+    dscm_code code =
+        manifest_keys(m, object, "variables",
+                      "name kind labels min max height width channels parents mechanism", err);
+    if (code == DSCM_OK)
+        code = manifest_text(m, object, "variables", "name", BUNDLE_NAME_MAX, &name, err);
+    if (code != DSCM_OK) return code;
+    snprintf(where, sizeof where, "variable \"%s\"", name);
+    for (size_t i = 0; i < b->variables_count; i++)
+        if (strcmp(b->variables[i].face.name, name) == 0)
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: %s is listed twice", m->path, where);
+    v->face.name = dscm_strdup(name, err);
+    if (!v->face.name) return DSCM_E_MEMORY;
+    code = load_kind(v, m, object, where, err);
+    if (code == DSCM_OK) code = load_parents(b, v, m, object, where, err);
+    if (code == DSCM_OK) {
+        code = load_mechanism(b, v, m, json_object_get(object, "mechanism"), where, err);
+        v->face.parents = v->parents;
+    }
+    b->variables_count++; /* also after a failure: closing must see what was begun */
+    return code;
+}
+
+static dscm_code load_edge(dscm_bundle *b, const manifest *m, const json_t *object, dscm_error *err)
+{
+    const char *parent, *child;
+    bundle_edge *e = &b->edges[b->edges_count];
+    dscm_code code = manifest_keys(m, object, "edges", "parent child predictor", err);
+    if (code == DSCM_OK)
+        code = manifest_text(m, object, "edges", "parent", BUNDLE_NAME_MAX, &parent, err);
+    if (code == DSCM_OK)
+        code = manifest_text(m, object, "edges", "child", BUNDLE_NAME_MAX, &child, err);
+    if (code == DSCM_OK) code = dscm_variable_find(b, parent, &e->parent, err);
+    if (code == DSCM_OK) code = dscm_variable_find(b, child, &e->child, err);
+    if (code != DSCM_OK) return code;
+    const bundle_variable *p = &b->variables[e->parent], *c = &b->variables[e->child];
+    bool related = false;
+    for (size_t i = 0; i < c->face.parents_count; i++) related |= c->parents[i] == e->parent;
+    if (!related || c->face.kind != DSCM_IMAGE || dscm_bundle_edge(b, e->parent, e->child) >= 0)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: edge %s -> %s: must go from a parent to an image, once", m->path,
+                         parent, child);
+    b->edges_count++;
+    code = load_net(&e->predictor, m, json_object_get(object, "predictor"), "edge predictor",
+                    DSCM_ARCH_ENCODER, DSCM_EXEC_INPUT_GRAD, err);
+    if (code != DSCM_OK) return code;
+    size_t want = p->face.kind == DSCM_CATEGORICAL ? p->face.labels_count : 2;
+    const dscm_net_config *n = &e->predictor.net->config;
+    if (n->out_channels != want || n->image_size != c->face.h || n->in_channels != c->face.c)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "%s: edge %s -> %s: the predictor has %zu outputs for %zux%zu images; %zu for %zux%zu "
+            "are needed",
+            m->path, parent, child, n->out_channels, n->image_size, n->image_size, want, c->face.h,
+            c->face.w);
+    return DSCM_OK;
+}
+
+static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
+{
+    const json_t *variables = json_object_get(root, "variables"),
+                 *edges = json_object_get(root, "edges");
+    size_t count = json_array_size(variables), edge_count = json_array_size(edges);
+    if (count < 1 || count > BUNDLE_VARIABLES_MAX || edge_count > BUNDLE_VARIABLES_MAX)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: \"variables\" must be a list of 1..%d, \"edges\" of at most that",
+                         m->path, BUNDLE_VARIABLES_MAX);
+    b->variables = dscm_alloc(count, sizeof *b->variables, "bundle", err);
+    b->faces = dscm_alloc(count, sizeof *b->faces, "bundle", err);
+    b->edges = dscm_alloc(edge_count + 1, sizeof *b->edges, "bundle", err);
+    if (!b->variables || !b->faces || !b->edges) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        dscm_code code = load_variable(b, m, json_array_get(variables, i), err);
+        if (code != DSCM_OK) return code;
+    }
+    b->info.image = -1;
+    for (size_t i = 0; i < count; i++) {
+        b->faces[i] = b->variables[i].face;
+        if (b->faces[i].kind == DSCM_IMAGE && b->info.image < 0) b->info.image = (int)i;
+    }
+    b->info.variables = b->faces;
+    b->info.variables_count = count;
+    for (size_t i = 0; i < edge_count; i++) {
+        dscm_code code = load_edge(b, m, json_array_get(edges, i), err);
+        if (code != DSCM_OK) return code;
+    }
+    if (b->info.image < 0)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: no variable is an image", m->path);
+    return DSCM_OK;
+}
+
+/* ---- defaults and calibration -------------------------------------------------------------------
+ */
+static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *root,
+                               dscm_error *err)
+{
+    const json_t *d = json_object_get(root, "defaults"),
+                 *list = json_object_get(root, "calibration");
+    const char *name;
+    dscm_sampler sampler = DSCM_SAMPLER_OBELM;
+    dscm_code code = manifest_keys(m, d, "defaults", "sampler steps ratio", err);
+    if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
+    if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
+    if (code == DSCM_OK)
+        code = manifest_size(m, d, "defaults", "steps", 2, 100000, &b->defaults.steps, err);
+    if (code == DSCM_OK)
+        code = manifest_real(m, d, "defaults", "ratio", 1e-3, 1, &b->defaults.ratio, err);
+    if (code != DSCM_OK) return code;
+    b->defaults.sampler = dscm_sampler_name(sampler);
+    size_t count = json_array_size(list);
+    b->calibrations = dscm_alloc(count + 1, sizeof *b->calibrations, "calibration", err);
+    if (!b->calibrations) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const json_t *c = json_array_get(list, i);
+        dscm_calibration *out = &b->calibrations[i];
+        code = manifest_keys(m, c, "calibration", "sampler steps scale", err);
+        if (code == DSCM_OK) code = manifest_text(m, c, "calibration", "sampler", 32, &name, err);
+        if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
+        if (code == DSCM_OK)
+            code = manifest_size(m, c, "calibration", "steps", 2, 100000, &out->steps, err);
+        if (code == DSCM_OK)
+            code = manifest_real(m, c, "calibration", "scale", 0, 1000, &out->scale, err);
+        if (code != DSCM_OK) return code;
+        out->sampler = dscm_sampler_name(sampler);
+    }
+    b->info.calibrations = b->calibrations;
+    b->info.calibrations_count = count;
+    return DSCM_OK;
+}
+
+/* ---- evaluation nets ----------------------------------------------------------------------------
+ */
+static dscm_code load_pool(dscm_bundle *b, const manifest *m, const char *file, dscm_error *err)
+{
+    char path[4096];
+    dscm_tensors *set = NULL;
+    dscm_code code = manifest_file(m, file, path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
+    if (code != DSCM_OK) return code;
+    const dscm_tensor_info *mu = dscm_tensors_find(set, "mu"),
+                           *lv = dscm_tensors_find(set, "logvar");
+    const dscm_tensor_info *labels = dscm_tensors_find(set, "labels");
+    size_t latent = b->vae.net ? b->vae.net->config.latent : 0;
+    if (!mu || !lv || !labels || !latent || mu->count != labels->count * latent ||
+        lv->count != mu->count)
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: needs mu and logvar (N,%zu) and labels (N)", path,
+                         latent);
+    if (code == DSCM_OK) {
+        b->pool_count = labels->count;
+        b->pool_mu = dscm_alloc(mu->count, sizeof(float), "pool", err);
+        b->pool_logvar = dscm_alloc(mu->count, sizeof(float), "pool", err);
+        b->pool_labels = dscm_alloc(labels->count, sizeof(int), "pool", err);
+        float *wide = dscm_alloc(labels->count, sizeof(float), "pool", err);
+        code = b->pool_mu && b->pool_logvar && b->pool_labels && wide ? DSCM_OK : DSCM_E_MEMORY;
+        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, mu, b->pool_mu, err);
+        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, lv, b->pool_logvar, err);
+        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, labels, wide, err);
+        for (size_t i = 0; code == DSCM_OK && i < labels->count; i++)
+            b->pool_labels[i] = (int)wide[i];
+        dscm_free(wide);
+    }
+    dscm_tensors_free(set);
+    return code;
+}
+
+static dscm_code load_scale(bundle_scale *out, const json_t *list, dscm_error *err)
+{
+    size_t count = json_array_size(list);
+    if (!count) return DSCM_OK;
+    out->values = dscm_alloc(count, sizeof *out->values, "percentiles", err);
+    if (!out->values) return DSCM_E_MEMORY;
+    out->count = count;
+    for (size_t i = 0; i < count; i++) out->values[i] = json_number_value(json_array_get(list, i));
+    return DSCM_OK;
+}
+
+static dscm_code load_net_list(bundle_net **out, size_t count, const manifest *m,
+                               const json_t *list, const char *where, dscm_arch arch,
+                               dscm_error *err)
+{
+    *out = dscm_alloc(count, sizeof **out, "evaluation nets", err);
+    if (!*out) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        dscm_code code = load_net(&(*out)[i], m, json_array_get(list, i), where, arch,
+                                  DSCM_EXEC_INPUT_GRAD, err);
+        if (code != DSCM_OK) return code;
+    }
+    return DSCM_OK;
+}
+
+static dscm_code load_evaluation(dscm_bundle *b, const manifest *m, const json_t *root,
+                                 dscm_error *err)
+{
+    const json_t *e = json_object_get(root, "evaluation"),
+                 *accepted = json_object_get(e, "accepted");
+    const char *name;
+    b->scored = -1;
+    if (!e) return DSCM_OK;
+    dscm_code code = manifest_keys(
+        m, e, "evaluation",
+        "variable oracle vae pool autoencoder class_autoencoders ensemble accepted", err);
+    if (code == DSCM_OK)
+        code = manifest_text(m, e, "evaluation", "variable", BUNDLE_NAME_MAX, &name, err);
+    if (code == DSCM_OK) code = dscm_variable_find(b, name, &b->scored, err);
+    if (code != DSCM_OK) return code;
+    size_t labels = b->variables[b->scored].face.labels_count;
+    const struct {
+        const char *key;
+        bundle_net *net;
+        dscm_arch arch;
+    } nets[] = {{"oracle", &b->oracle, DSCM_ARCH_CNN},
+                {"vae", &b->vae, DSCM_ARCH_VAE},
+                {"autoencoder", &b->autoencoder, DSCM_ARCH_AUTOENCODER}};
+    for (size_t i = 0; code == DSCM_OK && i < 3; i++)
+        if (json_object_get(e, nets[i].key))
+            code = load_net(nets[i].net, m, json_object_get(e, nets[i].key), nets[i].key,
+                            nets[i].arch, DSCM_EXEC_INPUT_GRAD, err);
+    if (code == DSCM_OK && json_object_get(e, "pool")) {
+        code = manifest_text(m, e, "evaluation", "pool", 255, &name, err);
+        if (code == DSCM_OK) code = load_pool(b, m, name, err);
+    }
+    const json_t *classes = json_object_get(e, "class_autoencoders"),
+                 *ensemble = json_object_get(e, "ensemble");
+    if (code == DSCM_OK && classes && json_array_size(classes) != labels)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: class_autoencoders: one per label (%zu) is needed", m->path, labels);
+    if (code == DSCM_OK && classes)
+        code = load_net_list(&b->class_autoencoders, labels, m, classes, "class_autoencoders",
+                             DSCM_ARCH_AUTOENCODER, err);
+    b->ensemble_count = code == DSCM_OK ? json_array_size(ensemble) : 0;
+    if (b->ensemble_count)
+        code = load_net_list(&b->ensemble, b->ensemble_count, m, ensemble, "ensemble",
+                             DSCM_ARCH_CNN, err);
+    if (code == DSCM_OK) code = load_scale(&b->accepted_cld, json_object_get(accepted, "cld"), err);
+    if (code == DSCM_OK) code = load_scale(&b->accepted_im1, json_object_get(accepted, "im1"), err);
+    if (code == DSCM_OK) code = load_scale(&b->accepted_im2, json_object_get(accepted, "im2"), err);
+    b->info.has_oracle = b->oracle.net != NULL;
+    b->info.has_cld = b->vae.net && b->pool_count;
+    b->info.has_im = b->autoencoder.net && b->class_autoencoders;
+    return code;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------
+ */
+static dscm_code copy_text(char **out, const char *text, dscm_error *err)
+{
+    *out = dscm_strdup(text, err);
+    return *out ? DSCM_OK : DSCM_E_MEMORY;
+}
+
+static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
+{
+    const char *text;
+    const struct {
+        const char *key;
+        char **to;
+    } texts[] = {{"name", &b->name},
+                 {"version", &b->version},
+                 {"licence", &b->licence},
+                 {"provenance", &b->provenance}};
+    dscm_code code =
+        manifest_keys(m, root, "manifest",
+                      "format name version licence provenance variables edges defaults "
+                      "calibration evaluation quality files",
+                      err);
+    if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);
+    if (code == DSCM_OK && strcmp(text, FORMAT) != 0)
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: format \"%s\" is not %s", m->path, text, FORMAT);
+    for (size_t i = 0; code == DSCM_OK && i < 4; i++) {
+        code = manifest_text(m, root, "manifest", texts[i].key, 1024, &text, err);
+        if (code == DSCM_OK) code = copy_text(texts[i].to, text, err);
+    }
+    b->info.name = b->name;
+    b->info.version = b->version;
+    b->info.licence = b->licence;
+    b->info.provenance = b->provenance;
+    b->info.sha256 = b->sha256;
+    b->info.manifest = b->manifest;
+    b->info.dir = b->dir;
+    return code;
+}
+
+static size_t net_bytes(const bundle_net *n)
+{
+    return n->weights ? dscm_weights_bytes(n->weights) : 0;
+}
+
+static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_error *err)
+{
+    json_error_t parse;
+    json_t *root = json_loadb(b->manifest, size, JSON_REJECT_DUPLICATES, &parse);
+    if (!root)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, parse.line, parse.text);
+    manifest m = {.path = path, .dir = b->dir, .files = json_object_get(root, "files")};
+    dscm_code code = load_head(b, &m, root, err);
+    if (code == DSCM_OK) code = load_graph(b, &m, root, err);
+    if (code == DSCM_OK) code = load_defaults(b, &m, root, err);
+    if (code == DSCM_OK) code = load_evaluation(b, &m, root, err);
+    json_decref(root);
+    for (size_t i = 0; i < b->variables_count; i++)
+        b->info.bytes += net_bytes(&b->variables[i].score);
+    for (size_t i = 0; i < b->edges_count; i++) b->info.bytes += net_bytes(&b->edges[i].predictor);
+    return code;
+}
+
+dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err)
+{
+    char path[4096];
+    unsigned char *text = NULL;
+    size_t size = 0;
+    *out = NULL;
+    int length = snprintf(path, sizeof path, "%s/manifest.json", dir);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", dir);
+    dscm_code code = dscm_file_read(path, MANIFEST_MAX, &text, &size, err);
+    if (code != DSCM_OK) return code;
+    dscm_bundle *b = dscm_alloc(1, sizeof *b, "bundle", err);
+    if (!b) {
+        dscm_free(text);
+        return DSCM_E_MEMORY;
+    }
+    b->manifest = (char *)text;
+    dscm_sha256_hex(b->sha256, text, size);
+    code = copy_text(&b->dir, dir, err);
+    if (code == DSCM_OK) code = load_all(b, path, size, err);
+    if (code != DSCM_OK) {
+        dscm_bundle_free(b);
+        return code;
+    }
+    *out = b;
+    return DSCM_OK;
+}
+
+static void close_variable(bundle_variable *v)
+{
+    for (size_t i = 0; i < v->face.labels_count; i++) dscm_free((char *)v->face.labels[i]);
+    dscm_free((void *)v->face.labels);
+    dscm_free((char *)v->face.name);
+    for (size_t i = 0; i < BUNDLE_VARIABLES_MAX; i++) dscm_free(v->levels[i]);
+    dscm_schedule_close(&v->schedule);
+    close_net(&v->score);
+}
+
+void dscm_bundle_free(dscm_bundle *b)
+{
+    if (!b) return;
+    size_t labels = b->scored >= 0 && b->variables ? b->variables[b->scored].face.labels_count : 0;
+    for (size_t i = 0; b->class_autoencoders && i < labels; i++)
+        close_net(&b->class_autoencoders[i]);
+    for (size_t i = 0; b->ensemble && i < b->ensemble_count; i++) close_net(&b->ensemble[i]);
+    for (size_t i = 0; i < b->edges_count; i++) close_net(&b->edges[i].predictor);
+    for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
+    close_net(&b->oracle);
+    close_net(&b->vae);
+    close_net(&b->autoencoder);
+    dscm_free(b->class_autoencoders);
+    dscm_free(b->ensemble);
+    dscm_free(b->edges);
+    dscm_free(b->variables);
+    dscm_free(b->faces);
+    dscm_free(b->calibrations);
+    dscm_free(b->pool_mu);
+    dscm_free(b->pool_logvar);
+    dscm_free(b->pool_labels);
+    dscm_free(b->accepted_cld.values);
+    dscm_free(b->accepted_im1.values);
+    dscm_free(b->accepted_im2.values);
+    dscm_free(b->name);
+    dscm_free(b->version);
+    dscm_free(b->licence);
+    dscm_free(b->provenance);
+    dscm_free(b->dir);
+    dscm_free(b->manifest);
+    dscm_free(b);
+}

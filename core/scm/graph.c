@@ -1,0 +1,115 @@
+/* Variables, values and options of a bundle. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/scm/bundle.h"
+
+#define SCALE_MAX 1000.0
+
+const dscm_bundle_info *dscm_bundle_describe(const dscm_bundle *bundle)
+{
+    return &bundle->info;
+}
+
+int dscm_bundle_edge(const dscm_bundle *b, int parent, int child)
+{
+    for (size_t i = 0; i < b->edges_count; i++)
+        if (b->edges[i].parent == parent && b->edges[i].child == child) return (int)i;
+    return -1;
+}
+
+dscm_code dscm_variable_find(const dscm_bundle *b, const char *name, int *index, dscm_error *err)
+{
+    char known[256] = "";
+    for (size_t i = 0; i < b->variables_count; i++) {
+        const dscm_variable *v = &b->variables[i].face;
+        if (strcmp(v->name, name) == 0) {
+            *index = (int)i;
+            return DSCM_OK;
+        }
+        if (v->kind == DSCM_IMAGE) continue;
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", v->name);
+    }
+    return dscm_fail(err, DSCM_E_UNKNOWN, "variable \"%.64s\" does not exist; the model has: %s",
+                     name, known);
+}
+
+static dscm_code parse_label(const dscm_variable *v, const char *text, double *value,
+                             dscm_error *err)
+{
+    char *end;
+    for (size_t i = 0; i < v->labels_count; i++)
+        if (strcmp(v->labels[i], text) == 0) {
+            *value = (double)i;
+            return DSCM_OK;
+        }
+    unsigned long index = strtoul(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && !*end && index < v->labels_count) {
+        *value = (double)index;
+        return DSCM_OK;
+    }
+    return dscm_fail(err, DSCM_E_INVALID, "%s: \"%.64s\" is not a label; allowed are %s%s%s",
+                     v->name, text, v->labels[0], v->labels_count > 2 ? ", …, " : ", ",
+                     v->labels[v->labels_count - 1]);
+}
+
+dscm_code dscm_value_parse(const dscm_bundle *b, int variable, const char *text, double *value,
+                           dscm_error *err)
+{
+    const dscm_variable *v = &b->variables[variable].face;
+    char *end;
+    if (v->kind == DSCM_CATEGORICAL) return parse_label(v, text, value, err);
+    if (v->kind == DSCM_IMAGE)
+        return dscm_fail(err, DSCM_E_INVALID, "%s: an image cannot be set to a value", v->name);
+    *value = strtod(text, &end);
+    if (end == text || *end || !(*value >= v->min && *value <= v->max))
+        return dscm_fail(err, DSCM_E_INVALID, "%s: \"%.64s\" is not a number in %g..%g", v->name,
+                         text, v->min, v->max);
+    return DSCM_OK;
+}
+
+/* ---- options ------------------------------------------------------------------------------------
+ */
+dscm_options dscm_options_defaults(void)
+{
+    return (dscm_options){.scale = (double)NAN, .dynamic = -1};
+}
+
+/* Calibrated strength at the nearest number of steps (on a log scale) of the sampler, or of any. */
+static double calibrated(const dscm_bundle *b, const char *sampler, size_t steps)
+{
+    double best = INFINITY, scale = 1;
+    for (size_t i = 0; i < b->info.calibrations_count; i++) {
+        const dscm_calibration *c = &b->calibrations[i];
+        double far =
+            fabs(log((double)c->steps / (double)steps)) + (strcmp(c->sampler, sampler) ? 100 : 0);
+        if (far >= best) continue;
+        best = far;
+        scale = c->scale;
+    }
+    return scale;
+}
+
+dscm_code dscm_options_resolve(const dscm_bundle *b, dscm_options *o, dscm_error *err)
+{
+    dscm_sampler sampler = DSCM_SAMPLER_OBELM;
+    dscm_code code =
+        dscm_sampler_parse(&sampler, o->sampler ? o->sampler : b->defaults.sampler, err);
+    if (code != DSCM_OK) return code;
+    bool published = sampler == DSCM_SAMPLER_PUBLISHED;
+    o->sampler = dscm_sampler_name(sampler); /* static storage */
+    if (!o->steps) o->steps = published ? 100 : b->defaults.steps;
+    if (o->ratio == 0) o->ratio = published ? 0.75 : b->defaults.ratio;
+    if (o->dynamic < 0) o->dynamic = published;
+    if (isnan(o->scale)) o->scale = calibrated(b, o->sampler, o->steps);
+    if (!(o->scale >= 0 && o->scale <= SCALE_MAX))
+        return dscm_fail(err, DSCM_E_INVALID, "scale: %g is not in 0..%g", o->scale, SCALE_MAX);
+    dscm_path path;
+    code = dscm_path_open(&path, &b->variables[b->info.image].schedule, sampler, o->steps, o->ratio,
+                          o->dynamic, err);
+    if (code == DSCM_OK) dscm_path_close(&path);
+    return code;
+}
