@@ -284,6 +284,12 @@ void dscm_exec_free(dscm_exec *x)
     dscm_free(x);
 }
 
+void dscm_exec_use(dscm_exec *x, const dscm_weights *w)
+{
+    assert(w->graph->ops_count == x->graph->ops_count && w->isa == x->weights->isa && w->mode >= x->mode);
+    x->weights = w;
+}
+
 size_t dscm_exec_bytes(const dscm_exec *x)
 {
     return x->arena.size;

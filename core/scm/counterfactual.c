@@ -1,0 +1,443 @@
+/* Abduction, action, prediction. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include "core/scm/session.h"
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Class conditions for a class-conditional score network: what the predictor sees in the images.
+ * NULL in *labels when the network takes none. */
+static dscm_code observed_labels(dscm_session *s, double **labels, const float *images,
+                                 size_t count, dscm_error *err)
+{
+    *labels = NULL;
+    if (s->image->score.net->label < 0) return DSCM_OK;
+    int variable = -1;
+    for (size_t e = 0; e < s->bundle->edges_count && variable < 0; e++)
+        if (s->predictors[e]) variable = s->bundle->edges[e].parent;
+    if (variable < 0)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "the class-conditional network needs an edge to condition on");
+    size_t classes = s->bundle->variables[variable].face.labels_count;
+    float *p = dscm_alloc(count * classes, sizeof *p, "observation", err);
+    *labels = dscm_alloc(count, sizeof **labels, "observation", err);
+    dscm_code code =
+        p && *labels ? dscm_observe(s, variable, p, images, count, err) : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < count; i++)
+        for (size_t k = 1; k < classes; k++)
+            if (p[i * classes + k] > p[i * classes + (size_t)(*labels)[i]])
+                (*labels)[i] = (double)k;
+    dscm_free(p);
+    return code;
+}
+
+dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, size_t count,
+                      const dscm_options *options, const dscm_progress *progress, dscm_error *err)
+{
+    dscm_path path = {0};
+    double *labels = NULL;
+    *out = NULL;
+    dscm_code code = dscm_session_path(s, options, &path, err);
+    if (code == DSCM_OK) code = dscm_latent_open(out, count, s->size, s->image->face.c, err);
+    if (code == DSCM_OK) code = observed_labels(s, &labels, images, count, err);
+    size_t chunks = (count + s->batch_max - 1) / s->batch_max;
+    for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
+        size_t first = i * s->batch_max, n = smaller(s->batch_max, count - first),
+               floats = n * s->size;
+        walk_call call = {.path = &path,
+                          .up = true,
+                          .labels = labels ? labels + first : NULL,
+                          .progress = progress,
+                          .phase = DSCM_PHASE_ABDUCT,
+                          .done = i * path.moves,
+                          .total = chunks * path.moves};
+        memcpy(s->walk.x, images + first * s->size, floats * sizeof(float));
+        code = dscm_session_walk(s, n, &call, err);
+        if (code != DSCM_OK) break;
+        memcpy((*out)->x + first * s->size, s->walk.x, floats * sizeof(float));
+        memcpy((*out)->pair + first * s->size, s->walk.pair, floats * sizeof(float));
+    }
+    if (code == DSCM_OK) {
+        (*out)->options = *options;
+        memcpy((*out)->model, s->bundle->sha256, sizeof(*out)->model);
+    } else {
+        dscm_latent_free(*out);
+        *out = NULL;
+    }
+    dscm_free(labels);
+    dscm_path_close(&path);
+    return code;
+}
+
+dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uint64_t seed,
+                           uint64_t first_stream, const dscm_options *options, dscm_error *err)
+{
+    dscm_path path = {0};
+    *out = NULL;
+    dscm_code code = dscm_session_path(s, options, &path, err);
+    if (code == DSCM_OK) code = dscm_latent_open(out, count, s->size, s->image->face.c, err);
+    if (code == DSCM_OK) {
+        for (size_t i = 0; i < count; i++) {
+            dscm_rng rng = dscm_rng_make(seed, first_stream + i);
+            dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
+        }
+        dscm_walk w = {.batch = count, .size = s->size, .x = (*out)->x, .pair = (*out)->pair};
+        dscm_walk_from_noise(&path, &w);
+        (*out)->options = *options;
+        memcpy((*out)->model, s->bundle->sha256, sizeof(*out)->model);
+    }
+    dscm_path_close(&path);
+    return code;
+}
+
+/* ---- from queries to guidance
+ * --------------------------------------------------------------------- */
+static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].variable == variable) return &q->items[i];
+    return NULL;
+}
+
+/* Mechanism of an additive node without its noise. */
+static double additive_mean(const bundle_variable *v, const double *values)
+{
+    double sum = v->bias;
+    for (size_t i = 0; i < v->face.parents_count; i++) {
+        double parent = values[v->parents[i]];
+        sum += v->levels[i] ? v->levels[i][(size_t)parent] : v->slopes[i] * parent;
+    }
+    return sum;
+}
+
+/* Abduct every tabular node's noise, replace mechanisms of intervened ones, propagate in
+ * topological order (Pearl 2009, ch. 7). */
+static void propagate(const dscm_bundle *b, const dscm_query *q, const double *factual,
+                      double *value)
+{
+    for (size_t i = 0; i < b->variables_count; i++) {
+        const bundle_variable *v = &b->variables[i];
+        const dscm_intervention *act = intervention_on(q, (int)i);
+        value[i] = factual[i];
+        if (v->mechanism == MECHANISM_ADDITIVE && !isnan(factual[i]))
+            value[i] = additive_mean(v, value) + (factual[i] - additive_mean(v, factual));
+        if (act && act->action == DSCM_DO) value[i] = act->value;
+        if (act && act->action == DSCM_SHIFT) value[i] = value[i] + act->value;
+        if (act && act->action == DSCM_HOLD) value[i] = factual[i];
+    }
+}
+
+dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const double *observed,
+                              double default_scale, guidance *out, dscm_error *err)
+{
+    double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
+    for (size_t i = 0; i < q->count; i++) {
+        const dscm_intervention *act = &q->items[i];
+        const dscm_variable *v = act->variable >= 0 && (size_t)act->variable < b->variables_count
+                                     ? &b->faces[act->variable]
+                                     : NULL;
+        if (!v || v->kind == DSCM_IMAGE)
+            return dscm_fail(err, DSCM_E_INVALID, "intervention %zu: no variable that can be set",
+                             i);
+        bool label = v->kind == DSCM_CATEGORICAL;
+        if (label && act->action == DSCM_DO &&
+            !(act->value >= 0 && act->value < (double)v->labels_count &&
+              act->value == floor(act->value)))
+            return dscm_fail(err, DSCM_E_INVALID, "%s: %g is not a label index of 0..%zu", v->name,
+                             act->value, v->labels_count - 1);
+        if (label && act->action == DSCM_SHIFT)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: only continuous variables can be shifted",
+                             v->name);
+        if (intervention_on(q, act->variable) != act)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: set twice", v->name);
+    }
+    for (size_t i = 0; i < b->variables_count; i++)
+        factual[i] = q->factual && !isnan(q->factual[i]) ? q->factual[i]
+                     : observed                          ? observed[i]
+                                                         : (double)NAN;
+    propagate(b, q, factual, value);
+    for (size_t e = 0; e < b->edges_count; e++) {
+        int parent = b->edges[e].parent;
+        const dscm_intervention *act = intervention_on(q, parent);
+        bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
+        double scale = act && !isnan(act->scale) ? act->scale : default_scale;
+        bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
+        out[e] = (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0};
+    }
+    return DSCM_OK;
+}
+
+/* Which queries need observed values: those that shift, hold, or reach a node through another one.
+ */
+static bool needs_observation(const dscm_bundle *b, const dscm_query *q)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].action != DSCM_DO) return true;
+    for (size_t v = 0; q->count && v < b->variables_count; v++)
+        if (b->variables[v].mechanism == MECHANISM_ADDITIVE) return true;
+    return false;
+}
+
+/* Values of an item's variables as the predictors see them in its reconstruction, NaN where none
+ * sees. */
+static dscm_code observe_item(dscm_session *s, const float *image, double *observed,
+                              dscm_error *err)
+{
+    const dscm_bundle *b = s->bundle;
+    for (size_t v = 0; v < b->variables_count; v++) {
+        const dscm_variable *face = &b->faces[v];
+        observed[v] = (double)NAN;
+        if (dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
+        size_t outputs = face->kind == DSCM_CATEGORICAL ? face->labels_count : 2;
+        float *out = dscm_alloc(outputs, sizeof *out, "observation", err);
+        if (!out) return DSCM_E_MEMORY;
+        dscm_code code = dscm_observe(s, (int)v, out, image, 1, err);
+        size_t best = 0;
+        for (size_t k = 1; face->kind == DSCM_CATEGORICAL && k < outputs; k++)
+            if (out[k] > out[best]) best = k;
+        observed[v] = face->kind == DSCM_CATEGORICAL ? (double)best : (double)out[0];
+        dscm_free(out);
+        if (code != DSCM_OK) return code;
+    }
+    return DSCM_OK;
+}
+
+/* Clean image of one latent item, by the unguided walk. */
+static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t item,
+                             const dscm_path *path, float *image, dscm_error *err)
+{
+    walk_call call = {.path = path, .phase = DSCM_PHASE_PREDICT};
+    memcpy(s->walk.x, latent->x + item * s->size, s->size * sizeof(float));
+    memcpy(s->walk.pair, latent->pair + item * s->size, s->size * sizeof(float));
+    dscm_code code = dscm_session_walk(s, 1, &call, err);
+    if (code == DSCM_OK) memcpy(image, s->walk.x, s->size * sizeof(float));
+    return code;
+}
+
+static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
+                                 const dscm_query *queries, const dscm_options *options,
+                                 const dscm_path *path, guidance *out, dscm_error *err)
+{
+    double observed[BUNDLE_VARIABLES_MAX];
+    size_t edges = s->bundle->edges_count;
+    float *image = dscm_alloc(s->size, sizeof *image, "observation", err);
+    dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
+        bool look = needs_observation(s->bundle, &queries[i]);
+        if (look) code = reconstruct(s, latent, i, path, image, err);
+        if (code == DSCM_OK && look) code = observe_item(s, image, observed, err);
+        if (code == DSCM_OK)
+            code = dscm_query_guidance(s->bundle, &queries[i], look ? observed : NULL,
+                                       options->scale, out + i * edges, err);
+    }
+    dscm_free(image);
+    return code;
+}
+
+static dscm_code check_latent(const dscm_session *s, const dscm_latent *latent,
+                              const dscm_options *o, dscm_error *err)
+{
+    const dscm_options *l = &latent->options;
+    if (strcmp(latent->model, s->bundle->sha256) != 0)
+        return dscm_fail(err, DSCM_E_MISMATCH, "latent: inferred with another model (%.12s…)",
+                         latent->model);
+    if (strcmp(l->sampler, o->sampler) != 0 || l->steps != o->steps || l->ratio != o->ratio ||
+        (l->dynamic != 0) != (o->dynamic != 0))
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "latent: inferred by %s, %zu steps, ratio %g; it cannot be predicted from by %s, %zu, "
+            "%g",
+            l->sampler, l->steps, l->ratio, o->sampler, o->steps, o->ratio);
+    return DSCM_OK;
+}
+
+/* ---- prediction ---------------------------------------------------------------------------------
+ */
+static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
+                                const guidance *guided, const dscm_path *path,
+                                const dscm_progress *progress, dscm_error *err)
+{
+    size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
+           edges = s->bundle->edges_count;
+    size_t steps = dscm_path_evaluations(path, false);
+    double labels[4096];
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
+        size_t first = i * s->batch_max, n = smaller(s->batch_max, latent->count - first);
+        for (size_t b = 0; b < n; b++) labels[b] = edges ? guided[(first + b) * edges].target : 0;
+        walk_call call = {.path = path,
+                          .guided = edges ? guided + first * edges : NULL,
+                          .labels = labels,
+                          .progress = progress,
+                          .phase = DSCM_PHASE_PREDICT,
+                          .done = i * steps,
+                          .total = chunks * steps};
+        memcpy(s->walk.x, latent->x + first * s->size, n * s->size * sizeof(float));
+        memcpy(s->walk.pair, latent->pair + first * s->size, n * s->size * sizeof(float));
+        code = dscm_session_walk(s, n, &call, err);
+        if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
+    }
+    return code;
+}
+
+dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
+                       const dscm_query *queries, const dscm_options *options,
+                       const dscm_progress *progress, dscm_error *err)
+{
+    dscm_path path = {0};
+    size_t edges = s->bundle->edges_count;
+    dscm_code code = check_latent(s, latent, options, err);
+    if (code != DSCM_OK) return code;
+    guidance *guided = dscm_alloc(latent->count * edges + 1, sizeof *guided, "guidance", err);
+    if (!guided) return DSCM_E_MEMORY;
+    code = dscm_session_path(s, options, &path, err);
+    if (code == DSCM_OK) code = guidance_of_all(s, latent, queries, options, &path, guided, err);
+    if (code == DSCM_OK) code = predict_guided(s, out, latent, guided, &path, progress, err);
+    dscm_path_close(&path);
+    dscm_free(guided);
+    return code;
+}
+
+/* ---- the smallest scale that flips
+ * --------------------------------------------------------------- */
+typedef struct search {
+    dscm_session *s;
+    const dscm_latent *latent;
+    const dscm_path *path;
+    const dscm_progress *progress;
+    const guidance
+        *unit; /* (count, edges) with relative scales; the first used edge decides validity */
+    float *trial, *out; /* (count, size) */
+    double *low, *high, *scale;
+    size_t *active; /* items of this round */
+    dscm_auto_result *results;
+} search;
+
+/* Does the predictor at t = 0 see every guided categorical parent at its target? */
+static dscm_code is_valid(dscm_session *s, const float *image, const guidance *g, bool *valid,
+                          dscm_error *err)
+{
+    *valid = true;
+    for (size_t e = 0; e < s->bundle->edges_count; e++) {
+        int parent = s->bundle->edges[e].parent;
+        const dscm_variable *v = &s->bundle->faces[parent];
+        if (g[e].scale == 0 || v->kind != DSCM_CATEGORICAL) continue;
+        float *p = dscm_alloc(v->labels_count, sizeof *p, "observation", err);
+        dscm_code code = p ? dscm_observe(s, parent, p, image, 1, err) : DSCM_E_MEMORY;
+        for (size_t k = 0; code == DSCM_OK && k < v->labels_count; k++)
+            *valid &= p[k] <= p[(size_t)g[e].target];
+        dscm_free(p);
+        if (code != DSCM_OK) return code;
+    }
+    return DSCM_OK;
+}
+
+/* Predicts the active items at their scales; keeps valid results and moves the brackets. */
+static dscm_code search_round(search *q, size_t count, dscm_error *err)
+{
+    size_t edges = q->s->bundle->edges_count, size = q->s->size;
+    dscm_latent *part = NULL;
+    guidance *guided = dscm_alloc(count * edges + 1, sizeof *guided, "guidance", err);
+    dscm_code code =
+        guided ? dscm_latent_select(&part, q->latent, q->active, count, err) : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < count * edges; i++) {
+        guided[i] = q->unit[q->active[i / edges] * edges + i % edges];
+        guided[i].scale *= q->scale[q->active[i / edges]];
+    }
+    if (code == DSCM_OK)
+        code = predict_guided(q->s, q->trial, part, guided, q->path, q->progress, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        size_t item = q->active[i];
+        bool valid = false;
+        code = is_valid(q->s, q->trial + i * size, guided + i * edges, &valid, err);
+        q->results[item].predictions++;
+        if (valid || isinf(q->high[item]))
+            memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
+        if (valid) {
+            q->high[item] = q->scale[item];
+            q->results[item].valid = true;
+        } else {
+            q->low[item] = q->scale[item];
+        }
+    }
+    dscm_latent_free(part);
+    dscm_free(guided);
+    return code;
+}
+
+static dscm_code run_search(search *q, const dscm_auto *a, double start, dscm_error *err)
+{
+    size_t count = q->latent->count;
+    for (size_t i = 0; i < count; i++) {
+        q->high[i] = INFINITY;
+        q->scale[i] = start;
+    }
+    /* Doubling finds a bracket, halving narrows it; every item at its own pace, all in one batch.
+     */
+    for (size_t round = 0; round < a->max_rounds + 16; round++) {
+        size_t active = 0;
+        for (size_t i = 0; i < count; i++) {
+            bool found = !isinf(q->high[i]);
+            if (round)
+                q->scale[i] =
+                    found ? (q->low[i] + q->high[i]) / 2 : fmin(2 * q->low[i], a->max_scale);
+            bool spent =
+                found ? q->results[i].predictions > a->max_rounds : q->low[i] >= a->max_scale;
+            if (!spent) q->active[active++] = i;
+        }
+        if (!active) break;
+        dscm_code code = search_round(q, active, err);
+        if (code != DSCM_OK) return code;
+    }
+    for (size_t i = 0; i < count; i++)
+        q->results[i].scale = q->results[i].valid ? q->high[i] : q->low[i];
+    return DSCM_OK;
+}
+
+dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *results,
+                            const dscm_latent *latent, const dscm_query *queries,
+                            const dscm_options *options, const dscm_auto *a,
+                            const dscm_progress *progress, dscm_error *err)
+{
+    dscm_path path = {0};
+    size_t count = latent->count, edges = s->bundle->edges_count;
+    dscm_options unit_options = *options;
+    dscm_auto defaults = {.max_scale = 8 * options->scale, .max_rounds = 4};
+    dscm_code code = check_latent(s, latent, options, err);
+    if (code != DSCM_OK) return code;
+    unit_options.scale = 1;
+    guidance *unit = dscm_alloc(count * edges + 1, sizeof *unit, "search", err);
+    search q = {.s = s,
+                .latent = latent,
+                .path = &path,
+                .progress = progress,
+                .unit = unit,
+                .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
+                .out = out,
+                .low = dscm_alloc(3 * count, sizeof(double), "search", err),
+                .active = dscm_alloc(count, sizeof(size_t), "search", err),
+                .results = results};
+    code = unit && q.trial && q.low && q.active ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) {
+        q.high = q.low + count;
+        q.scale = q.high + count;
+        memset(results, 0, count * sizeof *results);
+        code = dscm_session_path(s, options, &path, err);
+    }
+    if (code == DSCM_OK)
+        code = guidance_of_all(s, latent, queries, &unit_options, &path, unit, err);
+    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 2, err);
+    dscm_path_close(&path);
+    dscm_free(unit);
+    dscm_free(q.trial);
+    dscm_free(q.low);
+    dscm_free(q.active);
+    return code;
+}

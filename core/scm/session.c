@@ -1,0 +1,246 @@
+/* Sessions: one thread's executors and buffers, and the walk that drives them. */
+#include "core/scm/session.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+
+#define WALK_BUFFERS 7
+
+static dscm_code open_exec(dscm_session *s, dscm_exec **out, const bundle_net *n,
+                           dscm_exec_mode mode, const char *const *outputs, dscm_error *err)
+{
+    if (!n->net) return DSCM_OK;
+    dscm_exec_options options = {
+        .mode = mode, .batch = s->batch_max, .team = s->team, .outputs = outputs};
+    return dscm_exec_open(out, n->net->graph, n->weights, &options, err);
+}
+
+static dscm_code open_execs(dscm_session *s, dscm_error *err)
+{
+    static const char *const code_outputs[] = {"mu", "logvar", NULL};
+    const dscm_bundle *b = s->bundle;
+    dscm_code code = open_exec(s, &s->score, &s->image->score, DSCM_EXEC_INFER, NULL, err);
+    for (size_t e = 0; code == DSCM_OK && e < b->edges_count; e++)
+        if (b->edges[e].child == b->info.image)
+            code = open_exec(s, &s->predictors[e], &b->edges[e].predictor, DSCM_EXEC_INPUT_GRAD,
+                             NULL, err);
+    if (code == DSCM_OK) code = open_exec(s, &s->oracle, &b->oracle, DSCM_EXEC_INFER, NULL, err);
+    if (code == DSCM_OK) code = open_exec(s, &s->vae, &b->vae, DSCM_EXEC_INFER, code_outputs, err);
+    if (code == DSCM_OK)
+        code = open_exec(s, &s->autoencoder, &b->autoencoder, DSCM_EXEC_INFER, NULL, err);
+    if (code == DSCM_OK && b->class_autoencoders)
+        code = open_exec(s, &s->class_autoencoder, &b->class_autoencoders[0], DSCM_EXEC_INFER, NULL,
+                         err);
+    return code;
+}
+
+static dscm_code open_buffers(dscm_session *s, dscm_error *err)
+{
+    size_t bytes = dscm_arena_round(s->batch_max * s->size * sizeof(float));
+    dscm_code code = dscm_arena_open(&s->arena, WALK_BUFFERS * bytes, err);
+    if (code != DSCM_OK) return code;
+    float **const buffers[WALK_BUFFERS] = {&s->walk.x,     &s->walk.pair, &s->walk.eps,
+                                           &s->walk.grad,  &s->walk.x0,   &s->walk.spare,
+                                           &s->eval_images};
+    for (int i = 0; i < WALK_BUFFERS; i++) *buffers[i] = dscm_arena_take(&s->arena, bytes);
+    s->walk.size = s->size;
+    s->walk.channels = s->image->face.c;
+    return DSCM_OK;
+}
+
+dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_t batch_max,
+                            int threads, dscm_error *err)
+{
+    *out = NULL;
+    if (batch_max < 1 || batch_max > 4096)
+        return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in 1..4096", batch_max);
+    dscm_session *s = dscm_alloc(1, sizeof *s, "session", err);
+    if (!s) return DSCM_E_MEMORY;
+    s->bundle = bundle;
+    s->image = &bundle->variables[bundle->info.image];
+    s->batch_max = batch_max;
+    s->size = s->image->face.h * s->image->face.w * s->image->face.c;
+    s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
+    dscm_code code = s->predictors ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
+    if (code == DSCM_OK) code = open_execs(s, err);
+    if (code == DSCM_OK) code = open_buffers(s, err);
+    if (code != DSCM_OK) {
+        dscm_session_free(s);
+        return code;
+    }
+    *out = s;
+    return DSCM_OK;
+}
+
+void dscm_session_free(dscm_session *s)
+{
+    if (!s) return;
+    for (size_t e = 0; s->predictors && e < s->bundle->edges_count; e++)
+        dscm_exec_free(s->predictors[e]);
+    dscm_exec_free(s->score);
+    dscm_exec_free(s->oracle);
+    dscm_exec_free(s->vae);
+    dscm_exec_free(s->autoencoder);
+    dscm_exec_free(s->class_autoencoder);
+    dscm_arena_close(&s->arena);
+    dscm_team_free(s->team);
+    dscm_free(s->predictors);
+    dscm_free(s);
+}
+
+static size_t exec_bytes(const dscm_exec *x)
+{
+    return x ? dscm_exec_bytes(x) : 0;
+}
+
+size_t dscm_session_bytes(const dscm_session *s)
+{
+    size_t sum = s->arena.size + exec_bytes(s->score) + exec_bytes(s->oracle) + exec_bytes(s->vae) +
+                 exec_bytes(s->autoencoder) + exec_bytes(s->class_autoencoder);
+    for (size_t e = 0; e < s->bundle->edges_count; e++) sum += exec_bytes(s->predictors[e]);
+    return sum;
+}
+
+dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_path *out,
+                            dscm_error *err)
+{
+    dscm_sampler sampler = DSCM_SAMPLER_OBELM;
+    dscm_code code = dscm_sampler_parse(&sampler, o->sampler, err);
+    if (code != DSCM_OK) return code;
+    return dscm_path_open(out, &s->image->schedule, sampler, o->steps, o->ratio, o->dynamic != 0,
+                          err);
+}
+
+/* ---- the walk -----------------------------------------------------------------------------------
+ */
+typedef struct walker {
+    dscm_session *s;
+    const walk_call *call;
+} walker;
+
+/* eps_theta(x, t); a learned variance is left out */
+static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t batch,
+                        dscm_error *err)
+{
+    const walker *w = ctx;
+    dscm_session *s = w->s;
+    const dscm_net *net = s->image->score.net;
+    size_t ci = net->config.in_channels, co = net->config.out_channels, conditions = 1;
+    (void)err;
+    memcpy(dscm_exec_data(s->score, net->x), x, batch * s->size * sizeof *x);
+    if (net->label >= 0) {
+        conditions = batch;
+        for (size_t b = 0; b < batch; b++)
+            dscm_exec_data(s->score, net->label)[b] =
+                w->call->labels ? (float)w->call->labels[b] : 0;
+    }
+    for (size_t b = 0; b < conditions; b++) dscm_exec_data(s->score, net->t)[b] = (float)t;
+    dscm_exec_forward(s->score, batch, conditions);
+    const float *out = dscm_exec_data(s->score, net->out);
+    if (ci == co) {
+        memcpy(eps, out, batch * s->size * sizeof *eps);
+        return DSCM_OK;
+    }
+    for (size_t p = 0; p < batch * s->size / ci; p++)
+        for (size_t k = 0; k < ci; k++) eps[p * ci + k] = out[p * co + k];
+    return DSCM_OK;
+}
+
+/* dlogits = scale * d log p(target) / d logits */
+static void class_gradient(float *d, const float *logits, size_t classes, const guidance *g)
+{
+    float top = logits[0], sum = 0;
+    for (size_t k = 1; k < classes; k++) top = fmaxf(top, logits[k]);
+    for (size_t k = 0; k < classes; k++) sum += expf(logits[k] - top);
+    for (size_t k = 0; k < classes; k++)
+        d[k] = (float)g->scale * ((k == (size_t)g->target) - expf(logits[k] - top) / sum);
+}
+
+/* out = (mean, log variance): log p = -((v - mean)^2 / var + log var) / 2 */
+static void gaussian_gradient(float *d, const float *out, const guidance *g)
+{
+    double gap = g->target - (double)out[0], precision = exp(-(double)out[1]);
+    d[0] = (float)(g->scale * gap * precision);
+    d[1] = (float)(g->scale * 0.5 * (gap * gap * precision - 1));
+}
+
+static void add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, float *grad,
+                              const float *x, double t, size_t batch)
+{
+    const bundle_edge *edge = &s->bundle->edges[e];
+    const dscm_net *net = edge->predictor.net;
+    dscm_exec *exec = s->predictors[e];
+    size_t outputs = net->config.out_channels, edges = s->bundle->edges_count;
+    memcpy(dscm_exec_data(exec, net->x), x, batch * s->size * sizeof *x);
+    *dscm_exec_data(exec, net->t) = (float)t;
+    dscm_exec_forward(exec, batch, 1);
+    const float *out = dscm_exec_data(exec, net->out);
+    float *d = dscm_exec_grad(exec, net->out);
+    for (size_t b = 0; b < batch; b++) {
+        const guidance *g = &call->guided[b * edges + e];
+        if (s->bundle->variables[edge->parent].face.kind == DSCM_CATEGORICAL)
+            class_gradient(d + b * outputs, out + b * outputs, outputs, g);
+        else
+            gaussian_gradient(d + b * outputs, out + b * outputs, g);
+    }
+    dscm_exec_backward(exec);
+    const float *dx = dscm_exec_grad(exec, net->x);
+    for (size_t i = 0; i < batch * s->size; i++) grad[i] += dx[i];
+}
+
+static bool edge_is_used(const walk_call *call, size_t edges, size_t e, size_t batch)
+{
+    for (size_t b = 0; b < batch; b++)
+        if (call->guided[b * edges + e].scale != 0) return true;
+    return false;
+}
+
+static dscm_code guide_by_edges(void *ctx, float *grad, const float *x, double t, size_t batch,
+                                dscm_error *err)
+{
+    const walker *w = ctx;
+    size_t edges = w->s->bundle->edges_count;
+    (void)err;
+    memset(grad, 0, batch * w->s->size * sizeof *grad);
+    for (size_t e = 0; e < edges; e++)
+        if (w->s->predictors[e] && edge_is_used(w->call, edges, e, batch))
+            add_edge_gradient(w->s, w->call, e, grad, x, t, batch);
+    return DSCM_OK;
+}
+
+static bool on_move(void *ctx, const dscm_walk *walk, size_t done, size_t total)
+{
+    const walker *w = ctx;
+    const walk_call *call = w->call;
+    (void)total;
+    if (!call->progress || !call->progress->on_step) return true;
+    dscm_progress_event event = {.phase = call->phase,
+                                 .step = call->done + done,
+                                 .steps = call->total,
+                                 .preview = walk->x0,
+                                 .batch = walk->batch};
+    return call->progress->on_step(call->progress->arg, &event);
+}
+
+static bool any_guidance(const dscm_session *s, const walk_call *call, size_t count)
+{
+    for (size_t e = 0; call->guided && e < s->bundle->edges_count; e++)
+        if (edge_is_used(call, s->bundle->edges_count, e, count)) return true;
+    return false;
+}
+
+dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call, dscm_error *err)
+{
+    assert(count <= s->batch_max);
+    walker w = {.s = s, .call = call};
+    dscm_denoiser denoiser = {
+        .ctx = &w, .eps = eps_of, .guide = any_guidance(s, call, count) ? guide_by_edges : NULL};
+    dscm_walk_observer observer = {.ctx = &w, .on_move = on_move};
+    s->walk.batch = count;
+    return call->up ? dscm_walk_up(call->path, &s->walk, &denoiser, &observer, err)
+                    : dscm_walk_down(call->path, &s->walk, &denoiser, &observer, err);
+}

@@ -1,0 +1,59 @@
+/* A session and a latent from the inside. Internal to core/scm and core/eval. */
+#ifndef DSCM_CORE_SCM_SESSION_H
+#define DSCM_CORE_SCM_SESSION_H
+
+#include "core/scm/bundle.h"
+
+struct dscm_session {
+    const dscm_bundle *bundle;
+    const bundle_variable *image; /* the image variable */
+    dscm_team *team;
+    size_t batch_max, size; /* images per pass; floats of an image */
+    dscm_exec *score;
+    dscm_exec **predictors; /* (edges) NULL where the child is another image */
+    dscm_exec *oracle, *vae, *autoencoder, *class_autoencoder; /* NULL where the bundle has none */
+    dscm_arena arena;                                          /* the walk's buffers */
+    dscm_walk walk;
+    float *eval_images; /* (batch_max, size) */
+};
+
+struct dscm_latent {
+    dscm_options options; /* resolved; sampler names are static */
+    size_t count, size, channels;
+    char model[65];  /* bundle's sha256 */
+    float *x, *pair; /* (count, size) each, one block */
+};
+
+/* How one item of a prediction is guided: per edge into the image. */
+typedef struct guidance {
+    double target; /* label index or value */
+    double scale;  /* 0: not guided by this edge */
+} guidance;
+
+/* Guidance of one item (edges) from its query: propagates interventions through the graph.
+ * observed: values of all variables as the predictors see them (variables), used where the query
+ * gives none. */
+dscm_code dscm_query_guidance(const dscm_bundle *bundle, const dscm_query *query,
+                              const double *observed, double default_scale, guidance *out,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
+/* Walks `count` <= batch_max images that are in session->walk.x (and pair) up or down. guided:
+ * (count, edges) or NULL; labels: (count) class condition of a class-conditional score network, or
+ * NULL. */
+typedef struct walk_call {
+    const dscm_path *path;
+    bool up;
+    const guidance *guided;
+    const double *labels;
+    const dscm_progress *progress;
+    dscm_phase phase;
+    size_t done, total; /* steps of earlier chunks; of the whole call */
+} walk_call;
+dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
+                            dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
+                           dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_session_path(const dscm_session *s, const dscm_options *options, dscm_path *out,
+                            dscm_error *err) DSCM_MUST_CHECK;
+
+#endif
