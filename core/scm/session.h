@@ -2,6 +2,7 @@
 #ifndef DSCM_CORE_SCM_SESSION_H
 #define DSCM_CORE_SCM_SESSION_H
 
+#include "core/base/memory.h"
 #include "core/scm/bundle.h"
 
 struct dscm_session {

@@ -1,0 +1,321 @@
+/* Observing and scoring: what predictor, oracle, VAE and autoencoders say about images. */
+#include "core/scm/score.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/scm/session.h"
+
+#define CHANGED 0.05 /* of the pixel range */
+#define IM_EPS  1e-7
+
+/* ---- formulas -----------------------------------------------------------------------------------
+ */
+double dscm_gaussian_kl(const float *ma, const float *la, const float *mb, const float *lb,
+                        size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double gap = (double)ma[i] - (double)mb[i], a = (double)la[i], b = (double)lb[i];
+        sum += 0.5 * (b - a + exp(a - b) + gap * gap * exp(-b) - 1);
+    }
+    return sum > 0 ? sum : 0;
+}
+
+double dscm_cld(double minimality, double departure)
+{
+    return log(exp(minimality) + exp(departure));
+}
+
+static double squared_gap(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+double dscm_im1(const float *x, const float *by_target, const float *by_factual, size_t n)
+{
+    return squared_gap(x, by_target, n) / (squared_gap(x, by_factual, n) + IM_EPS);
+}
+
+double dscm_im2(const float *x, const float *by_target, const float *by_all, size_t n)
+{
+    double size = 0;
+    for (size_t i = 0; i < n; i++) size += fabs((double)x[i]);
+    return squared_gap(by_target, by_all, n) / (size + IM_EPS);
+}
+
+/* ---- observing ----------------------------------------------------------------------------------
+ */
+static void softmax_row(float *out, const float *logits, size_t n)
+{
+    float top = logits[0], sum = 0;
+    for (size_t k = 1; k < n; k++) top = fmaxf(top, logits[k]);
+    for (size_t k = 0; k < n; k++) sum += out[k] = expf(logits[k] - top);
+    for (size_t k = 0; k < n; k++) out[k] /= sum;
+}
+
+/* Output rows of a network over `count` images, a pass at a time. */
+static void run_rows(dscm_session *s, dscm_exec *exec, const dscm_net *net, const float *images,
+                     size_t count, float *out, size_t width)
+{
+    for (size_t b = 0; b < count; b += s->batch_max) {
+        size_t n = count - b < s->batch_max ? count - b : s->batch_max;
+        memcpy(dscm_exec_data(exec, net->x), images + b * s->size, n * s->size * sizeof *images);
+        if (net->t >= 0) *dscm_exec_data(exec, net->t) = 0;
+        dscm_exec_forward(exec, n, 1);
+        memcpy(out + b * width, dscm_exec_data(exec, net->out), n * width * sizeof *out);
+    }
+}
+
+dscm_code dscm_observe(dscm_session *s, int variable, float *out, const float *images, size_t count,
+                       dscm_error *err)
+{
+    const dscm_bundle *b = s->bundle;
+    int e = dscm_bundle_edge(b, variable, b->info.image);
+    if (e < 0)
+        return dscm_fail(err, DSCM_E_UNKNOWN, "%s: no predictor sees it in the image",
+                         b->faces[variable].name);
+    const dscm_net *net = b->edges[e].predictor.net;
+    size_t width = net->config.out_channels;
+    run_rows(s, s->predictors[e], net, images, count, out, width);
+    for (size_t i = 0; i < count; i++) {
+        if (b->faces[variable].kind == DSCM_CATEGORICAL)
+            softmax_row(out + i * width, out + i * width, width);
+        else
+            out[i * 2 + 1] = expf(out[i * 2 + 1]);
+    }
+    return DSCM_OK;
+}
+
+dscm_code dscm_observe_oracle(dscm_session *s, int variable, float *out, const float *images,
+                              size_t count, dscm_error *err)
+{
+    const dscm_bundle *b = s->bundle;
+    if (!s->oracle || variable != b->scored)
+        return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model carries no oracle for it",
+                         b->faces[variable].name);
+    size_t width = b->oracle.net->config.out_channels;
+    run_rows(s, s->oracle, b->oracle.net, images, count, out, width);
+    for (size_t i = 0; i < count; i++) softmax_row(out + i * width, out + i * width, width);
+    return DSCM_OK;
+}
+
+/* ---- one pass of scores -------------------------------------------------------------------------
+ */
+typedef struct score_job {
+    dscm_session *s;
+    const float *factual, *counterfactual;
+    const int *targets, *factuals;
+    int variable;
+    size_t count, labels, latent;
+    float *before, *after;         /* (batch, labels) */
+    float *code_x, *code_cf;       /* (batch, 2, latent): mu, log variance */
+    float *unit;                   /* (batch, size): counterfactuals on [0,1] */
+    float *all;                    /* (batch, size): all-class autoencoder */
+    float *by_target, *by_factual; /* (batch, size) */
+} score_job;
+
+static void pixel_scores(const score_job *j, size_t i, dscm_scores *out)
+{
+    const float *a = j->factual + i * j->s->size, *b = j->counterfactual + i * j->s->size;
+    size_t channels = j->s->image->face.c, pixels = j->s->size / channels, changed = 0;
+    double sum = 0, squares = 0;
+    for (size_t p = 0; p < pixels; p++) {
+        double most = 0;
+        for (size_t k = 0; k < channels; k++) {
+            double d = 127.5 * fabs((double)a[p * channels + k] - (double)b[p * channels + k]);
+            sum += d;
+            squares += d * d;
+            most = fmax(most, d);
+        }
+        changed += most > CHANGED * 255;
+    }
+    out->l1 = sum / (double)j->s->size;
+    out->l2 = sqrt(squares / (double)j->s->size);
+    out->changed_share = (double)changed / (double)pixels;
+}
+
+static void encode(const score_job *j, const float *images, float *codes)
+{
+    const dscm_net *net = j->s->bundle->vae.net;
+    dscm_exec *exec = j->s->vae;
+    memcpy(dscm_exec_data(exec, net->x), images, j->count * j->s->size * sizeof *images);
+    dscm_exec_forward(exec, j->count, 1);
+    const float *mu = dscm_exec_data(exec, dscm_graph_find(net->graph, "mu"));
+    const float *logvar = dscm_exec_data(exec, dscm_graph_find(net->graph, "logvar"));
+    for (size_t i = 0; i < j->count; i++) {
+        memcpy(codes + 2 * i * j->latent, mu + i * j->latent, j->latent * sizeof *mu);
+        memcpy(codes + (2 * i + 1) * j->latent, logvar + i * j->latent, j->latent * sizeof *mu);
+    }
+}
+
+static void cld_score(const score_job *j, size_t i, dscm_scores *out)
+{
+    const dscm_bundle *b = j->s->bundle;
+    const float *x = j->code_x + 2 * i * j->latent, *cf = j->code_cf + 2 * i * j->latent;
+    double div = dscm_gaussian_kl(cf, cf + j->latent, x, x + j->latent, j->latent);
+    size_t targets = 0, nearer = 0, factuals = 0, farther = 0;
+    for (size_t p = 0; p < b->pool_count; p++) {
+        bool target = b->pool_labels[p] == j->targets[i],
+             factual = b->pool_labels[p] == j->factuals[i];
+        if (!target && !factual) continue;
+        double d = dscm_gaussian_kl(b->pool_mu + p * j->latent, b->pool_logvar + p * j->latent, x,
+                                    x + j->latent, j->latent);
+        targets += target;
+        nearer += target && d <= div;
+        factuals += factual;
+        farther += factual && d >= div;
+    }
+    if (!targets || !factuals) return;
+    out->cld_minimality = (double)nearer / (double)targets;
+    out->cld_departure = (double)farther / (double)factuals;
+    out->cld = dscm_cld(out->cld_minimality, out->cld_departure);
+}
+
+/* Reconstructions of the images in `unit` by one autoencoder; rows[i] says which ones to keep. */
+static void reconstruct_class(const score_job *j, size_t label)
+{
+    const dscm_bundle *b = j->s->bundle;
+    const bundle_net *n = &b->class_autoencoders[label];
+    dscm_exec *exec = j->s->class_autoencoder;
+    size_t picked[4096], count = 0, size = j->s->size;
+    for (size_t i = 0; i < j->count; i++)
+        if ((size_t)j->targets[i] == label || (size_t)j->factuals[i] == label) picked[count++] = i;
+    if (!count) return;
+    dscm_exec_use(exec, n->weights);
+    for (size_t i = 0; i < count; i++)
+        memcpy(dscm_exec_data(exec, n->net->x) + i * size, j->unit + picked[i] * size,
+               size * sizeof(float));
+    dscm_exec_forward(exec, count, 1);
+    for (size_t i = 0; i < count; i++) {
+        const float *row = dscm_exec_data(exec, n->net->out) + i * size;
+        if ((size_t)j->targets[picked[i]] == label)
+            memcpy(j->by_target + picked[i] * size, row, size * sizeof *row);
+        if ((size_t)j->factuals[picked[i]] == label)
+            memcpy(j->by_factual + picked[i] * size, row, size * sizeof *row);
+    }
+}
+
+static void reconstruct_all(const score_job *j)
+{
+    const dscm_net *net = j->s->bundle->autoencoder.net;
+    for (size_t i = 0; i < j->count * j->s->size; i++) {
+        float v = (j->counterfactual[i] + 1) / 2;
+        j->unit[i] = v < 0 ? 0 : v > 1 ? 1 : v;
+    }
+    memcpy(dscm_exec_data(j->s->autoencoder, net->x), j->unit,
+           j->count * j->s->size * sizeof(float));
+    dscm_exec_forward(j->s->autoencoder, j->count, 1);
+    memcpy(j->all, dscm_exec_data(j->s->autoencoder, net->out),
+           j->count * j->s->size * sizeof(float));
+    for (size_t label = 0; label < j->labels; label++) reconstruct_class(j, label);
+}
+
+/* Share of accepted values that are at least as large: 1 is the best of all, 0 the worst. */
+static double percentile(const bundle_scale *scale, double value)
+{
+    size_t worse = 0;
+    if (!scale->count || isnan(value)) return (double)NAN;
+    for (size_t i = 0; i < scale->count; i++) worse += scale->values[i] >= value;
+    return (double)worse / (double)scale->count;
+}
+
+static void finish_scores(const score_job *j, size_t i, dscm_scores *out)
+{
+    const dscm_bundle *b = j->s->bundle;
+    const float *after = j->after + i * j->labels;
+    size_t best = 0, size = j->s->size;
+    for (size_t k = 1; k < j->labels; k++)
+        if (after[k] > after[best]) best = k;
+    out->valid = best == (size_t)j->targets[i];
+    out->probability_before = (double)j->before[i * j->labels + (size_t)j->targets[i]];
+    out->probability_after = (double)after[j->targets[i]];
+    pixel_scores(j, i, out);
+    if (b->scored != j->variable) return;
+    if (b->info.has_cld) cld_score(j, i, out);
+    if (b->info.has_im) {
+        const float *x = j->unit + i * size, *target = j->by_target + i * size;
+        out->im1 = dscm_im1(x, target, j->by_factual + i * size, size);
+        out->im2 = dscm_im2(x, target, j->all + i * size, size);
+    }
+    out->cld_percentile = percentile(&b->accepted_cld, out->cld);
+    out->im1_percentile = percentile(&b->accepted_im1, out->im1);
+    out->im2_percentile = percentile(&b->accepted_im2, out->im2);
+}
+
+static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
+{
+    const dscm_bundle *b = j->s->bundle;
+    bool scored = b->scored == j->variable;
+    dscm_code code = dscm_observe(j->s, j->variable, j->before, j->factual, j->count, err);
+    if (code == DSCM_OK)
+        code = dscm_observe(j->s, j->variable, j->after, j->counterfactual, j->count, err);
+    if (code != DSCM_OK) return code;
+    if (scored && b->info.has_cld) {
+        encode(j, j->factual, j->code_x);
+        encode(j, j->counterfactual, j->code_cf);
+    }
+    if (scored && b->info.has_im) reconstruct_all(j);
+    for (size_t i = 0; i < j->count; i++) {
+        const double nan = (double)NAN;
+        out[i] = (dscm_scores){.oracle_label = -1,
+                               .cld = nan,
+                               .cld_minimality = nan,
+                               .cld_departure = nan,
+                               .im1 = nan,
+                               .im2 = nan};
+        finish_scores(j, i, &out[i]);
+    }
+    if (!scored || !j->s->oracle) return DSCM_OK;
+    code = dscm_observe_oracle(j->s, j->variable, j->after, j->counterfactual, j->count, err);
+    for (size_t i = 0; code == DSCM_OK && i < j->count; i++) {
+        out[i].oracle_label = 0;
+        for (size_t k = 1; k < j->labels; k++)
+            if (j->after[i * j->labels + k] > j->after[i * j->labels + (size_t)out[i].oracle_label])
+                out[i].oracle_label = (int)k;
+    }
+    return code;
+}
+
+dscm_code dscm_score(dscm_session *s, dscm_scores *out, const float *factual,
+                     const float *counterfactual, int variable, const int *targets,
+                     const int *factuals, size_t count, dscm_error *err)
+{
+    const dscm_bundle *b = s->bundle;
+    const dscm_variable *v = &b->faces[variable];
+    if (v->kind != DSCM_CATEGORICAL)
+        return dscm_fail(err, DSCM_E_INVALID, "%s: only categorical variables are scored", v->name);
+    for (size_t i = 0; i < count; i++)
+        if (targets[i] < 0 || (size_t)targets[i] >= v->labels_count || factuals[i] < 0 ||
+            (size_t)factuals[i] >= v->labels_count)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: label index out of 0..%zu", v->name,
+                             v->labels_count - 1);
+    size_t latent = b->vae.net ? b->vae.net->config.latent : 0, n = s->batch_max;
+    size_t floats = n * (2 * v->labels_count + 4 * latent + 4 * s->size);
+    float *memory = dscm_alloc(floats, sizeof *memory, "scores", err);
+    if (!memory) return DSCM_E_MEMORY;
+    score_job j = {.s = s, .variable = variable, .labels = v->labels_count, .latent = latent};
+    j.before = memory;
+    j.after = j.before + n * v->labels_count;
+    j.code_x = j.after + n * v->labels_count;
+    j.code_cf = j.code_x + 2 * n * latent;
+    j.unit = j.code_cf + 2 * n * latent;
+    j.all = j.unit + n * s->size;
+    j.by_target = j.all + n * s->size;
+    j.by_factual = j.by_target + n * s->size;
+    dscm_code code = DSCM_OK;
+    for (size_t first = 0; code == DSCM_OK && first < count; first += n) {
+        j.count = count - first < n ? count - first : n;
+        j.factual = factual + first * s->size;
+        j.counterfactual = counterfactual + first * s->size;
+        j.targets = targets + first;
+        j.factuals = factuals + first;
+        code = score_pass(&j, out + first, err);
+    }
+    dscm_free(memory);
+    return code;
+}

@@ -1,0 +1,22 @@
+/* The formulas of the scores, apart from the networks that feed them: pure functions. */
+#ifndef DSCM_CORE_SCM_SCORE_H
+#define DSCM_CORE_SCM_SCORE_H
+
+#include <stddef.h>
+
+/* KL(N(ma, e^la) || N(mb, e^lb)), diagonal Gaussians, summed over n dimensions; in nats, >= 0. */
+double dscm_gaussian_kl(const float *ma, const float *la, const float *mb, const float *lb,
+                        size_t n);
+
+/* Counterfactual Latent Divergence (Sanchez & Tsaftaris 2022, §5): log(exp(minimality) +
+ * exp(departure)), in [log 2, 1 + log 2]; lower is better; 1.313 when nothing changed. Both
+ * arguments are probabilities. */
+double dscm_cld(double minimality, double departure);
+
+/* IM1 = |x' - AE_target(x')|^2 / (|x' - AE_factual(x')|^2 + 1e-7) and
+ * IM2 = |AE_target(x') - AE_all(x')|^2 / (|x'|_1 + 1e-7), pixels on [0,1] (Van Looveren & Klaise
+ * 2021). >= 0. */
+double dscm_im1(const float *x, const float *by_target, const float *by_factual, size_t n);
+double dscm_im2(const float *x, const float *by_target, const float *by_all, size_t n);
+
+#endif
