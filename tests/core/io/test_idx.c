@@ -1,0 +1,159 @@
+/* IDX files: real data, round trips, and every kind of lie. */
+#include <unistd.h>
+#include <zlib.h>
+
+#include "core/base/memory.h"
+#include "core/io/file.h"
+#include "core/io/idx.h"
+#include "tests/core/io/archive.h"
+#include "tests/harness.h"
+
+#define FASHION "/usr/share/datasets/fashion-mnist"
+
+static void put_header(buffer *b, int dims, const uint32_t *sizes)
+{
+    const unsigned char magic[4] = {0, 0, 8, (unsigned char)dims};
+    put(b, magic, 4);
+    for (int d = 0; d < dims; d++)
+        for (int i = 3; i >= 0; i--) put_number(b, sizes[d] >> (8 * i), 1);
+}
+
+static buffer gzip(const buffer *in)
+{
+    buffer out = {0};
+    z_stream z = {0};
+    if (deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY) != Z_OK) abort();
+    size_t bound = deflateBound(&z, in->size);
+    out.bytes = malloc(bound);
+    z.next_in = in->bytes;
+    z.avail_in = (uInt)in->size;
+    z.next_out = out.bytes;
+    z.avail_out = (uInt)bound;
+    if (deflate(&z, Z_FINISH) != Z_STREAM_END) abort();
+    out.size = z.total_out;
+    deflateEnd(&z);
+    return out;
+}
+
+static void check_refused(const buffer *b, size_t size, const char *part)
+{
+    dscm_idx idx;
+    dscm_error err = {0};
+    unsigned char *copy = malloc(size ? size : 1); /* exact size: ASan guards its end */
+    if (size) memcpy(copy, b->bytes, size);
+    CHECK(dscm_idx_read_memory(&idx, copy, size, "x-idx", &err) != DSCM_OK);
+    CHECK(idx.data == NULL);
+    CHECK_HAS(err.message, "x-idx");
+    CHECK_HAS(err.message, part);
+    free(copy);
+}
+
+static void lies(void)
+{
+    const uint32_t small[3] = {2, 3, 4}, large[3] = {60000, 28, 1000};
+    const uint32_t huge[4] = {0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu};
+    unsigned char pixels[24];
+    for (int i = 0; i < 24; i++) pixels[i] = (unsigned char)(i * i);
+    buffer b = {0};
+    put_header(&b, 3, small);
+    put(&b, pixels, sizeof pixels);
+    dscm_idx idx;
+    dscm_error err = {0};
+    CHECK_INT(dscm_idx_read_memory(&idx, b.bytes, b.size, "x-idx", &err), DSCM_OK);
+    CHECK_INT(idx.count, 24);
+    CHECK(memcmp(idx.data, pixels, 24) == 0);
+    dscm_idx_free(&idx);
+    for (size_t cut = 0; cut < b.size; cut++) check_refused(&b, cut, "");
+    buffer z = gzip(&b);
+    CHECK_INT(dscm_idx_read_memory(&idx, z.bytes, z.size, "x-idx", &err), DSCM_OK);
+    CHECK(memcmp(idx.data, pixels, 24) == 0);
+    dscm_idx_free(&idx);
+    for (size_t cut = 0; cut < z.size; cut++) check_refused(&z, cut, "");
+    z.bytes[z.size - 6] ^= 1; /* checksum of the content */
+    check_refused(&z, z.size, "damaged");
+    buffer_free(&z);
+    put_text(&b, "x");
+    check_refused(&b, b.size, "too long");
+    z = gzip(&b);
+    check_refused(&z, z.size, "too long");
+    buffer_free(&z);
+    buffer_free(&b);
+
+    put_header(&b, 3, large); /* promises 1.7 GB in a few bytes */
+    check_refused(&b, b.size, "cut off");
+    z = gzip(&b);
+    check_refused(&z, z.size, "cut off");
+    buffer_free(&z);
+    buffer_free(&b);
+    put_header(&b, 4, huge);
+    check_refused(&b, b.size, "2 GiB");
+    b.bytes[2] = 13; /* floats */
+    check_refused(&b, b.size, "unsigned bytes");
+    buffer_free(&b);
+}
+
+static void written_files(void)
+{
+    static const char *const names[] = {"/tmp/dscm-idx-%d-idx3-ubyte",
+                                        "/tmp/dscm-idx-%d-idx3-ubyte.gz"};
+    uint8_t pixels[2 * 5 * 7];
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(37 * i);
+    const dscm_idx idx = {.dims = {2, 5, 7}, .ndim = 3, .count = sizeof pixels, .data = pixels};
+    for (int i = 0; i < 2; i++) {
+        char path[64];
+        dscm_idx back;
+        dscm_error err = {0};
+        snprintf(path, sizeof path, i ? names[1] : names[0], (int)getpid());
+        CHECK_INT(dscm_idx_write(&idx, path, &err), DSCM_OK);
+        CHECK_INT(dscm_idx_read(&back, path, &err), DSCM_OK);
+        CHECK_INT(back.dims[2], 7);
+        CHECK(back.data && memcmp(back.data, pixels, sizeof pixels) == 0);
+        dscm_idx_free(&back);
+        unlink(path);
+        CHECK_INT(dscm_idx_read(&back, path, &err), DSCM_E_NOT_FOUND);
+        CHECK_HAS(err.message, path);
+    }
+}
+
+static void real_data(void)
+{
+    dscm_dataset set;
+    dscm_error err = {0};
+    if (access(FASHION, R_OK) != 0) TEST_SKIP("dataset-fashion-mnist is not installed");
+    CHECK_INT(dscm_dataset_open(&set, FASHION, "t10k", &err), DSCM_OK);
+    CHECK_STR(err.message, "");
+    CHECK_INT(set.count, 10000);
+    CHECK_INT(set.h * set.w * set.c, 784);
+    size_t classes[10] = {0};
+    for (size_t i = 0; i < set.count; i++) classes[set.labels[i] % 10]++;
+    for (int i = 0; i < 10; i++) CHECK_INT(classes[i], 1000);
+    CHECK_INT(strlen(set.sha256), 64);
+    dscm_dataset_free(&set);
+    CHECK(dscm_dataset_open(&set, FASHION, "nosuch", &err) != DSCM_OK);
+    CHECK_HAS(err.message, "nosuch");
+}
+
+static void pixel_values(void)
+{
+    uint8_t all[256], back[256];
+    float values[256];
+    for (int i = 0; i < 256; i++) all[i] = (uint8_t)i;
+    dscm_pixels_to_float(values, all, 256);
+    CHECK_NEAR(values[0], -1, 0);
+    CHECK_NEAR(values[255], 1, 0);
+    dscm_pixels_from_float(back, values, 256);
+    CHECK(memcmp(all, back, 256) == 0);
+    const float odd[5] = {-2, 2, NAN, INFINITY, 1.003f};
+    const uint8_t want[5] = {0, 255, 0, 255, 255};
+    dscm_pixels_from_float(back, odd, 5);
+    CHECK(memcmp(back, want, 5) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"lies", lies},
+                                      {"written_files", written_files},
+                                      {"real_data", real_data},
+                                      {"pixel_values", pixel_values}};
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
