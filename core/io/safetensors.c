@@ -199,12 +199,8 @@ dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err)
 static void convert(unsigned char *out, const float *in, size_t count, dscm_dtype dtype)
 {
     for (size_t i = 0; i < count; i++) {
-        if (dtype == DSCM_F32) {
-            memcpy(out + 4 * i, in + i, 4);
-        } else {
-            uint16_t v = dtype == DSCM_F16 ? dscm_float_to_half(in[i]) : dscm_float_to_bf16(in[i]);
-            memcpy(out + 2 * i, &v, 2);
-        }
+        uint16_t v = dtype == DSCM_F16 ? dscm_float_to_half(in[i]) : dscm_float_to_bf16(in[i]);
+        memcpy(out + 2 * i, &v, 2);
     }
 }
 
@@ -243,29 +239,49 @@ static char *header_text(const dscm_tensor_out *tensors, size_t count, dscm_dtyp
     return text;
 }
 
+/* Data pieces behind the header: float32 tensors as they lie in memory, others converted into one
+ * block that the caller releases. */
+static dscm_code data_pieces(dscm_piece *pieces, unsigned char **block,
+                             const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
+                             dscm_error *err)
+{
+    size_t width = dscm_dtype_size(dtype), total = 0;
+    for (size_t i = 0; i < count; i++) total += element_count(&tensors[i]) * width;
+    if (dtype != DSCM_F32) {
+        *block = dscm_alloc(total, 1, "converted tensors", err);
+        if (!*block) return DSCM_E_MEMORY;
+    }
+    unsigned char *at = *block;
+    for (size_t i = 0; i < count; i++) {
+        size_t elements = element_count(&tensors[i]);
+        pieces[i] = (dscm_piece){.data = tensors[i].data, .size = elements * width};
+        if (dtype == DSCM_F32) continue;
+        convert(at, tensors[i].data, elements, dtype);
+        pieces[i].data = at;
+        at += elements * width;
+    }
+    return DSCM_OK;
+}
+
 dscm_code dscm_safetensors_write(const char *path, const dscm_tensor_out *tensors, size_t count,
                                  dscm_dtype dtype, const char *const *metadata, dscm_error *err)
 {
-    size_t total = 0;
-    for (size_t i = 0; i < count; i++) total += element_count(&tensors[i]) * dscm_dtype_size(dtype);
-    unsigned char *data = dscm_alloc(total, 1, path, err);
+    unsigned char prefix[8], *block = NULL;
     char *text = header_text(tensors, count, dtype, metadata);
-    dscm_code code = DSCM_E_MEMORY;
-    if (data && text) {
-        size_t length = strlen(text), padded = (length + 7) / 8 * 8, at = 0;
-        unsigned char prefix[8];
+    dscm_piece *pieces = dscm_alloc(count + 3, sizeof *pieces, path, err);
+    dscm_code code =
+        text && pieces ? DSCM_OK : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
+    if (code == DSCM_OK) code = data_pieces(pieces + 3, &block, tensors, count, dtype, err);
+    if (code == DSCM_OK) {
+        size_t length = strlen(text), padded = (length + 7) / 8 * 8;
         for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)padded >> (8 * i));
-        for (size_t i = 0; i < count; i++) {
-            convert(data + at, tensors[i].data, element_count(&tensors[i]), dtype);
-            at += element_count(&tensors[i]) * dscm_dtype_size(dtype);
-        }
-        const dscm_piece pieces[] = {
-            {prefix, 8}, {text, length}, {"        ", padded - length}, {data, total}};
-        code = dscm_file_replace(path, pieces, 4, err);
-    } else {
-        dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory while writing", path);
+        pieces[0] = (dscm_piece){prefix, sizeof prefix};
+        pieces[1] = (dscm_piece){text, length};
+        pieces[2] = (dscm_piece){"        ", padded - length};
+        code = dscm_file_replace(path, pieces, count + 3, err);
     }
     free(text);
-    dscm_free(data);
+    dscm_free(block);
+    dscm_free(pieces);
     return code;
 }

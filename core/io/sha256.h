@@ -4,7 +4,11 @@
 
 #include <stddef.h>
 
+#include "core/base/error.h"
+
 /* out: 64 hex digits and a terminating zero. */
 void dscm_sha256_hex(char out[65], const void *bytes, size_t size);
+/* The same of a whole regular file, read in pieces: large weights need no memory. */
+dscm_code dscm_sha256_file(char out[65], const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

@@ -3,11 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/memory.h"
-#include "core/io/file.h"
 #include "core/io/sha256.h"
-
-#define BUNDLE_FILE_MAX ((size_t)16 << 30)
 
 static bool in_list(const char *list, const char *word)
 {
@@ -76,13 +72,9 @@ dscm_code manifest_file(const manifest *m, const char *name, char *path, size_t 
     int length = snprintf(path, size, "%s/%s", m->dir, name);
     if (length < 0 || (size_t)length >= size)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", m->dir);
-    unsigned char *bytes = NULL;
-    size_t count = 0;
     char got[65];
-    dscm_code code = dscm_file_read(path, BUNDLE_FILE_MAX, &bytes, &count, err);
+    dscm_code code = dscm_sha256_file(got, path, err);
     if (code != DSCM_OK) return code;
-    dscm_sha256_hex(got, bytes, count);
-    dscm_free(bytes);
     if (strcmp(got, want) != 0)
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: SHA-256 is %.16s…, the manifest says %.16s…",
                          path, got, want);
