@@ -13,8 +13,7 @@
 static double largest(const double *v, size_t count)
 {
     double most = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!(fabs(v[i]) <= most)) most = fabs(v[i]);
+    for (size_t i = 0; i < count; i++) most = fmax(most, fabs(v[i]));
     return most;
 }
 
@@ -46,7 +45,7 @@ dscm_code verify_compare(verify_case *c, const char *name, const double *got, si
                          c->dir, name, expected_count, count);
     }
     double size = fmax(largest(want, count), least_size), gap = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && !isnan(gap); i++) /* a NaN stays: it fails the comparison */
         if (!(fabs(got[i] - want[i]) <= gap)) gap = fabs(got[i] - want[i]);
     double error = size > 0 ? gap / size : gap;
     bool pass = error <= tolerance;

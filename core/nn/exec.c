@@ -73,6 +73,7 @@ static void mark_live(plan *p, const dscm_exec_options *options)
     for (size_t i = p->n; i-- > 0;) {
         const node_op *op = &g->ops[i];
         bool live = wanted(options, &g->tensors[op->out]);
+        p->x->wanted[op->out] = live;
         for (size_t j = i + 1; j < p->n && !live; j++)
             for (int k = 0; k < OP_INPUTS; k++) live |= p->x->live[j] && g->ops[j].in[k] == op->out;
         p->x->live[i] = live;
@@ -134,7 +135,7 @@ static void find_lifetimes(plan *p)
             if (grads && p->needs_grad[op->in[k]]) extend(&p->grad[root_of(g, op->in[k])], back);
         }
         if (grads) extend(&p->grad[root_of(g, op->out)], back);
-        if (grads && g->tensors[op->out].is_output) extend(&p->grad[root_of(g, op->out)], n - 1);
+        if (grads && x->wanted[op->out]) extend(&p->grad[root_of(g, op->out)], n - 1);
         if (c->aux_bytes) {
             p->aux[i].bytes = dscm_arena_round(c->aux_bytes(x, op));
             extend(&p->aux[i], i);
@@ -248,6 +249,7 @@ dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weight
     x->aux = dscm_alloc(ops, sizeof *x->aux, "executor", err);
     x->live = dscm_alloc(ops, sizeof *x->live, "executor", err);
     x->written = dscm_alloc(tensors, sizeof *x->written, "executor", err);
+    x->wanted = dscm_alloc(tensors, sizeof *x->wanted, "executor", err);
     plan p = {.x = x,
               .n = ops,
               .needs_grad = dscm_alloc(tensors, sizeof(bool), "executor", err),
@@ -256,8 +258,8 @@ dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weight
               .aux = dscm_alloc(ops, sizeof(span), "executor", err),
               .order = dscm_alloc(2 * tensors + ops, sizeof(span *), "executor", err)};
     dscm_code code = DSCM_E_MEMORY;
-    if (x->data && x->grad && x->aux && x->live && x->written && p.needs_grad && p.data && p.grad &&
-        p.aux && p.order)
+    if (x->data && x->grad && x->aux && x->live && x->written && x->wanted && p.needs_grad &&
+        p.data && p.grad && p.aux && p.order)
         code = plan_memory(&p, options, err);
     dscm_free(p.needs_grad);
     dscm_free(p.data);
@@ -281,6 +283,7 @@ void dscm_exec_free(dscm_exec *x)
     dscm_free(x->aux);
     dscm_free(x->live);
     dscm_free(x->written);
+    dscm_free(x->wanted);
     dscm_free(x);
 }
 
@@ -339,7 +342,7 @@ void dscm_exec_backward(dscm_exec *x)
 {
     const dscm_graph *g = x->graph;
     assert(x->mode != DSCM_EXEC_INFER && x->batch);
-    for (size_t t = 0; t < g->tensors_count; t++) x->written[t] = g->tensors[t].is_output;
+    for (size_t t = 0; t < g->tensors_count; t++) x->written[t] = x->wanted[t];
     for (size_t i = g->ops_count; i-- > 0;) {
         const node_op *op = &g->ops[i];
         if (x->live[i] && x->grad[op->out] && x->written[op->out])

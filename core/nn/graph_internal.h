@@ -89,6 +89,7 @@ struct dscm_exec {
     float **grad;  /* (tensors) alike, or NULL */
     float **aux;   /* (ops) what forward keeps for backward */
     bool *live;    /* (ops) needed for a wanted output */
+    bool *wanted;  /* (tensors) output whose gradient the caller brings */
     bool *written; /* (tensors) gradient holds something in this backward */
     void *scratch; /* one operation's temporary memory */
     size_t scratch_bytes;
