@@ -217,7 +217,8 @@ static dscm_code plan_memory(plan *p, const dscm_exec_options *options, dscm_err
     find_lifetimes(p);
     place_all(p);
     x->scratch_bytes = largest_scratch(x);
-    size_t grads = x->mode == DSCM_EXEC_PARAM_GRAD ? x->graph->params->floats * sizeof(float) : 0;
+    size_t grads =
+        x->mode == DSCM_EXEC_PARAM_GRAD ? (x->graph->params->floats + 1) * sizeof(float) : 0;
     size_t total = p->placed + x->scratch_bytes + dscm_arena_round(grads);
     dscm_code code = dscm_arena_open(&x->arena, total, err);
     if (code != DSCM_OK) return code;
@@ -348,6 +349,10 @@ void dscm_exec_backward(dscm_exec *x)
         if (x->live[i] && x->grad[op->out] && x->written[op->out])
             classes[op->kind]->backward(x, op);
     }
+    for (size_t t = 0; t < g->tensors_count; t++) /* inputs that no wanted output depends on */
+        if (g->tensors[t].is_input && x->grad[t] && !x->written[t])
+            memset(x->grad[t], 0,
+                   x->batch * pixels_of(x, (int)t) * g->tensors[t].c * sizeof(float));
 }
 
 void dscm_lines_accumulate(float *to, size_t ld_to, const float *from, size_t ld_from,

@@ -211,10 +211,10 @@ dscm_tensor dscm_op_add(dscm_graph *g, dscm_tensor a, dscm_tensor b)
     node_tensor ta = g->tensors[a], tb = g->tensors[b];
     assert(ta.c == tb.c && ((ta.h == tb.h && ta.w == tb.w) || (tb.h == 1 && tb.w == 1)));
     /* A convolution that has just been built adds its residual itself. */
-    node_op *last = &g->ops[g->ops_count - 1];
+    node_op *last = g->ops_count ? &g->ops[g->ops_count - 1] : NULL;
     bool same = ta.h == tb.h && ta.w == tb.w && ta.per_condition == tb.per_condition;
-    if (same && last->kind == OP_CONV && last->out == a && last->in[1] < 0 && !ta.is_output &&
-        a != b) {
+    if (same && last && last->kind == OP_CONV && last->out == a && last->in[1] < 0 &&
+        !ta.is_output && a != b) {
         last->in[1] = b;
         return a;
     }
