@@ -8,6 +8,7 @@ static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
     {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };
