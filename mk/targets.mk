@@ -1,0 +1,61 @@
+# What people type: set up, run, test, check, install. Building is in ../Makefile.
+
+.PHONY: setup run demo serve test unit asan tsan fuzz bench check layers format install uninstall
+
+## make run      install what is missing (Debian), build, start the service and print its page
+run:
+	@tools/setup.sh build
+	@$(MAKE) --no-print-directory all
+	@tools/run.sh build/diffscm
+
+## make demo     a sheet of 10 digits x 10 targets from the shipped bundle, as build/demo.png
+demo:
+	@tools/setup.sh build
+	@$(MAKE) --no-print-directory all
+	build/diffscm demo --out build/demo.png
+
+## make test     install what is missing, build, run every test; WERROR=1: warnings are errors
+test:
+	@tools/setup.sh build test
+	@$(MAKE) --no-print-directory all tests
+	@tests/run.sh build/release
+
+## make unit     the C test programs alone, built as BUILD says; ONLY=name filters the programs
+unit: tests
+	@tests/run.sh --unit $(OUT) $(ONLY)
+
+## make asan     the tests under AddressSanitizer and UndefinedBehaviourSanitizer; UNIT=1: no HTTP
+asan:
+	@$(MAKE) --no-print-directory BUILD=asan all tests
+	@tests/run.sh $(if $(UNIT),--unit) build/asan $(ONLY)
+
+## make tsan     the tests under ThreadSanitizer
+tsan:
+	@$(MAKE) --no-print-directory BUILD=tsan all tests
+	@tests/run.sh $(if $(UNIT),--unit) build/tsan $(ONLY)
+
+## make bench    time of every kernel and network against this machine's peak
+bench: all
+	build/diffscm bench
+
+## make check    format, layers, file lengths, static analysis
+check:
+	@tools/setup.sh build check
+	@$(MAKE) --no-print-directory all
+	@tools/check.sh build/release
+
+## make format   lay out all C files as .clang-format says
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+## make install  program, models and page below PREFIX (default /usr/local); DESTDIR is honoured
+SHARE := $(DESTDIR)$(PREFIX)/share/diffscm
+install: all
+	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/diffscm
+	@for file in $$(find models static examples -type f 2>/dev/null); do \
+	    install -D -m 644 $$file $(SHARE)/$$file || exit 1; done
+
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(SHARE)
+
+## make clean    remove build/

@@ -1,0 +1,44 @@
+#!/bin/bash
+# The layers: cli -> server -> api -> core. Fails on an include or an undefined symbol that points
+# the wrong way.   tests/layers/run.sh BUILD_DIR
+set -u
+cd "$(dirname "$0")/../.."
+build=${1:?BUILD_DIR}
+passed=0 failed=0
+
+# name, lines found (empty = good)
+verdict() {
+    if [ -z "$2" ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "  FAIL layers/$1:"
+        echo "$2" | head -n 20 | sed 's/^/    /'
+    fi
+}
+includes() { # pattern, folders...
+    local pattern=$1
+    shift
+    grep -rnE "^ *# *include *[<\"]($pattern)" "$@" --include='*.c' --include='*.h'
+}
+symbols() { # archive, pattern
+    nm -A -u "$1" 2>/dev/null | grep -E " U ($2)"
+}
+
+verdict core-includes "$(includes '(api|server|cli|tests)/|microhttpd|png\.h|jpeglib|sys/socket|netinet|arpa/' core)"
+verdict api-includes "$(includes '(server|cli|tests)/|microhttpd|cblas|sys/socket|netinet|arpa/' api)"
+verdict server-includes "$(includes '(cli|tests)/|cblas|png\.h|jpeglib' server)"
+verdict cli-includes "$(includes 'tests/|microhttpd|cblas|png\.h|jpeglib' cli)"
+verdict only-gemm-has-blas "$(includes 'cblas' core api server cli | grep -v '^core/kernels/gemm\.c:')"
+verdict only-png-has-libpng "$(includes 'png\.h' core api server cli | grep -v '^api/png\.c:')"
+verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
+verdict rooted-includes "$(grep -rnE '^ *# *include *"[^/"]*"' core api server cli --include='*.c' --include='*.h')"
+
+sockets='socket|bind|listen|accept4?|connect|send|sendto|sendmsg|recv|recvfrom|recvmsg|getaddrinfo'
+printing='printf|vprintf|puts|putchar|perror|exit|_exit|abort|quick_exit'
+verdict core-symbols "$(symbols "$build/libdiffscm.a" ".*" | grep -E " U (MHD_|png_|jpeg_|($printing|$sockets)(@|\$))")"
+verdict api-symbols "$(symbols "$build/libdiffscm_api.a" '.*' | grep -E " U (MHD_|cblas_|openblas_|($printing|$sockets)(@|\$))")"
+verdict server-symbols "$(symbols "$build/libdiffscm_server.a" '.*' | grep -E ' U (png_|jpeg_|cblas_|openblas_|cmd_|cli_)')"
+
+printf '%-28s %d passed, %d failed, 0 skipped\n' test_layers $passed $failed
+[ $failed -eq 0 ]

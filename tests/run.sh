@@ -1,0 +1,64 @@
+#!/bin/bash
+# Runs the tests of one build and sums up their summary lines.
+#
+#   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: the C programs alone; NAME filters them
+#
+# Every suite prints "<name> N passed, N failed, N skipped" last; one that does not (a crash, a
+# time-out) counts as a failure. The last line is the sum; exit status 0 only when nothing failed.
+set -u
+cd "$(dirname "$0")/.."
+
+unit=
+[ "${1:-}" = --unit ] && { unit=1; shift; }
+build=${1:?BUILD_DIR}
+only=${2:-}
+here=$PWD
+
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}"
+export LSAN_OPTIONS="${LSAN_OPTIONS:-suppressions=$here/tests/suppressions/lsan.txt:print_suppressions=0}"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-suppressions=$here/tests/suppressions/tsan.txt:halt_on_error=1}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+passed=0 failed=0 skipped=0
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+suite() { # name, command...
+    local name=$1 status line
+    shift
+    timeout -k 10 900 "$@" >"$output" 2>&1
+    status=$?
+    line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
+    if [[ $line =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        skipped=$((skipped + ${BASH_REMATCH[4]:-0}))
+        if [ $status -ne 0 ] && [ "${BASH_REMATCH[2]}" -eq 0 ]; then
+            failed=$((failed + 1))
+            echo "FAIL $name: exit status $status after its summary"
+            tail -n 40 "$output"
+        else
+            grep -a -v '^ *ok ' "$output" | tail -n 200
+        fi
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name: no summary, exit status $status"
+        tail -n 40 "$output"
+    fi
+}
+
+for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x | sort); do
+    case $program in */tests/http/*) continue ;; esac # driven by its own suite below
+    [[ $program == *"$only"* ]] && suite "${program##*/}" "$program"
+done
+
+if [ -z "$unit" ]; then
+    suite layers tests/layers/run.sh "$build"
+    [ -f tests/cli/run.py ] && suite cli python3 tests/cli/run.py "$build/diffscm"
+    for folder in http browser; do
+        [ -f tests/$folder/run.py ] && suite $folder python3 tests/$folder/run.py "$build/diffscm"
+    done
+fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

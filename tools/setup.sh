@@ -1,0 +1,66 @@
+#!/bin/sh
+# Installs what is missing to build, run, test or check diffscm: Debian packages, by name.
+#
+#   tools/setup.sh build|test|check...
+#
+# Works as root or through sudo, asks the package manager only when something is missing, and says
+# what it does. On another system it names the packages and leaves their installation to the user.
+set -eu
+
+BUILD='gcc libc6-dev libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev libopenblas-dev libssl-dev zlib1g-dev'
+TEST='python3 curl dataset-fashion-mnist chromium chromium-driver'
+CHECK='clang-format cppcheck binutils'
+
+wanted=
+for set in "$@"; do
+    case $set in
+    build) wanted="$wanted $BUILD" ;;
+    test) wanted="$wanted $TEST" ;;
+    check) wanted="$wanted $CHECK" ;;
+    *)
+        echo "tools/setup.sh: unknown set \"$set\": build, test or check" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "setup: not a Debian system; needed are the equivalents of:$wanted"
+    exit 0
+fi
+
+missing=
+for package in $wanted; do
+    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+    [ "$status" = "install ok installed" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "setup: missing packages:$missing" >&2
+        echo "setup: install them as root: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    as_root='sudo'
+fi
+echo "setup: installing with apt-get:$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+    # shellcheck disable=SC2086  # a list of words
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
+        install --no-install-recommends $missing >"$log" 2>&1
+}
+$as_root apt-get -q update >"$log" 2>&1 || {
+    cat "$log" >&2
+    echo "setup: apt-get update failed; trying with the package lists at hand" >&2
+}
+# A mirror may be renewed between the list and the download: fetch the lists again once.
+install || { $as_root apt-get -q update >/dev/null 2>&1 && install; } || {
+    cat "$log" >&2
+    echo "setup: apt-get could not install:$missing" >&2
+    exit 1
+}
+echo "setup: done"
