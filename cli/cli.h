@@ -16,6 +16,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 /* argv[0] is the subcommand's name. */
 int cmd_bench(int argc, char **argv);
+int cmd_bundle(int argc, char **argv);
 int cmd_counterfactual(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);

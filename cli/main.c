@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
+    {"bundle", "assemble a model directory from trained networks", cmd_bundle},
     {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };

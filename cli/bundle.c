@@ -1,0 +1,257 @@
+/* diffscm bundle: assembles a model directory of one label and one image from trained networks. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+#include "core/base/memory.h"
+#include "core/diffscm.h"
+#include "core/io/file.h"
+#include "core/scm/assemble.h"
+
+#define FILES_MAX 160
+
+typedef struct bundle_job {
+    const char *out, *name, *version, *licence, *provenance, *variable, *labels;
+    const char *score, *predictor, *oracle, *vae, *autoencoder, *sampler, *measured;
+    const char *pool_data, *pool_split;
+    option_list class_autoencoders, ensemble;
+    size_t steps, pool_count;
+    double ratio;
+    char names[FILES_MAX][64];
+    const char *files[FILES_MAX + 1];
+    size_t count;
+} bundle_job;
+
+static dscm_code path_in(const bundle_job *j, const char *name, char *path, size_t size,
+                         dscm_error *err)
+{
+    int length = snprintf(path, size, "%s/%s", j->out, name);
+    return length < 0 || (size_t)length >= size
+               ? dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", j->out)
+               : DSCM_OK;
+}
+
+static const char *add_name(bundle_job *j, const char *name)
+{
+    snprintf(j->names[j->count], sizeof j->names[j->count], "%s", name);
+    j->files[j->count] = j->names[j->count];
+    return j->names[j->count++];
+}
+
+/* Copies a trained network into the bundle; *entry becomes {"config", "weights"}, *settings (may be
+ * NULL) what it was trained with. */
+static dscm_code take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
+                          json_t **settings, dscm_error *err)
+{
+    char path[4096];
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    json_t *mine = NULL;
+    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
+    dscm_code code = dscm_network_settings(&mine, from, err);
+    if (code == DSCM_OK) code = path_in(j, name, path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_file_read(from, (size_t)8 << 30, &bytes, &size, err);
+    if (code == DSCM_OK) {
+        const dscm_piece piece = {bytes, size};
+        code = dscm_file_replace(path, &piece, 1, err);
+    }
+    dscm_free(bytes);
+    if (code == DSCM_OK)
+        *entry = json_pack("{s:O, s:s}", "config", json_object_get(mine, "config"), "weights",
+                           add_name(j, name));
+    if (code == DSCM_OK && settings)
+        *settings = mine;
+    else
+        json_decref(mine);
+    return code;
+}
+
+static json_t *split_labels(const char *text)
+{
+    json_t *list = json_array();
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, ",");
+        json_array_append_new(list, json_stringn(p, n));
+        p += n + (p[n] == ',');
+    }
+    return list;
+}
+
+static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    json_t *score = NULL, *predictor = NULL, *settings = NULL;
+    dscm_code code = take_net(j, j->score, "score.safetensors", &score, &settings, err);
+    if (code == DSCM_OK)
+        code = take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
+    if (code == DSCM_OK) {
+        const json_t *config = json_object_get(settings, "config");
+        json_t *size = json_object_get(config, "image_size");
+        json_object_set_new(
+            manifest, "variables",
+            json_pack("[{s:s, s:s, s:o, s:[], s:{s:s}}, {s:s, s:s, s:O, s:O, s:O, s:[s], "
+                      "s:{s:s, s:O, s:i, s:o}}]",
+                      "name", j->variable, "kind", "categorical", "labels", split_labels(j->labels),
+                      "parents", "mechanism", "kind", "root", "name", "image", "kind", "image",
+                      "height", size, "width", size, "channels",
+                      json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
+                      "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
+                      "steps", 1000, "network", score));
+        json_object_set_new(manifest, "edges",
+                            json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
+                                      "predictor", predictor));
+    } else {
+        json_decref(score);
+        json_decref(predictor);
+    }
+    json_decref(settings);
+    return code;
+}
+
+static dscm_code make_list(bundle_job *j, json_t *evaluation, const char *key, const char *stem,
+                           const option_list *from, dscm_error *err)
+{
+    char name[64];
+    dscm_code code = DSCM_OK;
+    if (!from->count) return DSCM_OK;
+    json_t *list = json_array();
+    for (size_t i = 0; code == DSCM_OK && i < from->count; i++) {
+        json_t *entry = NULL;
+        snprintf(name, sizeof name, "%s-%zu.safetensors", stem, i);
+        code = take_net(j, from->items[i], name, &entry, NULL, err);
+        json_array_append_new(list, entry);
+    }
+    json_object_set_new(evaluation, key, list);
+    return code;
+}
+
+static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
+{
+    char path[4096];
+    dscm_dataset data;
+    if (!j->vae || !j->pool_data) return DSCM_OK;
+    dscm_code code = path_in(j, "pool.safetensors", path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, j->pool_split, err);
+    if (code != DSCM_OK) return code;
+    code = dscm_pool_write(path, j->vae, &data, j->pool_count, err);
+    dscm_dataset_free(&data);
+    json_object_set_new(evaluation, "pool", json_string(add_name(j, "pool.safetensors")));
+    return code;
+}
+
+static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    const struct {
+        const char *key, *from;
+    } nets[] = {{"oracle", j->oracle}, {"vae", j->vae}, {"autoencoder", j->autoencoder}};
+    json_t *evaluation = json_pack("{s:s}", "variable", j->variable);
+    json_object_set_new(manifest, "evaluation", evaluation);
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < 3; i++) {
+        char name[64];
+        json_t *entry = NULL;
+        if (!nets[i].from) continue;
+        snprintf(name, sizeof name, "%s.safetensors", nets[i].key);
+        code = take_net(j, nets[i].from, name, &entry, NULL, err);
+        json_object_set_new(evaluation, nets[i].key, entry);
+    }
+    if (code == DSCM_OK)
+        code = make_list(j, evaluation, "class_autoencoders", "autoencoder", &j->class_autoencoders,
+                         err);
+    if (code == DSCM_OK) code = make_list(j, evaluation, "ensemble", "ensemble", &j->ensemble, err);
+    return code == DSCM_OK ? make_pool(j, evaluation, err) : code;
+}
+
+/* What was measured on this model: {"calibration": [...], "quality": {...}, "accepted": {...}}. */
+static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    json_error_t parse;
+    json_object_set_new(manifest, "calibration", json_array());
+    if (!j->measured) return DSCM_OK;
+    json_t *measured = json_load_file(j->measured, JSON_REJECT_DUPLICATES, &parse);
+    if (!json_is_object(measured)) {
+        json_decref(measured);
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", j->measured, parse.line,
+                         parse.text);
+    }
+    json_t *calibration = json_object_get(measured, "calibration");
+    json_t *quality = json_object_get(measured, "quality");
+    json_t *accepted = json_object_get(measured, "accepted");
+    if (calibration) json_object_set(manifest, "calibration", calibration);
+    if (quality) json_object_set(manifest, "quality", quality);
+    if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
+    json_decref(measured);
+    return DSCM_OK;
+}
+
+static dscm_code run(bundle_job *j, dscm_error *err)
+{
+    dscm_bundle *bundle = NULL;
+    if (mkdir(j->out, 0777) != 0 && errno != EEXIST)
+        return dscm_fail(err, DSCM_E_IO, "%s: %s", j->out, strerror(errno));
+    json_t *manifest =
+        json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
+                  "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
+                  j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
+    dscm_code code = make_graph(j, manifest, err);
+    if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
+    if (code == DSCM_OK) code = add_measured(j, manifest, err);
+    if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
+    json_decref(manifest);
+    if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
+    if (code == DSCM_OK)
+        printf("%s: %s %s, %zu files, manifest %s\n", j->out, j->name, j->version, j->count,
+               dscm_bundle_describe(bundle)->sha256);
+    dscm_bundle_free(bundle);
+    return code;
+}
+
+int cmd_bundle(int argc, char **argv)
+{
+    bundle_job j = {.version = "1",
+                    .licence = "MIT",
+                    .provenance = "trained with diffscm train",
+                    .variable = "digit",
+                    .labels = "0,1,2,3,4,5,6,7,8,9",
+                    .sampler = "obelm",
+                    .pool_split = "train",
+                    .steps = 20,
+                    .pool_count = 2000,
+                    .ratio = 1};
+    const cli_option options[] = {
+        {"out", OPT_TEXT, &j.out, 0, 0, "DIR", "the bundle"},
+        {"name", OPT_TEXT, &j.name, 0, 0, "NAME", "of the model"},
+        {"version", OPT_TEXT, &j.version, 0, 0, "TEXT", "of the model (1)"},
+        {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
+        {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
+        {"variable", OPT_TEXT, &j.variable, 0, 0, "NAME", "the image's parent (digit)"},
+        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST", "its labels (0,1,2,3,4,5,6,7,8,9)"},
+        {"score", OPT_TEXT, &j.score, 0, 0, "FILE", "score network"},
+        {"predictor", OPT_TEXT, &j.predictor, 0, 0, "FILE", "anti-causal predictor"},
+        {"oracle", OPT_TEXT, &j.oracle, 0, 0, "FILE", "clean classifier that judges"},
+        {"vae", OPT_TEXT, &j.vae, 0, 0, "FILE", "VAE of the CLD"},
+        {"autoencoder", OPT_TEXT, &j.autoencoder, 0, 0, "FILE", "all-class autoencoder (IM2)"},
+        {"class-autoencoder", OPT_LIST, &j.class_autoencoders, 0, 0, "FILE",
+         "of one class, once per label in order (IM1, IM2)"},
+        {"ensemble", OPT_LIST, &j.ensemble, 0, 0, "FILE", "small classifier of the baselines"},
+        {"pool-data", OPT_TEXT, &j.pool_data, 0, 0, "DIR", "data set of the CLD's pool"},
+        {"pool-split", OPT_TEXT, &j.pool_split, 0, 0, "NAME", "its split (train)"},
+        {"pool-count", OPT_SIZE, &j.pool_count, 1, 1e6, "N", "images of the pool (2000)"},
+        {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
+        {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
+        {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
+        {"measured", OPT_TEXT, &j.measured, 0, 0, "FILE", "JSON: calibration, quality, accepted"},
+        {.name = NULL}};
+    option_list rest = {.count = 0};
+    int exit_code = cli_parse(
+        argc, argv, "bundle --out DIR --name NAME --score FILE --predictor FILE [options]", options,
+        &rest);
+    if (exit_code >= 0) return exit_code;
+    if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
+    if (!j.out || !j.name || !j.score || !j.predictor)
+        return cli_usage("bundle", "--out, --name, --score and --predictor are needed");
+    dscm_error err = {0};
+    return run(&j, &err) == DSCM_OK ? EXIT_DONE : cli_fail("bundle", &err);
+}
