@@ -83,7 +83,9 @@ dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_ten
 static dscm_code read_content(dscm_tensors *set, dscm_error *err)
 {
     if (set->size >= 4 && memcmp(set->bytes, "PK\3\4", 4) == 0) return dscm_torch_read(set, err);
-    if (set->size >= 2 && set->bytes[0] == 0x80 && set->bytes[1] <= 5)
+    /* A safetensors header of 128 + 256n bytes begins with the same two bytes; its text tells. */
+    bool text = set->size > 8 && set->bytes[8] == '{';
+    if (!text && set->size >= 2 && set->bytes[0] == 0x80 && set->bytes[1] <= 5)
         return dscm_fail(
             err, DSCM_E_FORMAT,
             "%s: a bare pickle, the PyTorch format before 1.6; save it again with a newer "
