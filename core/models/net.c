@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "core/base/memory.h"
+#include "core/models/trunk.h"
 
 static const struct {
     const char *name;
@@ -46,6 +47,24 @@ static dscm_code in_range(const char *key, size_t value, size_t low, size_t high
     return dscm_fail(err, DSCM_E_INVALID, "%s: %zu is not in %zu..%zu", key, value, low, high);
 }
 
+/* Heads must share the channels of every attention block: the levels listed and the middle. */
+static dscm_code check_heads(const dscm_net_config *c, dscm_error *err)
+{
+    for (size_t i = 0; i < c->levels; i++) {
+        size_t width = dscm_trunk_width(c, i);
+        if (i + 1 < c->levels && !dscm_trunk_has_attention(c, (size_t)1 << i)) continue;
+        if (c->num_head_channels && width % c->num_head_channels)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "num_head_channels: %zu does not divide the %zu channels of level %zu",
+                             c->num_head_channels, width, i);
+        if (!c->num_head_channels && width % c->num_heads)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "num_heads: %zu does not divide the %zu channels of level %zu",
+                             c->num_heads, width, i);
+    }
+    return DSCM_OK;
+}
+
 static dscm_code check_levels(const dscm_net_config *c, dscm_error *err)
 {
     for (size_t i = 0; i < c->levels; i++) {
@@ -62,7 +81,7 @@ static dscm_code check_levels(const dscm_net_config *c, dscm_error *err)
             return dscm_fail(err, DSCM_E_INVALID,
                              "attention_resolutions: %zu is not in 1..%zu (image_size)",
                              c->attention_resolutions[i], c->image_size);
-    return DSCM_OK;
+    return check_heads(c, err);
 }
 
 dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
