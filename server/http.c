@@ -277,6 +277,8 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (late && !e->queued) e->face.status = 408;
     if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
         e->face.status = e->queued ? e->face.status : 499;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && e->streaming)
+        atomic_store(&e->face.gone, true);
     if (e->opened)
         http->options.done(http->options.arg, &e->face, dscm_clock_us() - e->face.arrived_us);
     if (e->counted) atomic_fetch_sub(&http->active, 1);

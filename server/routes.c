@@ -233,7 +233,10 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     bool left = exchange->status == 499 ||
                 (exchange->flags[DSCM_FLAG_READER] && atomic_load(&exchange->gone));
     if (left) note_leaving(service, exchange);
-    if (exchange->route >= ROUTES) exchange->route = ROUTE_OTHER;
+    if (!exchange->service) { /* refused for its form, before any route was looked for */
+        exchange->route = ROUTE_OTHER;
+        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_STRICT], 1);
+    }
     dscm_meters_request(&service->meters, exchange->route, exchange->status, took_us);
     if (service->log.level > DSCM_LOG_INFO) return;
     json_t *line =

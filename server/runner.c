@@ -9,6 +9,8 @@
 #define PROGRESS_MS 80  /* events are not made more often */
 #define PREVIEW_MS  250 /* nor previews, and those only while somebody looks */
 
+const dscm_engine_calls dscm_engine_real = {dscm_session_open, dscm_session_free, dscm_run};
+
 /* ---- payloads
  * --------------------------------------------------------------------------------------- */
 
@@ -62,8 +64,9 @@ static dscm_code session_of(worker_state *state, size_t model, dscm_session **ou
     dscm_engine *engine = state->engine;
     dscm_code code = DSCM_OK;
     if (!state->sessions[model])
-        code = dscm_session_open(&state->sessions[model], engine->catalogue->models[model].bundle,
-                                 engine->batch, engine->threads, err);
+        code = engine->calls.session_open(&state->sessions[model],
+                                          engine->catalogue->models[model].bundle, engine->batch,
+                                          engine->threads, err);
     *out = state->sessions[model];
     return code;
 }
@@ -73,7 +76,7 @@ static void runner_close(void *data)
     worker_state *state = data;
     if (!state) return;
     for (size_t i = 0; state->sessions && i < state->engine->catalogue->count; i++)
-        dscm_session_free(state->sessions[i]);
+        state->engine->calls.session_free(state->sessions[i]);
     dscm_free(state->sessions);
     dscm_free(state);
 }
@@ -258,8 +261,8 @@ static void run_lot(worker_state *state, lot *l, dscm_kept *kept)
     size_t model = request_of(l->jobs[0])->model;
     dscm_code code = session_of(state, model, &session, &err);
     if (code == DSCM_OK)
-        code = dscm_run(session, engine->catalogue->models[model].bundle, l->items, l->count,
-                        &progress, &err);
+        code = engine->calls.run(session, engine->catalogue->models[model].bundle, l->items,
+                                 l->count, &progress, &err);
     for (size_t i = 0; i < l->count; i++) {
         if (code == DSCM_OK) {
             finish_job(engine, l->jobs[i], l->items[i].result, kept ? kept : keep(engine, l, i));

@@ -30,7 +30,18 @@ typedef struct dscm_outcome {
     size_t json_size;
 } dscm_outcome;
 
+/* The engine's calls, so that tests can serve without a model. */
+typedef struct dscm_engine_calls {
+    dscm_code (*session_open)(dscm_session **out, const dscm_bundle *bundle, size_t batch,
+                              int threads, dscm_error *err);
+    void (*session_free)(dscm_session *session);
+    dscm_code (*run)(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,
+                     size_t count, const dscm_run_progress *progress, dscm_error *err);
+} dscm_engine_calls;
+extern const dscm_engine_calls dscm_engine_real;
+
 typedef struct dscm_engine {
+    dscm_engine_calls calls;
     const dscm_catalogue *catalogue;
     dscm_abductions *cache;
     dscm_meters *meters;

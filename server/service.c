@@ -203,7 +203,7 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     return code;
 }
 
-static dscm_code open_workers(dscm_service *s, const dscm_runner *runner,
+static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
                               const dscm_catalogue *catalogue, dscm_error *err)
 {
     const dscm_settings *o = &s->settings;
@@ -221,19 +221,20 @@ static dscm_code open_workers(dscm_service *s, const dscm_runner *runner,
     }
     size_t processors = (size_t)dscm_cpu_count(), threads = (size_t)o->threads;
     s->workers = o->workers ? (size_t)o->workers : processors / threads ? processors / threads : 1;
-    s->engine = (dscm_engine){.catalogue = &s->catalogue,
+    s->engine = (dscm_engine){.calls = calls ? *calls : dscm_engine_real,
+                              .catalogue = &s->catalogue,
                               .cache = s->abductions,
                               .meters = &s->meters,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
                               .abduction_age_s = o->abductions_age_s};
-    dscm_runner own = dscm_runner_make(&s->engine);
-    return dscm_crew_open(&s->crew, s->queue, runner ? runner : &own, s->workers, (size_t)o->batch,
-                          &s->meters, err);
+    dscm_runner runner = dscm_runner_make(&s->engine);
+    return dscm_crew_open(&s->crew, s->queue, &runner, s->workers, (size_t)o->batch, &s->meters,
+                          err);
 }
 
 dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
-                            const dscm_runner *runner, const dscm_catalogue *catalogue,
+                            const dscm_engine_calls *calls, const dscm_catalogue *catalogue,
                             dscm_error *err)
 {
     dscm_service *s = dscm_alloc(1, sizeof *s, "the service", err);
@@ -245,7 +246,7 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     dscm_code code = raise_descriptors(settings, err);
     if (code == DSCM_OK) code = open_stores(s, err);
     if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
-    if (code == DSCM_OK) code = open_workers(s, runner, catalogue, err);
+    if (code == DSCM_OK) code = open_workers(s, calls, catalogue, err);
     if (code == DSCM_OK) {
         s->housekeeping = pthread_create(&s->housekeeper, NULL, keep_house, s) == 0;
         if (!s->housekeeping)

@@ -48,10 +48,12 @@ typedef struct dscm_service {
     atomic_bool housekeeping_stop;
 } dscm_service;
 
-/* Starts everything; returns when it is ready to serve. runner NULL: the engine's own. With a
- * runner of a test, `catalogue` (not NULL) is served instead of bundles from disk. */
+/* Starts everything; returns when it is ready to serve. calls NULL: the engine's own.
+ * `catalogue` not NULL is served instead of bundles from disk: tests do so, with calls of their
+ * own.
+ */
 dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
-                            const dscm_runner *runner, const dscm_catalogue *catalogue,
+                            const dscm_engine_calls *calls, const dscm_catalogue *catalogue,
                             dscm_error *err) DSCM_MUST_CHECK;
 /* Stops in order: accepts nothing new, lets accepted jobs finish until the drain time is over,
  * cancels the rest, answers everybody, closes. Takes NULL. */
