@@ -127,11 +127,18 @@ dscm_code dscm_crew_open(dscm_crew **out, dscm_queue *queue, const dscm_runner *
     return DSCM_OK;
 }
 
+void dscm_crew_join(dscm_crew *crew)
+{
+    for (size_t i = 0; crew && i < crew->count; i++) {
+        if (crew->workers[i].started) pthread_join(crew->workers[i].thread, NULL);
+        crew->workers[i].started = false;
+    }
+}
+
 void dscm_crew_free(dscm_crew *crew)
 {
     if (!crew) return;
-    for (size_t i = 0; i < crew->count; i++)
-        if (crew->workers[i].started) pthread_join(crew->workers[i].thread, NULL);
+    dscm_crew_join(crew);
     for (size_t i = 0; i < crew->count; i++)
         if (crew->workers[i].opened) crew->runner.close(crew->workers[i].state);
     dscm_free(crew);

@@ -37,8 +37,10 @@ typedef struct dscm_crew dscm_crew;
 dscm_code dscm_crew_open(dscm_crew **out, dscm_queue *queue, const dscm_runner *runner,
                          size_t workers, size_t batch, dscm_meters *meters,
                          dscm_error *err) DSCM_MUST_CHECK;
-/* Waits for the workers to end: close the queue first, and cancel what is not to be finished. */
-void dscm_crew_free(dscm_crew *crew); /* takes NULL */
+/* Waits for the workers to end: close the queue first, and cancel what is not to be finished. May
+ * be asked for its figures until it is freed. */
+void dscm_crew_join(dscm_crew *crew); /* takes NULL */
+void dscm_crew_free(dscm_crew *crew); /* takes NULL; joins first */
 /* Mean time of a job in ms as of late, 0 before the first. */
 double dscm_crew_job_ms(dscm_crew *crew);
 

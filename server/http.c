@@ -18,7 +18,7 @@
 #error "libmicrohttpd 0.9.71 or later is needed"
 #endif
 
-#define DRAIN_MAX    ((size_t)1 << 20) /* of a body that is not wanted; beyond it we hang up */
+#define DRAIN_MAX    ((size_t)4 << 20) /* of a body that is not wanted; beyond it we hang up */
 #define THREAD_STACK ((size_t)2 << 20) /* deep JSON needs more than 512 KiB */
 
 /* ---- exchanges ----------------------------------------------------------------------------------
@@ -412,8 +412,10 @@ void dscm_http_quiesce(dscm_http *http)
 {
     MHD_socket fd = MHD_quiesce_daemon(http->daemon);
     if (fd == MHD_INVALID_SOCKET) return;
-    close(fd);
-    http->listener = -1;
+    /* Refuses connections from now on, but keeps the descriptor: the daemon's thread may still
+     * name it, and a new file must not get its number. */
+    shutdown(fd, SHUT_RDWR);
+    http->quiesced = true;
 }
 
 size_t dscm_http_active(dscm_http *http)
@@ -431,8 +433,7 @@ void dscm_http_free(dscm_http *http)
     if (!http) return;
     if (http->daemon)
         MHD_stop_daemon(http->daemon); /* closes the listening socket unless it was quiesced */
-    else if (http->listener >= 0)
-        close(http->listener);
+    if (http->listener >= 0 && (!http->daemon || http->quiesced)) close(http->listener);
     dscm_guard_free(http->guard);
     dscm_free(http);
 }

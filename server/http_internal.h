@@ -11,7 +11,8 @@ struct dscm_http {
     dscm_http_options options;
     struct MHD_Daemon *daemon;
     dscm_guard *guard;
-    int listener; /* -1 once closed or handed over */
+    int listener; /* -1 before there is one; the daemon's to close unless quiesced */
+    bool quiesced;
     int port;
     atomic_size_t active, connections;
 };

@@ -315,12 +315,13 @@ void dscm_service_stop(dscm_service *s)
         drain(s, dscm_clock_ms() + (int64_t)s->settings.drain_s * 1000);
     }
     if (s->queue) dscm_queue_close(s->queue); /* 4. workers find nothing more and end */
-    dscm_crew_free(s->crew);
+    dscm_crew_join(s->crew);
     int64_t until = dscm_clock_ms() + LINGER_MS; /* 5. replies get out */
     while (s->http && dscm_http_active(s->http) && dscm_clock_ms() < until) nap();
     dscm_http_free(s->http); /* 6. nobody is parked: all jobs have ended */
     atomic_store(&s->housekeeping_stop, true);
     if (s->housekeeping) pthread_join(s->housekeeper, NULL);
+    dscm_crew_free(s->crew);             /* replies asked it for waiting times */
     dscm_http_free(s->admin);            /* 7. health answers until here */
     if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
     dscm_queue_free(s->queue);
