@@ -1,0 +1,310 @@
+#include "api/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/run_internal.h"
+
+/* Cost of a guided step in unguided ones: score network, predictor, and its gradient. */
+#define GUIDED_COST 3.5
+/* Reverse processes that the search for a strength usually takes. */
+#define SEARCH_COST 6.0
+
+double run_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+void *run_alloc(run *r, size_t count, size_t size)
+{
+    void *block = calloc(count ? count : 1, size);
+    if (!block) (void)dscm_fail(r->err, DSCM_E_MEMORY, "no memory to run a request");
+    return block;
+}
+
+double run_l1(const float *a, const float *b, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += fabs((double)a[i] - (double)b[i]);
+    return count ? 127.5 * sum / (double)count : 0;
+}
+
+void run_quantize(float *image, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float level = roundf((image[i] + 1) * 127.5f);
+        image[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
+    }
+}
+
+/* ---- progress ----------------------------------------------------------------------------------
+ */
+
+static const char *phase_name(run_phase phase)
+{
+    static const char *const names[PHASE_COUNT] = {"abduct", "reconstruct", "predict", "score",
+                                                   "reverse"};
+    return names[phase];
+}
+
+/* Keeps FRAMES_MAX previews of the prediction, evenly spread, the last one included. */
+static void keep_frame(run *r, const dscm_progress_event *event)
+{
+    if (!r->frames || r->phase != PHASE_PREDICT || !event->preview || event->batch != r->total)
+        return;
+    if (r->frames_count == FRAMES_MAX ||
+        event->step * FRAMES_MAX < (r->frames_count + 1) * event->steps)
+        return;
+    size_t values = r->total * r->pixels;
+    uint8_t *frame = r->frames + r->frames_count++ * values;
+    for (size_t i = 0; i < values; i++)
+        frame[i] = (uint8_t)fminf(fmaxf(roundf((event->preview[i] + 1) * 127.5f), 0), 255);
+}
+
+static bool on_engine_step(void *arg, const dscm_progress_event *event)
+{
+    run *r = arg;
+    keep_frame(r, event);
+    if (!r->progress || !r->progress->on_step) return true;
+    double done = 0, total = 0;
+    dscm_run_event out = {.phase = phase_name(r->phase)};
+    r->steps[r->phase] = event->steps;
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        if (r->weights[p] <= 0) continue;
+        total += r->weights[p];
+        out.steps += r->steps[p];
+        if (p < (int)r->phase) {
+            done += r->weights[p];
+            out.step += r->steps[p];
+        }
+    }
+    double share = event->steps ? (double)event->step / (double)event->steps : 1;
+    out.step += event->step;
+    out.fraction = total > 0 ? fmin((done + share * r->weights[r->phase]) / total, 1) : 1;
+    out.elapsed_ms = run_now_ms() - r->started_ms;
+    out.eta_ms = out.fraction > 0 ? out.elapsed_ms * (1 - out.fraction) / out.fraction : NAN;
+    const size_t *offsets = r->phase == PHASE_PREDICT ? r->offsets : r->identity;
+    if (event->batch == offsets[r->count]) out.preview = event->preview;
+    out.offsets = offsets;
+    return r->progress->on_step(r->progress->arg, &out);
+}
+
+void run_begin(run *r, run_phase phase, dscm_progress *progress)
+{
+    r->phase = phase;
+    r->phase_ms = run_now_ms();
+    *progress = (dscm_progress){.on_step = on_engine_step, .arg = r};
+}
+
+void run_end(run *r, double *ms)
+{
+    *ms += run_now_ms() - r->phase_ms;
+}
+
+static void plan(run *r)
+{
+    const dscm_request *first = r->items[0].request;
+    double ratio = r->options.ratio > 0 ? r->options.ratio : 1;
+    size_t steps = (size_t)ceil((double)r->options.steps * ratio);
+    double images = (double)r->total * (double)steps, factual = (double)r->count * (double)steps;
+    if (first->work == DSCM_WORK_SAMPLE) {
+        r->weights[PHASE_PREDICT] = images;
+        r->steps[PHASE_PREDICT] = steps;
+        return;
+    }
+    if (!r->items[0].kept) {
+        r->weights[PHASE_ABDUCT] = r->weights[PHASE_RECONSTRUCT] = factual;
+        r->steps[PHASE_ABDUCT] = r->steps[PHASE_RECONSTRUCT] = steps;
+    }
+    if (first->work == DSCM_WORK_ABDUCTION) return;
+    double search = r->auto_scale ? SEARCH_COST : 1;
+    r->weights[PHASE_PREDICT] = images * GUIDED_COST * search;
+    r->steps[PHASE_PREDICT] = (size_t)((double)steps * search);
+    if (first->wanted & DSCM_WANT_REVERSIBILITY) {
+        r->weights[PHASE_REVERSE] = images * (1 + GUIDED_COST);
+        r->steps[PHASE_REVERSE] = 2 * steps;
+    }
+}
+
+double dscm_request_cost(const dscm_request *request)
+{
+    double ratio = request->options.ratio > 0 ? request->options.ratio : 1;
+    double steps = (double)request->options.steps * ratio;
+    double guided = GUIDED_COST * (request->auto_scale ? SEARCH_COST : 1);
+    if (request->wanted & DSCM_WANT_REVERSIBILITY) guided += 1 + GUIDED_COST;
+    if (request->work == DSCM_WORK_SAMPLE) guided = request->targets_count ? GUIDED_COST : 1;
+    double images =
+        request->work == DSCM_WORK_SAMPLE ? (double)request->count : (double)request->targets_count;
+    double abduct = request->work == DSCM_WORK_SAMPLE || request->abduction[0] ? 0 : 2;
+    return steps * (abduct + guided * images);
+}
+
+/* ---- results -----------------------------------------------------------------------------------
+ */
+
+void dscm_result_free(dscm_result *result)
+{
+    if (!result) return;
+    for (size_t i = 0; result->counterfactuals && i < result->count; i++)
+        free(result->counterfactuals[i].image);
+    for (size_t i = 0; i < result->files_count; i++) free(result->files[i].png);
+    free(result->counterfactuals);
+    free(result->files);
+    free(result);
+}
+
+const dscm_image_file *dscm_result_file(const dscm_result *result, const char *name)
+{
+    for (size_t i = 0; i < result->files_count; i++)
+        if (strcmp(result->files[i].name, name) == 0) return &result->files[i];
+    return NULL;
+}
+
+size_t dscm_result_bytes(const dscm_result *result)
+{
+    const dscm_variable *image = &result->info->variables[result->info->image];
+    size_t bytes = sizeof(*result) + result->files_count * sizeof(*result->files);
+    bytes += result->count *
+             (sizeof(*result->counterfactuals) + image->h * image->w * image->c * sizeof(float));
+    for (size_t i = 0; i < result->files_count; i++) bytes += result->files[i].size;
+    return bytes;
+}
+
+/* An empty result for an item, with its counterfactuals' places. */
+static dscm_result *result_make(run *r, const dscm_request *request, size_t count)
+{
+    dscm_result *result = run_alloc(r, 1, sizeof(*result));
+    if (!result) return NULL;
+    *result = (dscm_result){.work = request->work,
+                            .info = r->info,
+                            .options = request->options,
+                            .auto_scale = request->auto_scale,
+                            .seed = request->seed,
+                            .wanted = request->wanted,
+                            .count = count,
+                            .batch = r->total};
+    result->counterfactuals = run_alloc(r, count, sizeof(*result->counterfactuals));
+    for (size_t i = 0; result->counterfactuals && i < count; i++) {
+        dscm_counterfactual *c = &result->counterfactuals[i];
+        c->composition = c->reversibility = c->observed_value = NAN;
+        c->predictions = 1;
+        c->image = run_alloc(r, r->pixels, sizeof(float));
+        if (request->targets_count)
+            c->target = request->targets[request->work == DSCM_WORK_SAMPLE ? 0 : i];
+        if (c->image) continue;
+        dscm_result_free(result);
+        return NULL;
+    }
+    if (result->counterfactuals) return result;
+    dscm_result_free(result);
+    return NULL;
+}
+
+static dscm_code make_results(run *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        dscm_run_item *item = &r->items[i];
+        if (item->request->work == DSCM_WORK_ABDUCTION) continue;
+        item->result = result_make(r, item->request, r->offsets[i + 1] - r->offsets[i]);
+        if (!item->result) return DSCM_E_MEMORY;
+    }
+    return DSCM_OK;
+}
+
+/* ---- the run -----------------------------------------------------------------------------------
+ */
+
+static dscm_code setup(run *r)
+{
+    r->offsets = run_alloc(r, r->count + 1, sizeof(*r->offsets));
+    r->identity = run_alloc(r, r->count + 1, sizeof(*r->identity));
+    r->from = run_alloc(r, r->count, sizeof(*r->from));
+    if (!r->offsets || !r->identity || !r->from) return DSCM_E_MEMORY;
+    bool frames = false;
+    for (size_t i = 0; i < r->count; i++) {
+        const dscm_request *request = r->items[i].request;
+        size_t images = request->work == DSCM_WORK_SAMPLE      ? request->count
+                        : request->work == DSCM_WORK_ABDUCTION ? 0
+                                                               : request->targets_count;
+        r->offsets[i + 1] = r->offsets[i] + images;
+        r->identity[i + 1] = i + 1;
+        r->from[i] = r->items[i].kept;
+        frames |=
+            request->work == DSCM_WORK_COUNTERFACTUAL && (request->wanted & DSCM_WANT_TRAJECTORY);
+    }
+    r->total = r->offsets[r->count];
+    if (frames) {
+        r->frames = run_alloc(r, FRAMES_MAX * r->total, r->pixels);
+        if (!r->frames) return DSCM_E_MEMORY;
+    }
+    plan(r);
+    return make_results(r);
+}
+
+static dscm_code counterfactuals(run *r)
+{
+    float *images = run_alloc(r, r->total * r->pixels, sizeof(*images));
+    dscm_auto_result *searches = run_alloc(r, r->total, sizeof(*searches));
+    dscm_code code = images && searches ? DSCM_OK : DSCM_E_MEMORY;
+    if (!code) code = run_predict(r, images, searches);
+    if (!code) code = run_score(r, images);
+    if (!code && r->weights[PHASE_REVERSE] > 0) code = run_reverse(r, images);
+    if (!code) code = run_files(r);
+    free(images);
+    free(searches);
+    return code;
+}
+
+static void finish(run *r, bool good)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        dscm_run_item *item = &r->items[i];
+        if (good && item->result) {
+            item->result->times = r->times;
+            item->result->times.decode = item->request->decode_ms;
+        }
+        if (good) continue;
+        dscm_result_free(item->result);
+        dscm_abduction_free(item->abduction);
+        item->result = NULL;
+        item->abduction = NULL;
+    }
+    dscm_latent_free(r->joint);
+    free(r->frames);
+    free(r->offsets);
+    free(r->identity);
+    free(r->from);
+}
+
+dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,
+                   size_t count, const dscm_run_progress *progress, dscm_error *err)
+{
+    const dscm_bundle_info *info = dscm_bundle_describe(bundle);
+    dscm_error own = {0};
+    run r = {.session = session,
+             .info = info,
+             .image = &info->variables[info->image],
+             .items = items,
+             .count = count,
+             .options = items[0].request->options,
+             .auto_scale = items[0].request->auto_scale,
+             .progress = progress,
+             .started_ms = run_now_ms(),
+             .err = err ? err : &own};
+    r.pixels = r.image->h * r.image->w * r.image->c;
+    for (size_t i = 0; i < count; i++) {
+        items[i].abduction = NULL;
+        items[i].result = NULL;
+    }
+    dscm_code code = setup(&r);
+    dscm_work work = items[0].request->work;
+    if (!code && work != DSCM_WORK_SAMPLE && !items[0].kept) code = run_abduct(&r);
+    if (!code && work == DSCM_WORK_COUNTERFACTUAL) code = counterfactuals(&r);
+    if (!code && work == DSCM_WORK_SAMPLE) code = run_samples(&r);
+    finish(&r, code == DSCM_OK);
+    return code;
+}

@@ -1,0 +1,200 @@
+/* Abduction of a batch, and what is kept of it: noise, reconstruction, observed values, verdict. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/run_internal.h"
+
+/* Above this mean error (0..255) the sampler does not give the image back. */
+#define ERROR_L1_MAX 4.0
+/* Below this probability the predictor does not know what it sees. */
+#define CONFIDENCE_MIN 0.5
+
+const char *dscm_verdict_name(dscm_verdict verdict)
+{
+    static const char *const names[] = {"good", "unfamiliar", "inaccurate"};
+    return names[verdict];
+}
+
+const char *dscm_verdict_words(dscm_verdict verdict)
+{
+    static const char *const words[] = {
+        "The image is reconstructed faithfully and the model recognises it.",
+        "The image is reconstructed, but the model gives none of the labels a probability of one "
+        "half: it is unlike the training data, and counterfactuals may mean little.",
+        "The reconstruction differs from the image by more than 4 of 255 on average: take more "
+        "steps or an exact sampler.",
+    };
+    return words[verdict];
+}
+
+void dscm_abduction_free(dscm_abduction *a)
+{
+    if (!a) return;
+    for (size_t v = 0; a->observed && v < a->info->variables_count; v++) free(a->observed[v]);
+    dscm_latent_free(a->latent);
+    free(a->pixels);
+    free(a->image);
+    free(a->reconstruction);
+    free(a->observed);
+    free(a->factual);
+    free(a);
+}
+
+size_t dscm_abduction_bytes(const dscm_abduction *a)
+{
+    const dscm_variable *image = &a->info->variables[a->info->image];
+    size_t pixels = image->h * image->w * image->c;
+    size_t bytes = sizeof(*a) + (a->latent ? dscm_latent_bytes(a->latent) : 0) +
+                   pixels * (1 + 2 * sizeof(float));
+    for (size_t v = 0; v < a->info->variables_count; v++)
+        bytes += 2 * sizeof(double) + a->info->variables[v].labels_count * sizeof(float);
+    return bytes;
+}
+
+static size_t observed_size(const dscm_variable *v)
+{
+    return v->kind == DSCM_CATEGORICAL ? v->labels_count : v->kind == DSCM_CONTINUOUS ? 2 : 0;
+}
+
+/* Only parents of the image are seen in it. */
+static bool is_seen(const run *r, int variable)
+{
+    for (size_t i = 0; i < r->image->parents_count; i++)
+        if (r->image->parents[i] == variable) return true;
+    return false;
+}
+
+static dscm_abduction *abduction_make(run *r, const dscm_request *request)
+{
+    dscm_abduction *a = run_alloc(r, 1, sizeof(*a));
+    if (!a) return NULL;
+    a->info = r->info;
+    a->options = request->options;
+    a->pixels = run_alloc(r, r->pixels, 1);
+    a->image = run_alloc(r, r->pixels, sizeof(float));
+    a->reconstruction = run_alloc(r, r->pixels, sizeof(float));
+    a->observed = run_alloc(r, r->info->variables_count, sizeof(*a->observed));
+    a->factual = run_alloc(r, r->info->variables_count, sizeof(*a->factual));
+    bool good = a->pixels && a->image && a->reconstruction && a->observed && a->factual;
+    for (size_t v = 0; good && v < r->info->variables_count; v++) {
+        a->factual[v] = NAN;
+        if (!is_seen(r, (int)v)) continue;
+        a->observed[v] = run_alloc(r, observed_size(&r->info->variables[v]), sizeof(float));
+        good = a->observed[v] != NULL;
+    }
+    if (!good) {
+        dscm_abduction_free(a);
+        return NULL;
+    }
+    memcpy(a->pixels, request->pixels, r->pixels);
+    for (size_t i = 0; i < r->pixels; i++) a->image[i] = (float)a->pixels[i] / 127.5f - 1;
+    return a;
+}
+
+/* What the predictors see in the images: each abduction gets its row and the most likely value. */
+static dscm_code observe(run *r, const float *images)
+{
+    for (size_t v = 0; v < r->info->variables_count; v++) {
+        const dscm_variable *variable = &r->info->variables[v];
+        size_t size = observed_size(variable);
+        if (!is_seen(r, (int)v) || size == 0) continue;
+        float *rows = run_alloc(r, r->count * size, sizeof(*rows));
+        dscm_code code =
+            rows ? dscm_observe(r->session, (int)v, rows, images, r->count, r->err) : DSCM_E_MEMORY;
+        for (size_t i = 0; !code && i < r->count; i++) {
+            dscm_abduction *a = r->items[i].abduction;
+            memcpy(a->observed[v], rows + i * size, size * sizeof(*rows));
+            size_t best = 0;
+            for (size_t k = 1; variable->kind == DSCM_CATEGORICAL && k < size; k++)
+                if (a->observed[v][k] > a->observed[v][best]) best = k;
+            a->factual[v] =
+                variable->kind == DSCM_CATEGORICAL ? (double)best : (double)a->observed[v][0];
+            if (variable->kind == DSCM_CATEGORICAL)
+                a->confidence = fmin(a->confidence, (double)a->observed[v][best]);
+        }
+        free(rows);
+        if (code) return code;
+    }
+    return DSCM_OK;
+}
+
+static void judge(dscm_abduction *a, size_t pixels)
+{
+    a->error_l1 = run_l1(a->reconstruction, a->image, pixels);
+    a->error_max = 0;
+    for (size_t i = 0; i < pixels; i++)
+        a->error_max =
+            fmax(a->error_max, 127.5 * fabs((double)a->reconstruction[i] - (double)a->image[i]));
+    /* A NaN error is no faithful reconstruction either. */
+    a->verdict = !(a->error_l1 <= ERROR_L1_MAX)   ? DSCM_VERDICT_INACCURATE
+                 : a->confidence < CONFIDENCE_MIN ? DSCM_VERDICT_UNFAMILIAR
+                                                  : DSCM_VERDICT_GOOD;
+}
+
+/* Takes the joint latent apart, or hands it over when there is one item only. */
+static dscm_code share_latent(run *r)
+{
+    if (r->count == 1) {
+        r->items[0].abduction->latent = r->joint;
+        r->joint = NULL;
+        return DSCM_OK;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        dscm_code code =
+            dscm_latent_select(&r->items[i].abduction->latent, r->joint, &i, 1, r->err);
+        if (code) return code;
+    }
+    return DSCM_OK;
+}
+
+static dscm_code infer(run *r, const float *images, float *reconstructions)
+{
+    dscm_progress progress;
+    run_begin(r, PHASE_ABDUCT, &progress);
+    dscm_code code =
+        dscm_abduct(r->session, &r->joint, images, r->count, &r->options, &progress, r->err);
+    if (code) return code;
+    dscm_query *queries = run_alloc(r, r->count, sizeof(*queries)); /* all null counterfactuals */
+    if (!queries) return DSCM_E_MEMORY;
+    double abduct_ms = 0;
+    run_end(r, &abduct_ms);
+    r->times.abduct += abduct_ms;
+    run_begin(r, PHASE_RECONSTRUCT, &progress);
+    code = dscm_predict(r->session, reconstructions, r->joint, queries, &r->options, &progress,
+                        r->err);
+    run_end(r, &r->times.abduct);
+    free(queries);
+    return code ? code : observe(r, images);
+}
+
+dscm_code run_abduct(run *r)
+{
+    size_t values = r->count * r->pixels;
+    float *images = run_alloc(r, values, sizeof(*images));
+    float *reconstructions = run_alloc(r, values, sizeof(*reconstructions));
+    dscm_code code = images && reconstructions ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t i = 0; !code && i < r->count; i++) {
+        dscm_abduction *a = abduction_make(r, r->items[i].request);
+        if (!a) {
+            code = DSCM_E_MEMORY;
+            break;
+        }
+        a->confidence = 1;
+        r->items[i].abduction = a;
+        r->from[i] = a;
+        memcpy(images + i * r->pixels, a->image, r->pixels * sizeof(float));
+    }
+    if (!code) code = infer(r, images, reconstructions);
+    if (!code) code = share_latent(r);
+    for (size_t i = 0; !code && i < r->count; i++) {
+        dscm_abduction *a = r->items[i].abduction;
+        memcpy(a->reconstruction, reconstructions + i * r->pixels, r->pixels * sizeof(float));
+        run_quantize(a->reconstruction, r->pixels);
+        judge(a, r->pixels);
+        a->abduct_ms = r->times.abduct;
+    }
+    free(images);
+    free(reconstructions);
+    return code;
+}

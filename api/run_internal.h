@@ -1,0 +1,70 @@
+/* Inside the runner: the state of one run and its parts in different files. */
+#ifndef DSCM_API_RUN_INTERNAL_H
+#define DSCM_API_RUN_INTERNAL_H
+
+#include "api/run.h"
+
+#define FRAMES_MAX 12 /* pictures of a trajectory */
+
+/* A run is a plan of phases; each has a weight in units of unguided network passes, from which
+ * progress is estimated. */
+typedef enum run_phase {
+    PHASE_ABDUCT,
+    PHASE_RECONSTRUCT,
+    PHASE_PREDICT,
+    PHASE_SCORE,
+    PHASE_REVERSE,
+    PHASE_COUNT
+} run_phase;
+
+typedef struct run {
+    dscm_session *session;
+    const dscm_bundle_info *info;
+    const dscm_variable *image;
+    dscm_run_item *items;
+    size_t count;     /* items */
+    size_t *offsets;  /* (count+1): targets of item i are offsets[i] … offsets[i+1]-1 */
+    size_t *identity; /* (count+1): 0, 1, 2 …: the same for phases of one image per item */
+    size_t total;     /* offsets[count] */
+    size_t pixels;    /* H*W*C */
+    const dscm_abduction **from; /* (count): what each item starts from */
+    dscm_latent *joint;          /* latent of all items when there are several */
+    dscm_options options;
+    bool auto_scale;
+    /* progress */
+    const dscm_run_progress *progress;
+    run_phase phase;
+    double weights[PHASE_COUNT]; /* 0: the phase does not happen */
+    size_t steps[PHASE_COUNT];   /* expected, then counted */
+    double started_ms, phase_ms;
+    dscm_run_times times;
+    /* trajectory: frames (frames_count, total, H,W,C), NULL unless wanted */
+    uint8_t *frames;
+    size_t frames_count;
+    dscm_error *err;
+} run;
+
+double run_now_ms(void);
+/* Starts a phase, and returns the engine's progress callback for it. */
+void run_begin(run *r, run_phase phase, dscm_progress *progress);
+/* Ends it and adds the time it took to *ms. */
+void run_end(run *r, double *ms);
+/* Memory, or NULL with r->err set; release with free. */
+void *run_alloc(run *r, size_t count, size_t size);
+
+dscm_code run_abduct(run *r) DSCM_MUST_CHECK;
+/* Predicted images (total,H,W,C), clamped and rounded to what a PNG can hold. */
+dscm_code run_predict(run *r, float *out, dscm_auto_result *searches) DSCM_MUST_CHECK;
+dscm_code run_score(run *r, float *images) DSCM_MUST_CHECK;
+dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
+dscm_code run_files(run *r) DSCM_MUST_CHECK;
+dscm_code run_samples(run *r) DSCM_MUST_CHECK;
+/* Mean absolute difference on the 0..255 scale. */
+double run_l1(const float *a, const float *b, size_t count);
+/* To the nearest of 256 levels of [-1,1]: the values that the delivered PNG has. */
+void run_quantize(float *image, size_t count);
+/* Adds a file to a result, taking `png`. */
+dscm_code run_add_file(dscm_result *result, const char *name, uint8_t *png, size_t size,
+                       dscm_error *err) DSCM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,194 @@
+/* Prediction: the whole fan of all items in one batch, samples, and the way back. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/run_internal.h"
+
+/* Queries of all targets; the caller frees *queries and *items. Strengths are written into the
+ * interventions, because requests of one batch may differ in them. */
+static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **items)
+{
+    *queries = run_alloc(r, r->total, sizeof(**queries));
+    *items = run_alloc(r, r->total * DSCM_REQUEST_VARS_MAX, sizeof(**items));
+    if (!*queries || !*items) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < r->count; i++) {
+        const dscm_request *request = r->items[i].request;
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            const dscm_target *target = &request->targets[k - r->offsets[i]];
+            dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
+            memcpy(own, target->items, target->count * sizeof(*own));
+            for (size_t j = 0; j < target->count; j++)
+                if (isnan(own[j].scale) && !r->auto_scale) own[j].scale = request->options.scale;
+            (*queries)[k] =
+                (dscm_query){.items = own, .count = target->count, .factual = r->from[i]->factual};
+        }
+    }
+    return DSCM_OK;
+}
+
+/* The latent of every target: its item's noise, repeated. */
+static dscm_code make_latent(run *r, dscm_latent **out)
+{
+    size_t *index = run_alloc(r, r->total, sizeof(*index));
+    if (!index) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) index[k] = i;
+    const dscm_latent *all = r->joint ? r->joint : r->from[0]->latent;
+    dscm_code code = dscm_latent_select(out, all, index, r->total, r->err);
+    free(index);
+    return code;
+}
+
+static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const dscm_latent *latent,
+                         const dscm_query *queries, dscm_intervention *items)
+{
+    dscm_progress progress;
+    dscm_code code;
+    run_begin(r, PHASE_PREDICT, &progress);
+    if (!r->auto_scale) {
+        code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
+        run_end(r, &r->times.predict);
+        return code;
+    }
+    uint8_t *frames = r->frames; /* pictures of a search are no trajectory */
+    r->frames = NULL;
+    code = dscm_predict_auto(r->session, out, searches, latent, queries, &r->options, NULL,
+                             &progress, r->err);
+    r->frames = frames;
+    if (!code && frames) {
+        for (size_t k = 0; k < r->total; k++)
+            for (size_t j = 0; j < queries[k].count; j++)
+                items[k * DSCM_REQUEST_VARS_MAX + j].scale = searches[k].scale;
+        code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
+    }
+    run_end(r, &r->times.predict);
+    return code;
+}
+
+/* Strength of the first intervention, which is the one that a fan varies. */
+static double strength(const run *r, const dscm_request *request, const dscm_target *target,
+                       const dscm_auto_result *search)
+{
+    if (r->auto_scale) return search->scale;
+    return isnan(target->items[0].scale) ? request->options.scale : target->items[0].scale;
+}
+
+static void take_images(run *r, const float *images, const dscm_auto_result *searches)
+{
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            memcpy(c->image, images + k * r->pixels, r->pixels * sizeof(*images));
+            c->scale = strength(r, r->items[i].request, &c->target, &searches[k]);
+            c->predictions = r->auto_scale ? searches[k].predictions : 1;
+            c->composition = r->from[i]->error_l1;
+        }
+}
+
+dscm_code run_predict(run *r, float *out, dscm_auto_result *searches)
+{
+    dscm_query *queries = NULL;
+    dscm_intervention *items = NULL;
+    dscm_latent *latent = NULL;
+    dscm_code code = make_queries(r, &queries, &items);
+    if (!code) code = make_latent(r, &latent);
+    if (!code) code = predict(r, out, searches, latent, queries, items);
+    if (!code) {
+        run_quantize(out, r->total * r->pixels);
+        take_images(r, out, searches);
+    }
+    dscm_latent_free(latent);
+    free(queries);
+    free(items);
+    return code;
+}
+
+/* Sets the intervened variables back to what was observed: the queries of the way back. */
+static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **items)
+{
+    dscm_code code = make_queries(r, queries, items);
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            const dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
+            for (size_t j = 0; j < c->target.count; j++) {
+                if (own[j].action != DSCM_HOLD && !isnan(r->from[i]->factual[own[j].variable]))
+                    own[j].value = r->from[i]->factual[own[j].variable];
+                if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
+                own[j].scale = c->scale;
+            }
+            (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
+        }
+    return code;
+}
+
+dscm_code run_reverse(run *r, const float *images)
+{
+    dscm_query *queries = NULL;
+    dscm_intervention *items = NULL;
+    dscm_latent *latent = NULL;
+    dscm_progress progress;
+    float *back = run_alloc(r, r->total * r->pixels, sizeof(*back));
+    dscm_code code = back ? make_return(r, &queries, &items) : DSCM_E_MEMORY;
+    run_begin(r, PHASE_REVERSE, &progress);
+    if (!code)
+        code = dscm_abduct(r->session, &latent, images, r->total, &r->options, &progress, r->err);
+    if (!code)
+        code = dscm_predict(r->session, back, latent, queries, &r->options, &progress, r->err);
+    if (!code) run_quantize(back, r->total * r->pixels);
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++)
+            r->items[i].result->counterfactuals[k - r->offsets[i]].reversibility =
+                run_l1(back + k * r->pixels, r->from[i]->image, r->pixels);
+    run_end(r, &r->times.score);
+    dscm_latent_free(latent);
+    free(queries);
+    free(items);
+    free(back);
+    return code;
+}
+
+/* Samples of one item. Each has its own stream of the seed, so a larger count begins with the same
+ * pictures. */
+static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *result)
+{
+    dscm_latent *latent = NULL;
+    dscm_progress progress;
+    dscm_target target = {.count = 0};
+    if (request->targets_count) target = request->targets[0];
+    for (size_t j = 0; j < target.count; j++)
+        if (isnan(target.items[j].scale)) target.items[j].scale = request->options.scale;
+    float *images = run_alloc(r, request->count * r->pixels, sizeof(*images));
+    dscm_query *queries = run_alloc(r, request->count, sizeof(*queries));
+    dscm_code code = images && queries ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < request->count; k++)
+        queries[k] = (dscm_query){.items = target.items, .count = target.count};
+    run_begin(r, PHASE_PREDICT, &progress);
+    if (!code)
+        code = dscm_latent_draw(r->session, &latent, request->count, request->seed, 0,
+                                &request->options, r->err);
+    if (!code)
+        code =
+            dscm_predict(r->session, images, latent, queries, &request->options, &progress, r->err);
+    run_end(r, &r->times.predict);
+    for (size_t k = 0; !code && k < request->count; k++) {
+        run_quantize(images + k * r->pixels, r->pixels);
+        memcpy(result->counterfactuals[k].image, images + k * r->pixels,
+               r->pixels * sizeof(*images));
+        result->counterfactuals[k].scale = request->options.scale;
+    }
+    dscm_latent_free(latent);
+    free(queries);
+    free(images);
+    return code;
+}
+
+dscm_code run_samples(run *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        dscm_code code = sample_item(r, r->items[i].request, r->items[i].result);
+        if (code) return code;
+    }
+    return run_files(r);
+}

@@ -1,0 +1,166 @@
+/* Scores of a batch of counterfactuals. They describe the delivered 8-bit pictures. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/run_internal.h"
+
+/* A continuous variable is met when the predictor sees it within this share of its range. */
+#define CONTINUOUS_TOLERANCE 0.1
+
+/* The first categorical do(): what label scores speak about; -1 when there is none. */
+static int scored_item(const run *r, const dscm_target *target)
+{
+    for (size_t j = 0; j < target->count; j++)
+        if (target->items[j].action == DSCM_DO &&
+            r->info->variables[target->items[j].variable].kind == DSCM_CATEGORICAL)
+            return (int)j;
+    return -1;
+}
+
+static bool is_parent(const run *r, int variable)
+{
+    for (size_t i = 0; i < r->image->parents_count; i++)
+        if (r->image->parents[i] == variable) return true;
+    return false;
+}
+
+/* What can be said about any pair of images. */
+static void plain_scores(dscm_scores *s, const float *a, const float *b, size_t h_w, size_t c)
+{
+    *s = (dscm_scores){.oracle_label = -1};
+    s->probability_before = s->probability_after = NAN;
+    s->cld = s->cld_minimality = s->cld_departure = s->im1 = s->im2 = NAN;
+    s->cld_percentile = s->im1_percentile = s->im2_percentile = NAN;
+    double squares = 0;
+    size_t changed = 0;
+    for (size_t i = 0; i < h_w; i++) {
+        double largest = 0;
+        for (size_t k = 0; k < c; k++) {
+            double d = fabs((double)b[i * c + k] - (double)a[i * c + k]);
+            squares += d * d;
+            largest = fmax(largest, d);
+        }
+        changed += largest > 0.1; /* .05 of the range [-1,1] */
+    }
+    s->l1 = run_l1(a, b, h_w * c);
+    s->l2 = 127.5 * sqrt(squares / (double)(h_w * c));
+    s->changed_share = (double)changed / (double)h_w;
+}
+
+/* The value of an intervention is seen in the image by its predictor. */
+static dscm_code is_met(run *r, const dscm_intervention *item, const dscm_abduction *from,
+                        const float *image, bool *met, double *seen)
+{
+    const dscm_variable *v = &r->info->variables[item->variable];
+    *met = true;
+    if (!is_parent(r, item->variable) || item->action == DSCM_HOLD) return DSCM_OK;
+    size_t size = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
+    float *row = run_alloc(r, size, sizeof(*row));
+    if (!row) return DSCM_E_MEMORY;
+    dscm_code code = dscm_observe(r->session, item->variable, row, image, 1, r->err);
+    if (!code && v->kind == DSCM_CATEGORICAL) {
+        size_t best = 0;
+        for (size_t k = 1; k < size; k++)
+            if (row[k] > row[best]) best = k;
+        *met = (double)best == item->value;
+        *seen = (double)best;
+    } else if (!code) {
+        double want = item->value;
+        if (item->action == DSCM_SHIFT) want += from->factual[item->variable];
+        *met = fabs((double)row[0] - want) <= CONTINUOUS_TOLERANCE * (v->max - v->min);
+        *seen = (double)row[0];
+    }
+    free(row);
+    return code;
+}
+
+static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction *from)
+{
+    int scored = scored_item(r, &c->target);
+    plain_scores(&c->scores, from->image, c->image, r->image->h * r->image->w, r->image->c);
+    if (scored >= 0 && is_parent(r, c->target.items[scored].variable)) {
+        const dscm_intervention *item = &c->target.items[scored];
+        int target = (int)item->value, factual = (int)from->factual[item->variable];
+        dscm_code code = dscm_score(r->session, &c->scores, from->image, c->image, item->variable,
+                                    &target, &factual, 1, r->err);
+        if (code) return code;
+    }
+    c->found = true;
+    for (size_t j = 0; j < c->target.count; j++) {
+        bool met = true;
+        double seen = NAN;
+        dscm_code code = is_met(r, &c->target.items[j], from, c->image, &met, &seen);
+        if (code) return code;
+        c->found &= met;
+        if (j == (scored >= 0 ? (size_t)scored : 0)) c->observed_value = seen;
+    }
+    c->scores.valid = c->found;
+    return DSCM_OK;
+}
+
+/* All targets set the same categorical variable: then one call scores the batch. */
+static int common_variable(const run *r)
+{
+    int variable = -1;
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = 0; k < r->items[i].result->count; k++) {
+            const dscm_target *target = &r->items[i].result->counterfactuals[k].target;
+            int j = scored_item(r, target);
+            if (j < 0 || target->count != 1) return -1;
+            if (variable >= 0 && target->items[j].variable != variable) return -1;
+            variable = target->items[j].variable;
+        }
+    return variable >= 0 && is_parent(r, variable) ? variable : -1;
+}
+
+static dscm_code score_batch(run *r, const float *images, int variable)
+{
+    size_t labels = r->info->variables[variable].labels_count;
+    float *factual = run_alloc(r, r->total * r->pixels, sizeof(*factual));
+    float *rows = run_alloc(r, r->total * labels, sizeof(*rows));
+    int *targets = run_alloc(r, 2 * r->total, sizeof(*targets)), *factuals = NULL;
+    dscm_scores *scores = run_alloc(r, r->total, sizeof(*scores));
+    dscm_code code = factual && rows && targets && scores ? DSCM_OK : DSCM_E_MEMORY;
+    if (!code) {
+        factuals = targets + r->total;
+        for (size_t i = 0; i < r->count; i++)
+            for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+                const dscm_request *request = r->items[i].request;
+                targets[k] = (int)request->targets[k - r->offsets[i]].items[0].value;
+                factuals[k] = (int)r->from[i]->factual[variable];
+                memcpy(factual + k * r->pixels, r->from[i]->image, r->pixels * sizeof(float));
+            }
+        code = dscm_score(r->session, scores, factual, images, variable, targets, factuals,
+                          r->total, r->err);
+    }
+    if (!code) code = dscm_observe(r->session, variable, rows, images, r->total, r->err);
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            size_t best = 0;
+            for (size_t l = 1; l < labels; l++)
+                if (rows[k * labels + l] > rows[k * labels + best]) best = l;
+            c->scores = scores[k];
+            c->found = scores[k].valid;
+            c->observed_value = (double)best;
+        }
+    free(factual);
+    free(rows);
+    free(targets);
+    free(scores);
+    return code;
+}
+
+dscm_code run_score(run *r, float *images)
+{
+    dscm_progress progress;
+    run_begin(r, PHASE_SCORE, &progress);
+    int variable = common_variable(r);
+    dscm_code code = variable >= 0 ? score_batch(r, images, variable) : DSCM_OK;
+    for (size_t i = 0; variable < 0 && !code && i < r->count; i++)
+        for (size_t k = 0; !code && k < r->items[i].result->count; k++)
+            code = score_one(r, &r->items[i].result->counterfactuals[k], r->from[i]);
+    run_end(r, &r->times.score);
+    return code;
+}
