@@ -1,0 +1,294 @@
+/* Results as JSON and as headers. Keys are inserted in a fixed order and reals have nine digits, so
+ * that the same result gives the same bytes. */
+#include "api/reply.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/base64.h"
+#include "api/json.h"
+#include "api/reply_internal.h"
+
+json_t *reply_image(const uint8_t *png, size_t size)
+{
+    char *text = malloc(dscm_base64_encoded_size(size) + 1);
+    if (!text) return NULL;
+    dscm_base64_encode(text, png, size);
+    json_t *value = json_string(text);
+    free(text);
+    return value;
+}
+
+json_t *reply_model_brief(const dscm_bundle_info *info)
+{
+    return json_pack("{s:s, s:s, s:s}", "name", info->name, "version", info->version, "sha256",
+                     info->sha256);
+}
+
+/* Adds the picture `name` under `key`; nothing when the result does not hold it. */
+static void set_file(json_t *object, const char *key, const dscm_result *result, const char *name)
+{
+    const dscm_image_file *file = dscm_result_file(result, name);
+    if (file) json_object_set_new(object, key, reply_image(file->png, file->size));
+}
+
+static void set_numbered(json_t *object, const char *key, const dscm_result *result, size_t index)
+{
+    char name[48];
+    snprintf(name, sizeof(name), "%s-%zu", key, index);
+    set_file(object, strcmp(key, "counterfactual") ? key : "image", result, name);
+}
+
+static const char *action_name(dscm_action action)
+{
+    return action == DSCM_DO ? "do" : action == DSCM_SHIFT ? "shift" : "hold";
+}
+
+/* A label where the variable has labels, else the number. */
+static json_t *value_of(const dscm_variable *variable, double value)
+{
+    if (variable->kind == DSCM_CATEGORICAL && value >= 0 && value < (double)variable->labels_count)
+        return json_string(variable->labels[(size_t)value]);
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *interventions(const dscm_bundle_info *info, const dscm_target *target)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < target->count; i++) {
+        const dscm_intervention *item = &target->items[i];
+        const dscm_variable *variable = &info->variables[item->variable];
+        json_t *value = item->action == DSCM_DO
+                            ? value_of(variable, item->value)
+                            : json_pack("{s:f}", action_name(item->action), item->value);
+        json_object_set_new(object, variable->name, value);
+    }
+    return object;
+}
+
+static json_t *scores(const dscm_counterfactual *c)
+{
+    const dscm_scores *s = &c->scores;
+    json_t *out = json_object(), *before_after = json_object();
+    json_object_set_new(out, "valid", json_boolean(c->found));
+    dscm_json_set_real(before_after, "before", s->probability_before);
+    dscm_json_set_real(before_after, "after", s->probability_after);
+    json_object_set_new(out, "probability", before_after);
+    json_object_set_new(out, "oracle_label",
+                        s->oracle_label < 0 ? json_null() : json_integer(s->oracle_label));
+    dscm_json_set_real(out, "cld", s->cld);
+    dscm_json_set_real(out, "cld_minimality", s->cld_minimality);
+    dscm_json_set_real(out, "cld_departure", s->cld_departure);
+    dscm_json_set_real(out, "cld_percentile", s->cld_percentile);
+    dscm_json_set_real(out, "im1", s->im1);
+    dscm_json_set_real(out, "im1_percentile", s->im1_percentile);
+    dscm_json_set_real(out, "im2", s->im2);
+    dscm_json_set_real(out, "im2_percentile", s->im2_percentile);
+    dscm_json_set_real(out, "l1", s->l1);
+    dscm_json_set_real(out, "l2", s->l2);
+    dscm_json_set_real(out, "changed_share", s->changed_share);
+    dscm_json_set_real(out, "composition", c->composition);
+    dscm_json_set_real(out, "reversibility", c->reversibility);
+    return out;
+}
+
+static json_t *counterfactual(const dscm_result *result, size_t index)
+{
+    const dscm_counterfactual *c = &result->counterfactuals[index];
+    json_t *out = json_object();
+    json_object_set_new(out, "intervention", interventions(result->info, &c->target));
+    json_object_set_new(out, "outcome", json_string(c->found ? "found" : "not-found"));
+    if (!c->found)
+        json_object_set_new(out, "detail",
+                            json_string(result->auto_scale
+                                            ? "No counterfactual found: not even the strongest "
+                                              "guidance makes the model see the target."
+                                            : "No counterfactual found at this scale: the model "
+                                              "does not see the target. Try a larger scale or "
+                                              "\"auto\"."));
+    set_numbered(out, "counterfactual", result, index);
+    set_numbered(out, "difference", result, index);
+    set_numbered(out, "trajectory", result, index);
+    dscm_json_set_real(out, "scale", c->scale);
+    json_object_set_new(out, "steps", json_integer((json_int_t)result->options.steps));
+    json_object_set_new(out, "predictions", json_integer((json_int_t)c->predictions));
+    json_object_set_new(out, "scores", scores(c));
+    return out;
+}
+
+static json_t *observed(const dscm_abduction *a)
+{
+    json_t *out = json_object();
+    for (size_t v = 0; v < a->info->variables_count; v++) {
+        const dscm_variable *variable = &a->info->variables[v];
+        const float *row = a->observed[v];
+        if (variable->kind == DSCM_IMAGE || !row) continue;
+        json_t *entry = json_object();
+        json_object_set_new(entry, "value", value_of(variable, a->factual[v]));
+        if (variable->kind == DSCM_CATEGORICAL) {
+            json_t *all = json_object();
+            for (size_t k = 0; k < variable->labels_count; k++)
+                dscm_json_set_real(all, variable->labels[k], (double)row[k]);
+            json_object_set_new(entry, "probabilities", all);
+        } else {
+            dscm_json_set_real(entry, "variance", (double)row[1]);
+        }
+        json_object_set_new(out, variable->name, entry);
+    }
+    return out;
+}
+
+static json_t *abduction_brief(const dscm_abduction *a, const dscm_reply_ids *ids)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "id", ids->abduction ? json_string(ids->abduction) : json_null());
+    dscm_json_set_real(out, "error_l1", a->error_l1);
+    dscm_json_set_real(out, "error_max", a->error_max);
+    json_object_set_new(out, "verdict", json_string(dscm_verdict_name(a->verdict)));
+    json_object_set_new(out, "verdict_detail", json_string(dscm_verdict_words(a->verdict)));
+    return out;
+}
+
+static json_t *timing(const dscm_run_times *t)
+{
+    json_t *out = json_object();
+    dscm_json_set_real(out, "queue", t->queue);
+    dscm_json_set_real(out, "decode", t->decode);
+    dscm_json_set_real(out, "abduct", t->abduct);
+    dscm_json_set_real(out, "predict", t->predict);
+    dscm_json_set_real(out, "score", t->score);
+    dscm_json_set_real(out, "encode", t->encode);
+    return out;
+}
+
+static json_t *replay(const dscm_bundle_info *info, const dscm_options *options, uint64_t seed,
+                      bool auto_scale)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "seed", json_integer((json_int_t)seed));
+    json_object_set_new(out, "sampler",
+                        options->sampler ? json_string(options->sampler) : json_null());
+    json_object_set_new(out, "steps", json_integer((json_int_t)options->steps));
+    dscm_json_set_real(out, "ratio", options->ratio);
+    if (auto_scale)
+        json_object_set_new(out, "scale", json_string("auto"));
+    else
+        dscm_json_set_real(out, "scale", options->scale);
+    json_object_set_new(out, "dynamic", json_boolean(options->dynamic > 0));
+    json_object_set_new(out, "model_sha256", json_string(info->sha256));
+    json_object_set_new(out, "build", json_string(DSCM_VERSION));
+    return out;
+}
+
+/* Text of a value that is given up; NULL value or no memory gives NULL. */
+char *reply_text(json_t *value, size_t *size)
+{
+    char *text = value ? dscm_json_text(value, size) : NULL;
+    json_decref(value);
+    return text;
+}
+
+char *dscm_reply_counterfactual(const dscm_result *result, const dscm_abduction *abduction,
+                                const dscm_reply_ids *ids, size_t *size)
+{
+    json_t *out = json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
+    if (!out) return NULL;
+    if (abduction) {
+        json_object_set_new(out, "observed", observed(abduction));
+        json_object_set_new(out, "abduction", abduction_brief(abduction, ids));
+    }
+    set_file(out, "factual", result, "factual");
+    set_file(out, "reconstruction", result, "reconstruction");
+    json_t *list = json_array();
+    for (size_t i = 0; i < result->count; i++)
+        json_array_append_new(list, counterfactual(result, i));
+    json_object_set_new(out, "counterfactuals", list);
+    json_object_set_new(out, "timing_ms", timing(&result->times));
+    json_object_set_new(out, "replay",
+                        replay(result->info, &result->options, result->seed, result->auto_scale));
+    return reply_text(out, size);
+}
+
+char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids *ids,
+                           long expires_s, size_t *size)
+{
+    json_t *out =
+        json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(abduction->info));
+    if (!out) return NULL;
+    json_object_set_new(out, "observed", observed(abduction));
+    json_object_set_new(out, "abduction", abduction_brief(abduction, ids));
+    json_object_set_new(out, "expires_s", json_integer(expires_s));
+    json_t *times = json_object();
+    dscm_json_set_real(times, "abduct", abduction->abduct_ms);
+    json_object_set_new(out, "timing_ms", times);
+    json_object_set_new(out, "replay", replay(abduction->info, &abduction->options, 0, false));
+    return reply_text(out, size);
+}
+
+char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, size_t *size)
+{
+    json_t *out = json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
+    if (!out) return NULL;
+    json_t *list = json_array();
+    for (size_t i = 0; i < result->count; i++) {
+        const dscm_counterfactual *c = &result->counterfactuals[i];
+        json_t *sample = json_object();
+        char name[48];
+        snprintf(name, sizeof(name), "sample-%zu", i);
+        json_object_set_new(sample, "intervention", interventions(result->info, &c->target));
+        set_file(sample, "image", result, name);
+        dscm_json_set_real(sample, "probability", c->scores.probability_after);
+        json_array_append_new(list, sample);
+    }
+    json_object_set_new(out, "samples", list);
+    json_object_set_new(out, "timing_ms", timing(&result->times));
+    json_object_set_new(out, "replay", replay(result->info, &result->options, result->seed, false));
+    return reply_text(out, size);
+}
+
+/* ---- headers */
+
+typedef struct header_list {
+    dscm_reply_header *out;
+    size_t count;
+} header_list;
+
+static void add_text(header_list *list, const char *name, const char *value)
+{
+    if (list->count == DSCM_REPLY_HEADERS_MAX) return;
+    dscm_reply_header *header = &list->out[list->count++];
+    snprintf(header->name, sizeof(header->name), "X-Counterfactual-%s", name);
+    snprintf(header->value, sizeof(header->value), "%s", value);
+}
+
+static void add_real(header_list *list, const char *name, double value)
+{
+    char text[32];
+    if (!isfinite(value)) return;
+    snprintf(text, sizeof(text), "%.9g", value);
+    add_text(list, name, text);
+}
+
+size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const dscm_result *result,
+                          const dscm_abduction *abduction, size_t index)
+{
+    header_list list = {out, 0};
+    const dscm_counterfactual *c = &result->counterfactuals[index];
+    add_text(&list, "Model", result->info->name);
+    if (result->work == DSCM_WORK_COUNTERFACTUAL)
+        add_text(&list, "Outcome", c->found ? "found" : "not-found");
+    add_real(&list, "Scale", c->scale);
+    add_real(&list, "Probability-Before", c->scores.probability_before);
+    add_real(&list, "Probability-After", c->scores.probability_after);
+    add_real(&list, "Cld", c->scores.cld);
+    add_real(&list, "Im1", c->scores.im1);
+    add_real(&list, "Im2", c->scores.im2);
+    add_real(&list, "L1", c->scores.l1);
+    add_real(&list, "L2", c->scores.l2);
+    add_real(&list, "Changed-Share", c->scores.changed_share);
+    add_real(&list, "Composition", c->composition);
+    if (abduction) add_text(&list, "Verdict", dscm_verdict_name(abduction->verdict));
+    return list.count;
+}

@@ -1,0 +1,16 @@
+/* Shared by the parts of the reply. */
+#ifndef DSCM_API_REPLY_INTERNAL_H
+#define DSCM_API_REPLY_INTERNAL_H
+
+#include <jansson.h>
+
+#include "api/reply.h"
+
+/* A PNG as base64 text, NULL without memory. */
+json_t *reply_image(const uint8_t *png, size_t size);
+/* {name, version, sha256} */
+json_t *reply_model_brief(const dscm_bundle_info *info);
+/* Text of a value that is given up (NULL gives NULL); ends in a newline. */
+char *reply_text(json_t *value, size_t *size);
+
+#endif
