@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
     {"bundle", "assemble a model directory from trained networks", cmd_bundle},
+    {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve},
     {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };

@@ -357,3 +357,8 @@ long dscm_service_retry_after(dscm_service *service)
     if (!(ms > 1000)) return 1;
     return ms > 60000 ? 60 : (long)ceil(ms * 1e-3);
 }
+
+int dscm_service_port(const dscm_service *service)
+{
+    return dscm_http_port(service->http);
+}

@@ -63,6 +63,8 @@ void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason r
 /* Reads the keys file again and logs how that went. */
 void dscm_service_reload(dscm_service *service);
 
+int dscm_service_port(const dscm_service *service); /* of the public listener */
+
 /* ---- hooks of the listeners (routes.c, admin.c) */
 extern const char *const dscm_route_names[]; /* by route index, NULL after the last */
 void dscm_routes_head(void *service, dscm_exchange *exchange);

@@ -1,0 +1,66 @@
+/* Where the files that come with the program are. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+#define PATH_SIZE 4096
+
+static bool is_folder(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* Folder of the program with `up` further folders taken off; false when there are not so many. */
+static bool program_folder(char *out, size_t size, int up)
+{
+    ssize_t length = readlink("/proc/self/exe", out, size - 1);
+    if (length <= 0) return false;
+    out[length] = 0;
+    for (int i = 0; i <= up; i++) {
+        char *slash = strrchr(out, '/');
+        if (!slash || slash == out) return false;
+        *slash = 0;
+    }
+    return true;
+}
+
+/* One place: BASE/KIND/NAME. Notes it in `looked` when it is not there. */
+static bool try_base(char *out, size_t size, const char *base, const char *kind, const char *name,
+                     char *looked, size_t looked_size)
+{
+    int length = snprintf(out, size, name ? "%s/%s/%s" : "%s/%s", base, kind, name);
+    if (length > 0 && (size_t)length < size && is_folder(out)) return true;
+    size_t used = strlen(looked);
+    snprintf(looked + used, looked_size - used, "%s%s", used ? ", " : "", base);
+    return false;
+}
+
+dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
+                   dscm_error *err)
+{
+    char looked[DSCM_MESSAGE_MAX / 2] = "", base[PATH_SIZE];
+    if (name && strchr(name, '/')) {
+        if (is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no folder %s", name);
+    }
+    if (data_dir && *data_dir) {
+        if (try_base(out, size, data_dir, kind, name, looked, sizeof looked)) return DSCM_OK;
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s in the data folder %s", kind,
+                         name ? "/" : "", name ? name : "", data_dir);
+    }
+    for (int up = 0; up < 3; up++)
+        if (program_folder(base, sizeof base, up) &&
+            try_base(out, size, base, kind, name, looked, sizeof looked))
+            return DSCM_OK;
+    if (try_base(out, size, ".", kind, name, looked, sizeof looked)) return DSCM_OK;
+    if (try_base(out, size, DSCM_PREFIX "/share/diffscm", kind, name, looked, sizeof looked))
+        return DSCM_OK;
+    if (name && is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s; looked in %s", kind,
+                     name ? "/" : "", name ? name : "", looked);
+}
