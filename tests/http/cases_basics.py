@@ -1,0 +1,321 @@
+"""Routes, forms of reply, jobs, events, idempotency, cancelling, deadlines."""
+import json, os, re, signal, socket, tempfile, threading, time, hashlib
+
+from lib import Server, Reply, events, picture, picture64, status_of
+
+SAME = "sampler=obelm&steps=4&ratio=1"
+
+
+def test_raw_picture_gives_json_and_picture():
+    with Server() as s:
+        r = s.post()
+        assert r.status == 200 and r.headers["content-type"] == "application/json", r.body
+        assert r.json["id"] and r.json["abduction"]["id"]
+        assert r.headers["x-content-type-options"] == "nosniff"
+        assert "total;dur=" in r.headers["server-timing"] or "queue" in r.headers["server-timing"]
+        r = s.post(headers={"Accept": "image/png"}, path="/v1/counterfactual")
+        assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:100]
+        assert any(h.startswith("x-counterfactual-") for h in r.headers), r.headers
+
+
+def test_json_request_and_fan():
+    with Server() as s:
+        r = s.post_json({"image": picture64(), "intervention": {"digit": 8}})
+        assert r.status == 200, r.body
+        r = s.post_json({"image": picture64(), "intervention": {"digit": "*"}})
+        assert r.status == 200, r.body
+
+
+def test_models_openapi_and_request_id():
+    with Server() as s:
+        assert s.get("/models").json["models"][0]["name"] == "fake"
+        assert s.get("/models/fake").status == 200
+        s.get("/models/none").problem(404, "not-found")
+        assert s.get("/openapi.json").headers["content-type"] == "application/json"
+        r = s.get("/v1/models", {"X-Request-Id": "abc-123"})
+        assert r.headers["x-request-id"] == "abc-123"
+        r = s.get("/models", {"X-Request-Id": "bad id \"<>"})
+        assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
+        head = s.call("HEAD", "/models")
+        assert head.status == 200 and head.body == b""
+
+
+def test_unknown_path_and_method():
+    with Server() as s:
+        s.get("/nothing").problem(404, "not-found")
+        s.get("/../../etc/passwd").problem(404, "not-found")
+        r = s.get("/counterfactual")
+        r.problem(405, "method-not-allowed")
+        assert r.headers["allow"] == "POST"
+        r = s.call("PUT", "/jobs/x")
+        r.problem(405, "method-not-allowed")
+        assert r.headers["allow"] == "GET, HEAD, DELETE"
+        s.get("/jobs/" + "0" * 32).problem(404, "not-found")
+
+
+def test_form_upload_gets_415_with_help():
+    with Server() as s:
+        p = s.post(headers={"Content-Type": "multipart/form-data; boundary=x"}).problem(
+            415, "unsupported-media-type")
+        assert "curl --data-binary" in p["detail"]
+        s.post(headers={"Accept": "text/html"}).problem(406, "not-acceptable")
+        raw = s.raw(b"POST /counterfactual HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert status_of(raw) == 411, raw
+
+
+def test_async_job_and_result():
+    with Server(step_ms=10) as s:
+        r = s.post(headers={"Prefer": "respond-async"})
+        assert r.status == 202 and r.headers["preference-applied"] == "respond-async"
+        assert int(r.headers["retry-after"]) >= 1
+        job = r.json["id"]
+        assert r.headers["location"] == "/jobs/" + job
+        s.get(f"/jobs/{job}/images/counterfactual-0.png").problem(409, "conflict")
+        assert s.wait_state(job, "succeeded") == "succeeded"
+        done = s.get("/jobs/" + job).json
+        assert done["result"]["id"] == job
+        image = s.get(f"/jobs/{job}/images/counterfactual-0.png")
+        assert image.body.startswith(b"\x89PNG") and image.headers["etag"].startswith('"')
+        again = s.get(f"/jobs/{job}/images/counterfactual-0.png",
+                      {"If-None-Match": image.headers["etag"]})
+        assert again.status == 304 and again.body == b""
+        s.get(f"/jobs/{job}/images/other.png").problem(404, "not-found")
+        s.call("DELETE", "/jobs/" + job).problem(409, "conflict")
+
+
+def test_wait_runs_out_gives_202():
+    with Server(step_ms=50) as s:
+        start = time.time()
+        r = s.post(headers={"Prefer": "wait=0"})
+        assert r.status == 202 and time.time() - start < 0.5, (r.status, time.time() - start)
+        assert s.wait_state(r.json["id"], "succeeded")
+
+
+def test_events_and_replay():
+    with Server(step_ms=10) as s:
+        job = s.post("do.digit=8&steps=20", {"Prefer": "respond-async"}).json["id"]
+        live = events(s.get(f"/jobs/{job}/events").body)
+        names = [name for _, name, _ in live]
+        assert names[0] == "queued" and names[-1] == "succeeded" and "progress" in names, names
+        ids = [i for i, _, _ in live]
+        assert ids == sorted(ids)
+        replay = events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": str(ids[1])}).body)
+        assert replay == [e for e in events(s.get(f"/jobs/{job}/events").body) if e[0] > ids[1]]
+        assert replay[-1][1] == "succeeded" and replay[-1][2]["id"] == job
+        assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": str(ids[-1])}).body) == []
+        s.get(f"/jobs/{job}/events", {"Last-Event-ID": "x"}).problem(400, "bad-header")
+
+
+def test_stream_of_the_post_itself():
+    with Server() as s:
+        r = s.post(headers={"Accept": "text/event-stream"})
+        assert r.headers["content-type"] == "text/event-stream"
+        assert r.headers["cache-control"] == "no-store"
+        assert r.headers["x-accel-buffering"] == "no"
+        assert events(r.body)[-1][1] == "succeeded"
+
+
+def test_many_streams_of_one_job():
+    with Server(step_ms=30) as s:
+        job = s.post("do.digit=8&steps=20", {"Prefer": "respond-async"}).json["id"]
+        out = []
+        threads = [threading.Thread(
+            target=lambda: out.append(events(s.get(f"/jobs/{job}/events").body)))
+            for _ in range(70)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert len(out) == 70 and all(o[-1][1] == "succeeded" for o in out)
+        assert s.metric("diffscm_streams") == 0
+
+
+def test_idempotency():
+    with Server(step_ms=10) as s:
+        key = {"Idempotency-Key": "k1", "Prefer": "respond-async"}
+        a = s.post("do.digit=8", key).json["id"]
+        b = s.post("do.digit=8", key).json["id"]
+        assert a == b
+        waited = s.post("do.digit=8", {"Idempotency-Key": "k1"})
+        assert waited.status == 200 and waited.json["id"] == a
+        s.post("do.digit=7", key).problem(422, "idempotency-mismatch")
+        s.post("do.digit=8", key, body=picture(9)).problem(422, "idempotency-mismatch")
+        assert s.metric("diffscm_jobs_accepted_total") == 1
+        s.post("do.digit=8", {"Idempotency-Key": "x" * 300}).problem(400, "bad-header")
+
+
+def test_cancel_queued_and_running():
+    with Server("--workers", "1", "--batch", "1", step_ms=100) as s:
+        first = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(first, "running")
+        second = s.post("do.digit=7&seed=2", {"Prefer": "respond-async"}).json
+        assert second["status"] == "queued"
+        r = s.call("DELETE", "/jobs/" + second["id"])
+        assert r.status == 200 and r.json["status"] == "canceled", r.body
+        assert r.json["reason"] == "client"
+        start = time.time()
+        s.call("DELETE", "/jobs/" + first)
+        s.wait_state(first, "canceled")
+        assert time.time() - start < 0.4, "a running job ends within a step and 200 ms"
+        assert events(s.get(f"/jobs/{first}/events").body)[-1][1:] == \
+            ("canceled", {"reason": "client"})
+        assert s.call("DELETE", "/jobs/" + first).status == 200
+
+
+def test_sync_request_hears_of_cancel():
+    with Server("--workers", "1", step_ms=100) as s:
+        out = []
+        t = threading.Thread(target=lambda: out.append(s.post("do.digit=8&seed=3")))
+        t.start()
+        time.sleep(0.2)
+        job = [l for l in s.admin("/metrics").text.splitlines()
+               if l.startswith("diffscm_workers_busy 1")]
+        assert job
+        keyed = s.post("do.digit=8&seed=4", {"Idempotency-Key": "c", "Prefer": "respond-async"})
+        s.call("DELETE", "/jobs/" + keyed.json["id"])
+        s.post("do.digit=8&seed=4", {"Idempotency-Key": "c"}).problem(499, "canceled")
+        t.join()
+        assert out[0].status == 200
+
+
+def test_deadline_queued_and_running():
+    with Server("--workers", "1", "--batch", "1", step_ms=50) as s:
+        start = time.time()
+        s.post("do.digit=8&deadline_ms=200").problem(504, "deadline")
+        assert 0.15 < time.time() - start < 0.6
+        blocker = s.post("do.digit=8&seed=13", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        start = time.time()
+        s.post("do.digit=7&deadline_ms=150").problem(504, "deadline")
+        assert time.time() - start < 0.6
+        assert s.metric('diffscm_jobs_ended_total{state="canceled",reason="deadline"}') == 2
+        s.call("DELETE", "/jobs/" + blocker)
+
+
+def abandon(s, seed, after, headers=b""):
+    """Sends a request, waits, and leaves without reading the reply."""
+    body = picture()
+    c = socket.create_connection(("127.0.0.1", s.port))
+    c.sendall(b"POST /counterfactual?do.digit=8&seed=%d HTTP/1.1\r\nHost: x\r\n%s"
+              b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n" % (seed, headers, len(body))
+              + body)
+    time.sleep(after)
+    c.close()
+
+
+def test_disconnect_cancels_running_and_queued():
+    with Server("--workers", "1", "--batch", "1", step_ms=100) as s:
+        abandon(s, 21, 0.3)
+        time.sleep(0.5)
+        assert s.metric('diffscm_jobs_ended_total{state="canceled",reason="disconnect"}') == 1
+        assert s.metric('diffscm_disconnects_total{phase="running"}') == 1
+        blocker = s.post("do.digit=8&seed=22", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        abandon(s, 23, 0.1)
+        abandon(s, 24, 0.1, b"Accept: text/event-stream\r\n")
+        abandon(s, 25, 0.1, b"Idempotency-Key: stays\r\n")
+        time.sleep(0.4)
+        assert s.metric('diffscm_jobs_ended_total{state="canceled",reason="disconnect"}') == 3
+        assert s.wait_state(blocker, "succeeded"), "nobody else's job is touched"
+        r = s.post("do.digit=8&seed=25", {"Idempotency-Key": "stays"})
+        assert r.status == 200 and s.metric("diffscm_idempotent_hits_total") == 1
+
+
+def test_overload_is_refused_at_once():
+    with Server("--workers", "1", "--batch", "1", "--queue-capacity", "4", "--client-share", "75",
+                step_ms=100) as s:
+        jobs = []
+        refused = 0
+        for i in range(10):
+            start = time.time()
+            r = s.post(f"do.digit=8&seed={i}", {"Prefer": "respond-async"}, body=picture(i))
+            took = time.time() - start
+            if r.status == 202:
+                jobs.append(r.json["id"])
+            else:
+                r.problem(429, "queue-full")
+                assert int(r.headers["retry-after"]) >= 1 and took < 0.05, took
+                refused += 1
+        assert refused >= 5 and len(jobs) in (3, 4, 5)
+        assert s.metric('diffscm_rejects_total{reason="share_full"}') == refused
+        for job in jobs:
+            s.call("DELETE", "/jobs/" + job)
+
+
+def test_readiness_when_full():
+    with Server("--workers", "1", "--batch", "1", "--queue-capacity", "1", "--client-share", "100",
+                step_ms=100) as s:
+        assert s.admin("/readyz").status == 200
+        a = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(a, "running")
+        b = s.post("do.digit=8&seed=2", {"Prefer": "respond-async"}).json["id"]
+        r = s.admin("/readyz")
+        assert (r.status, r.text) == (503, "full\n"), r.body
+        assert s.admin("/livez").status == 200
+        for job in (b, a):
+            s.call("DELETE", "/jobs/" + job)
+
+
+def test_abduction_then_counterfactual():
+    with Server() as s:
+        r = s.post(SAME, path="/abductions")
+        assert r.status == 201, r.body
+        kept = r.json["abduction"]["id"]
+        options = {"sampler": "obelm", "steps": 4, "ratio": 1}
+        ask = {"abduction": kept, "intervention": {"digit": 4}, "options": options}
+        r = s.post_json(ask)
+        assert r.status == 200 and r.json["abduction"]["id"] == kept, r.body
+        assert s.metric("diffscm_abduction_misses_total") == 1
+        other = dict(ask, options=dict(options, steps=5))
+        s.post_json(other).problem(422, "invalid-parameter")
+        assert s.call("DELETE", "/abductions/" + kept).status == 204
+        s.call("DELETE", "/abductions/" + kept).problem(404, "not-found")
+        s.post_json(ask).problem(422, "unknown-abduction")
+
+
+def test_equal_images_are_abducted_once():
+    with Server("--workers", "2", "--batch", "1", step_ms=20) as s:
+        out = []
+        threads = [threading.Thread(target=lambda i=i: out.append(s.post(f"do.digit={i}&seed={i}")))
+                   for i in range(6)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert all(r.status == 200 for r in out)
+        assert s.metric("diffscm_abduction_misses_total") == 1
+        assert s.metric("diffscm_abduction_hits_total") == 5
+
+
+def test_samples():
+    with Server() as s:
+        r = s.call("POST", "/samples?count=2&seed=5", None, {"Content-Length": "0"})
+        assert r.status == 200, r.body
+        r = s.post_json({"count": 1, "options": {"seed": 5}}, path="/samples", headers={"Accept": "image/png"})
+        assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:200]
+
+
+def test_waiting_jobs_run_as_one_batch():
+    with Server("--workers", "1", step_ms=20) as s:
+        blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        jobs = [s.post(f"do.digit=8&seed=1{i}0&{SAME}", {"Prefer": "respond-async"},
+                       body=picture(i + 1)).json["id"] for i in range(5)]
+        for job in jobs:
+            s.wait_state(job, "succeeded")
+        assert s.metric("diffscm_batches_total") == 2
+        assert s.metric("diffscm_batched_jobs_total") == 6
+
+
+def test_internal_error_tells_nothing():
+    with Server() as s:
+        p = s.post("do.digit=8&seed=666").problem(500, "internal")
+        assert "fake engine" not in json.dumps(p)
+        job = s.post("do.digit=8&seed=666", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(job, "failed")
+        assert s.post().status == 200, "the worker lives on"
+
+
+def test_expired_job():
+    with Server("--jobs-age-s", "1") as s:
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        s.wait_state(job, "succeeded")
+        time.sleep(2.3)
+        s.get("/jobs/" + job).problem(410, "expired")
+        s.get("/jobs/" + job + "/events").problem(410, "expired")

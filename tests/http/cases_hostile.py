@@ -1,0 +1,186 @@
+"""Strictness probes, slow clients, bombs, amplifiers, limits."""
+import json, random, socket, struct, threading, time, zlib
+
+from lib import Server, chunk, picture, picture64, status_of
+
+HEAD = b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+
+
+def test_ambiguous_framing_gets_400_and_close():
+    with Server() as s:
+        for extra in (b"Content-Length: 4\r\nContent-Length: 4\r\n",
+                      b"Content-Length: 4\r\nContent-Length: 5\r\n",
+                      b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+                      b"Host: y\r\nContent-Length: 4\r\n",
+                      b"Content-Length: +4\r\n", b"Content-Length: 4x\r\n",
+                      b"Content-Length: 99999999999999999999999\r\n",
+                      b"Transfer-Encoding: gzip\r\n",
+                      b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"):
+            raw = s.raw(HEAD + extra + b"\r\nabcd")
+            assert status_of(raw) in (400, 413), (extra, raw)
+            assert b"onnection: close" in raw or b"<html>" in raw, (extra, raw)
+        raw = s.raw(b"POST /samples HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        assert status_of(raw) == 400, raw
+        raw = s.raw(b"GET / HTTP/1.1\r\n\r\n")
+        assert status_of(raw) == 400, raw
+        assert s.metric('diffscm_rejects_total{reason="strict"}') >= 3
+
+
+def test_malformed_messages_do_not_stop_the_server():
+    with Server() as s:
+        for raw in (b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+                    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+                    HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n",
+                    HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+                    b"GET /" + b"a" * 60000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+                    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: " + b"b" * 60000 + b"\r\n\r\n"):
+            try:
+                got = s.raw(raw, timeout=3)
+            except (TimeoutError, socket.timeout):
+                got = b""
+            assert status_of(got) in (0, 400, 404, 413, 414, 431, 505), got[:200]
+        assert s.post().status == 200
+
+
+def test_slow_head_and_body_get_408():
+    with Server("--header-ms", "600", "--body-ms", "600", "--idle-s", "30") as s:
+        start = time.time()
+        raw = s.raw([b"G", b"E", b"T", b" ", b"/", b"m"] * 2, pause=0.2)
+        assert status_of(raw) == 408 and 0.5 < time.time() - start < 4, raw
+        raw = s.raw([HEAD + b"Content-Length: 100\r\n\r\n"] + [b"x"] * 12, pause=0.2)
+        assert status_of(raw) == 408, raw
+        assert b"application/problem+json" in raw and b"onnection: close" in raw
+        start = time.time()
+        c = socket.create_connection(("127.0.0.1", s.port))  # silent: welcome
+        time.sleep(1.5)
+        c.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.recv(65536).startswith(b"HTTP/1.1 200")
+        time.sleep(1.5)  # idle between two requests: welcome as well
+        c.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.recv(65536).startswith(b"HTTP/1.1 200")
+        c.close()
+        assert s.metric('diffscm_rejects_total{reason="slow"}') >= 1
+
+
+def test_too_large_bodies_get_413():
+    with Server("--body-kb", "64") as s:
+        r = s.post(body=b"x" * 70000)
+        r.problem(413, "too-large")
+        raw = s.raw(HEAD + b"Content-Length: 100000000000\r\n\r\n")
+        assert status_of(raw) == 413, raw
+        big = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        raw = s.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + big * 2 + b"0\r\n\r\n")
+        assert status_of(raw) == 413, raw[:300]
+        raw = s.raw([HEAD + b"Transfer-Encoding: chunked\r\n\r\n"] + [big] * 90)
+        assert status_of(raw) in (0, 413), raw[:300]
+        s.post_json('{"a":"' + "x" * (1 << 20) + '"}').problem(413, "too-large")
+        raw = s.raw(HEAD + b"Expect: 100-continue\r\nContent-Length: 70000\r\n\r\n")
+        assert status_of(raw) == 413, raw
+
+
+def test_pipelined_requests_are_answered_in_order():
+    with Server() as s:
+        one = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+        body = picture()
+        post = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        last = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        raw = s.raw(one + post + one + last)
+        codes = [int(p[:3]) for p in raw.split(b"HTTP/1.1 ")[1:]]
+        assert codes == [200, 200, 200, 404], codes
+
+
+def timed(s, call, limit_ms=250):
+    start = time.time()
+    r = call()
+    took = (time.time() - start) * 1e3
+    assert 400 <= r.status < 500, (r.status, r.body[:200])
+    assert r.headers["content-type"] == "application/problem+json", r.headers
+    assert took < limit_ms, took
+    return r
+
+
+def test_json_amplifiers():
+    with Server() as s:
+        before = s.rss()
+        timed(s, lambda: s.post_json("[" + "{}," * 300000 + "{}]"))
+        timed(s, lambda: s.post_json("[" * 3000 + "]" * 3000))
+        timed(s, lambda: s.post_json('{"a":' * 3000 + "1" + "}" * 3000))
+        timed(s, lambda: s.post_json('{"image":"x","image":"y"}'))
+        for number in ("1e308", "1e999", "NaN", "Infinity", "-1", "1e-400", "0x10", "\"8\u0000\""):
+            timed(s, lambda: s.post_json(
+                '{"image":"%s","intervention":{"digit":%s}}' % (picture64(), number)))
+        timed(s, lambda: s.post_json(b"\xff\xfe{}"))
+        timed(s, lambda: s.post_json(""" {"intervention":{"digit":8}} """))
+        timed(s, lambda: s.post_json({"image": picture64(), "intervention": {"digit": 8}, "x": 1}))
+        assert s.rss() - before < 32 << 20, (s.rss() - before) >> 20
+
+
+def test_picture_bombs():
+    with Server() as s:
+        s.post()
+        before = s.rss()
+        w = h = 30000
+        head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, 8, 6, 0, 0, 0))
+        bomb = head + chunk(b"IDAT", zlib.compress(b"\0" * 40000000, 9)) + chunk(b"IEND", b"")
+        timed(s, lambda: s.post(body=bomb[:48 << 10]))
+        text = b"".join(chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 4000000, 9))
+                        for _ in range(10))
+        r = s.post(body=picture(extra=text))
+        assert r.status in (200, 422), r.body[:200]
+        timed(s, lambda: s.post(body=b"GIF89a" + b"\0" * 100))
+        timed(s, lambda: s.post(body=b"\x89PNG\r\n\x1a\n"))
+        assert s.rss() - before < 32 << 20, (s.rss() - before) >> 20
+
+
+def test_truncation_at_every_byte():
+    with Server() as s:
+        whole = picture(7)
+        for n in range(1, len(whole)):
+            r = s.post(body=whole[:n])
+            assert 400 <= r.status < 500, (n, r.status)
+
+
+def test_every_color_type_and_depth():
+    with Server() as s:
+        for color, depths in {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16),
+                              6: (8, 16)}.items():
+            for depth in depths:
+                r = s.post(body=picture(0, depth=depth, color=color))
+                assert r.status == 200, (color, depth, r.body[:200])
+
+
+def test_random_bytes_never_crash():
+    with Server() as s:
+        rng = random.Random(1)
+        whole = picture()
+        for _ in range(200):
+            bad = bytearray(whole)
+            for _ in range(rng.randint(1, 6)):
+                bad[rng.randrange(len(bad))] = rng.randrange(256)
+            r = s.post(body=bytes(bad))
+            assert r.status in (200, 422, 413), (r.status, r.body[:100])
+            query = "".join(rng.choice("do.digit=8&%20;stepsscale") for _ in range(30))
+            r = s.call("POST", "/counterfactual?" + query.replace(" ", ""), whole,
+                       {"Content-Type": "image/png"})
+            assert r.status in (200, 400, 422), (query, r.status)
+
+
+def test_bad_queries_name_the_field():
+    with Server() as s:
+        for query, code in (("do.digit=11", "out-of-range"), ("do.hair=1", "unknown-variable"),
+                            ("do.digit=8&steps=0", "out-of-range"), ("do.digit=8&nope=1", ""),
+                            ("do.digit=8&scale=x", ""), ("do.digit=8&do.digit=7", ""),
+                            ("do.digit=%zz", ""), ("do.digit=8&model=other", "unknown-model")):
+            r = s.post(query)
+            assert r.status in (400, 422), (query, r.status, r.body)
+            assert r.json["type"].endswith(code), (query, r.json)
+
+
+def test_many_connections_do_not_starve_health():
+    with Server("--connections", "300") as s:
+        held = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(299)]
+        start = time.time()
+        assert s.admin("/livez").status == 200 and time.time() - start < 0.5
+        [c.close() for c in held]
+        time.sleep(0.3)
+        assert s.post().status == 200

@@ -1,0 +1,158 @@
+/* A stand-in for the engine: same calls, no networks. A step sleeps; images are grey. It lets the
+ * tests of the service choose how long jobs take and needs no model.
+ *
+ * The one test program that needs it includes it: every test is one file.
+ *
+ * The seed of a request steers it: seed 666 fails with an internal error, seed 13 takes 200 ms per
+ * step; others take the environment's FAKE_STEP_MS (default 5). Steps: options.steps (default 10).
+ */
+#ifndef DSCM_TESTS_FAKE_ENGINE_H
+#define DSCM_TESTS_FAKE_ENGINE_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/image.h"
+#include "server/runner.h"
+
+#define SIDE 28
+
+static const char *const labels[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+static const int digit_parent[] = {0};
+static const dscm_variable variables[] = {
+    {.name = "digit", .kind = DSCM_CATEGORICAL, .labels_count = 10, .labels = labels},
+    {.name = "image",
+     .kind = DSCM_IMAGE,
+     .h = SIDE,
+     .w = SIDE,
+     .c = 1,
+     .parents = digit_parent,
+     .parents_count = 1}};
+static const dscm_bundle_info fake_info = {
+    .name = "fake",
+    .version = "1",
+    .licence = "none",
+    .provenance = "made up",
+    .dir = "",
+    .sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
+    .manifest = "{}",
+    .variables = variables,
+    .variables_count = 2,
+    .image = 1};
+static const dscm_model_entry fake_models[] = {{&fake_info, NULL}};
+static const dscm_catalogue fake_catalogue = {fake_models, 1, 1024};
+
+static dscm_code fake_open(dscm_session **out, const dscm_bundle *bundle, size_t batch, int threads,
+                           dscm_error *err)
+{
+    (void)bundle, (void)batch, (void)threads;
+    *out = calloc(1, 1);
+    return *out ? DSCM_OK : dscm_fail(err, DSCM_E_MEMORY, "no memory");
+}
+
+static void fake_free(dscm_session *session)
+{
+    free(session);
+}
+
+static dscm_code fake_steps(const dscm_request *request, const char *phase, size_t first,
+                            size_t steps, size_t count, const dscm_run_progress *progress,
+                            dscm_error *err)
+{
+    const char *given = getenv("FAKE_STEP_MS");
+    long ms = request->seed == 13 ? 200 : given ? atol(given) : 5;
+    static const float grey[SIDE * SIDE * 32];
+    size_t offsets[257];
+    for (size_t i = 0; i <= count && i < 257; i++) offsets[i] = i < 31 ? i : 31;
+    for (size_t i = 1; i <= steps; i++) {
+        struct timespec nap = {ms / 1000, ms % 1000 * 1000000};
+        nanosleep(&nap, NULL);
+        double fraction = (double)(first + i) / (double)(2 * steps);
+        dscm_run_event event = {phase, first + i, 2 * steps, fraction, 1, 1, grey, offsets};
+        if (progress && !progress->on_step(progress->arg, &event))
+            return dscm_fail(err, DSCM_E_CANCELED, "stopped");
+    }
+    return DSCM_OK;
+}
+
+static dscm_abduction *fake_abduction(const dscm_request *request)
+{
+    dscm_abduction *a = calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->info = &fake_info;
+    a->options = request->options;
+    a->pixels = calloc(SIDE * SIDE, 1);
+    a->image = calloc(SIDE * SIDE, sizeof(float));
+    a->reconstruction = calloc(SIDE * SIDE, sizeof(float));
+    a->observed = calloc(2, sizeof(float *));
+    a->factual = calloc(2, sizeof(double));
+    a->observed[0] = calloc(10, sizeof(float));
+    a->observed[0][3] = 1;
+    a->factual[0] = 3;
+    a->factual[1] = NAN;
+    a->confidence = 1;
+    return a;
+}
+
+static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
+{
+    dscm_result *r = calloc(1, sizeof *r);
+    if (!r) return NULL;
+    r->work = request->work;
+    r->info = &fake_info;
+    r->options = request->options;
+    r->options.sampler = "obelm";
+    r->options.scale = 1;
+    r->seed = request->seed;
+    r->wanted = request->wanted;
+    r->count = request->work == DSCM_WORK_SAMPLE ? request->count : request->targets_count;
+    r->counterfactuals = calloc(r->count, sizeof *r->counterfactuals);
+    r->files = calloc(r->count, sizeof *r->files);
+    r->files_count = r->count;
+    r->batch = r->count;
+    uint8_t grey[SIDE * SIDE];
+    memset(grey, 128, sizeof grey);
+    for (size_t i = 0; i < r->count; i++) {
+        dscm_counterfactual *c = &r->counterfactuals[i];
+        c->target = request->targets[i];
+        c->image = calloc(SIDE * SIDE, sizeof(float));
+        c->found = true;
+        c->scale = 1;
+        c->predictions = 1;
+        c->reversibility = NAN;
+        snprintf(r->files[i].name, sizeof r->files[i].name, "%s-%zu",
+                 request->work == DSCM_WORK_SAMPLE ? "sample" : "counterfactual", i);
+        if (dscm_image_encode(&r->files[i].png, &r->files[i].size, grey, SIDE, SIDE, 1, err) !=
+            DSCM_OK)
+            r->files[i].size = 0;
+    }
+    return r;
+}
+
+static dscm_code fake_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,
+                          size_t count, const dscm_run_progress *progress, dscm_error *err)
+{
+    (void)session, (void)bundle;
+    const dscm_request *request = items[0].request;
+    size_t steps = request->options.steps ? request->options.steps : 10;
+    if (request->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
+    dscm_code code = DSCM_OK;
+    if (!items[0].kept && request->work != DSCM_WORK_SAMPLE)
+        code = fake_steps(request, "abduct", 0, steps, count, progress, err);
+    if (code == DSCM_OK && request->work != DSCM_WORK_ABDUCTION)
+        code = fake_steps(request, "predict", steps, steps, count, progress, err);
+    for (size_t i = 0; i < count && code == DSCM_OK; i++) {
+        dscm_run_item *item = &items[i];
+        if (!item->kept && item->request->work != DSCM_WORK_SAMPLE)
+            item->abduction = fake_abduction(item->request);
+        if (item->request->work != DSCM_WORK_ABDUCTION)
+            item->result = fake_result(item->request, err);
+    }
+    return code;
+}
+
+static const dscm_engine_calls fake_engine_calls = {fake_open, fake_free, fake_run};
+
+#endif
