@@ -11,6 +11,10 @@ static const struct {
     {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
     {"bundle", "assemble a model directory from trained networks", cmd_bundle},
     {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve},
+    {"counterfactual", "what would this image have looked like, had its cause been different?",
+     cmd_counterfactual},
+    {"sample", "draw images from a model", cmd_sample},
+    {"info", "describe a model", cmd_info},
     {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };

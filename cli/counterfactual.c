@@ -1,0 +1,368 @@
+/* diffscm counterfactual: one picture, or a whole IDX file. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/model.h"
+#include "core/base/memory.h"
+#include "core/base/team.h"
+#include "core/io/idx.h"
+
+typedef struct batch_run {
+    cli_model m;
+    option_list dos, rest;
+    const char *out, *images, *targets, *scores, *reconstruction;
+    size_t limit;
+    bool resize, null;
+} batch_run;
+
+/* ---- scores as JSON -----------------------------------------------------------------------------
+ */
+static void set_real(json_t *object, const char *key, double v)
+{
+    if (isfinite(v)) json_object_set_new(object, key, json_real(v));
+}
+
+static json_t *probabilities(const float *p, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; k < n; k++) json_array_append_new(list, json_real((double)p[k]));
+    return list;
+}
+
+static size_t largest(const float *p, size_t n)
+{
+    size_t best = 0;
+    for (size_t k = 1; k < n; k++)
+        if (p[k] > p[best]) best = k;
+    return best;
+}
+
+static json_t *scores_json(const dscm_variable *v, const float *before, const float *after,
+                           int target, double scale, const dscm_scores *s)
+{
+    json_t *o = json_object();
+    size_t n = v->labels_count;
+    json_object_set_new(o, "variable", json_string(v->name));
+    json_object_set_new(o, "target", json_string(v->labels[target]));
+    json_object_set_new(o, "before", json_string(v->labels[largest(before, n)]));
+    json_object_set_new(o, "after", json_string(v->labels[largest(after, n)]));
+    json_object_set_new(o, "valid", json_boolean(s->valid));
+    if (s->oracle_label >= 0)
+        json_object_set_new(o, "oracle", json_string(v->labels[s->oracle_label]));
+    set_real(o, "scale", scale);
+    set_real(o, "l1", s->l1);
+    set_real(o, "l2", s->l2);
+    set_real(o, "changed_share", s->changed_share);
+    set_real(o, "cld", s->cld);
+    set_real(o, "cld_minimality", s->cld_minimality);
+    set_real(o, "cld_departure", s->cld_departure);
+    set_real(o, "im1", s->im1);
+    set_real(o, "im2", s->im2);
+    json_object_set_new(o, "probabilities_before", probabilities(before, n));
+    json_object_set_new(o, "probabilities_after", probabilities(after, n));
+    return o;
+}
+
+static void print_json(FILE *f, json_t *object)
+{
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(6) | JSON_PRESERVE_ORDER);
+    if (text) fprintf(f, "%s\n", text);
+    free(text);
+    json_decref(object);
+}
+
+/* ---- one part of the work
+ * ------------------------------------------------------------------------- */
+typedef struct part {
+    const batch_run *r;
+    dscm_session *session;
+    const float *images;     /* (count, size) */
+    const int *targets;      /* (count), or NULL: queries are given */
+    const dscm_query *query; /* one query for all, or NULL */
+    float *out;              /* (count, size) */
+    double *scales;          /* (count) */
+    size_t count;
+} part;
+
+static dscm_code run_part(part *p, dscm_error *err)
+{
+    const cli_model *m = &p->r->m;
+    dscm_latent *latent = NULL;
+    dscm_intervention *acts = dscm_alloc(p->count, sizeof *acts, "batch", err);
+    dscm_query *queries = dscm_alloc(p->count, sizeof *queries, "batch", err);
+    dscm_auto_result *found = dscm_alloc(p->count, sizeof *found, "batch", err);
+    dscm_code code = acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < p->count; i++) {
+        p->scales[i] = m->options.scale;
+        if (p->query) {
+            queries[i] = *p->query;
+        } else if (p->targets && !p->r->null) {
+            acts[i] = (dscm_intervention){
+                .variable = cli_scored_variable(m), .value = p->targets[i], .scale = (double)NAN};
+            queries[i] = (dscm_query){.items = &acts[i], .count = 1};
+        }
+    }
+    if (code == DSCM_OK)
+        code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, NULL, err);
+    if (code == DSCM_OK && m->auto_scale) {
+        code = dscm_predict_auto(p->session, p->out, found, latent, queries, &m->options, NULL,
+                                 NULL, err);
+        for (size_t i = 0; code == DSCM_OK && i < p->count; i++) p->scales[i] = found[i].scale;
+    } else if (code == DSCM_OK) {
+        code = dscm_predict(p->session, p->out, latent, queries, &m->options, NULL, err);
+    }
+    dscm_latent_free(latent);
+    dscm_free(acts);
+    dscm_free(queries);
+    dscm_free(found);
+    return code;
+}
+
+/* ---- one picture --------------------------------------------------------------------------------
+ */
+static dscm_code run_single(batch_run *r, dscm_error *err)
+{
+    cli_model *m = &r->m;
+    dscm_intervention acts[64];
+    dscm_query query = {.items = acts, .count = r->dos.count};
+    float *image = NULL, *out = dscm_alloc(cli_image_size(m), sizeof *out, "image", err);
+    dscm_session *session = NULL;
+    double scale = 0;
+    dscm_code code = out ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++)
+        code = cli_parse_do(m, r->dos.items[i], &acts[i], err);
+    if (code == DSCM_OK) code = cli_read_image(m, r->rest.items[0], r->resize, &image, err);
+    if (code == DSCM_OK) code = dscm_session_open(&session, m->bundle, 1, (int)m->threads, err);
+    part p = {.r = r,
+              .session = session,
+              .images = image,
+              .query = &query,
+              .out = out,
+              .scales = &scale,
+              .count = 1};
+    if (code == DSCM_OK) code = run_part(&p, err);
+    if (code == DSCM_OK) code = cli_write_image(m, r->out, out, err);
+    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++) {
+        const dscm_variable *v = &m->info->variables[acts[i].variable];
+        if (v->kind != DSCM_CATEGORICAL) continue;
+        int target = (int)acts[i].value, factual;
+        dscm_scores scores;
+        float *before = dscm_alloc(2 * v->labels_count, sizeof *before, "scores", err);
+        if (!before) code = DSCM_E_MEMORY;
+        float *after = before + v->labels_count;
+        if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, before, image, 1, err);
+        if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, after, out, 1, err);
+        if (code == DSCM_OK) {
+            factual = (int)largest(before, v->labels_count);
+            code = dscm_score(session, &scores, image, out, acts[i].variable, &target, &factual, 1,
+                              err);
+        }
+        if (code == DSCM_OK)
+            print_json(stdout, scores_json(v, before, after, target, scale, &scores));
+        dscm_free(before);
+    }
+    dscm_session_free(session);
+    dscm_free(image);
+    dscm_free(out);
+    return code;
+}
+
+/* ---- an IDX file: parts are spread over one-thread sessions
+ * ------------------------------------------ */
+typedef struct file_run {
+    batch_run *r;
+    dscm_idx images, targets, result;
+    dscm_session *sessions[256];
+    dscm_error errors[256];
+    float *in, *out;
+    int *wanted;
+    double *scales;
+    size_t count, parts;
+    cli_progress progress;
+    size_t done; /* by worker 0's count of finished parts; guarded by the team: only worker 0 shows
+                    it */
+    size_t finished[256];
+} file_run;
+
+static void run_file_part(void *arg, size_t index, int worker)
+{
+    file_run *f = arg;
+    size_t batch = f->r->m.batch, size = cli_image_size(&f->r->m), first = index * batch;
+    dscm_error *err = &f->errors[worker];
+    if (err->code != DSCM_OK) return;
+    part p = {.r = f->r,
+              .session = f->sessions[worker],
+              .images = f->in + first * size,
+              .targets = f->wanted + first,
+              .out = f->out + first * size,
+              .scales = f->scales + first,
+              .count = f->count - first < batch ? f->count - first : batch};
+    if (run_part(&p, err) != DSCM_OK) return;
+    f->finished[worker] += p.count;
+    if (worker == 0)
+        cli_progress_show(&f->progress, (double)(f->finished[0] * f->r->m.threads), NULL);
+}
+
+static dscm_code check_files(file_run *f, dscm_error *err)
+{
+    const cli_model *m = &f->r->m;
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    int scored = cli_scored_variable(m);
+    if (f->images.ndim < 3 || f->images.dims[1] != v->h || f->images.dims[2] != v->w ||
+        f->images.count != f->images.dims[0] * cli_image_size(m))
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: images are not %zux%zux%zu as the model needs",
+                         f->r->images, v->h, v->w, v->c);
+    if (scored < 0)
+        return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
+    if (f->targets.ndim != 1 || f->targets.dims[0] < f->count)
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu targets for %zu images", f->r->targets,
+                         f->targets.dims[0], f->count);
+    for (size_t i = 0; i < f->count; i++) {
+        f->wanted[i] = f->targets.data[i];
+        if ((size_t)f->wanted[i] >= m->info->variables[scored].labels_count)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: target %zu is %d; allowed are 0..%zu",
+                             f->r->targets, i, f->wanted[i],
+                             m->info->variables[scored].labels_count - 1);
+    }
+    return DSCM_OK;
+}
+
+static dscm_code write_scores(file_run *f, const float *shown, dscm_error *err)
+{
+    const cli_model *m = &f->r->m;
+    int scored = cli_scored_variable(m);
+    const dscm_variable *v = &m->info->variables[scored];
+    size_t n = v->labels_count;
+    float *before = dscm_alloc(2 * f->count * n, sizeof *before, "scores", err);
+    int *factual = dscm_alloc(f->count, sizeof *factual, "scores", err);
+    dscm_scores *scores = dscm_alloc(f->count, sizeof *scores, "scores", err);
+    dscm_code code = before && factual && scores ? DSCM_OK : DSCM_E_MEMORY;
+    float *after = before ? before + f->count * n : NULL;
+    dscm_session *s = f->sessions[0];
+    if (code == DSCM_OK) code = dscm_observe(s, scored, before, f->in, f->count, err);
+    if (code == DSCM_OK) code = dscm_observe(s, scored, after, shown, f->count, err);
+    for (size_t i = 0; code == DSCM_OK && i < f->count; i++)
+        factual[i] = (int)largest(before + i * n, n);
+    if (code == DSCM_OK)
+        code = dscm_score(s, scores, f->in, shown, scored, f->wanted, factual, f->count, err);
+    FILE *file = code == DSCM_OK ? fopen(f->r->scores, "w") : NULL;
+    if (code == DSCM_OK && !file)
+        code = dscm_fail(err, DSCM_E_IO, "%s: cannot write", f->r->scores);
+    for (size_t i = 0; file && i < f->count; i++) {
+        json_t *o =
+            scores_json(v, before + i * n, after + i * n, f->wanted[i], f->scales[i], &scores[i]);
+        json_object_set_new(o, "index", json_integer((json_int_t)i));
+        print_json(file, o);
+    }
+    if (file && fclose(file) != 0)
+        code = dscm_fail(err, DSCM_E_IO, "%s: writing failed", f->r->scores);
+    dscm_free(before);
+    dscm_free(factual);
+    dscm_free(scores);
+    return code;
+}
+
+static dscm_code write_file(file_run *f, dscm_error *err)
+{
+    size_t size = cli_image_size(&f->r->m);
+    f->result = f->images;
+    f->result.dims[0] = f->count;
+    f->result.count = f->count * size;
+    f->result.data = dscm_alloc(f->result.count, 1, "result", err);
+    if (!f->result.data) return DSCM_E_MEMORY;
+    dscm_pixels_from_float(f->result.data, f->out, f->result.count);
+    dscm_code code = dscm_idx_write(&f->result, f->r->out, err);
+    /* scores are those of the 8-bit images that were written */
+    if (code == DSCM_OK && f->r->scores) {
+        dscm_pixels_to_float(f->out, f->result.data, f->result.count);
+        code = write_scores(f, f->out, err);
+    }
+    dscm_free(f->result.data);
+    return code;
+}
+
+static dscm_code run_file(batch_run *r, dscm_error *err)
+{
+    cli_model *m = &r->m;
+    size_t size = cli_image_size(m);
+    dscm_team *team = NULL;
+    file_run *f = dscm_alloc(1, sizeof *f, "run", err);
+    if (!f) return DSCM_E_MEMORY;
+    f->r = r;
+    dscm_code code = dscm_idx_read(&f->images, r->images, err);
+    if (code == DSCM_OK) code = dscm_idx_read(&f->targets, r->targets, err);
+    if (code == DSCM_OK) {
+        f->count = r->limit && r->limit < f->images.dims[0] ? r->limit : f->images.dims[0];
+        f->in = dscm_alloc(f->count * size, sizeof(float), "images", err);
+        f->out = dscm_alloc(f->count * size, sizeof(float), "images", err);
+        f->wanted = dscm_alloc(f->count, sizeof(int), "targets", err);
+        f->scales = dscm_alloc(f->count, sizeof(double), "scales", err);
+        code = f->in && f->out && f->wanted && f->scales ? check_files(f, err) : DSCM_E_MEMORY;
+    }
+    if (code == DSCM_OK) code = dscm_team_open(&team, (int)m->threads, err);
+    for (size_t t = 0; code == DSCM_OK && t < m->threads; t++)
+        code = dscm_session_open(&f->sessions[t], m->bundle, m->batch, 1, err);
+    if (code == DSCM_OK) {
+        dscm_pixels_to_float(f->in, f->images.data, f->count * size);
+        f->parts = (f->count + m->batch - 1) / m->batch;
+        cli_progress_start(&f->progress, "counterfactual", "images", (double)f->count);
+        double started = cli_seconds();
+        dscm_team_run(team, f->parts, run_file_part, f);
+        cli_progress_end(&f->progress);
+        fprintf(stderr, "%zu images in %.3f s\n", f->count, cli_seconds() - started);
+        for (size_t t = 0; code == DSCM_OK && t < m->threads; t++)
+            if (f->errors[t].code != DSCM_OK)
+                code = dscm_fail(err, f->errors[t].code, "%s", f->errors[t].message);
+    }
+    if (code == DSCM_OK) code = write_file(f, err);
+    for (size_t t = 0; t < 256; t++) dscm_session_free(f->sessions[t]);
+    dscm_team_free(team);
+    dscm_idx_free(&f->images);
+    dscm_idx_free(&f->targets);
+    dscm_free(f->in);
+    dscm_free(f->out);
+    dscm_free(f->wanted);
+    dscm_free(f->scales);
+    dscm_free(f);
+    return code;
+}
+
+int cmd_counterfactual(int argc, char **argv)
+{
+    batch_run r = {.m = CLI_MODEL_DEFAULTS};
+    const cli_option options[] = {
+        {"do", OPT_LIST, &r.dos, 0, 0, "VAR=VALUE", "intervention on a picture; may be repeated"},
+        {"out", OPT_TEXT, &r.out, 0, 0, "FILE", "result (also -o)"},
+        {"images", OPT_TEXT, &r.images, 0, 0, "FILE",
+         "IDX file of factual images, instead of a picture"},
+        {"targets", OPT_TEXT, &r.targets, 0, 0, "FILE", "IDX file of label indices, one per image"},
+        {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE", "scores as JSON lines"},
+        {"limit", OPT_SIZE, &r.limit, 1, 1e9, "N", "only the first N images"},
+        {"null", OPT_FLAG, &r.null, 0, 0, NULL,
+         "no guidance: the null counterfactual, for composition"},
+        {"resize", OPT_FLAG, &r.resize, 0, 0, NULL, "fit a picture of another size to the model"},
+        CLI_MODEL_OPTIONS(r.m),
+        {.name = NULL}};
+    int exit_code = cli_parse(argc, argv,
+                              "counterfactual IMG.png --do digit=8 -o OUT.png\n"
+                              "       diffscm counterfactual --images X-idx3-ubyte[.gz] --targets "
+                              "Y-idx1-ubyte[.gz] --out "
+                              "Z-idx3-ubyte",
+                              options, &r.rest);
+    if (exit_code >= 0) return exit_code;
+    if (!r.out) return cli_usage(argv[0], "--out (-o) is needed");
+    if (!r.images && r.rest.count != 1)
+        return cli_usage(argv[0], "give one picture, or --images and --targets");
+    if (!r.images && !r.dos.count && !r.null)
+        return cli_usage(argv[0], "--do is needed, for example --do digit=8");
+    if (r.images && (!r.targets || r.dos.count || r.rest.count))
+        return cli_usage(argv[0], "--images goes with --targets, and not with --do or a picture");
+    dscm_error err = {0};
+    dscm_code code = cli_model_open(&r.m, &err);
+    if (code == DSCM_OK) code = r.images ? run_file(&r, &err) : run_single(&r, &err);
+    cli_model_close(&r.m);
+    return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);
+}

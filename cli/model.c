@@ -1,0 +1,161 @@
+#include "cli/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/image.h"
+#include "api/problem.h"
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "core/io/file.h"
+#include "core/io/idx.h"
+
+#define IMAGE_FILE_MAX ((size_t)64 << 20)
+#define SIDE_MAX       8192
+
+static dscm_code parse_scale(cli_model *m, dscm_error *err)
+{
+    char *end;
+    if (!m->scale_text) return DSCM_OK;
+    if (strcmp(m->scale_text, "auto") == 0) {
+        m->auto_scale = true;
+        return DSCM_OK;
+    }
+    m->options.scale = strtod(m->scale_text, &end);
+    if (end == m->scale_text || *end || !isfinite(m->options.scale))
+        return dscm_fail(err, DSCM_E_INVALID, "--scale %s: must be a number in 0..1000, or auto",
+                         m->scale_text);
+    return DSCM_OK;
+}
+
+dscm_code cli_model_open(cli_model *m, dscm_error *err)
+{
+    char dir[4096];
+    m->options = dscm_options_defaults();
+    m->options.sampler = m->sampler;
+    m->options.steps = m->steps;
+    m->options.ratio = m->ratio;
+    if (m->dynamic) m->options.dynamic = 1;
+    if (!m->threads) m->threads = (size_t)dscm_cpu_count();
+    dscm_code code = parse_scale(m, err);
+    if (code == DSCM_OK) code = cli_find(dir, sizeof dir, "models", m->name, m->data_dir, err);
+    if (code == DSCM_OK) code = dscm_bundle_open(&m->bundle, dir, err);
+    if (code != DSCM_OK) return code;
+    m->info = dscm_bundle_describe(m->bundle);
+    return dscm_options_resolve(m->bundle, &m->options, err);
+}
+
+void cli_model_close(cli_model *m)
+{
+    dscm_bundle_free(m->bundle);
+    m->bundle = NULL;
+}
+
+dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *out,
+                       dscm_error *err)
+{
+    char name[128];
+    const char *equal = strchr(text, '=');
+    if (!equal || equal == text || (size_t)(equal - text) >= sizeof name)
+        return dscm_fail(err, DSCM_E_INVALID, "--do %s: must be VARIABLE=VALUE", text);
+    memcpy(name, text, (size_t)(equal - text));
+    name[equal - text] = '\0';
+    *out = (dscm_intervention){.action = DSCM_DO, .scale = (double)NAN};
+    dscm_code code = dscm_variable_find(m->bundle, name, &out->variable, err);
+    if (code == DSCM_OK)
+        code = dscm_value_parse(m->bundle, out->variable, equal + 1, &out->value, err);
+    if (code != DSCM_OK) dscm_error_prefix(err, "--do %s", text);
+    return code;
+}
+
+size_t cli_image_size(const cli_model *m)
+{
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    return v->h * v->w * v->c;
+}
+
+int cli_scored_variable(const cli_model *m)
+{
+    for (size_t i = 0; i < m->info->variables_count; i++)
+        if (m->info->variables[i].kind == DSCM_CATEGORICAL) return (int)i;
+    return -1;
+}
+
+dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,
+                         dscm_error *err)
+{
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    *out = NULL;
+    dscm_code code = dscm_file_read(path, IMAGE_FILE_MAX, &bytes, &size, err);
+    if (code != DSCM_OK) return code;
+    dscm_problem problem = {.code = DSCM_PROBLEM_NONE};
+    bool photo = v->c == 3; /* colour models take photographs of any size */
+    uint8_t *pixels = dscm_image_decode(v, bytes, size, SIDE_MAX, resize || photo, "", &problem);
+    dscm_free(bytes);
+    if (!pixels) {
+        const char *hint =
+            problem.code == DSCM_PROBLEM_IMAGE_SIZE ? "; --resize fits it to the model" : "";
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: %s%s", path, problem.detail, hint);
+    }
+    *out = dscm_alloc(cli_image_size(m), sizeof **out, path, err);
+    if (*out) dscm_pixels_to_float(*out, pixels, cli_image_size(m));
+    free(pixels);
+    return *out ? DSCM_OK : DSCM_E_MEMORY;
+}
+
+static dscm_code write_pixels(const char *path, const uint8_t *pixels, size_t h, size_t w, size_t c,
+                              dscm_error *err)
+{
+    uint8_t *png = NULL;
+    size_t size = 0;
+    dscm_code code = dscm_image_encode(&png, &size, pixels, h, w, c, err);
+    if (code != DSCM_OK) return code;
+    const dscm_piece piece = {png, size};
+    code = dscm_file_replace(path, &piece, 1, err);
+    free(png);
+    return code;
+}
+
+dscm_code cli_write_image(const cli_model *m, const char *path, const float *image, dscm_error *err)
+{
+    const float *const one[] = {image};
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    uint8_t *pixels = dscm_alloc(cli_image_size(m), 1, path, err);
+    if (!pixels) return DSCM_E_MEMORY;
+    dscm_pixels_from_float(pixels, one[0], cli_image_size(m));
+    dscm_code code = write_pixels(path, pixels, v->h, v->w, v->c, err);
+    dscm_free(pixels);
+    return code;
+}
+
+dscm_code cli_write_sheet(const cli_model *m, const char *path, const float *const *images,
+                          size_t rows, size_t columns, dscm_error *err)
+{
+    enum { ZOOM = 2, GAP = 4 };
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    size_t cell_h = v->h * ZOOM + GAP, cell_w = v->w * ZOOM + GAP;
+    size_t h = rows * cell_h + GAP, w = columns * cell_w + GAP;
+    uint8_t *sheet = dscm_alloc(h * w * v->c, 1, path, err),
+            *one = dscm_alloc(cli_image_size(m), 1, path, err);
+    dscm_code code = DSCM_E_MEMORY;
+    if (sheet && one) {
+        memset(sheet, 255, h * w * v->c);
+        for (size_t i = 0; i < rows * columns; i++) {
+            if (!images[i]) continue;
+            size_t top = i / columns * cell_h + GAP, left = i % columns * cell_w + GAP;
+            dscm_pixels_from_float(one, images[i], cli_image_size(m));
+            for (size_t p = 0; p < v->h * ZOOM * v->w * ZOOM; p++) {
+                size_t y = p / (v->w * ZOOM), x = p % (v->w * ZOOM);
+                memcpy(sheet + ((top + y) * w + left + x) * v->c,
+                       one + (y / ZOOM * v->w + x / ZOOM) * v->c, v->c);
+            }
+        }
+        code = write_pixels(path, sheet, h, w, v->c, err);
+    }
+    dscm_free(sheet);
+    dscm_free(one);
+    return code;
+}

@@ -1,0 +1,66 @@
+/* What the commands that run a model share: its options, opening it, reading images and
+ * interventions. */
+#ifndef DSCM_CLI_MODEL_H
+#define DSCM_CLI_MODEL_H
+
+#include "cli/cli.h"
+#include "core/diffscm.h"
+
+typedef struct cli_model {
+    const char *name, *data_dir, *sampler, *scale_text;
+    size_t steps, batch, threads;
+    double ratio;
+    bool dynamic, auto_scale;
+    uint64_t seed;
+    dscm_bundle *bundle;
+    const dscm_bundle_info *info;
+    dscm_options options; /* resolved */
+} cli_model;
+
+#define CLI_MODEL_DEFAULTS                                                                         \
+    {                                                                                              \
+        .name = "mnist", .batch = 16, .seed = 1                                                    \
+    }
+
+/* Lines of an option table; m is a cli_model. */
+#define CLI_MODEL_OPTIONS(m)                                                                         \
+    {"model", OPT_TEXT, &(m).name, 0, 0, "NAME|DIR", "the bundle (mnist)"},                          \
+        {"data-dir", OPT_TEXT, &(m).data_dir, 0, 0, "DIR", "where models/ and static/ are"},         \
+        {"sampler", OPT_TEXT, &(m).sampler, 0, 0, "NAME", "obelm, bdia, implicit, ddim, published"}, \
+        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default)"},       \
+        {"scale",                                                                                    \
+         OPT_TEXT,                                                                                   \
+         &(m).scale_text,                                                                            \
+         0,                                                                                          \
+         0,                                                                                          \
+         "S|auto",                                                                                   \
+         "guidance scale (calibrated); auto: smallest that flips"},                                  \
+        {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},            \
+        {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},        \
+        {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                        \
+        {"batch", OPT_SIZE, &(m).batch, 1, 4096, "N", "images per network pass (16)"},               \
+    {                                                                                                \
+        "threads", OPT_SIZE, &(m).threads, 1, 256, "N", "threads (all processors)"                   \
+    }
+
+/* Finds and opens the bundle and resolves the options; closes with cli_model_close in any case. */
+dscm_code cli_model_open(cli_model *m, dscm_error *err) DSCM_MUST_CHECK;
+void cli_model_close(cli_model *m);
+
+/* "digit=8" -> an intervention. */
+dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *out,
+                       dscm_error *err) DSCM_MUST_CHECK;
+/* A PNG or JPEG file as one image of the model in [-1,1]; of another size only when `resize`.
+ * Release with dscm_free. */
+dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,
+                         dscm_error *err) DSCM_MUST_CHECK;
+dscm_code cli_write_image(const cli_model *m, const char *path, const float *image,
+                          dscm_error *err) DSCM_MUST_CHECK;
+/* A sheet of rows x columns images, white lines between them; NULL entries stay empty. */
+dscm_code cli_write_sheet(const cli_model *m, const char *path, const float *const *images,
+                          size_t rows, size_t columns, dscm_error *err) DSCM_MUST_CHECK;
+size_t cli_image_size(const cli_model *m); /* floats */
+/* The one categorical parent of the image, or -1. */
+int cli_scored_variable(const cli_model *m);
+
+#endif
