@@ -152,7 +152,7 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
         dscm_scores scores;
         float *before = dscm_alloc(2 * v->labels_count, sizeof *before, "scores", err);
         if (!before) code = DSCM_E_MEMORY;
-        float *after = before + v->labels_count;
+        float *after = before ? before + v->labels_count : NULL;
         if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, before, image, 1, err);
         if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, after, out, 1, err);
         if (code == DSCM_OK) {

@@ -149,7 +149,17 @@ static dscm_code check_unet(network_run *r, dscm_error *err)
     return code == DSCM_OK ? compare_param_grads(r, err) : code;
 }
 
-/* dlogits = weight * (onehot - softmax); log_prob (batch). */
+double verify_log_prob(const float *logits, float *dlogits, size_t classes, size_t target,
+                       double weight)
+{
+    double top = (double)logits[0], sum = 0;
+    for (size_t k = 1; k < classes; k++) top = fmax(top, (double)logits[k]);
+    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - top);
+    for (size_t k = 0; k < classes; k++)
+        dlogits[k] = (float)(weight * ((k == target) - exp((double)logits[k] - top) / sum));
+    return (double)logits[target] - top - log(sum > 1 ? sum : 1); /* the largest term is 1 */
+}
+
 static void log_prob_gradient(network_run *r, const float *logits, double *log_prob, double weight)
 {
     size_t classes = r->net->config.out_channels;

@@ -67,7 +67,7 @@ static void find_prototype(float *proto, const float *code, int target, size_t w
 {
     enum { NEAREST_MAX = 32 };
     double near[NEAREST_MAX];
-    size_t index[NEAREST_MAX], found = 0;
+    size_t index[NEAREST_MAX] = {0}, found = 0;
     if (nearest > NEAREST_MAX) nearest = NEAREST_MAX;
     for (size_t i = 0; i < nets->codes_count; i++) {
         if (nets->labels[i] != target) continue;

@@ -6,9 +6,8 @@
 #include "core/kernels/conv_internal.h"
 
 #define NARROW_MAX 4 /* out channels up to which dot products beat padded columns */
-#define BAND_FLOATS                                                                                \
-    ((size_t)48 << 10) /* padded input of a band: stays in the second-level cache                  \
-                        */
+/* Padded input of a band: stays in the second-level cache. */
+#define BAND_FLOATS ((size_t)48 << 10)
 
 static bool narrow(const conv_view *v)
 {

@@ -122,8 +122,8 @@ typedef struct dscm_exec_options {
 dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
                          const dscm_exec_options *options, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_exec_free(dscm_exec *x);
-/* Lets the executor run with other weights: of a graph built from the same configuration, packed for the same
- * instruction set and at least its mode. */
+/* Lets the executor run with other weights: of a graph built from the same configuration, packed
+ * for the same instruction set and at least its mode. */
 void dscm_exec_use(dscm_exec *x, const dscm_weights *w);
 size_t dscm_exec_bytes(const dscm_exec *x); /* arena */
 
