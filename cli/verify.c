@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/verify.h"
 #include "core/base/memory.h"
@@ -107,7 +108,10 @@ float *verify_tensor(verify_case *c, const char *name, size_t *count, dscm_error
 static const struct {
     const char *kind;
     dscm_code (*run)(verify_case *c, dscm_error *err);
-} kinds[] = {{"unet", verify_network}, {"encoder", verify_network}};
+} kinds[] = {{"unet", verify_network},
+             {"encoder", verify_network},
+             {"counterfactual", verify_counterfactual},
+             {"schedule", verify_schedule}};
 
 static dscm_code run_kind(verify_case *c, dscm_error *err)
 {
@@ -146,6 +150,11 @@ int cmd_verify(int argc, char **argv)
         return cli_usage("verify", "no case given; a case is a folder with config.json");
     size_t passed = 0, failed = 0;
     for (size_t i = 0; i < dirs.count; i++) {
+        struct stat info;
+        if (stat(dirs.items[i], &info) == 0 && !S_ISDIR(info.st_mode)) {
+            fprintf(stderr, "note: %s: not a folder, skipped\n", dirs.items[i]);
+            continue;
+        }
         verify_case c = {.dir = dirs.items[i]};
         dscm_error err = {0};
         printf("%s\n", c.dir);

@@ -33,6 +33,9 @@ dscm_code verify_compare(verify_case *c, const char *name, const double *got, si
                          double tolerance, double least_size, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code verify_compare_f32(verify_case *c, const char *name, const float *got, size_t count,
                              double tolerance, double least_size, dscm_error *err) DSCM_MUST_CHECK;
+/* dlogits = weight * (onehot - softmax) of one row; returns log softmax at the target. */
+double verify_log_prob(const float *logits, float *dlogits, size_t classes, size_t target,
+                       double weight);
 void verify_to_last(float *out, const float *in, size_t batch, size_t c, size_t pixels);
 void verify_to_first(float *out, const float *in, size_t batch, size_t c, size_t pixels);
 

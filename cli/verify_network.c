@@ -164,16 +164,9 @@ static void log_prob_gradient(network_run *r, const float *logits, double *log_p
 {
     size_t classes = r->net->config.out_channels;
     float *dlogits = dscm_exec_grad(r->exec, r->net->out);
-    for (size_t b = 0; b < r->batch; b++) {
-        const float *row = logits + b * classes;
-        double top = -INFINITY, sum = 0;
-        for (size_t k = 0; k < classes; k++) top = fmax(top, (double)row[k]);
-        for (size_t k = 0; k < classes; k++) sum += exp((double)row[k] - top);
-        for (size_t k = 0; k < classes; k++)
-            dlogits[b * classes + k] =
-                (float)(weight * ((k == (size_t)r->label[b]) - exp((double)row[k] - top) / sum));
-        log_prob[b] = (double)row[(size_t)r->label[b]] - top - log(sum);
-    }
+    for (size_t b = 0; b < r->batch; b++)
+        log_prob[b] = verify_log_prob(logits + b * classes, dlogits + b * classes, classes,
+                                      (size_t)r->label[b], weight);
 }
 
 static dscm_code check_encoder(network_run *r, dscm_error *err)
