@@ -7,7 +7,8 @@ OUT     := build/$(BUILD)
 PREFIX  ?= /usr/local
 VERSION := 0.1.0
 
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wpointer-arith
+# snprintf cuts messages on purpose, and what the compiler proves about it varies with -O.
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wpointer-arith -Wno-format-truncation
 CFLAGS_release := -O2 -g
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
@@ -26,8 +27,8 @@ SIMD_SRC   := $(wildcard core/kernels/simd/*.c)
 TEST_SRC   := $(wildcard tests/*/test_*.c tests/*/*/test_*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 
-# The hot kernels are compiled once per instruction set .
-MACHINE := $(shell $(CC) -dumpmachine)
+# The hot kernels are compiled once per instruction set.
+MACHINE := $(shell $(CC) -dumpmachine 2>/dev/null)
 ifneq ($(findstring x86_64,$(MACHINE)),)
 ISAS := base avx2 avx512
 else
@@ -45,9 +46,9 @@ API_LIB  := $(OUT)/libdiffscm_api.a
 SERVER_LIB := $(OUT)/libdiffscm_server.a
 PROGRAM  := $(OUT)/diffscm
 TESTS    := $(patsubst %.c,$(OUT)/%,$(TEST_SRC))
-FUZZERS  := $(patsubst %.c,$(OUT)/%,$(FUZZ_SRC))
 
 .PHONY: all tests clean help FORCE
+## make          build the program as build/diffscm; BUILD=asan|tsan: instrumented, in build/$(BUILD)
 all: $(PROGRAM) $(if $(filter release,$(BUILD)),build/diffscm)
 
 build/diffscm: build/release/diffscm

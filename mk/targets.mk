@@ -1,23 +1,26 @@
 # What people type: set up, run, test, check, install. Building is in ../Makefile.
 
-.PHONY: setup run demo serve test unit asan tsan fuzz bench check layers format install uninstall
+# As many jobs as processors, unless the user said how many.
+SUB = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+.PHONY: run demo serve test unit asan tsan fuzz bench check layers format install uninstall
 
 ## make run      install what is missing (Debian), build, start the service and print its page
 run:
 	@tools/setup.sh build
-	@$(MAKE) --no-print-directory all
+	@$(SUB) all
 	@tools/run.sh build/diffscm
 
 ## make demo     a sheet of 10 digits x 10 targets from the shipped bundle, as build/demo.png
 demo:
 	@tools/setup.sh build
-	@$(MAKE) --no-print-directory all
+	@$(SUB) all
 	build/diffscm demo --out build/demo.png
 
 ## make test     install what is missing, build, run every test; WERROR=1: warnings are errors
 test:
 	@tools/setup.sh build test
-	@$(MAKE) --no-print-directory all tests
+	@$(SUB) all tests
 	@tests/run.sh build/release
 
 ## make unit     the C test programs alone, built as BUILD says; ONLY=name filters the programs
@@ -26,12 +29,12 @@ unit: tests
 
 ## make asan     the tests under AddressSanitizer and UndefinedBehaviourSanitizer; UNIT=1: no HTTP
 asan:
-	@$(MAKE) --no-print-directory BUILD=asan all tests
+	@$(SUB) BUILD=asan all tests
 	@tests/run.sh $(if $(UNIT),--unit) build/asan $(ONLY)
 
 ## make tsan     the tests under ThreadSanitizer
 tsan:
-	@$(MAKE) --no-print-directory BUILD=tsan all tests
+	@$(SUB) BUILD=tsan all tests
 	@tests/run.sh $(if $(UNIT),--unit) build/tsan $(ONLY)
 
 ## make bench    time of every kernel and network against this machine's peak
@@ -41,7 +44,7 @@ bench: all
 ## make check    format, layers, file lengths, static analysis
 check:
 	@tools/setup.sh build check
-	@$(MAKE) --no-print-directory all
+	@$(SUB) all
 	@tools/check.sh build/release
 
 ## make format   lay out all C files as .clang-format says

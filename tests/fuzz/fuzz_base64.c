@@ -1,0 +1,25 @@
+/* Base64: what decodes must encode to the same text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/base64.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    dscm_error err = {0};
+    if (dscm_data_url_strip(&text, &size, &err) != DSCM_OK) return 0;
+    size_t count = 0;
+    uint8_t *out = malloc(dscm_base64_decoded_max(size) + 1);
+    char *again = malloc(dscm_base64_encoded_size(dscm_base64_decoded_max(size)) + 1);
+    if (out && again && dscm_base64_decode(out, &count, text, size, &err) == DSCM_OK) {
+        dscm_base64_encode(again, out, count);
+        if (dscm_base64_encoded_size(count) != size || memcmp(again, text, size) != 0)
+            __builtin_trap();
+    }
+    free(out);
+    free(again);
+    return 0;
+}
