@@ -57,14 +57,12 @@ conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass)
                        .kernel = shape->kernel};
 }
 
-float dscm_conv_weight(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w, size_t o,
-                       size_t i, int ky, int kx)
+conv_weights dscm_conv_weights(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w)
 {
-    int k = shape->kernel;
+    size_t taps = (size_t)(shape->kernel * shape->kernel);
     if (pass == DSCM_CONV_FORWARD)
-        return w[((o * shape->ci + i) * (size_t)k + (size_t)ky) * (size_t)k + (size_t)kx];
-    return w[((i * shape->ci + o) * (size_t)k + (size_t)(k - 1 - ky)) * (size_t)k +
-             (size_t)(k - 1 - kx)];
+        return (conv_weights){.w = w, .out_step = shape->ci * taps, .in_step = taps};
+    return (conv_weights){.w = w, .out_step = taps, .in_step = shape->ci * taps, .reversed = true};
 }
 
 /* ---- planning -----------------------------------------------------------------------------------

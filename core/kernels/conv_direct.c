@@ -27,14 +27,15 @@ void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *pa
     conv_view v = dscm_conv_view(&plan->shape, pass);
     size_t block = narrow(&v) ? 1 : k->block, taps = (size_t)(v.kernel * v.kernel);
     memset(packed, 0, dscm_conv_direct_floats(k, &v) * sizeof *packed);
+    conv_weights from = dscm_conv_weights(&plan->shape, pass, w);
     /* (out blocks, ky, kx, in, block) */
     for (size_t o = 0; o < v.out_c; o++)
-        for (size_t t = 0; t < taps; t++)
-            for (size_t i = 0; i < v.in_c; i++) {
-                size_t at = (((o / block) * taps + t) * v.in_c + i) * block + o % block;
-                packed[at] = dscm_conv_weight(&plan->shape, pass, w, o, i, (int)t / v.kernel,
-                                              (int)t % v.kernel);
-            }
+        for (size_t i = 0; i < v.in_c; i++) {
+            const float *at = from.w + o * from.out_step + i * from.in_step;
+            float *to = packed + (o / block * taps * v.in_c + i) * block + o % block;
+            for (size_t t = 0; t < taps; t++)
+                to[t * v.in_c * block] = at[from.reversed ? taps - 1 - t : t];
+        }
 }
 
 /* ---- bands --------------------------------------------------------------------------------------

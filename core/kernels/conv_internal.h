@@ -30,9 +30,15 @@ typedef struct conv_args {
 
 const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa);
 conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass);
-/* Weight between out channel o and in channel i of a view at tap (ky, kx); w is (Co,Ci,K,K). */
-float dscm_conv_weight(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w, size_t o,
-                       size_t i, int ky, int kx);
+/* Where the weights of a view lie: tap t between out channel o and in channel i is
+ * w[o * out_step + i * in_step + t], or with K*K-1-t when `reversed`. */
+typedef struct conv_weights {
+    const float *w;
+    size_t out_step, in_step;
+    bool reversed;
+} conv_weights;
+
+conv_weights dscm_conv_weights(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w);
 
 void dscm_conv_plain_run(const dscm_conv_shape *shape, dscm_conv_pass pass, const conv_args *a);
 void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const float *dout,

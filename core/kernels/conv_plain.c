@@ -4,7 +4,8 @@
 static float plain_pixel(const dscm_conv_shape *s, dscm_conv_pass pass, const conv_view *v,
                          const conv_args *a, const float *image, size_t y, size_t x, size_t o)
 {
-    int pad = v->kernel / 2;
+    conv_weights from = dscm_conv_weights(s, pass, a->packed);
+    int pad = v->kernel / 2, taps = v->kernel * v->kernel;
     float sum = 0;
     for (int ky = 0; ky < v->kernel; ky++)
         for (int kx = 0; kx < v->kernel; kx++) {
@@ -14,8 +15,9 @@ static float plain_pixel(const dscm_conv_shape *s, dscm_conv_pass pass, const co
             if (iy < 0 || ix < 0 || iy % d || ix % d) continue;
             if (iy / d >= (ptrdiff_t)v->in_h || ix / d >= (ptrdiff_t)v->in_w) continue;
             const float *in = image + ((size_t)(iy / d) * v->in_w + (size_t)(ix / d)) * a->ldi;
-            for (size_t i = 0; i < v->in_c; i++)
-                sum += in[i] * dscm_conv_weight(s, pass, a->packed, o, i, ky, kx);
+            int tap = from.reversed ? taps - 1 - (ky * v->kernel + kx) : ky * v->kernel + kx;
+            const float *w = from.w + o * from.out_step + tap;
+            for (size_t i = 0; i < v->in_c; i++) sum += in[i] * w[i * from.in_step];
         }
     return sum;
 }

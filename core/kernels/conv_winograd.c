@@ -12,14 +12,6 @@
 #define TILES_MAX  ((size_t)112)
 #define TILES_STEP ((size_t)14) /* rows of the widest register tile */
 
-/* G of F(4x4,3x3). */
-static const double transform_g[6][3] = {{1.0 / 4, 0, 0},
-                                         {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                         {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                         {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                         {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                         {0, 0, 1}};
-
 static size_t columns_of(const dscm_conv_kernels *k, size_t c)
 {
     return (c + k->block - 1) / k->block * k->block;
@@ -35,26 +27,22 @@ void dscm_conv_winograd_pack(const dscm_conv *plan, dscm_conv_pass pass, float *
 {
     const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
     conv_view v = dscm_conv_view(&plan->shape, pass);
+    conv_weights from = dscm_conv_weights(&plan->shape, pass, w);
     size_t columns = columns_of(k, v.out_c);
-    if (columns != v.out_c) memset(packed, 0, dscm_conv_winograd_floats(k, &v) * sizeof *packed);
-    float g[6][3];
-    for (int i = 0; i < 18; i++) g[i / 3][i % 3] = (float)transform_g[i / 3][i % 3];
-    for (size_t o = 0; o < v.out_c; o++)
+    float taps[9 * DSCM_CONV_BLOCK_MAX] = {0}; /* (9, block): the kernels of a block of outputs */
+    /* U = G g Gᵀ, stored (36, out blocks, in, block) */
+    for (size_t first = 0; first < v.out_c; first += k->block) {
+        size_t count = v.out_c - first < k->block ? v.out_c - first : k->block;
+        if (count < k->block) memset(taps, 0, sizeof taps);
         for (size_t i = 0; i < v.in_c; i++) {
-            float half[6][3];
-            for (int x = 0; x < 3; x++) {
-                float t[3];
-                for (int y = 0; y < 3; y++)
-                    t[y] = dscm_conv_weight(&plan->shape, pass, w, o, i, y, x);
-                for (int r = 0; r < 6; r++)
-                    half[r][x] = g[r][0] * t[0] + g[r][1] * t[1] + g[r][2] * t[2];
-            }
-            /* U = G g Gᵀ, stored (36, out blocks, in, block) */
-            float *at = packed + (o / k->block * v.in_c + i) * k->block + o % k->block;
-            for (int r = 0; r < 6; r++)
-                for (int c = 0; c < 6; c++, at += v.in_c * columns)
-                    *at = half[r][0] * g[c][0] + half[r][1] * g[c][1] + half[r][2] * g[c][2];
+            const float *at = from.w + first * from.out_step + i * from.in_step;
+            for (size_t o = 0; o < count; o++, at += from.out_step)
+                for (size_t t = 0; t < 9; t++)
+                    taps[t * k->block + o] = at[from.reversed ? 8 - t : t];
+            k->winograd_weights(packed + (first / k->block * v.in_c + i) * k->block,
+                                v.in_c * columns, taps);
         }
+    }
 }
 
 /* ---- blocks of tiles ----------------------------------------------------------------------------
@@ -229,24 +217,17 @@ static void grad_point(void *arg, size_t p, int worker)
     job->k->outer(&m);
 }
 
-static void grad_finish(float *dw, const float *acc, const dscm_conv_shape *s)
+/* dw += Gᵀ M G */
+static void grad_finish(const grad_job *job, float *dw)
 {
-    float g[6][3];
-    for (int i = 0; i < 18; i++) g[i / 3][i % 3] = (float)transform_g[i / 3][i % 3];
-    for (size_t o = 0; o < s->co; o++)
-        for (size_t i = 0; i < s->ci; i++) {
-            float half[3][6] = {{0}};
-            const float *m = acc + i * s->co + o;
-            for (int r = 0; r < 6; r++)
-                for (int c = 0; c < 6; c++, m += s->ci * s->co)
-                    for (int y = 0; y < 3; y++) half[y][c] += g[r][y] * *m;
-            float *w = dw + (o * s->ci + i) * 9;
-            for (int y = 0; y < 3; y++)
-                for (int x = 0; x < 3; x++) {
-                    float sum = 0;
-                    for (int c = 0; c < 6; c++) sum += half[y][c] * g[c][x];
-                    w[3 * y + x] += sum;
-                }
+    const dscm_conv_shape *s = job->s;
+    float taps[9 * DSCM_CONV_BLOCK_MAX];
+    for (size_t i = 0; i < s->ci; i++)
+        for (size_t first = 0; first < s->co; first += job->k->vector) {
+            job->k->winograd_weight_grad(taps, job->acc + i * s->co + first, s->ci * s->co);
+            float *at = dw + (first * s->ci + i) * 9;
+            for (size_t o = 0; o < job->k->vector; o++, at += 9 * s->ci)
+                for (size_t t = 0; t < 9; t++) at[t] += taps[t * job->k->vector + o];
         }
 }
 
@@ -272,5 +253,5 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const floa
         dscm_team_run(team, job.count, grad_transform, &job);
         dscm_team_run(team, POINTS, grad_point, &job);
     }
-    grad_finish(dw, job.acc, s);
+    grad_finish(&job, dw);
 }

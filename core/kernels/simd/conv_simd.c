@@ -277,6 +277,68 @@ static void winograd_output_grad(float *v, size_t step, const float *image, cons
     }
 }
 
+/* G of F(4x4,3x3) applied to a line of three. */
+INLINE void weight_line(vf out[6], const vf g[3])
+{
+    vf even = (g[0] + g[2]) * (1.0f / 6), odd = g[1] * (1.0f / 6);
+    vf far_even = g[0] * (1.0f / 24) + g[2] * (1.0f / 6), far_odd = g[1] * (1.0f / 12);
+    out[0] = g[0] * 0.25f;
+    out[1] = -(even + odd);
+    out[2] = odd - even;
+    out[3] = far_even + far_odd;
+    out[4] = far_even - far_odd;
+    out[5] = g[2];
+}
+
+static void winograd_weights(float *u, size_t step, const float *taps)
+{
+    for (size_t c = 0; c < CB; c += VW) {
+        vf mid[6][3], line[3], out[6];
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; x++) {
+#pragma GCC unroll 3
+            for (int y = 0; y < 3; y++) line[y] = load(taps + (3 * y + x) * CB + c);
+            weight_line(out, line);
+#pragma GCC unroll 6
+            for (int y = 0; y < 6; y++) mid[y][x] = out[y];
+        }
+#pragma GCC unroll 6
+        for (int y = 0; y < 6; y++) {
+            weight_line(out, mid[y]);
+#pragma GCC unroll 6
+            for (int x = 0; x < 6; x++) store(u + (size_t)(6 * y + x) * step + c, out[x]);
+        }
+    }
+}
+
+/* Gᵀ applied to a line of six. */
+INLINE void weight_grad_line(vf out[3], const vf m[6])
+{
+    vf near = (m[1] + m[2]) * (1.0f / 6), far = m[3] + m[4];
+    out[0] = m[0] * 0.25f - near + far * (1.0f / 24);
+    out[1] = (m[2] - m[1]) * (1.0f / 6) + (m[3] - m[4]) * (1.0f / 12);
+    out[2] = far * (1.0f / 6) - near + m[5];
+}
+
+static void winograd_weight_grad(float *taps, const float *m, size_t step)
+{
+    vf mid[3][6], line[6], out[3];
+#pragma GCC unroll 6
+    for (int x = 0; x < 6; x++) {
+#pragma GCC unroll 6
+        for (int y = 0; y < 6; y++) line[y] = load(m + (size_t)(6 * y + x) * step);
+        weight_grad_line(out, line);
+#pragma GCC unroll 3
+        for (int y = 0; y < 3; y++) mid[y][x] = out[y];
+    }
+#pragma GCC unroll 3
+    for (int y = 0; y < 3; y++) {
+        weight_grad_line(out, mid[y]);
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; x++) store(taps + (3 * y + x) * VW, out[x]);
+    }
+}
+
 static void winograd_output(float *image, const float *m, size_t step, const dscm_tile *t,
                             const float *bias, const float *residual, size_t ldr, bool add)
 {
@@ -313,6 +375,8 @@ const dscm_conv_kernels ISA(dscm_conv_kernels) = {
     .multiply = multiply,
     .outer = outer,
     .multiply_narrow = multiply_narrow,
+    .winograd_weights = winograd_weights,
+    .winograd_weight_grad = winograd_weight_grad,
     .winograd_input = winograd_input,
     .winograd_output_grad = winograd_output_grad,
     .winograd_output = winograd_output,

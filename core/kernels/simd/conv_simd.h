@@ -43,12 +43,19 @@ typedef struct dscm_tile {
     size_t channels; /* multiple of `vector` */
 } dscm_tile;
 
+#define DSCM_CONV_BLOCK_MAX 32 /* columns of a block on the widest instruction set */
+
 typedef struct dscm_conv_kernels {
     size_t vector, block;
     void (*multiply)(const dscm_multiply *m);
     void (*outer)(const dscm_outer *m);
     /* Dot products instead of columns, for cols <= 4: w is (cols, segs*k) without padding. */
     void (*multiply_narrow)(const dscm_multiply *m);
+    /* u[i * step + c], i < 36, c < block: G g Gᵀ of the 3x3 kernels g = taps (9, block). */
+    void (*winograd_weights)(float *u, size_t step, const float *taps);
+    /* taps (9, vector) = Gᵀ m G of m[i * step + c], i < 36, c < vector: the gradient of the above.
+     */
+    void (*winograd_weight_grad)(float *taps, const float *m, size_t step);
     /* v[i * step + c], i < 36: Bᵀ d B of the 6x6 tile. */
     void (*winograd_input)(float *v, size_t step, const float *image, const dscm_tile *tile);
     /* A y Aᵀ of the 4x4 tile of an output gradient. */
