@@ -263,38 +263,74 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
 
 /* ---- held-out figures ---------------------------------------------------------------------------
  */
+typedef struct held_out_job {
+    dscm_trainer *t;
+    const dscm_dataset *data;
+    size_t count, range, ranges;
+    double *losses;  /* (threads) */
+    size_t *correct; /* (threads) */
+} held_out_job;
+
+/* Thread k takes a contiguous part of the images. */
+static void evaluate_share(void *arg, size_t k, int worker)
+{
+    const held_out_job *job = arg;
+    const dscm_trainer *t = job->t;
+    const task_ops *task = &dscm_tasks[t->options.task];
+    size_t threads = (size_t)t->options.threads, capacity, first;
+    size_t begin = k * job->count / threads, end = (k + 1) * job->count / threads;
+    uint32_t images[PASS_IMAGES];
+    shard s = t->shards[k];
+    (void)worker;
+    share_of(t, k, &first, &capacity);
+    if (capacity > PASS_IMAGES) capacity = PASS_IMAGES;
+    s.data = job->data;
+    s.images = images;
+    s.augment = false;
+    s.seed = t->options.seed;
+    s.batch = job->count;
+    s.t_low = job->range * t->schedule.steps / job->ranges;
+    s.t_high = (job->range + 1) * t->schedule.steps / job->ranges;
+    s.correct = 0;
+    job->losses[k] = 0;
+    dscm_exec_seed_dropout(s.exec, 0, 0);
+    for (size_t b = begin; b < end; b += s.count) {
+        s.count = end - b < capacity ? end - b : capacity;
+        for (size_t i = 0; i < s.count; i++) images[i] = (uint32_t)(b + i);
+        s.first = HELD_OUT_STREAM + job->range * job->count + b;
+        task->inputs(&s);
+        dscm_exec_forward(s.exec, s.count, task->noised ? s.count : 1);
+        job->losses[k] += task->loss(&s, false);
+    }
+    job->correct[k] = s.correct;
+}
+
 dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
                                 dscm_held_out *out, dscm_error *err)
 {
     const task_ops *task = &dscm_tasks[t->options.task];
+    size_t threads = (size_t)t->options.threads;
+    double losses[DSCM_TEAM_MAX];
+    size_t correct[DSCM_TEAM_MAX];
     dscm_code code = check_options(&t->options, data, err);
     if (code != DSCM_OK) return code;
-    shard s = t->shards[0];
-    size_t count = limit && limit < data->count ? limit : data->count, first, capacity;
-    share_of(t, 0, &first, &capacity);
-    if (capacity > PASS_IMAGES) capacity = PASS_IMAGES;
-    s.data = data;
-    s.augment = false;
-    s.seed = t->options.seed;
     *out = (dscm_held_out){.ranges = task->noised ? DSCM_HELD_OUT_RANGES : 1};
+    held_out_job job = {.t = t,
+                        .data = data,
+                        .count = limit && limit < data->count ? limit : data->count,
+                        .ranges = out->ranges,
+                        .losses = losses,
+                        .correct = correct};
     dscm_weights_update(t->weights, t->state.ema, t->team);
-    dscm_exec_seed_dropout(s.exec, 0, 0);
-    for (size_t r = 0; r < out->ranges; r++) {
-        s.t_low = r * t->schedule.steps / out->ranges;
-        s.t_high = (r + 1) * t->schedule.steps / out->ranges;
-        s.correct = 0;
-        for (size_t b = 0; b < count; b += s.count) {
-            s.count = 0;
-            for (size_t i = b; i < count && s.count < capacity; i++)
-                t->batch[s.count++] = (uint32_t)i;
-            s.images = t->batch;
-            s.batch = count;
-            s.first = HELD_OUT_STREAM + r * count + b;
-            task->inputs(&s);
-            dscm_exec_forward(s.exec, s.count, task->noised ? s.count : 1);
-            out->loss[r] += task->loss(&s, false);
+    for (; job.range < job.ranges; job.range++) {
+        size_t right = 0;
+        dscm_team_run(t->team, threads, evaluate_share, &job);
+        for (size_t k = 0; k < threads; k++) {
+            out->loss[job.range] += losses[k];
+            right += correct[k];
         }
-        out->accuracy[r] = task->classifies ? (double)s.correct / (double)count : (double)NAN;
+        out->accuracy[job.range] =
+            task->classifies ? (double)right / (double)job.count : (double)NAN;
     }
     dscm_weights_update(t->weights, t->state.values, t->team);
     return DSCM_OK;
