@@ -239,7 +239,6 @@ char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, s
         snprintf(name, sizeof(name), "sample-%zu", i);
         json_object_set_new(sample, "intervention", interventions(result->info, &c->target));
         set_file(sample, "image", result, name);
-        dscm_json_set_real(sample, "probability", c->scores.probability_after);
         json_array_append_new(list, sample);
     }
     json_object_set_new(out, "samples", list);
@@ -277,9 +276,10 @@ size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const d
     header_list list = {out, 0};
     const dscm_counterfactual *c = &result->counterfactuals[index];
     add_text(&list, "Model", result->info->name);
-    if (result->work == DSCM_WORK_COUNTERFACTUAL)
+    if (result->work != DSCM_WORK_SAMPLE)
         add_text(&list, "Outcome", c->found ? "found" : "not-found");
     add_real(&list, "Scale", c->scale);
+    if (result->work == DSCM_WORK_SAMPLE) return list.count; /* nothing to compare a sample with */
     add_real(&list, "Probability-Before", c->scores.probability_before);
     add_real(&list, "Probability-After", c->scores.probability_after);
     add_real(&list, "Cld", c->scores.cld);

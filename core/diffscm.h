@@ -174,7 +174,8 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
                        const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
 
 /* The smallest guidance scale at which the predictor calls each item its target, by bisection from
- * one abduction; see dscm_auto. Everything per item. */
+ * one abduction; see dscm_auto. Everything per item. Images are clamped and rounded to 256 levels:
+ * what is found valid is what a file holds. */
 typedef struct dscm_auto {
     double max_scale;  /* strongest guidance tried; default 8 x calibrated */
     size_t max_rounds; /* bisection rounds after bracketing; default 4 */

@@ -339,6 +339,16 @@ static dscm_code is_valid(dscm_session *s, const float *image, const guidance *g
     return DSCM_OK;
 }
 
+/* To the 256 levels of a file: validity on the edge of the decision is lost in rounding otherwise.
+ */
+static void round_to_levels(float *image, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float level = roundf((image[i] + 1) * 127.5f);
+        image[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
+    }
+}
+
 /* Predicts the active items at their scales; keeps valid results and moves the brackets. */
 static dscm_code search_round(search *q, size_t count, dscm_error *err)
 {
@@ -356,6 +366,7 @@ static dscm_code search_round(search *q, size_t count, dscm_error *err)
     for (size_t i = 0; code == DSCM_OK && i < count; i++) {
         size_t item = q->active[i];
         bool valid = false;
+        round_to_levels(q->trial + i * size, size);
         code = is_valid(q->s, q->trial + i * size, guided + i * edges, &valid, err);
         q->results[item].predictions++;
         if (valid || isinf(q->high[item]))
