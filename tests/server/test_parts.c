@@ -1,0 +1,491 @@
+/* Parts of the server that need no socket: queue, jobs, store, cache, settings, headers, keys. */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "core/base/memory.h"
+#include "server/abductions.h"
+#include "server/accept.h"
+#include "server/clock.h"
+#include "server/jobs.h"
+#include "server/keys.h"
+#include "server/meters.h"
+#include "server/queue.h"
+#include "server/settings.h"
+#include "tests/harness.h"
+
+static dscm_job *make_job(const char *client, int64_t deadline_ms)
+{
+    dscm_job *job = NULL;
+    if (dscm_job_create(&job, client, client, (dscm_payload){0}, deadline_ms, false, NULL)) abort();
+    return job;
+}
+
+/* ---- queue ---- */
+
+static void push(dscm_queue *queue, dscm_job *job)
+{
+    CHECK_INT(dscm_queue_push(queue, dscm_job_ref(job), NULL, NULL), DSCM_PUSHED);
+}
+
+static void queue_serves_clients_in_turn(void)
+{
+    dscm_queue *queue;
+    REQUIRE(dscm_queue_open(&queue, 10, 5, NULL) == DSCM_OK);
+    dscm_job *a[3], *b[2];
+    for (int i = 0; i < 3; i++) push(queue, a[i] = make_job("a", DSCM_NEVER));
+    for (int i = 0; i < 2; i++) push(queue, b[i] = make_job("b", DSCM_NEVER));
+    CHECK_INT(dscm_queue_position(queue, a[0]), 0);
+    CHECK_INT(dscm_queue_position(queue, b[0]), 1);
+    CHECK_INT(dscm_queue_position(queue, a[1]), 2);
+    CHECK_INT(dscm_queue_position(queue, b[1]), 3);
+    CHECK_INT(dscm_queue_position(queue, a[2]), 4);
+    dscm_job *order[] = {a[0], b[0], a[1], b[1], a[2]};
+    for (int i = 0; i < 5; i++) {
+        dscm_job *got = dscm_queue_take(queue);
+        CHECK(got == order[i]);
+        dscm_job_unref(got);
+    }
+    CHECK(dscm_queue_take_any(queue) == NULL);
+    for (int i = 0; i < 3; i++) dscm_job_unref(a[i]);
+    for (int i = 0; i < 2; i++) dscm_job_unref(b[i]);
+    dscm_queue_free(queue);
+}
+
+static void queue_has_limits(void)
+{
+    dscm_queue *queue;
+    REQUIRE(dscm_queue_open(&queue, 3, 2, NULL) == DSCM_OK);
+    dscm_job *a = make_job("a", DSCM_NEVER), *b = make_job("b", DSCM_NEVER);
+    push(queue, a);
+    push(queue, a);
+    CHECK_INT(dscm_queue_push(queue, a, NULL, NULL), DSCM_SHARE_FULL);
+    push(queue, b);
+    CHECK_INT(dscm_queue_push(queue, b, NULL, NULL), DSCM_QUEUE_FULL);
+    CHECK_INT(dscm_queue_depth(queue), 3);
+    CHECK(dscm_queue_remove(queue, b));
+    dscm_job_unref(b);
+    CHECK(!dscm_queue_remove(queue, b));
+    dscm_queue_close(queue);
+    CHECK_INT(dscm_queue_push(queue, b, NULL, NULL), DSCM_QUEUE_CLOSED);
+    dscm_job_unref(dscm_queue_take(queue));
+    dscm_job_unref(dscm_queue_take(queue));
+    CHECK(dscm_queue_take(queue) == NULL);
+    dscm_job_unref(a);
+    dscm_job_unref(b);
+    dscm_queue_free(queue);
+}
+
+static void queue_finds_late_jobs(void)
+{
+    dscm_queue *queue;
+    REQUIRE(dscm_queue_open(&queue, 4, 4, NULL) == DSCM_OK);
+    dscm_job *late = make_job("a", 100), *fine = make_job("a", 200);
+    push(queue, fine);
+    push(queue, late);
+    CHECK(dscm_queue_take_late(queue, 99) == NULL);
+    CHECK(dscm_queue_take_late(queue, 100) == late);
+    CHECK(dscm_queue_take_late(queue, 100) == NULL);
+    dscm_job_unref(late);
+    dscm_job_unref(late);
+    dscm_job_unref(fine);
+    dscm_queue_free(queue); /* drops what is inside */
+}
+
+static bool other_client(void *arg, const dscm_job *job)
+{
+    return strcmp(job->client, arg) != 0;
+}
+
+static void queue_gives_companions(void)
+{
+    dscm_queue *queue;
+    dscm_job *got[8];
+    REQUIRE(dscm_queue_open(&queue, 8, 8, NULL) == DSCM_OK);
+    const char *clients[] = {"a", "x", "a", "b", "x"};
+    for (int i = 0; i < 5; i++) {
+        dscm_job *job = make_job(clients[i], DSCM_NEVER);
+        push(queue, job);
+        dscm_job_unref(job);
+    }
+    CHECK_INT(dscm_queue_take_more(queue, got, 8, 4, other_client, "x"), 1); /* leaves four */
+    CHECK_STR(got[0]->client, "a");
+    dscm_job_unref(got[0]);
+    CHECK_INT(dscm_queue_take_more(queue, got, 8, 0, other_client, "x"), 2);
+    dscm_job_unref(got[0]);
+    dscm_job_unref(got[1]);
+    CHECK_INT(dscm_queue_depth(queue), 2);
+    dscm_queue_free(queue);
+}
+
+/* ---- jobs ---- */
+
+typedef struct counter {
+    dscm_waiter waiter; /* first */
+    int woken;
+} counter;
+
+static void count_wake(dscm_waiter *waiter)
+{
+    ((counter *)waiter)->woken++;
+}
+
+static void job_wakes_each_waiter_once(void)
+{
+    dscm_job *job = make_job("a", DSCM_NEVER);
+    counter all[50] = {0}, end = {.waiter.wake = count_wake};
+    for (int i = 0; i < 50; i++) {
+        all[i].waiter.wake = count_wake;
+        CHECK(dscm_job_wait(job, &all[i].waiter, 1)); /* event 1 is "queued" */
+    }
+    CHECK(dscm_job_wait(job, &end.waiter, UINT64_MAX));
+    CHECK(dscm_job_start(job));
+    for (int i = 0; i < 50; i++) CHECK_INT(all[i].woken, 1);
+    CHECK_INT(end.woken, 0);
+    CHECK(!dscm_job_unwait(job, &all[0].waiter));
+    CHECK(!dscm_job_wait(job, &all[0].waiter, 1)); /* "started" is newer */
+    CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
+    CHECK_INT(end.woken, 1);
+    CHECK(!dscm_job_wait(job, &end.waiter, UINT64_MAX));
+    dscm_job_unref(job);
+}
+
+static void first_end_of_a_job_wins(void)
+{
+    dscm_job_reason reason;
+    dscm_problem problem = {0};
+    dscm_job *job = make_job("a", DSCM_NEVER);
+    CHECK(dscm_job_start(job));
+    CHECK(dscm_job_progress(job, 1, 4, DSCM_EVENT_PROGRESS, NULL));
+    CHECK(!dscm_job_cancel(job, DSCM_REASON_DEADLINE)); /* running: told to stop */
+    CHECK(!dscm_job_cancel(job, DSCM_REASON_CLIENT));
+    CHECK(!dscm_job_progress(job, 2, 4, DSCM_EVENT_PROGRESS, NULL));
+    dscm_job_stopped(job);
+    CHECK(!dscm_job_succeed(job, (dscm_payload){0}, NULL));
+    CHECK(!dscm_job_fail(job, &problem, NULL));
+    CHECK_INT(dscm_job_peek(job, NULL, NULL, &reason), DSCM_JOB_CANCELED);
+    CHECK_INT(reason, DSCM_REASON_DEADLINE);
+    dscm_job_unref(job);
+    job = make_job("a", DSCM_NEVER);
+    CHECK(dscm_job_cancel(job, DSCM_REASON_CLIENT)); /* queued: ended at once */
+    CHECK(!dscm_job_start(job));
+    dscm_job_unref(job);
+}
+
+static void events_survive_small_buffers(void)
+{
+    char all[4096] = "", piece[7];
+    uint64_t after = 0;
+    size_t offset = 0, used = 0, count;
+    bool ended;
+    dscm_job *job = make_job("a", DSCM_NEVER);
+    CHECK(dscm_job_start(job));
+    for (int i = 0; i < 3; i++)
+        CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PREVIEW, "{\"preview\":1}"));
+    CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{\"done\":true}"));
+    while ((count = dscm_job_events_read(job, &after, &offset, piece, sizeof piece, &ended))) {
+        memcpy(all + used, piece, count);
+        used += count;
+    }
+    CHECK(ended);
+    CHECK_STR(all, "id: 1\nevent: queued\ndata: {}\n\n"
+                   "id: 2\nevent: started\ndata: {}\n\n"
+                   "id: 5\nevent: preview\ndata: {\"preview\":1}\n\n"
+                   "id: 6\nevent: succeeded\ndata: {\"done\":true}\n\n");
+    dscm_job_unref(job);
+}
+
+static void events_are_bounded(void)
+{
+    static char all[1 << 16];
+    uint64_t after = 0;
+    size_t offset = 0;
+    bool ended;
+    dscm_job *job = make_job("a", DSCM_NEVER);
+    CHECK(dscm_job_start(job));
+    for (int i = 0; i < 10 * DSCM_EVENTS_KEPT; i++)
+        CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PROGRESS, "{}"));
+    CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
+    CHECK(job->events_count <= DSCM_EVENTS_KEPT);
+    all[dscm_job_events_read(job, &after, &offset, all, sizeof all - 1, &ended)] = 0;
+    CHECK(ended);
+    CHECK_HAS(all, "event: queued");
+    CHECK_HAS(all, "event: succeeded");
+    dscm_job_unref(job);
+}
+
+/* ---- store ---- */
+
+static void store_finds_by_owner_only(void)
+{
+    dscm_jobs *jobs;
+    dscm_job *found = NULL, *existing = NULL;
+    bool same;
+    uint8_t body[DSCM_DIGEST_SIZE] = {1}, other[DSCM_DIGEST_SIZE] = {2};
+    dscm_jobs_limits limits = {10, 1000, 1000000};
+    REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
+    dscm_job *job = make_job("alice", DSCM_NEVER), *again = make_job("alice", DSCM_NEVER);
+    CHECK_INT(jobs->put(jobs, job, "key", body, &existing, &same, NULL), DSCM_OK);
+    CHECK(!existing);
+    CHECK_INT(jobs->find(jobs, job->id, "alice", &found), DSCM_FOUND);
+    CHECK(found == job);
+    dscm_job_unref(found);
+    CHECK_INT(jobs->find(jobs, job->id, "bob", &found), DSCM_FIND_UNKNOWN);
+    CHECK_INT(jobs->put(jobs, again, "key", body, &existing, &same, NULL), DSCM_OK);
+    CHECK(existing == job && same);
+    dscm_job_unref(existing);
+    CHECK_INT(jobs->put(jobs, again, "key", other, &existing, &same, NULL), DSCM_OK);
+    CHECK(existing == job && !same);
+    dscm_job_unref(existing);
+    jobs->forget(jobs, job);
+    CHECK_INT(jobs->find(jobs, job->id, "alice", &found), DSCM_FIND_UNKNOWN);
+    CHECK_INT(jobs->put(jobs, again, "key", other, &existing, &same, NULL), DSCM_OK);
+    CHECK(!existing);
+    jobs->free(jobs);
+    dscm_job_unref(job);
+    dscm_job_unref(again);
+}
+
+static void store_drops_the_oldest(void)
+{
+    dscm_jobs *jobs;
+    dscm_job *list[5], *found, *existing;
+    bool same;
+    dscm_jobs_limits limits = {2, 1 << 20, INT64_MAX / 2};
+    REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
+    for (int i = 0; i < 5; i++) {
+        list[i] = make_job("a", DSCM_NEVER);
+        CHECK_INT(jobs->put(jobs, list[i], NULL, NULL, &existing, &same, NULL), DSCM_OK);
+        if (i != 1) CHECK(dscm_job_cancel(list[i], DSCM_REASON_CLIENT)); /* job 1 goes on */
+    }
+    jobs->sweep(jobs, dscm_clock_us());
+    size_t kept, bytes;
+    jobs->count(jobs, &kept, &bytes);
+    CHECK_INT(kept, 3); /* two ended ones and the living */
+    CHECK_INT(jobs->find(jobs, list[0]->id, "a", &found), DSCM_FIND_EXPIRED);
+    CHECK_INT(jobs->find(jobs, list[0]->id, "b", &found), DSCM_FIND_UNKNOWN);
+    CHECK_INT(jobs->find(jobs, list[1]->id, "a", &found), DSCM_FOUND);
+    dscm_job_unref(found);
+    CHECK_INT(jobs->find(jobs, list[2]->id, "a", &found), DSCM_FIND_EXPIRED);
+    CHECK_INT(jobs->find(jobs, list[4]->id, "a", &found), DSCM_FOUND);
+    dscm_job_unref(found);
+    jobs->free(jobs);
+    for (int i = 0; i < 5; i++) dscm_job_unref(list[i]);
+}
+
+/* ---- abductions ---- */
+
+static int released;
+
+static void count_release(void *data)
+{
+    (void)data;
+    released++;
+}
+
+static dscm_payload fake_value(size_t bytes)
+{
+    static int something;
+    return (dscm_payload){&something, count_release, bytes};
+}
+
+static void cache_keeps_within_bytes(void)
+{
+    dscm_abductions *cache;
+    dscm_kept *entry;
+    atomic_bool stop = false;
+    uint8_t digest[DSCM_DIGEST_SIZE] = {0};
+    released = 0;
+    REQUIRE(dscm_abductions_open(&cache, 250, 1000, NULL) == DSCM_OK);
+    for (uint8_t i = 0; i < 4; i++) {
+        digest[0] = i;
+        CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
+        dscm_abductions_publish(cache, entry, fake_value(100));
+        dscm_kept_unref(cache, entry);
+    }
+    size_t entries, bytes;
+    dscm_abductions_count(cache, &entries, &bytes);
+    CHECK_INT(entries, 2);
+    CHECK_INT(bytes, 200);
+    CHECK_INT(released, 2);
+    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_HIT);
+    CHECK(dscm_abductions_find(cache, entry->id, "b") == NULL);
+    CHECK(dscm_abductions_delete(cache, entry->id, "a"));
+    CHECK_INT(released, 2); /* still in use */
+    dscm_kept_unref(cache, entry);
+    CHECK_INT(released, 3);
+    dscm_abductions_sweep(cache, dscm_clock_ms() + 2000);
+    dscm_abductions_count(cache, &entries, &bytes);
+    CHECK_INT(entries, 0);
+    dscm_abductions_free(cache);
+}
+
+typedef struct flight {
+    dscm_abductions *cache;
+    dscm_acquire_result result;
+} flight;
+
+static void *fly(void *arg)
+{
+    flight *f = arg;
+    uint8_t digest[DSCM_DIGEST_SIZE] = {7};
+    atomic_bool stop = false;
+    dscm_kept *entry;
+    f->result = dscm_abductions_acquire(f->cache, "a", digest, &stop, &entry);
+    if (f->result == DSCM_ACQUIRE_MISS) dscm_abductions_publish(f->cache, entry, fake_value(1));
+    dscm_kept_unref(f->cache, entry);
+    return NULL;
+}
+
+static void cache_computes_once(void)
+{
+    dscm_abductions *cache;
+    dscm_kept *entry;
+    atomic_bool stop = false, stopped = true;
+    uint8_t digest[DSCM_DIGEST_SIZE] = {7};
+    REQUIRE(dscm_abductions_open(&cache, 1000, 1000, NULL) == DSCM_OK);
+    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
+    dscm_kept *none;
+    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stopped, &none), DSCM_ACQUIRE_STOPPED);
+    flight flights[4];
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        flights[i] = (flight){cache, DSCM_ACQUIRE_FAILED};
+        REQUIRE(pthread_create(&threads[i], NULL, fly, &flights[i]) == 0);
+    }
+    usleep(30000);
+    dscm_abductions_abandon(cache, entry); /* one of the waiting computes in its stead */
+    int misses = 0, hits = 0;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        misses += flights[i].result == DSCM_ACQUIRE_MISS;
+        hits += flights[i].result == DSCM_ACQUIRE_HIT;
+    }
+    CHECK_INT(misses, 1);
+    CHECK_INT(hits, 3);
+    dscm_abductions_free(cache);
+}
+
+/* ---- settings, headers, keys, meters ---- */
+
+static void settings_have_sound_defaults(void)
+{
+    dscm_settings settings;
+    dscm_error err = {0};
+    dscm_settings_defaults(&settings);
+    for (size_t i = 0; dscm_setting_at(i); i++) {
+        const dscm_setting *s = dscm_setting_at(i);
+        CHECK_INT(dscm_settings_set(&settings, s->name, s->value, "default", &err), DSCM_OK);
+    }
+    CHECK_STR(err.message, "");
+    CHECK_INT(settings.port, 8080);
+    CHECK_STR(settings.host, "127.0.0.1");
+}
+
+static void settings_refuse_what_is_wrong(void)
+{
+    dscm_settings settings;
+    static const char *const bad[][2] = {{"--port", "65536"},    {"--port", "-1"},
+                                         {"--port", "80x"},      {"--port", ""},
+                                         {"--batch", "0"},       {"--trusted-proxy=maybe", "x"},
+                                         {"--log-level", "all"}, {"--host", "0.0.0.0"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        dscm_error err = {0};
+        char *argv[] = {(char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1]};
+        int argc = strchr(bad[i][0], '=') ? 1 : 2;
+        CHECK(dscm_settings_load(&settings, argc, argv, NULL, &err) != DSCM_OK);
+        CHECK(err.message[0]);
+    }
+    dscm_error err = {0};
+    char *argv[] = {"--port"};
+    CHECK_INT(dscm_settings_load(&settings, 1, argv, NULL, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "needs a value");
+}
+
+static void accept_chooses_by_quality(void)
+{
+    CHECK_INT(dscm_accept_choose(NULL), DSCM_ACCEPT_JSON);
+    CHECK_INT(dscm_accept_choose("*/*"), DSCM_ACCEPT_JSON);
+    CHECK_INT(dscm_accept_choose("image/png"), DSCM_ACCEPT_PNG);
+    CHECK_INT(dscm_accept_choose("image/*;q=0.5, application/json;q=0.4"), DSCM_ACCEPT_PNG);
+    CHECK_INT(dscm_accept_choose("text/event-stream, */*;q=0.1"), DSCM_ACCEPT_EVENTS);
+    CHECK_INT(dscm_accept_choose("text/html"), DSCM_ACCEPT_NONE);
+    CHECK_INT(dscm_accept_choose("image/png;q=0"), DSCM_ACCEPT_NONE);
+    CHECK_INT(dscm_accept_choose(""), DSCM_ACCEPT_NONE);
+    CHECK_INT(dscm_accept_choose(",,;q=;,"), DSCM_ACCEPT_NONE);
+    dscm_prefer prefer = dscm_prefer_parse("handling=lenient, wait=7, respond-async");
+    CHECK(prefer.async);
+    CHECK_INT(prefer.wait_s, 7);
+    CHECK_INT(dscm_prefer_parse("wait=-1").wait_s, -1);
+    CHECK_INT(dscm_prefer_parse("wait=99999999999999999999").wait_s, -1);
+    CHECK(dscm_media_is("image/png; charset=x", "image/png"));
+    CHECK(dscm_media_is("IMAGE/PNG", "image/"));
+    CHECK(!dscm_media_is("image/", "image/"));
+    CHECK(!dscm_media_is("imagex/png", "image/png"));
+}
+
+static void keys_are_compared_by_digest(void)
+{
+    char path[] = "/tmp/diffscm-keys-XXXXXX", name[DSCM_KEY_NAME_SIZE];
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    /* SHA-256 of "secret" */
+    dprintf(fd, "# keys\nalice "
+                "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n");
+    close(fd);
+    dscm_keys *keys;
+    REQUIRE(dscm_keys_open(&keys, path, NULL) == DSCM_OK);
+    CHECK(dscm_keys_check(keys, "Bearer secret", name));
+    CHECK_STR(name, "alice");
+    CHECK(!dscm_keys_check(keys, "Bearer secret2", name));
+    CHECK(!dscm_keys_check(keys, "Basic secret", name));
+    CHECK(!dscm_keys_check(keys, NULL, name));
+    unlink(path);
+    size_t count;
+    dscm_error err = {0};
+    CHECK(dscm_keys_reload(keys, &count, &err) != DSCM_OK);
+    CHECK(dscm_keys_check(keys, "bearer secret", name)); /* the old ones stay */
+    dscm_keys_free(keys);
+}
+
+static void histogram_buckets_add_up(void)
+{
+    static dscm_meters meters;
+    dscm_meters_request(&meters, 1, 200, 1500);
+    dscm_meters_request(&meters, 1, 777, 90000000);
+    CHECK_INT(atomic_load(&meters.durations[1].buckets[1]), 1);
+    CHECK_INT(atomic_load(&meters.durations[1].buckets[DSCM_METER_BUCKETS]), 1);
+    static const char *const routes[] = {"a", "b", NULL};
+    dscm_meter_gauges gauges = {.routes = routes, .version = "x"};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    dscm_meters_render(&meters, &gauges, out);
+    fclose(out);
+    CHECK_HAS(text, "diffscm_requests_total{route=\"b\",status=\"other\"} 1\n");
+    CHECK_HAS(text, "diffscm_request_duration_seconds_bucket{route=\"b\",le=\"+Inf\"} 2\n");
+    free(text);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"queue_serves_clients_in_turn", queue_serves_clients_in_turn},
+        {"queue_has_limits", queue_has_limits},
+        {"queue_finds_late_jobs", queue_finds_late_jobs},
+        {"queue_gives_companions", queue_gives_companions},
+        {"job_wakes_each_waiter_once", job_wakes_each_waiter_once},
+        {"first_end_of_a_job_wins", first_end_of_a_job_wins},
+        {"events_survive_small_buffers", events_survive_small_buffers},
+        {"events_are_bounded", events_are_bounded},
+        {"store_finds_by_owner_only", store_finds_by_owner_only},
+        {"store_drops_the_oldest", store_drops_the_oldest},
+        {"cache_keeps_within_bytes", cache_keeps_within_bytes},
+        {"cache_computes_once", cache_computes_once},
+        {"settings_have_sound_defaults", settings_have_sound_defaults},
+        {"settings_refuse_what_is_wrong", settings_refuse_what_is_wrong},
+        {"accept_chooses_by_quality", accept_chooses_by_quality},
+        {"keys_are_compared_by_digest", keys_are_compared_by_digest},
+        {"histogram_buckets_add_up", histogram_buckets_add_up},
+    };
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
