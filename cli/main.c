@@ -15,6 +15,7 @@ static const struct {
      cmd_counterfactual},
     {"sample", "draw images from a model", cmd_sample},
     {"info", "describe a model", cmd_info},
+    {"evaluate", "measure counterfactuals, beside other methods, with a report", cmd_evaluate},
     {"train", "train a network of a bundle", cmd_train},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };

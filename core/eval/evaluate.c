@@ -1,0 +1,433 @@
+#include "core/eval/evaluate.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/base/memory.h"
+#include "core/eval/baselines.h"
+#include "core/scm/session.h"
+
+struct dscm_eval_worker {
+    const dscm_eval_data *data;
+    dscm_session *session;
+    dscm_probe predictor, encoder, autoencoder; /* closed where the bundle lacks the net */
+    dscm_probe *ensemble;
+    dscm_probe **members;
+    size_t ensemble_count, batch, size, labels;
+    uint8_t *pool_labels;                         /* of the bundle's pool, for prototypes */
+    float *images, *results, *blurred, *observed; /* (batch, size) … (batch, labels) */
+    dscm_scores *scores;
+    int *targets, *factuals;
+    dscm_intervention *acts;
+    dscm_query *queries;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- methods ------------------------------------------------------------------------------------
+ */
+typedef dscm_code method_fn(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                            size_t count, dscm_record *rows, dscm_error *err);
+
+static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t count,
+                       dscm_record *rows)
+{
+    dscm_path path;
+    if (dscm_session_path(w->session, &s->options, &path, NULL) != DSCM_OK) return;
+    for (size_t i = 0; i < count; i++) {
+        double down = (double)dscm_path_evaluations(&path, false);
+        rows[i].values[DSCM_COL_PASSES] = (double)dscm_path_evaluations(&path, true) + down;
+        rows[i].values[DSCM_COL_GRADIENTS] = s->options.scale > 0 ? down : 0;
+        rows[i].values[DSCM_COL_SCALE] = s->options.scale;
+    }
+    dscm_path_close(&path);
+}
+
+static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t count,
+                             const dscm_options *options, const float *from, float *to, bool guided,
+                             dscm_error *err)
+{
+    dscm_latent *latent = NULL;
+    for (size_t i = 0; i < count; i++) {
+        w->acts[i] = (dscm_intervention){
+            .variable = w->data->variable, .value = labels[i], .scale = (double)NAN};
+        w->queries[i] = (dscm_query){.items = &w->acts[i], .count = guided};
+    }
+    dscm_code code = dscm_abduct(w->session, &latent, from, count, options, NULL, err);
+    if (code == DSCM_OK)
+        code = dscm_predict(w->session, to, latent, w->queries, options, NULL, err);
+    dscm_latent_free(latent);
+    return code;
+}
+
+static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                               size_t count, dscm_record *rows, dscm_error *err)
+{
+    (void)first;
+    count_cost(w, s, count, rows);
+    return set_targets(w, w->targets, count, &s->options, w->images, w->results, true, err);
+}
+
+static dscm_code run_pgd(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                         size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_pgd_options options = dscm_pgd_defaults();
+    (void)s, (void)first, (void)rows;
+    return dscm_baseline_pgd(w->results, w->images, w->targets, count, &w->predictor, &options,
+                             err);
+}
+
+static dscm_code run_greedy(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                            size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_greedy_options options = dscm_greedy_defaults();
+    (void)s, (void)first, (void)rows;
+    return dscm_baseline_greedy(w->results, w->images, w->targets, count, w->members,
+                                w->ensemble_count, &options, err);
+}
+
+static dscm_code run_prototype(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                               size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_prototype_options options = dscm_prototype_defaults();
+    dscm_prototype_nets nets = {.classifier = w->members[0],
+                                .autoencoder = &w->autoencoder,
+                                .encoder = &w->encoder,
+                                .codes = w->data->bundle->pool_mu,
+                                .labels = w->pool_labels,
+                                .codes_count = w->data->bundle->pool_count};
+    (void)s, (void)first, (void)rows;
+    return dscm_baseline_prototype(w->results, w->images, w->targets, count, &nets, &options, err);
+}
+
+static dscm_code run_identity(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                              size_t count, dscm_record *rows, dscm_error *err)
+{
+    (void)s, (void)first, (void)rows, (void)err;
+    memcpy(w->results, w->images, count * w->size * sizeof(float));
+    return DSCM_OK;
+}
+
+static dscm_pool_view pool_of(const dscm_eval_worker *w)
+{
+    const dscm_dataset *p = w->data->pool;
+    return (dscm_pool_view){
+        .pixels = p->pixels, .labels = p->labels, .n = p->count, .width = w->size};
+}
+
+static dscm_code run_nearest(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                             size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_pool_view pool = pool_of(w);
+    (void)s, (void)rows;
+    return dscm_baseline_real(w->results, w->images, w->targets, count, &pool, true, w->data->seed,
+                              first, err);
+}
+
+static dscm_code run_random(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                            size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_pool_view pool = pool_of(w);
+    (void)s, (void)rows;
+    return dscm_baseline_real(w->results, w->images, w->targets, count, &pool, false, w->data->seed,
+                              first, err);
+}
+
+static const struct {
+    const char *name;
+    method_fn *run;
+    bool ensemble, nets; /* what it needs: small classifiers; VAE and autoencoder */
+} methods[] = {{"ours", run_diffusion, false, false},    {"published", run_diffusion, false, false},
+               {"pgd", run_pgd, false, false},           {"greedy", run_greedy, true, false},
+               {"prototype", run_prototype, true, true}, {"identity", run_identity, false, false},
+               {"nearest", run_nearest, false, false},   {"random", run_random, false, false}};
+#define METHODS (sizeof methods / sizeof methods[0])
+
+static size_t find_method(const char *name)
+{
+    size_t i = 0;
+    while (i < METHODS && strcmp(methods[i].name, name) != 0) i++;
+    return i;
+}
+
+dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *err)
+{
+    size_t i = find_method(method);
+    if (i == METHODS)
+        return dscm_fail(err, DSCM_E_UNKNOWN,
+                         "method \"%s\" is not one of ours, published, pgd, greedy, prototype, "
+                         "identity, nearest, "
+                         "random",
+                         method);
+    if (methods[i].ensemble && !b->ensemble_count)
+        return dscm_fail(err, DSCM_E_UNKNOWN,
+                         "method \"%s\" needs an ensemble, which the bundle lacks", method);
+    if (methods[i].nets && (!b->autoencoder.net || !b->vae.net || !b->pool_count))
+        return dscm_fail(err, DSCM_E_UNKNOWN,
+                         "method \"%s\" needs VAE, pool and autoencoder in the bundle", method);
+    return DSCM_OK;
+}
+
+/* ---- workers ------------------------------------------------------------------------------------
+ */
+static dscm_code open_probe(dscm_probe *out, const bundle_net *n, const char *output, size_t batch,
+                            dscm_error *err)
+{
+    return n->net ? dscm_probe_open(out, n->net, n->weights, output, batch, err) : DSCM_OK;
+}
+
+static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
+{
+    const dscm_bundle *b = w->data->bundle;
+    int edge = dscm_bundle_edge(b, w->data->variable, b->info.image);
+    if (edge < 0)
+        return dscm_fail(err, DSCM_E_INVALID, "evaluation: the variable has no predictor");
+    dscm_code code = open_probe(&w->predictor, &b->edges[edge].predictor, "out", w->batch, err);
+    if (code == DSCM_OK) code = open_probe(&w->encoder, &b->vae, "mu", w->batch, err);
+    if (code == DSCM_OK) code = open_probe(&w->autoencoder, &b->autoencoder, "out", w->batch, err);
+    w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
+    w->members = dscm_alloc(b->ensemble_count + 1, sizeof *w->members, "ensemble", err);
+    if (!w->ensemble || !w->members) return DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < b->ensemble_count; i++) {
+        code = open_probe(&w->ensemble[i], &b->ensemble[i], "out", w->batch, err);
+        w->members[i] = &w->ensemble[i];
+        w->ensemble_count = i + 1;
+    }
+    return code;
+}
+
+static dscm_code open_buffers(dscm_eval_worker *w, dscm_error *err)
+{
+    const dscm_bundle *b = w->data->bundle;
+    size_t image = w->batch * w->size;
+    w->images = dscm_alloc(3 * image + w->batch * w->labels, sizeof(float), "evaluation", err);
+    w->scores = dscm_alloc(w->batch, sizeof *w->scores, "evaluation", err);
+    w->targets = dscm_alloc(2 * w->batch, sizeof *w->targets, "evaluation", err);
+    w->acts = dscm_alloc(w->batch, sizeof *w->acts, "evaluation", err);
+    w->queries = dscm_alloc(w->batch, sizeof *w->queries, "evaluation", err);
+    w->pool_labels = dscm_alloc(b->pool_count, 1, "evaluation", err);
+    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->pool_labels)
+        return DSCM_E_MEMORY;
+    w->results = w->images + image;
+    w->blurred = w->results + image;
+    w->observed = w->blurred + image;
+    w->factuals = w->targets + w->batch;
+    for (size_t i = 0; i < b->pool_count; i++) w->pool_labels[i] = (uint8_t)b->pool_labels[i];
+    return DSCM_OK;
+}
+
+dscm_code dscm_eval_worker_open(dscm_eval_worker **out, const dscm_eval_data *data, size_t batch,
+                                dscm_error *err)
+{
+    *out = NULL;
+    dscm_eval_worker *w = dscm_alloc(1, sizeof *w, "evaluation", err);
+    if (!w) return DSCM_E_MEMORY;
+    w->data = data;
+    w->batch = batch;
+    w->size = data->items->h * data->items->w * data->items->c;
+    w->labels = data->bundle->faces[data->variable].labels_count;
+    dscm_code code = dscm_session_open(&w->session, data->bundle, batch, 1, err);
+    if (code == DSCM_OK && w->size != w->session->size)
+        code = dscm_fail(err, DSCM_E_MISMATCH, "data: images are not those of the model");
+    if (code == DSCM_OK) code = open_buffers(w, err);
+    if (code == DSCM_OK) code = open_probes(w, err);
+    if (code != DSCM_OK) {
+        dscm_eval_worker_free(w);
+        return code;
+    }
+    *out = w;
+    return DSCM_OK;
+}
+
+void dscm_eval_worker_free(dscm_eval_worker *w)
+{
+    if (!w) return;
+    for (size_t i = 0; i < w->ensemble_count; i++) dscm_probe_close(&w->ensemble[i]);
+    dscm_probe_close(&w->predictor);
+    dscm_probe_close(&w->encoder);
+    dscm_probe_close(&w->autoencoder);
+    dscm_session_free(w->session);
+    dscm_free(w->ensemble);
+    dscm_free(w->members);
+    dscm_free(w->images);
+    dscm_free(w->scores);
+    dscm_free(w->targets);
+    dscm_free(w->acts);
+    dscm_free(w->queries);
+    dscm_free(w->pool_labels);
+    dscm_free(w);
+}
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+/* A light blur: the 3x3 binomial kernel (1 2 1) x (1 2 1) / 16, edges repeated. */
+static void blur(float *out, const float *in, size_t h, size_t w, size_t c)
+{
+    static const float weight[3] = {0.25f, 0.5f, 0.25f};
+    for (size_t i = 0; i < h * w * c; i++) {
+        size_t y = i / c / w, x = i / c % w, k = i % c;
+        float sum = 0;
+        for (int n = 0; n < 9; n++) {
+            size_t yy = y + (size_t)(n / 3), xx = x + (size_t)(n % 3);
+            yy = yy == 0 ? 0 : yy > h ? h - 1 : yy - 1;
+            xx = xx == 0 ? 0 : xx > w ? w - 1 : xx - 1;
+            sum += weight[n / 3] * weight[n % 3] * in[(yy * w + xx) * c + k];
+        }
+        out[i] = sum;
+    }
+}
+
+static bool calls_target(const dscm_eval_worker *w, size_t i)
+{
+    const float *p = w->observed + i * w->labels;
+    for (size_t k = 0; k < w->labels; k++)
+        if (p[k] > p[w->targets[i]]) return false;
+    return true;
+}
+
+static dscm_code record_validity(dscm_eval_worker *w, const float *images, size_t count,
+                                 dscm_record *rows, dscm_column guide, dscm_column oracle,
+                                 dscm_error *err)
+{
+    int variable = w->data->variable;
+    dscm_code code = dscm_observe(w->session, variable, w->observed, images, count, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        rows[i].values[guide] = calls_target(w, i);
+        if (guide == DSCM_COL_GUIDE)
+            rows[i].values[DSCM_COL_PROBABILITY] =
+                (double)w->observed[i * w->labels + (size_t)w->targets[i]];
+    }
+    if (code != DSCM_OK || !w->data->bundle->info.has_oracle) return code;
+    code = dscm_observe_oracle(w->session, variable, w->observed, images, count, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++)
+        rows[i].values[oracle] = calls_target(w, i);
+    return code;
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sum;
+}
+
+static double share_changed(const dscm_eval_worker *w, size_t item, double limit)
+{
+    size_t changed = 0;
+    for (size_t i = item * w->size; i < (item + 1) * w->size; i++)
+        changed += fabs((double)w->images[i] - (double)w->results[i]) / 2 > limit;
+    return (double)changed / (double)w->size;
+}
+
+static dscm_code record_scores(dscm_eval_worker *w, size_t count, dscm_record *rows,
+                               dscm_error *err)
+{
+    dscm_pool_view pool = pool_of(w);
+    dscm_code code = dscm_score(w->session, w->scores, w->images, w->results, w->data->variable,
+                                w->targets, w->factuals, count, err);
+    if (code == DSCM_OK)
+        code = dscm_baseline_real(w->blurred, w->images, w->targets, count, &pool, true, 0, 0, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        const dscm_scores *s = &w->scores[i];
+        double *v = rows[i].values;
+        size_t at = i * w->size;
+        v[DSCM_COL_L1] = s->l1;
+        v[DSCM_COL_L2] = s->l2;
+        v[DSCM_COL_CLD] = s->cld;
+        v[DSCM_COL_MINIMALITY] = s->cld_minimality;
+        v[DSCM_COL_DEPARTURE] = s->cld_departure;
+        v[DSCM_COL_IM1] = s->im1;
+        v[DSCM_COL_IM2] = s->im2;
+        v[DSCM_COL_CHANGED_05] = share_changed(w, i, 0.05);
+        v[DSCM_COL_CHANGED_10] = share_changed(w, i, 0.10);
+        v[DSCM_COL_NEARER] = distance(w->results + at, w->images + at, w->size) <
+                             distance(w->blurred + at, w->images + at, w->size);
+    }
+    return code;
+}
+
+static void load_items(dscm_eval_worker *w, size_t first, size_t count)
+{
+    const dscm_dataset *d = w->data->items;
+    dscm_pixels_to_float(w->images, d->pixels + first * w->size, count * w->size);
+    for (size_t i = 0; i < count; i++) {
+        w->targets[i] = w->data->targets[first + i];
+        w->factuals[i] = d->labels[first + i];
+    }
+}
+
+dscm_code dscm_eval_run(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first, size_t count,
+                        dscm_record *rows, uint8_t *pixels, dscm_error *err)
+{
+    const dscm_dataset *d = w->data->items;
+    dscm_code code = dscm_eval_check(w->data->bundle, s->method, err);
+    if (code != DSCM_OK) return code;
+    load_items(w, first, count);
+    for (size_t i = 0; i < count; i++) {
+        for (int c = 0; c < DSCM_COLUMNS; c++) rows[i].values[c] = (double)NAN;
+        rows[i].values[DSCM_COL_INDEX] = (double)(first + i);
+        rows[i].values[DSCM_COL_LABEL] = w->factuals[i];
+        rows[i].values[DSCM_COL_TARGET] = w->targets[i];
+    }
+    double started = now();
+    code = methods[find_method(s->method)].run(w, s, first, count, rows, err);
+    double seconds = (now() - started) / (double)count;
+    if (code != DSCM_OK) return code;
+    dscm_pixels_from_float(pixels, w->results, count * w->size);
+    dscm_pixels_to_float(w->results, pixels, count * w->size);
+    for (size_t i = 0; i < count; i++) {
+        rows[i].values[DSCM_COL_SECONDS] = seconds;
+        blur(w->blurred + i * w->size, w->results + i * w->size, d->h, d->w, d->c);
+    }
+    code = record_validity(w, w->results, count, rows, DSCM_COL_GUIDE, DSCM_COL_ORACLE, err);
+    if (code == DSCM_OK)
+        code = record_validity(w, w->blurred, count, rows, DSCM_COL_GUIDE_DENOISED,
+                               DSCM_COL_ORACLE_DENOISED, err);
+    return code == DSCM_OK ? record_scores(w, count, rows, err) : code;
+}
+
+/* ---- composition and reversibility
+ * --------------------------------------------------------------- */
+static double mean_gap(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += fabs((double)a[i] - (double)b[i]);
+    return 127.5 * sum / (double)n;
+}
+
+dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options, size_t first,
+                                size_t count, size_t cycles, bool guided, double *out,
+                                dscm_error *err)
+{
+    load_items(w, first, count);
+    memcpy(w->results, w->images, count * w->size * sizeof(float));
+    for (size_t c = 0; c < cycles; c++) {
+        memcpy(w->blurred, w->results, count * w->size * sizeof(float));
+        dscm_code code =
+            set_targets(w, w->factuals, count, options, w->blurred, w->results, guided, err);
+        if (code != DSCM_OK) return code;
+        for (size_t i = 0; i < count; i++)
+            out[i * cycles + c] =
+                mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);
+    }
+    return DSCM_OK;
+}
+
+dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_options *options, size_t first,
+                                  size_t count, double *out, dscm_error *err)
+{
+    load_items(w, first, count);
+    dscm_code code = set_targets(w, w->targets, count, options, w->images, w->blurred, true, err);
+    if (code == DSCM_OK)
+        code = set_targets(w, w->factuals, count, options, w->blurred, w->results, true, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++)
+        out[i] = mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);
+    return code;
+}
