@@ -117,6 +117,15 @@ dscm_conv dscm_conv_plan(dscm_conv_shape shape, dscm_isa isa, dscm_conv_algo alg
 
 /* ---- packed weights and scratch -----------------------------------------------------------------
  */
+/* With few output pixels in the whole batch, reading Winograd's four times larger weights costs
+ * more than its products save. Small images therefore keep both forms, the direct one behind the
+ * other, and the batch decides. */
+static bool keeps_direct(const dscm_conv *plan, dscm_conv_pass pass)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    return plan->algo[pass] == DSCM_CONV_WINOGRAD && s->h * s->w <= DSCM_CONV_FEW_PIXELS;
+}
+
 size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
 {
     const dscm_conv_shape *s = &plan->shape;
@@ -127,7 +136,8 @@ size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
     case DSCM_CONV_PLAIN:
         return s->ci * s->co * (size_t)(s->kernel * s->kernel);
     case DSCM_CONV_WINOGRAD:
-        return dscm_conv_winograd_floats(k, &v);
+        return dscm_conv_winograd_floats(k, &v) +
+               (keeps_direct(plan, pass) ? dscm_conv_direct_floats(k, &v) : 0);
     default:
         return dscm_conv_direct_floats(k, &v);
     }
@@ -135,12 +145,17 @@ size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
 
 void dscm_conv_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const float *w)
 {
+    conv_view v = dscm_conv_view(&plan->shape, pass);
     switch (plan->algo[pass]) {
     case DSCM_CONV_PLAIN:
         memcpy(packed, w, dscm_conv_packed_floats(plan, pass) * sizeof *packed);
         break;
     case DSCM_CONV_WINOGRAD:
         dscm_conv_winograd_pack(plan, pass, packed, w);
+        if (keeps_direct(plan, pass))
+            dscm_conv_direct_pack(
+                plan, pass, packed + dscm_conv_winograd_floats(dscm_conv_kernels_of(plan->isa), &v),
+                w);
         break;
     default:
         dscm_conv_direct_pack(plan, pass, packed, w);
@@ -159,13 +174,15 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
         return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(k, &plan->shape, batch)
                                           : dscm_conv_direct_grad_scratch(&plan->shape);
     if (algo == DSCM_CONV_GEMM) return 0;
-    return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_scratch(k, &v, batch, threads)
-                                      : dscm_conv_direct_scratch(&v, threads);
+    size_t direct = dscm_conv_direct_scratch(&v, threads);
+    if (algo != DSCM_CONV_WINOGRAD) return direct;
+    size_t winograd = dscm_conv_winograd_scratch(k, &v, batch, threads);
+    return keeps_direct(plan, pass) && direct > winograd ? direct : winograd;
 }
 
 /* ---- running ------------------------------------------------------------------------------------
  */
-static void run(const dscm_conv *plan, dscm_conv_pass pass, const conv_args *a)
+static void run(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a)
 {
     const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
     conv_view v = dscm_conv_view(&plan->shape, pass);
@@ -174,7 +191,12 @@ static void run(const dscm_conv *plan, dscm_conv_pass pass, const conv_args *a)
         dscm_conv_plain_run(&plan->shape, pass, a);
         break;
     case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_run(k, &v, a);
+        if (keeps_direct(plan, pass) && a->batch * v.out_h * v.out_w <= DSCM_CONV_FEW_PIXELS) {
+            a->packed += dscm_conv_winograd_floats(k, &v);
+            dscm_conv_direct_run(k, &v, a);
+        } else {
+            dscm_conv_winograd_run(k, &v, a);
+        }
         break;
     case DSCM_CONV_GEMM:
         dscm_conv_pointwise_run(k, &v, a);
@@ -219,13 +241,6 @@ void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const f
     run(plan, DSCM_CONV_INPUT_GRAD, &a);
 }
 
-/* db += Σ dout over all pixels. */
-static void bias_grad(float *db, const float *dout, size_t ldo, size_t pixels, size_t co)
-{
-    for (size_t p = 0; p < pixels; p++)
-        for (size_t c = 0; c < co; c++) db[c] += dout[p * ldo + c];
-}
-
 void dscm_conv_weight_grad(const dscm_conv *plan, float *dw, float *db, const float *dout,
                            size_t ldo, const float *in, size_t ldi, size_t batch, void *scratch,
                            dscm_team *team)
@@ -242,5 +257,7 @@ void dscm_conv_weight_grad(const dscm_conv *plan, float *dw, float *db, const fl
         dscm_conv_direct_weight_grad(plan, dw, dout, ldo, in, ldi, batch, scratch, team);
         break;
     }
-    if (db) bias_grad(db, dout, ldo, batch * dscm_conv_out_h(s) * dscm_conv_out_w(s), s->co);
+    if (db) /* db += Σ dout over all pixels */
+        dscm_conv_kernels_of(plan->isa)->column_sums(
+            db, dout, ldo, batch * dscm_conv_out_h(s) * dscm_conv_out_w(s), s->co);
 }

@@ -68,9 +68,25 @@ static size_t band_floats(const conv_view *v)
     return lines * padded_width(v) * v->in_c;
 }
 
+static size_t patch_floats(const conv_view *v)
+{
+    return DSCM_CONV_FEW_PIXELS * v->in_c * (size_t)(v->kernel * v->kernel);
+}
+
+static bool few_pixels(const conv_view *v)
+{
+    return v->out_h * v->out_w <= DSCM_CONV_FEW_PIXELS;
+}
+
+static size_t worker_floats(const conv_view *v)
+{
+    size_t floats = few_pixels(v) ? patch_floats(v) : band_floats(v);
+    return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
+}
+
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads)
 {
-    return dscm_arena_round(band_floats(v) * sizeof(float)) * (size_t)threads;
+    return worker_floats(v) * sizeof(float) * (size_t)threads;
 }
 
 /* Lines y0.. of the zero-padded (and dilated) image. */
@@ -127,16 +143,71 @@ static void run_band(void *arg, size_t index, int worker)
     }
 }
 
+/* ---- patches: small images, where a row is too short for a register tile
+ * --------------------------
+ */
+/* The K x K x Ci inputs of output pixel `p` of the batch, zeros outside the image. */
+static void fill_patch(float *patch, const conv_view *v, const conv_args *a, size_t p)
+{
+    size_t b = p / (v->out_h * v->out_w), y = p / v->out_w % v->out_h, x = p % v->out_w;
+    const float *image = a->in + b * v->in_h * v->in_w * a->ldi;
+    ptrdiff_t margin = v->kernel / 2, d = (ptrdiff_t)v->dilate;
+    size_t bytes = v->in_c * sizeof *patch;
+    for (ptrdiff_t ky = 0; ky < v->kernel; ky++)
+        for (ptrdiff_t kx = 0; kx < v->kernel; kx++, patch += v->in_c) {
+            ptrdiff_t iy = (ptrdiff_t)(y * v->stride) + ky - margin;
+            ptrdiff_t ix = (ptrdiff_t)(x * v->stride) + kx - margin;
+            bool inside = iy >= 0 && ix >= 0 && iy % d == 0 && ix % d == 0 &&
+                          iy / d < (ptrdiff_t)v->in_h && ix / d < (ptrdiff_t)v->in_w;
+            if (inside)
+                memcpy(patch, image + ((size_t)(iy / d) * v->in_w + (size_t)(ix / d)) * a->ldi,
+                       bytes);
+            else
+                memset(patch, 0, bytes);
+        }
+}
+
+static void run_patches(void *arg, size_t index, int worker)
+{
+    const band_job *job = arg;
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    size_t taps = (size_t)(v->kernel * v->kernel), total = a->batch * v->out_h * v->out_w;
+    size_t first = index * DSCM_CONV_FEW_PIXELS;
+    size_t count = total - first < DSCM_CONV_FEW_PIXELS ? total - first : DSCM_CONV_FEW_PIXELS;
+    float *patches = (float *)a->scratch + (size_t)worker * job->floats;
+    for (size_t p = 0; p < count; p++) fill_patch(patches + p * taps * v->in_c, v, a, first + p);
+    dscm_multiply m = {.out = a->out + first * a->ldo,
+                       .ldo = a->ldo,
+                       .in = patches,
+                       .in_step = taps * v->in_c,
+                       .segs = 1,
+                       .k = taps * v->in_c,
+                       .w = a->packed,
+                       .pixels = count,
+                       .cols = v->out_c,
+                       .bias = a->bias,
+                       .residual = a->residual ? a->residual + first * a->ldr : NULL,
+                       .ldr = a->ldr,
+                       .add = a->add};
+    if (narrow(v))
+        job->k->multiply_narrow(&m);
+    else
+        job->k->multiply(&m);
+}
+
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
-    size_t rows = band_rows(v);
-    band_job job = {.k = k,
-                    .v = v,
-                    .a = a,
-                    .rows = rows,
-                    .bands = (v->out_h + rows - 1) / rows,
-                    .width = padded_width(v),
-                    .floats = dscm_arena_round(band_floats(v) * sizeof(float)) / sizeof(float)};
+    band_job job = {.k = k, .v = v, .a = a, .floats = worker_floats(v)};
+    if (few_pixels(v)) {
+        size_t pixels = a->batch * v->out_h * v->out_w;
+        dscm_team_run(a->team, (pixels + DSCM_CONV_FEW_PIXELS - 1) / DSCM_CONV_FEW_PIXELS,
+                      run_patches, &job);
+        return;
+    }
+    job.rows = band_rows(v);
+    job.bands = (v->out_h + job.rows - 1) / job.rows;
+    job.width = padded_width(v);
     dscm_team_run(a->team, a->batch * job.bands, run_band, &job);
 }
 

@@ -5,6 +5,9 @@
 #include "core/kernels/conv.h"
 #include "core/kernels/simd/conv_simd.h"
 
+/* Output pixels up to which a convolution gathers its inputs pixel by pixel: two register tiles. */
+#define DSCM_CONV_FEW_PIXELS ((size_t)28)
+
 /* One pass seen as a forward convolution: the input gradient swaps the channels, rotates the
  * weights and reads a dilated image where the forward pass strides. */
 typedef struct conv_view {

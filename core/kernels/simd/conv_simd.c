@@ -277,6 +277,38 @@ static void winograd_output_grad(float *v, size_t step, const float *image, cons
     }
 }
 
+/* ---- sums over pixels
+ * ------------------------------------------------------------------------------- */
+#define SUM_PIXELS ((size_t)256) /* short partial sums lose less to rounding than one long one */
+
+INLINE vf sum_block(const float *in, size_t ld, size_t pixels)
+{
+    vf s[4] = {{0}};
+    size_t p = 0;
+    for (; p + 4 <= pixels; p += 4, in += 4 * ld)
+#pragma GCC unroll 4
+        for (size_t u = 0; u < 4; u++) s[u] += load(in + u * ld);
+    for (; p < pixels; p++, in += ld) s[0] += load(in);
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+static void column_sums(float *sum, const float *in, size_t ld, size_t pixels, size_t channels)
+{
+    size_t c = 0;
+    for (; c + VW <= channels; c += VW) {
+        vf total = {0};
+        for (size_t p = 0; p < pixels; p += SUM_PIXELS)
+            total +=
+                sum_block(in + p * ld + c, ld, pixels - p < SUM_PIXELS ? pixels - p : SUM_PIXELS);
+        store(sum + c, load(sum + c) + total);
+    }
+    for (; c < channels; c++) {
+        double total = 0;
+        for (size_t p = 0; p < pixels; p++) total += (double)in[p * ld + c];
+        sum[c] += (float)total;
+    }
+}
+
 /* G of F(4x4,3x3) applied to a line of three. */
 INLINE void weight_line(vf out[6], const vf g[3])
 {
@@ -375,6 +407,7 @@ const dscm_conv_kernels ISA(dscm_conv_kernels) = {
     .multiply = multiply,
     .outer = outer,
     .multiply_narrow = multiply_narrow,
+    .column_sums = column_sums,
     .winograd_weights = winograd_weights,
     .winograd_weight_grad = winograd_weight_grad,
     .winograd_input = winograd_input,

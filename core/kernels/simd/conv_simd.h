@@ -51,6 +51,8 @@ typedef struct dscm_conv_kernels {
     void (*outer)(const dscm_outer *m);
     /* Dot products instead of columns, for cols <= 4: w is (cols, segs*k) without padding. */
     void (*multiply_narrow)(const dscm_multiply *m);
+    /* sum[c] += in[p * ld + c] over the pixels, in partial sums of limited length. */
+    void (*column_sums)(float *sum, const float *in, size_t ld, size_t pixels, size_t channels);
     /* u[i * step + c], i < 36, c < block: G g Gᵀ of the 3x3 kernels g = taps (9, block). */
     void (*winograd_weights)(float *u, size_t step, const float *taps);
     /* taps (9, vector) = Gᵀ m G of m[i * step + c], i < 36, c < vector: the gradient of the above.
