@@ -1,0 +1,449 @@
+/* PNG and JPEG files built here by hand: every colour type and depth, limits, damage, bombs; and
+ * fitting to a model's size. */
+#include <stdbool.h>
+#include <zlib.h>
+
+#include "api/jpeg.h"
+#include "api/png.h"
+#include "api/resize.h"
+#include "tests/core/io/archive.h"
+#include "tests/harness.h"
+
+#include <jpeglib.h>
+
+static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
+
+/* ---- building PNG files -------------------------------------------------------------------------
+ */
+static void put_big(buffer *b, uint32_t v)
+{
+    for (int i = 3; i >= 0; i--) put_number(b, v >> (8 * i) & 255, 1);
+}
+
+static void put_chunk(buffer *b, const char *type, const void *data, size_t size)
+{
+    put_big(b, (uint32_t)size);
+    size_t at = b->size;
+    put(b, type, 4);
+    put(b, data, size);
+    put_big(b, (uint32_t)crc32(0, b->bytes + at, (uInt)(size + 4)));
+}
+
+static void put_compressed(buffer *b, const char *type, const char *prefix, size_t prefix_size,
+                           const void *data, size_t size)
+{
+    uLongf packed = compressBound(size);
+    unsigned char *chunk = malloc(prefix_size + packed);
+    if (prefix_size) memcpy(chunk, prefix, prefix_size);
+    if (compress2(chunk + prefix_size, &packed, data, size, 9) != Z_OK) abort();
+    put_chunk(b, type, chunk, prefix_size + packed);
+    free(chunk);
+}
+
+typedef struct png_kind {
+    uint32_t w, h;
+    int depth, type, interlace;
+} png_kind;
+
+static void put_head(buffer *b, const png_kind *k)
+{
+    buffer ihdr = {0};
+    put(b, "\x89PNG\r\n\x1a\n", 8);
+    put_big(&ihdr, k->w);
+    put_big(&ihdr, k->h);
+    put_number(&ihdr, (uint64_t)k->depth, 1);
+    put_number(&ihdr, (uint64_t)k->type, 1);
+    put_number(&ihdr, 0, 2);
+    put_number(&ihdr, (uint64_t)k->interlace, 1);
+    put_chunk(b, "IHDR", ihdr.bytes, ihdr.size);
+    buffer_free(&ihdr);
+}
+
+static int samples_of(int type)
+{
+    return type == 2 ? 3 : type == 4 ? 2 : type == 6 ? 4 : 1;
+}
+
+/* Sample c of pixel (x,y), below 2^depth. */
+static unsigned sample(const png_kind *k, uint32_t x, uint32_t y, int c)
+{
+    unsigned v = x * 37 + y * 101 + (unsigned)c * 61;
+    return k->depth == 16 ? v * 257 % 65536 : v % (1u << k->depth);
+}
+
+/* Rows of one pass, unfiltered. */
+static void put_pass(buffer *raw, const png_kind *k, uint32_t x0, uint32_t y0, uint32_t dx,
+                     uint32_t dy)
+{
+    if (x0 >= k->w) return;
+    for (uint32_t y = y0; y < k->h; y += dy) {
+        unsigned bits = 0, have = 0;
+        put_number(raw, 0, 1);
+        for (uint32_t x = x0; x < k->w; x += dx)
+            for (int c = 0; c < samples_of(k->type); c++) {
+                unsigned v = sample(k, x, y, c);
+                if (k->depth == 16) put_number(raw, v >> 8, 1);
+                if (k->depth >= 8) {
+                    put_number(raw, v & 255, 1);
+                    continue;
+                }
+                bits = bits << k->depth | v;
+                have += (unsigned)k->depth;
+                if (have == 8) put_number(raw, bits & 255, 1);
+                if (have == 8) have = 0;
+            }
+        if (have) put_number(raw, bits << (8 - have) & 255, 1);
+    }
+}
+
+static buffer build_png(const png_kind *k)
+{
+    static const uint32_t adam7[7][4] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                                         {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+    buffer b = {0}, raw = {0};
+    put_head(&b, k);
+    if (k->type == 3) {
+        unsigned char palette[768], alpha[256];
+        for (int i = 0; i < 256; i++) {
+            palette[3 * i] = (unsigned char)i;
+            palette[3 * i + 1] = (unsigned char)(255 - i);
+            palette[3 * i + 2] = (unsigned char)(3 * i);
+            alpha[i] = i == 1 ? 0 : 255;
+        }
+        put_chunk(&b, "PLTE", palette, (size_t)3 << k->depth);
+        put_chunk(&b, "tRNS", alpha, (size_t)1 << k->depth);
+    }
+    for (int p = 0; k->interlace && p < 7; p++)
+        put_pass(&raw, k, adam7[p][0], adam7[p][1], adam7[p][2], adam7[p][3]);
+    if (!k->interlace) put_pass(&raw, k, 0, 0, 1, 1);
+    put_compressed(&b, "IDAT", NULL, 0, raw.bytes, raw.size);
+    put_chunk(&b, "IEND", NULL, 0);
+    buffer_free(&raw);
+    return b;
+}
+
+/* What pixel (x,y) must become on the background, by the rules of api/png.h. */
+static void expected(const png_kind *k, uint32_t x, uint32_t y, unsigned background,
+                     unsigned rgb[3])
+{
+    unsigned v[4] = {0, 0, 0, 255};
+    int colours = k->type == 2 || k->type == 6 ? 3 : 1;
+    for (int c = 0; c < samples_of(k->type); c++) {
+        unsigned s = sample(k, x, y, c);
+        unsigned eight = k->depth == 16  ? (s * 255 + 32895) >> 16
+                         : k->depth == 8 ? s
+                                         : s * 255 / ((1u << k->depth) - 1);
+        v[c < colours ? c : 3] = eight;
+    }
+    if (colours == 1) v[1] = v[2] = v[0];
+    if (k->type == 3) {
+        unsigned i = sample(k, x, y, 0);
+        v[0] = i;
+        v[1] = 255 - i;
+        v[2] = 3 * i % 256;
+        v[3] = i == 1 ? 0 : 255;
+    }
+    for (int c = 0; c < 3; c++) rgb[c] = (v[c] * v[3] + background * (255 - v[3]) + 127) / 255;
+}
+
+static void check_png(const png_kind *k, unsigned background)
+{
+    buffer b = build_png(k);
+    for (size_t channels = 1; channels <= 3; channels += 2) {
+        dscm_picture out = {0};
+        dscm_error err = {0};
+        CHECK_INT(
+            dscm_png_decode(&out, b.bytes, b.size, channels, (uint8_t)background, &limits, &err),
+            DSCM_OK);
+        CHECK_STR(err.message, "");
+        REQUIRE(out.pixels && out.w == k->w && out.h == k->h);
+        for (uint32_t y = 0; y < k->h; y++)
+            for (uint32_t x = 0; x < k->w; x++) {
+                unsigned rgb[3];
+                expected(k, x, y, background, rgb);
+                const uint8_t *p = out.pixels + (y * k->w + x) * channels;
+                if (channels == 3)
+                    for (int c = 0; c < 3; c++) CHECK_INT(p[c], rgb[c]);
+                else
+                    CHECK_NEAR(p[0], .2126 * rgb[0] + .7152 * rgb[1] + .0722 * rgb[2], .51);
+            }
+        dscm_picture_free(&out);
+    }
+    buffer_free(&b);
+}
+
+static void every_png_kind(void)
+{
+    static const int kinds[][2] = {{0, 1}, {0, 2}, {0, 4}, {0, 8}, {0, 16}, {2, 8}, {2, 16}, {3, 1},
+                                   {3, 2}, {3, 4}, {3, 8}, {4, 8}, {4, 16}, {6, 8}, {6, 16}};
+    for (size_t i = 0; i < TEST_COUNT(kinds); i++)
+        for (int interlace = 0; interlace < 2; interlace++) {
+            png_kind k = {13, 9, kinds[i][1], kinds[i][0], interlace};
+            check_png(&k, 0);
+            check_png(&k, 255);
+            k.w = k.h = 1;
+            check_png(&k, 128);
+        }
+}
+
+static void check_refused(const buffer *b, size_t size, dscm_code code, const char *part)
+{
+    dscm_picture out = {0};
+    dscm_error err = {0};
+    unsigned char *copy = malloc(size ? size : 1); /* exact size: ASan guards its end */
+    if (size) memcpy(copy, b->bytes, size);
+    dscm_code got = dscm_jpeg_is(copy, size)
+                        ? dscm_jpeg_decode(&out, copy, size, 3, 0, &limits, &err)
+                        : dscm_png_decode(&out, copy, size, 3, 0, &limits, &err);
+    CHECK_INT(got, code);
+    CHECK(out.pixels == NULL);
+    CHECK_HAS(err.message, part);
+    dscm_picture_free(&out);
+    free(copy);
+}
+
+static void damaged_png(void)
+{
+    const png_kind k = {13, 9, 8, 2, 0};
+    buffer b = build_png(&k);
+    for (size_t cut = 0; cut < b.size; cut++)
+        check_refused(&b, cut, DSCM_E_FORMAT, cut < 8 ? "not a PNG" : "PNG");
+    b.bytes[b.size - 20] ^= 1; /* checksum of IDAT */
+    check_refused(&b, b.size, DSCM_E_FORMAT, "damaged");
+    buffer_free(&b);
+    const png_kind odd[] = {{4, 4, 3, 0, 0}, {4, 4, 8, 5, 0}, {4, 4, 16, 3, 0}, {4, 4, 8, 2, 2}};
+    for (size_t i = 0; i < TEST_COUNT(odd); i++) {
+        buffer head = {0};
+        put_head(&head, &odd[i]);
+        put_chunk(&head, "IEND", NULL, 0);
+        check_refused(&head, head.size, DSCM_E_FORMAT, "damaged");
+        buffer_free(&head);
+    }
+}
+
+/* Files that would unfold to gigabytes if they were believed. */
+static void png_bombs(void)
+{
+    const png_kind sizes[] = {
+        {513, 1, 8, 0, 0}, {1, 513, 8, 0, 0}, {0x7fffffff, 0x7fffffff, 16, 6, 0}};
+    for (size_t i = 0; i < TEST_COUNT(sizes); i++) {
+        buffer head = {0};
+        put_head(&head, &sizes[i]);
+        check_refused(&head, head.size, DSCM_E_LIMIT, "at most 512");
+        buffer_free(&head);
+    }
+    const png_kind zero = {0, 4, 8, 0, 0};
+    buffer head = {0};
+    put_head(&head, &zero);
+    check_refused(&head, head.size, DSCM_E_FORMAT, "size 0x4");
+    buffer_free(&head);
+
+    /* 16 MiB of blanks in each of 40 compressed text chunks: skipped unread, the image is fine */
+    const png_kind k = {4, 4, 8, 0, 0};
+    buffer sound = build_png(&k), bomb = {0};
+    size_t blanks = (size_t)16 << 20;
+    char *text = calloc(1, blanks);
+    put(&bomb, sound.bytes, 33);
+    buffer chunk = {0};
+    put_compressed(&chunk, "zTXt", "a\0\0", 3, text, blanks);
+    for (int i = 0; i < 40; i++) put(&bomb, chunk.bytes, chunk.size);
+    put(&bomb, sound.bytes + 33, sound.size - 33);
+    dscm_picture out = {0};
+    dscm_error err = {0};
+    CHECK_INT(dscm_png_decode(&out, bomb.bytes, bomb.size, 1, 0, &limits, &err), DSCM_OK);
+    CHECK_STR(err.message, "");
+    dscm_picture_free(&out);
+    /* more image data than the header's pixels */
+    buffer long_data = {0};
+    put_head(&long_data, &k);
+    put_compressed(&long_data, "IDAT", NULL, 0, text, blanks);
+    put_chunk(&long_data, "IEND", NULL, 0);
+    check_refused(&long_data, long_data.size, DSCM_E_FORMAT, "damaged");
+    free(text);
+    buffer_free(&chunk);
+    buffer_free(&long_data);
+    buffer_free(&bomb);
+    buffer_free(&sound);
+}
+
+static void png_round_trip(void)
+{
+    for (size_t channels = 1; channels <= 3; channels += 2) {
+        uint8_t pixels[7 * 5 * 3];
+        for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 29);
+        const dscm_picture in = {.h = 7, .w = 5, .c = channels, .pixels = pixels};
+        uint8_t *a = NULL, *b = NULL;
+        size_t a_size = 0, b_size = 0;
+        dscm_picture out = {0};
+        dscm_error err = {0};
+        CHECK_INT(dscm_png_encode(&a, &a_size, &in, &err), DSCM_OK);
+        CHECK_INT(dscm_png_encode(&b, &b_size, &in, &err), DSCM_OK);
+        CHECK(a && b && a_size == b_size && memcmp(a, b, a_size) == 0);
+        CHECK_INT(dscm_png_decode(&out, a, a_size, channels, 0, &limits, &err), DSCM_OK);
+        CHECK(out.pixels && memcmp(out.pixels, pixels, 35 * channels) == 0);
+        dscm_picture_free(&out);
+        free(a);
+        free(b);
+    }
+}
+
+/* ---- JPEG ---------------------------------------------------------------------------------------
+ */
+/* w x h, left half dark, upper half blue; with an EXIF orientation unless 0. */
+static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endian)
+{
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
+    unsigned char *bytes = NULL, row[512 * 3];
+    unsigned long size = 0;
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &bytes, &size);
+    c.image_width = w;
+    c.image_height = h;
+    c.input_components = 3;
+    c.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&c);
+    jpeg_set_quality(&c, 100, TRUE);
+    jpeg_start_compress(&c, TRUE);
+    if (orientation) {
+        unsigned char exif[32] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0";
+        exif[24] = (unsigned char)orientation;
+        if (big_endian) {
+            static const unsigned char big[] =
+                "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+            memcpy(exif, big, 25);
+            exif[25] = (unsigned char)orientation;
+        }
+        jpeg_write_marker(&c, JPEG_APP0 + 1, exif, 32);
+    }
+    for (unsigned y = 0; y < h; y++) {
+        for (unsigned x = 0; x < w; x++) {
+            row[3 * x] = row[3 * x + 1] = x < w / 2 ? 40 : 200;
+            row[3 * x + 2] = y < h / 2 ? 255 : 0;
+        }
+        JSAMPROW line = row;
+        jpeg_write_scanlines(&c, &line, 1);
+    }
+    jpeg_finish_compress(&c);
+    jpeg_destroy_compress(&c);
+    buffer b = {0};
+    put(&b, bytes, size);
+    free(bytes);
+    return b;
+}
+
+/* Orientation n: where the stored top left corner (dark, blue) is seen, and whether the sides are
+ * exchanged (EXIF 2.3, 4.6.4). */
+static void jpeg_orientations(void)
+{
+    static const int at_right[9] = {0, 0, 1, 1, 0, 0, 1, 1, 0};
+    static const int at_bottom[9] = {0, 0, 0, 1, 1, 0, 0, 1, 1};
+    for (int n = 0; n <= 8; n++)
+        for (int endian = 0; endian < 2; endian++) {
+            buffer b = build_jpeg(64, 32, n, endian);
+            dscm_picture out = {0};
+            dscm_error err = {0};
+            CHECK_INT(dscm_jpeg_decode(&out, b.bytes, b.size, 3, 0, &limits, &err), DSCM_OK);
+            CHECK_STR(err.message, "");
+            REQUIRE(out.pixels != NULL);
+            CHECK_INT(out.w, n >= 5 ? 32 : 64);
+            CHECK_INT(out.h, n >= 5 ? 64 : 32);
+            size_t x = at_right[n] ? out.w - 3 : 2, y = at_bottom[n] ? out.h - 3 : 2;
+            const uint8_t *p = out.pixels + (y * out.w + x) * 3;
+            CHECK_NEAR(p[0], 40, 6);
+            CHECK_NEAR(p[2], 255, 6);
+            const uint8_t *q = out.pixels + ((out.h - 1 - y) * out.w + (out.w - 1 - x)) * 3;
+            CHECK_NEAR(q[0], 200, 6);
+            CHECK_NEAR(q[2], 0, 6);
+            dscm_picture_free(&out);
+            buffer_free(&b);
+        }
+}
+
+static void damaged_jpeg(void)
+{
+    buffer b = build_jpeg(64, 32, 6, false);
+    for (size_t cut = 3; cut < b.size - 2; cut++) check_refused(&b, cut, DSCM_E_FORMAT, "JPEG");
+    buffer_free(&b);
+    b = build_jpeg(64, 32, 0, false);
+    for (size_t i = 2; i + 9 < b.size; i++)
+        if (b.bytes[i] == 0xff && b.bytes[i + 1] == 0xc0) { /* height and width of the frame */
+            memset(b.bytes + i + 5, 0x10, 4);
+            break;
+        }
+    check_refused(&b, b.size, DSCM_E_LIMIT, "at most 512");
+    buffer_free(&b);
+}
+
+/* Reduced decoding keeps at least twice the wanted side. */
+static void reduced_jpeg(void)
+{
+    buffer b = build_jpeg(512, 256, 0, false);
+    dscm_picture out = {0};
+    dscm_error err = {0};
+    CHECK_INT(dscm_jpeg_decode(&out, b.bytes, b.size, 1, 32, &limits, &err), DSCM_OK);
+    CHECK_INT(out.w, 128);
+    CHECK_INT(out.h, 64);
+    dscm_picture_free(&out);
+    buffer_free(&b);
+}
+
+/* ---- fitting ------------------------------------------------------------------------------------
+ */
+static void area_average(void)
+{
+    uint8_t in[6 * 9], out[6 * 9];
+    dscm_error err = {0};
+    for (size_t i = 0; i < sizeof in; i++) in[i] = (uint8_t)(i * 47);
+    const dscm_picture picture = {.h = 6, .w = 9, .c = 1, .pixels = in};
+    static const size_t sizes[][2] = {{6, 9}, {3, 3}, {2, 4}, {5, 7}, {1, 1}};
+    for (size_t s = 0; s < TEST_COUNT(sizes); s++) {
+        size_t oh = sizes[s][0], ow = sizes[s][1];
+        CHECK_INT(dscm_resize_area(out, oh, ow, &picture, &err), DSCM_OK);
+        for (size_t y = 0; y < oh; y++)
+            for (size_t x = 0; x < ow; x++) {
+                double sum = 0, top = 6.0 * (double)y / (double)oh,
+                       left = 9.0 * (double)x / (double)ow;
+                double bottom = top + 6.0 / (double)oh, right = left + 9.0 / (double)ow;
+                for (size_t i = 0; i < 6; i++)
+                    for (size_t k = 0; k < 9; k++) {
+                        double dy = fmin(bottom, (double)i + 1) - fmax(top, (double)i);
+                        double dx = fmin(right, (double)k + 1) - fmax(left, (double)k);
+                        if (dy > 0 && dx > 0) sum += dy * dx * in[i * 9 + k];
+                    }
+                CHECK_NEAR(out[y * ow + x], sum / ((bottom - top) * (right - left)), .51);
+            }
+    }
+}
+
+static void fit_and_crop(void)
+{
+    uint8_t in[8 * 16], out[4 * 4];
+    dscm_error err = {0};
+    for (size_t i = 0; i < sizeof in; i++) in[i] = i % 16 < 8 ? 100 : 200;
+    const dscm_picture wide = {.h = 8, .w = 16, .c = 1, .pixels = in};
+    static const uint8_t fitted[16] = {7,   7,   7,   7,   100, 100, 200, 200,
+                                       100, 100, 200, 200, 7,   7,   7,   7};
+    CHECK_INT(dscm_resize_fit(out, 4, 4, &wide, 7, &err), DSCM_OK);
+    CHECK(memcmp(out, fitted, 16) == 0);
+    CHECK_INT(dscm_resize_crop(out, 4, 4, &wide, &err), DSCM_OK);
+    for (int i = 0; i < 16; i++) CHECK_INT(out[i], i % 4 < 2 ? 100 : 200);
+    const dscm_picture dot = {.h = 1, .w = 1, .c = 1, .pixels = in};
+    CHECK_INT(dscm_resize_crop(out, 4, 4, &dot, &err), DSCM_OK);
+    for (int i = 0; i < 16; i++) CHECK_INT(out[i], 100);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"every_png_kind", every_png_kind},
+                                      {"damaged_png", damaged_png},
+                                      {"png_bombs", png_bombs},
+                                      {"png_round_trip", png_round_trip},
+                                      {"jpeg_orientations", jpeg_orientations},
+                                      {"damaged_jpeg", damaged_jpeg},
+                                      {"reduced_jpeg", reduced_jpeg},
+                                      {"area_average", area_average},
+                                      {"fit_and_crop", fit_and_crop}};
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
