@@ -89,6 +89,11 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
 /* Measured on an AVX-512 core: Winograd's four-fold saving wins as soon as a tile is filled by at
  * least half; a 3x3 image fills 9 of 16 outputs and moves four times the weights. */
 #define WINOGRAD_MIN_PIXELS 9
+/* Transformed weights (36 floats per pair of channels) beyond the last-level cache come from memory
+ * in every call: then only a large image pays for them, and at ImageNet size they would not fit in
+ * memory either. */
+#define WINOGRAD_CACHED_WEIGHTS  ((size_t)120000)
+#define WINOGRAD_WIDE_MIN_PIXELS ((size_t)1024)
 /* The weight gradient pays 36 accumulators per weight: only large images amortise them. */
 #define WINOGRAD_GRAD_MIN_PIXELS 400
 
@@ -113,6 +118,8 @@ static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_p
     if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
     if (pass != DSCM_CONV_WEIGHT_GRAD && too_wide_for_winograd(s)) return DSCM_CONV_DIRECT;
     size_t least = pass == DSCM_CONV_WEIGHT_GRAD ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
+    if (pass != DSCM_CONV_WEIGHT_GRAD && s->ci * s->co > WINOGRAD_CACHED_WEIGHTS)
+        least = WINOGRAD_WIDE_MIN_PIXELS;
     if (s->h * s->w >= least && supports(s, isa, pass, DSCM_CONV_WINOGRAD))
         return DSCM_CONV_WINOGRAD;
     return DSCM_CONV_DIRECT;

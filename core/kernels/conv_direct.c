@@ -5,6 +5,7 @@
 #include "core/base/memory.h"
 #include "core/kernels/conv_internal.h"
 
+#define WIDE_BYTES ((size_t)4 << 20)
 #define NARROW_MAX 4 /* out channels up to which dot products beat padded columns */
 /* Padded input of a band: stays in the second-level cache. */
 #define BAND_FLOATS ((size_t)48 << 10)
@@ -78,6 +79,18 @@ static bool few_pixels(const conv_view *v)
     return v->out_h * v->out_w <= DSCM_CONV_FEW_PIXELS;
 }
 
+/* Weights that outgrow the caches: each must be fetched once per image, not once per row. */
+static bool wide(const conv_view *v)
+{
+    return v->kernel == 3 && !few_pixels(v) && !narrow(v) &&
+           9 * v->in_c * v->out_c * sizeof(float) > WIDE_BYTES;
+}
+
+static size_t padded_lines(const conv_view *v)
+{
+    return (v->out_h - 1) * v->stride + (size_t)v->kernel;
+}
+
 static size_t worker_floats(const conv_view *v)
 {
     size_t floats = few_pixels(v) ? patch_floats(v) : band_floats(v);
@@ -86,6 +99,7 @@ static size_t worker_floats(const conv_view *v)
 
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads)
 {
+    if (wide(v)) return padded_lines(v) * padded_width(v) * v->in_c * sizeof(float);
     return worker_floats(v) * sizeof(float) * (size_t)threads;
 }
 
@@ -196,6 +210,64 @@ static void run_patches(void *arg, size_t index, int worker)
         job->k->multiply(&m);
 }
 
+/* ---- wide: the image is padded once; a task makes one block of output channels of all its pixels,
+ * one kernel row of the weights at a time, so that those weights stay in the second-level cache. */
+typedef struct wide_job {
+    const dscm_conv_kernels *k;
+    const conv_view *v;
+    const conv_args *a;
+    size_t image, width;
+    float *pad;
+} wide_job;
+
+static void wide_line(void *arg, size_t line, int worker)
+{
+    const wide_job *job = arg;
+    const conv_view *v = job->v;
+    const float *image = job->a->in + job->image * v->in_h * v->in_w * job->a->ldi;
+    (void)worker;
+    fill_band(job->pad + line * job->width * v->in_c, v, image, job->a->ldi, (ptrdiff_t)line, 1,
+              job->width);
+}
+
+static void wide_columns(void *arg, size_t index, int worker)
+{
+    const wide_job *job = arg;
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    size_t c = index * job->k->block, row_k = 3 * v->in_c;
+    (void)worker;
+    for (size_t ky = 0; ky < 3; ky++)
+        for (size_t y = 0; y < v->out_h; y++) {
+            size_t pixel = (job->image * v->out_h + y) * v->out_w;
+            bool first = ky == 0;
+            dscm_multiply m = {.out = a->out + pixel * a->ldo + c,
+                               .ldo = a->ldo,
+                               .in = job->pad + (y * v->stride + ky) * job->width * v->in_c,
+                               .in_step = v->stride * v->in_c,
+                               .segs = 1,
+                               .k = row_k,
+                               .w = a->packed + (index * 3 + ky) * row_k * job->k->block,
+                               .pixels = v->out_w,
+                               .cols = v->out_c - c < job->k->block ? v->out_c - c : job->k->block,
+                               .bias = first && a->bias ? a->bias + c : NULL,
+                               .residual =
+                                   first && a->residual ? a->residual + pixel * a->ldr + c : NULL,
+                               .ldr = a->ldr,
+                               .add = !first || a->add};
+            job->k->multiply(&m);
+        }
+}
+
+static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+{
+    wide_job job = {.k = k, .v = v, .a = a, .width = padded_width(v), .pad = a->scratch};
+    for (job.image = 0; job.image < a->batch; job.image++) {
+        dscm_team_run(a->team, padded_lines(v), wide_line, &job);
+        dscm_team_run(a->team, (v->out_c + k->block - 1) / k->block, wide_columns, &job);
+    }
+}
+
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
     band_job job = {.k = k, .v = v, .a = a, .floats = worker_floats(v)};
@@ -203,6 +275,10 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
         size_t pixels = a->batch * v->out_h * v->out_w;
         dscm_team_run(a->team, (pixels + DSCM_CONV_FEW_PIXELS - 1) / DSCM_CONV_FEW_PIXELS,
                       run_patches, &job);
+        return;
+    }
+    if (wide(v)) {
+        run_wide(k, v, a);
         return;
     }
     job.rows = band_rows(v);

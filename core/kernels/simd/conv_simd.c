@@ -64,31 +64,34 @@ INLINE void multiply_tile(const dscm_multiply *m, size_t p, size_t c, const floa
 
 INLINE void multiply_columns(const dscm_multiply *m, size_t c, const float *w, const int vectors)
 {
-    size_t p = 0;
-    for (; p + MR <= m->pixels; p += MR) multiply_tile(m, p, c, w, MR, vectors);
-    switch (m->pixels - p) {
-#define REST(n)                                                                                    \
+    for (size_t p = 0, rows; p < m->pixels; p += rows) {
+        size_t left = m->pixels - p, tiles = (left + MR - 1) / MR;
+        rows = (left + tiles - 1) / tiles; /* even tiles: a short last one would waste its loads */
+        switch (rows) {
+#define ROWS(n)                                                                                    \
     case n:                                                                                        \
         multiply_tile(m, p, c, w, n, vectors);                                                     \
         break;
-        REST(1)
-        REST(2)
-        REST(3)
-        REST(4)
-        REST(5)
+            ROWS(1)
+            ROWS(2)
+            ROWS(3)
+            ROWS(4)
+            ROWS(5)
+            ROWS(6)
 #if MR > 6
-        REST(6)
-        REST(7)
-        REST(8)
-        REST(9)
-        REST(10)
-        REST(11)
-        REST(12)
-        REST(13)
+            ROWS(7)
+            ROWS(8)
+            ROWS(9)
+            ROWS(10)
+            ROWS(11)
+            ROWS(12)
+            ROWS(13)
+            ROWS(14)
 #endif
-#undef REST
-    default:
-        break;
+#undef ROWS
+        default:
+            break;
+        }
     }
 }
 

@@ -268,6 +268,22 @@ static void in_a_team(void)
     dscm_team_free(team);
 }
 
+/* Weights beyond the caches take another path, and rarely a Winograd plan. */
+static void wide_layers(void)
+{
+    dscm_team *team = NULL;
+    REQUIRE(dscm_team_open(&team, 2, NULL) == DSCM_OK);
+    for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
+        for (int stride = 1; stride <= 2; stride++) {
+            setting how = {(dscm_isa)isa, DSCM_CONV_AUTO, stride == 2 ? team : NULL};
+            check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, how);
+        }
+    dscm_team_free(team);
+    dscm_conv_shape s = {16, 16, 1024, 1024, 3, 1};
+    CHECK_INT(dscm_conv_plan(s, dscm_cpu_best_isa(), DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD],
+              DSCM_CONV_DIRECT);
+}
+
 /* The planner must not fall back silently: a forced algorithm is used where the shape allows it. */
 static void forced_algorithms_are_used(void)
 {
@@ -291,6 +307,7 @@ int main(int argc, char **argv)
     static const test_case cases[] = {
         {"alone", alone},
         {"in_a_team", in_a_team},
+        {"wide_layers", wide_layers},
         {"forced_algorithms_are_used", forced_algorithms_are_used},
         {"matrix_products_are_checked", matrix_products_are_checked},
     };
