@@ -8,15 +8,16 @@ static const struct {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
-    {"bundle", "assemble a model directory from trained networks", cmd_bundle},
-    {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve},
+    {"demo", "a sheet of the example digits under every intervention", cmd_demo},
     {"counterfactual", "what would this image have looked like, had its cause been different?",
      cmd_counterfactual},
     {"sample", "draw images from a model", cmd_sample},
+    {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve},
     {"info", "describe a model", cmd_info},
     {"evaluate", "measure counterfactuals, beside other methods, with a report", cmd_evaluate},
     {"train", "train a network of a bundle", cmd_train},
+    {"bundle", "assemble a model directory from trained networks", cmd_bundle},
+    {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
