@@ -25,6 +25,9 @@ static void set_real(json_t *object, const char *key, double v)
     if (isfinite(v)) json_object_set_new(object, key, json_real(v));
 }
 
+/* With more labels than this only the target's probabilities are printed. */
+#define LISTED_LABELS 32
+
 static json_t *probabilities(const float *p, size_t n)
 {
     json_t *list = json_array();
@@ -61,6 +64,9 @@ static json_t *scores_json(const dscm_variable *v, const float *before, const fl
     set_real(o, "cld_departure", s->cld_departure);
     set_real(o, "im1", s->im1);
     set_real(o, "im2", s->im2);
+    set_real(o, "probability_before", s->probability_before);
+    set_real(o, "probability_after", s->probability_after);
+    if (n > LISTED_LABELS) return o;
     json_object_set_new(o, "probabilities_before", probabilities(before, n));
     json_object_set_new(o, "probabilities_after", probabilities(after, n));
     return o;
