@@ -26,7 +26,9 @@ static void start(void)
                             "--wait-s=1",        "--wait-max-s=1",  "--deadline-max-ms=500",
                             "--deadline-ms=500"};
     dscm_settings settings;
+    uint8_t digest[DSCM_DIGEST_SIZE];
     setenv("FAKE_STEP_MS", "0", 1);
+    dscm_secret_digest("", 0, digest); /* libcrypto's own exit handler must come after `stop` */
     if (dscm_settings_load(&settings, sizeof flags / sizeof flags[0], flags, NULL, NULL) !=
             DSCM_OK ||
         dscm_service_open(&service, &settings, &fake_engine_calls, &fake_catalogue, NULL) !=
