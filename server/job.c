@@ -235,6 +235,13 @@ void dscm_job_stopped(dscm_job *job)
     unlock_and_wake(job);
 }
 
+void dscm_job_shrink(dscm_job *job, size_t bytes)
+{
+    pthread_mutex_lock(&job->lock);
+    job->task.bytes = bytes;
+    pthread_mutex_unlock(&job->lock);
+}
+
 bool dscm_job_ended(dscm_job *job)
 {
     pthread_mutex_lock(&job->lock);

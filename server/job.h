@@ -79,9 +79,9 @@ typedef struct dscm_event {
 
 typedef struct dscm_job {
     char id[DSCM_ID_SIZE];
-    char owner[DSCM_OWNER_SIZE];  /* who may see it: the key's name, "" for anonymous */
-    char client[DSCM_OWNER_SIZE]; /* whose share of the queue it takes */
-    dscm_payload task;
+    char owner[DSCM_OWNER_SIZE];     /* who may see it: the key's name, "" for anonymous */
+    char client[DSCM_OWNER_SIZE];    /* whose share of the queue it takes */
+    dscm_payload task;               /* its `bytes`: lock */
     int64_t created_us, deadline_ms; /* monotonic; DSCM_NEVER for none */
     double created_wall;             /* Unix time */
     atomic_bool detached; /* survives the request that made it (respond-async, idempotent) */
@@ -122,6 +122,9 @@ bool dscm_job_fail(dscm_job *job, const dscm_problem *problem, const char *data)
  * told to stop and keeps its reason; the worker then calls dscm_job_stopped. */
 bool dscm_job_cancel(dscm_job *job, dscm_job_reason reason);
 void dscm_job_stopped(dscm_job *job);
+
+/* The task weighs only this much from now on. */
+void dscm_job_shrink(dscm_job *job, size_t bytes);
 
 bool dscm_job_ended(dscm_job *job);
 dscm_job_state dscm_job_peek(dscm_job *job, size_t *step, size_t *steps, dscm_job_reason *reason);

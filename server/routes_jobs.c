@@ -10,7 +10,7 @@
 
 static dscm_work work_of(const dscm_job *job)
 {
-    return ((const dscm_task *)job->task.data)->request->work;
+    return ((const dscm_task *)job->task.data)->work;
 }
 
 /* The outcome of a succeeded job: immutable, and alive as long as the job. */

@@ -27,9 +27,19 @@ dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_kept *ke
 {
     dscm_task *task = dscm_alloc(1, sizeof *task, "a task", err);
     if (!task) return DSCM_E_MEMORY;
-    *task = (dscm_task){request, kept, cache};
+    *task = (dscm_task){request->work, request, kept, cache};
     *out = (dscm_payload){task, task_free, sizeof *task + sizeof *request};
     return DSCM_OK;
+}
+
+void dscm_task_drop(dscm_job *job)
+{
+    dscm_task *task = job->task.data;
+    dscm_request_free(task->request);
+    dscm_kept_unref(task->cache, task->kept);
+    task->request = NULL;
+    task->kept = NULL;
+    dscm_job_shrink(job, sizeof *task);
 }
 
 static void outcome_free(void *data)
@@ -343,9 +353,10 @@ static void runner_run(void *data, dscm_job **jobs, size_t count)
     lot l = {.count = 0}, alone = {.count = 0};
     dscm_job *pending[DSCM_BATCH_MAX];
     memcpy(pending, jobs, count * sizeof *pending);
-    while (count) {
+    size_t pending_count = count;
+    while (pending_count) {
         size_t left = 0;
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < pending_count; i++) {
             dscm_job *job = pending[i];
             if (job->deadline_ms <= dscm_clock_ms()) dscm_job_cancel(job, DSCM_REASON_DEADLINE);
             if (atomic_load(&job->stop))
@@ -354,8 +365,9 @@ static void runner_run(void *data, dscm_job **jobs, size_t count)
                 pending[left++] = job;
         }
         if (l.count) run_lot(state, &l, NULL);
-        count = left;
+        pending_count = left;
     }
+    for (size_t i = 0; i < count; i++) dscm_task_drop(jobs[i]);
 }
 
 dscm_runner dscm_runner_make(dscm_engine *engine)

@@ -13,13 +13,18 @@
 
 /* What a job's task payload holds. */
 typedef struct dscm_task {
-    dscm_request *request; /* owned */
+    dscm_work work;
+    dscm_request *request; /* owned; NULL once the job has ended: only a worker may look */
     dscm_kept *kept;       /* reference to the abduction the request names, or NULL */
     dscm_abductions *cache;
 } dscm_task;
 /* Takes the request and the reference on success. */
 dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_kept *kept,
                          dscm_abductions *cache, dscm_error *err) DSCM_MUST_CHECK;
+
+/* Lets go of the request of an ended job, which is most of what a kept job weighs. Only for the one
+ * that took the job from the queue. */
+void dscm_task_drop(dscm_job *job);
 
 /* What its result payload holds. */
 typedef struct dscm_outcome {

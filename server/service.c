@@ -109,7 +109,9 @@ void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason r
 {
     if (!dscm_job_cancel(job, reason)) return; /* a worker ends it, or it had ended */
     atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][reason], 1);
-    if (dscm_queue_remove(service->queue, job)) dscm_job_unref(job);
+    if (!dscm_queue_remove(service->queue, job)) return;
+    dscm_task_drop(job);
+    dscm_job_unref(job);
 }
 
 static void *keep_house(void *arg)
