@@ -97,26 +97,9 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
 /* The weight gradient pays 36 accumulators per weight: only large images amortise them. */
 #define WINOGRAD_GRAD_MIN_PIXELS 400
 
-/* Transformed weights are four times as large and, beyond the cache, read from memory once per
- * image. Measured at batch 1: on 8x8 pixels that eats the saved arithmetic. On 16x16 the direct
- * form takes three times as long, but for the widest layers alone that is a few percent of a
- * network and spares it gigabytes. */
-#define WIDE_SMALL_PIXELS 64
-#define WIDE_SMALL_BYTES  ((size_t)24 << 20)
-#define WIDE_PIXELS       256
-#define WIDE_BYTES        ((size_t)128 << 20)
-
-static bool too_wide_for_winograd(const dscm_conv_shape *s)
-{
-    size_t pixels = s->h * s->w, bytes = 36 * sizeof(float) * s->ci * s->co;
-    return pixels <= WIDE_PIXELS &&
-           bytes > (pixels <= WIDE_SMALL_PIXELS ? WIDE_SMALL_BYTES : WIDE_BYTES);
-}
-
 static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass)
 {
     if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
-    if (pass != DSCM_CONV_WEIGHT_GRAD && too_wide_for_winograd(s)) return DSCM_CONV_DIRECT;
     size_t least = pass == DSCM_CONV_WEIGHT_GRAD ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
     if (pass != DSCM_CONV_WEIGHT_GRAD && s->ci * s->co > WINOGRAD_CACHED_WEIGHTS)
         least = WINOGRAD_WIDE_MIN_PIXELS;
