@@ -1,0 +1,278 @@
+// The page: wires the picture, the change and the answer to the service.
+
+import * as client from './client.js';
+import {Controls} from './controls.js';
+import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
+import {doText, showPreview, showReply} from './results.js';
+import {Sketch} from './sketch.js';
+
+const $ = (id) => document.getElementById(id);
+const FILE_MAX = 700000; // larger ones would not fit the service's JSON limit as base64
+
+let model, controls, sampleSelect, job = null, running = false;
+let image = null; // base64 of a chosen or sampled picture; null: the drawing counts
+let last = null; // the request that is shown
+const sketch = new Sketch($('sketch'), () => setImage(null));
+
+// ---- the picture
+
+function setImage(data, type = 'image/png') {
+  image = data;
+  $('picture').hidden = !data;
+  if (data) {
+    $('picture').src = `data:${type};base64,${data}`;
+    sketch.clear();
+  }
+  $('hint').hidden = true;
+}
+
+function clearPicture() {
+  sketch.clear();
+  setImage(null);
+  $('hint').hidden = false;
+  say('Cleared.');
+}
+
+// Large pictures are made smaller here; what cannot be read goes to the service, which says why.
+async function shrink(file) {
+  if (file.size <= FILE_MAX) return file;
+  const bitmap = await createImageBitmap(file);
+  const ratio = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.max(1, Math.round(bitmap.width * ratio));
+  canvas.height = Math.max(1, Math.round(bitmap.height * ratio));
+  canvas.getContext('2d').drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+}
+
+async function takeFile(file) {
+  if (!file) return;
+  hideProblem();
+  try {
+    const blob = await shrink(file);
+    setImage(await blobBase64(blob), blob.type || 'image/png');
+    say(`${file.name} chosen.`);
+  } catch {
+    showProblem(new client.Problem({title: 'The file cannot be read',
+      detail: `${file.name} is too large to send and no picture this browser can read.`}));
+  }
+}
+
+async function drawSample() {
+  hideProblem();
+  $('draw-sample').disabled = true;
+  say('The model draws …');
+  try {
+    const request = {model: model.name, options: {seed: Math.floor(Math.random() * 1e9)}};
+    const intervention = sampleSelect?.intervention();
+    if (intervention) request.intervention = intervention;
+    const reply = await client.sample(request);
+    setImage(reply.samples[0].image);
+    say('The model drew a picture.');
+  } catch (problem) {
+    showProblem(problem);
+  }
+  $('draw-sample').disabled = false;
+}
+
+// ---- the change
+
+async function makeRequest() {
+  const variable = model.graph.variables.find((v) => v.name === model.graph.image);
+  if (!image && sketch.empty)
+    throw new client.Problem({title: 'No picture yet',
+      detail: 'Draw one, choose a file, or let the model draw.'});
+  const intervention = controls.intervention();
+  if (Object.keys(intervention).length === 0)
+    throw new client.Problem({title: 'No change chosen',
+      detail: `Choose what the ${controls.variables[0].name} should be.`});
+  const data = image ?? await blobBase64(await sketch.toBlob(variable.height, variable.width));
+  return {model: model.name, image: data, intervention, options: {
+    sampler: $('sampler').value, steps: Number($('steps').value),
+    scale: $('auto').checked ? 'auto' : Number($('scale').value), seed: 0,
+    return: ['factual', 'reconstruction', 'counterfactual', 'difference']}};
+}
+
+async function ask(event) {
+  event.preventDefault();
+  if (running) return;
+  hideProblem();
+  try {
+    await run(await makeRequest());
+  } catch (problem) {
+    showProblem(problem);
+  }
+}
+
+function setRunning(on) {
+  running = on;
+  $('run').disabled = on;
+  $('cancel').hidden = !on;
+  $('progress-row').hidden = !on;
+  $('progress').value = 0;
+  $('progress-text').textContent = '';
+  $('results').setAttribute('aria-busy', String(on));
+}
+
+const PHASES = {abduct: 'Inferring the noise', reconstruct: 'Checking the reconstruction',
+  predict: 'Predicting', score: 'Scoring', reverse: 'Going back'};
+
+function onProgress(data) {
+  const phase = PHASES[data.phase] ?? data.phase;
+  $('progress').value = data.fraction ?? 0;
+  const eta = data.eta_ms ? ` · ${(data.eta_ms / 1000).toFixed(1)} s left` : '';
+  $('progress-text').textContent = `${Math.round(100 * data.fraction)} %${eta}`;
+  if ($('status').textContent !== `${phase} …`) say(`${phase} …`);
+}
+
+async function run(request) {
+  setRunning(true);
+  say('Sent.');
+  try {
+    const reply = await client.counterfactual(request, {
+      accepted: (id) => { job = id; },
+      progress: onProgress,
+      preview: (data) => showPreview($('picture').hidden ? $('sketch').toDataURL()
+        : $('picture').src, data.images),
+    });
+    last = request;
+    showReply(reply, request);
+    history.replaceState(null, '', toHash(request));
+    $('curl').textContent = curlLine(request);
+    const found = reply.counterfactuals.filter((c) => c.outcome === 'found').length;
+    const count = reply.counterfactuals.length;
+    say(count > 1 ? `Done: ${found} of ${count} found.`
+      : `Done: ${doText(reply.counterfactuals[0].intervention)} ${found ? 'found' : 'not found'}.`);
+  } finally {
+    job = null;
+    setRunning(false);
+  }
+}
+
+async function cancelRun() {
+  if (!job) return;
+  try {
+    await client.cancel(job);
+    say('Canceled.');
+  } catch { /* it has ended meanwhile */ }
+}
+
+// ---- words
+
+function say(text) {
+  $('status').textContent = text;
+}
+
+function hideProblem() {
+  $('problem').hidden = true;
+}
+
+function showProblem(problem) {
+  const box = $('problem'), title = document.createElement('strong');
+  title.textContent = `${problem.title ?? 'Error'}. `;
+  box.replaceChildren(title, problem.message);
+  const others = (problem.errors ?? []).filter((e) => e.detail !== problem.message);
+  if (others.length) {
+    const list = document.createElement('ul');
+    for (const e of others) {
+      const item = document.createElement('li');
+      item.textContent = `${e.pointer}: ${e.detail}`;
+      list.append(item);
+    }
+    box.append(list);
+  }
+  box.hidden = false;
+  if (!$('answer').hidden && $('answer').classList.contains('running')) {
+    $('answer').hidden = true;
+    $('empty').hidden = false;
+  }
+  say('');
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(`${what} copied.`);
+  } catch {
+    $('curl-details').open = true;
+    say(`This browser does not allow copying; ${what === 'Link' ? 'the link is in the address bar'
+      : 'the line is shown below'}.`);
+  }
+}
+
+// ---- start
+
+function showScale() {
+  $('scale').disabled = $('auto').checked;
+  $('scale-value').textContent = $('auto').checked ? 'auto' : Number($('scale').value).toFixed(2);
+}
+
+async function setModel(name) {
+  model = await client.model(name);
+  controls = new Controls($('variables'), model.graph);
+  sampleSelect = controls.sampleSelect();
+  $('sample-of').replaceChildren(...(sampleSelect ? [sampleSelect] : []));
+  $('steps').value = model.defaults?.steps ?? 20;
+  $('sampler').replaceChildren(...model.samplers.map((s) => new Option(s, s, false,
+    s === model.defaults?.sampler)));
+  const usual = model.defaults?.scale ?? 1;
+  $('scale').max = Math.max(4, 4 * usual);
+  $('scale').value = usual;
+  showScale();
+  $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
+    `${model.provenance ?? ''}`;
+}
+
+function restore(request) {
+  if (request.image) setImage(request.image.replace(/^data:[^,]*,/, ''));
+  controls.restore(request.intervention);
+  const o = request.options ?? {};
+  if (o.steps) $('steps').value = o.steps;
+  if (o.sampler) $('sampler').value = o.sampler;
+  $('auto').checked = o.scale === undefined || o.scale === 'auto';
+  if (typeof o.scale === 'number') $('scale').value = o.scale;
+  showScale();
+}
+
+async function start() {
+  const list = await client.models();
+  const request = fromHash(location.hash);
+  const names = list.models.map((m) => m.name);
+  $('model').replaceChildren(...names.map((n) => new Option(n, n)));
+  $('model-row').hidden = names.length < 2;
+  const first = names.includes(request?.model) ? request.model : names[0];
+  $('model').value = first;
+  await setModel(first);
+  if (!request) return;
+  restore(request);
+  await run(request);
+}
+
+function wire() {
+  $('ask').addEventListener('submit', ask);
+  $('cancel').addEventListener('click', cancelRun);
+  $('clear').addEventListener('click', clearPicture);
+  $('choose').addEventListener('click', () => $('file').click());
+  $('file').addEventListener('change', () => {
+    takeFile($('file').files[0]);
+    $('file').value = '';
+  });
+  $('draw-sample').addEventListener('click', drawSample);
+  for (const id of ['auto', 'scale']) $(id).addEventListener('input', showScale);
+  $('model').addEventListener('change', () => setModel($('model').value).catch(showProblem));
+  $('copy-link').addEventListener('click', () =>
+    copy(location.href.split('#')[0] + toHash(last), 'Link'));
+  $('copy-curl').addEventListener('click', () => copy(curlLine(last), 'curl line'));
+  const drop = $('drop');
+  for (const name of ['dragenter', 'dragover'])
+    drop.addEventListener(name, (e) => { e.preventDefault(); drop.classList.add('over'); });
+  for (const name of ['dragleave', 'drop'])
+    drop.addEventListener(name, () => drop.classList.remove('over'));
+  drop.addEventListener('drop', (e) => {
+    e.preventDefault();
+    takeFile(e.dataTransfer.files[0]);
+  });
+}
+
+wire();
+start().catch(showProblem);
