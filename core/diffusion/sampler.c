@@ -22,6 +22,7 @@ static const struct {
     bool exact, pair;
     move_fn *move;
 } samplers[DSCM_SAMPLERS] = {
+    [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, move_ddim},
     [DSCM_SAMPLER_OBELM] = {"obelm", true, true, move_obelm},
     [DSCM_SAMPLER_BDIA] = {"bdia", true, true, move_bdia},
     [DSCM_SAMPLER_IMPLICIT] = {"implicit", false, false, move_ddim},
@@ -41,8 +42,9 @@ dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *er
             *out = (dscm_sampler)i;
             return DSCM_OK;
         }
-    return dscm_fail(err, DSCM_E_UNKNOWN,
-                     "sampler \"%s\" is not one of obelm, bdia, implicit, ddim, published", name);
+    return dscm_fail(
+        err, DSCM_E_UNKNOWN,
+        "sampler \"%s\" is not one of residual, obelm, bdia, implicit, ddim, published", name);
 }
 
 bool dscm_sampler_exact(const char *name)
@@ -133,9 +135,16 @@ static void down_range(const dscm_path *p, size_t *high, size_t *low)
     *low = published ? 0 : 1;
 }
 
+size_t dscm_path_extras(const dscm_path *path)
+{
+    if (path->sampler == DSCM_SAMPLER_RESIDUAL) return path->moves;
+    return samplers[path->sampler].pair ? 1 : 0;
+}
+
 size_t dscm_path_evaluations(const dscm_path *path, bool up)
 {
     size_t high, low;
+    if (up && path->sampler == DSCM_SAMPLER_RESIDUAL) return path->moves + 1;
     if (up) return path->moves * (path->sampler == DSCM_SAMPLER_IMPLICIT ? FIXED_POINT_ROUNDS : 1);
     down_range(path, &high, &low);
     return high - low + 1;
@@ -315,19 +324,49 @@ static dscm_code observe(const dscm_walk_observer *o, const dscm_walk *w, size_t
     return dscm_fail(err, DSCM_E_CANCELED, "canceled after %zu of %zu steps", done, all);
 }
 
+/* One move up by the sampler's own rule from an evaluated level k. */
+static void move_up(const dscm_path *p, dscm_walk *w, size_t k)
+{
+    if (k == 0 && samplers[p->sampler].pair) { /* a pair starts with one plain step */
+        memcpy(w->pair, w->x, total(w) * sizeof(float));
+        move_ddim(p, w, 0, true);
+    } else {
+        samplers[p->sampler].move(p, w, k, true);
+    }
+}
+
+/* residual[k-1] = x_{k-1} - down(x_k); w->spare holds x_{k-1} and w->eps the estimate of x_k, which
+ * stays. */
+static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
+{
+    double below = p->alpha_bar[k - 1];
+    float signal = (float)sqrt(below), noise = (float)sqrt(1 - below);
+    guess_clean(w, p->alpha_bar[k]);
+    for (size_t b = 0; b < w->batch; b++)
+        for (size_t i = b * w->size; i < (b + 1) * w->size; i++)
+            w->residual[(b * (p->moves - 1) + k - 1) * w->size + i] =
+                w->spare[i] - (signal * w->x0[i] + noise * w->eps[i]);
+}
+
+static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
+{
+    for (size_t b = 0; b < w->batch; b++)
+        for (size_t i = b * w->size; i < (b + 1) * w->size; i++)
+            w->x[i] += w->residual[(b * (p->moves - 1) + k - 1) * w->size + i];
+}
+
 dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
                        const dscm_walk_observer *observer, dscm_error *err)
 {
-    for (size_t k = 0; k < p->moves; k++) {
-        dscm_code code = p->sampler == DSCM_SAMPLER_IMPLICIT ? solve_up(p, w, d, k, err)
-                                                             : evaluate(p, w, d, k, true, err);
+    bool residual = p->sampler == DSCM_SAMPLER_RESIDUAL,
+         implicit = p->sampler == DSCM_SAMPLER_IMPLICIT;
+    for (size_t k = 0; k < p->moves + residual; k++) {
+        dscm_code code = implicit ? solve_up(p, w, d, k, err) : evaluate(p, w, d, k, true, err);
         if (code != DSCM_OK) return code;
-        if (k == 0 && samplers[p->sampler].pair) { /* a pair starts with one plain step */
-            memcpy(w->pair, w->x, total(w) * sizeof(float));
-            move_ddim(p, w, 0, true);
-        } else if (p->sampler != DSCM_SAMPLER_IMPLICIT) {
-            samplers[p->sampler].move(p, w, k, true);
-        }
+        if (residual && k > 0) keep_residual(p, w, k);
+        if (k == p->moves) break; /* evaluated only for the last residual */
+        if (residual) memcpy(w->spare, w->x, total(w) * sizeof(float));
+        if (!implicit) move_up(p, w, k);
         code = observe(observer, w, k + 1, p->moves, err);
         if (code != DSCM_OK) return code;
     }
@@ -353,6 +392,7 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
         dscm_code code = evaluate(p, w, d, k, false, err);
         if (code != DSCM_OK) return code;
         samplers[p->sampler].move(p, w, k, false);
+        if (p->sampler == DSCM_SAMPLER_RESIDUAL) add_residual(p, w, k);
         code = observe(observer, w, high - k + 1, high - low + 1, err);
         if (code != DSCM_OK) return code;
     }
@@ -363,6 +403,8 @@ void dscm_walk_from_noise(const dscm_path *p, dscm_walk *w)
 {
     /* Without a network the level below the top is its best guess: the same noise at that level's
      * strength. */
+    if (p->sampler == DSCM_SAMPLER_RESIDUAL)
+        memset(w->residual, 0, p->moves * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return;
     double top = p->alpha_bar[p->moves], below = p->alpha_bar[p->moves - 1];
     float ratio = (float)(sqrt(1 - below) / sqrt(1 - top));

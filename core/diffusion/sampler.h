@@ -21,6 +21,7 @@
 #include "core/diffusion/schedule.h"
 
 typedef enum dscm_sampler {
+    DSCM_SAMPLER_RESIDUAL,
     DSCM_SAMPLER_OBELM,
     DSCM_SAMPLER_BDIA,
     DSCM_SAMPLER_IMPLICIT,
@@ -48,6 +49,9 @@ typedef struct dscm_path {
 dscm_code dscm_path_open(dscm_path *out, const dscm_schedule *schedule, dscm_sampler sampler,
                          size_t steps, double ratio, bool dynamic, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_path_close(dscm_path *path);
+/* Images per item that make up the noise beside the top level: 1 for pairs, `moves` residuals, else
+ * 0. */
+size_t dscm_path_extras(const dscm_path *path);
 /* Network evaluations of a walk in one direction. */
 size_t dscm_path_evaluations(const dscm_path *path, bool up);
 
@@ -67,6 +71,7 @@ typedef struct dscm_walk {
     float *x;    /* (batch, size) present level */
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
+    float *residual; /* (batch, moves, size) for the residual sampler; else unused */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step */
 } dscm_walk;

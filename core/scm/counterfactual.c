@@ -45,7 +45,9 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
     double *labels = NULL;
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
-    if (code == DSCM_OK) code = dscm_latent_open(out, count, s->size, s->image->face.c, err);
+    if (code == DSCM_OK)
+        code =
+            dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path), err);
     if (code == DSCM_OK) code = observed_labels(s, &labels, images, count, err);
     size_t chunks = (count + s->batch_max - 1) / s->batch_max;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
@@ -58,11 +60,11 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
                           .phase = DSCM_PHASE_ABDUCT,
                           .done = i * path.moves,
                           .total = chunks * path.moves};
-        memcpy(s->walk.x, images + first * s->size, floats * sizeof(float));
+        memcpy((*out)->x + first * s->size, images + first * s->size, floats * sizeof(float));
+        dscm_session_load(s, *out, first, n);
         code = dscm_session_walk(s, n, &call, err);
         if (code != DSCM_OK) break;
-        memcpy((*out)->x + first * s->size, s->walk.x, floats * sizeof(float));
-        memcpy((*out)->pair + first * s->size, s->walk.pair, floats * sizeof(float));
+        dscm_session_store(s, *out, first, n);
     }
     if (code == DSCM_OK) {
         (*out)->options = *options;
@@ -82,13 +84,19 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     dscm_path path = {0};
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
-    if (code == DSCM_OK) code = dscm_latent_open(out, count, s->size, s->image->face.c, err);
+    if (code == DSCM_OK)
+        code =
+            dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path), err);
     if (code == DSCM_OK) {
         for (size_t i = 0; i < count; i++) {
             dscm_rng rng = dscm_rng_make(seed, first_stream + i);
             dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
         }
-        dscm_walk w = {.batch = count, .size = s->size, .x = (*out)->x, .pair = (*out)->pair};
+        dscm_walk w = {.batch = count,
+                       .size = s->size,
+                       .x = (*out)->x,
+                       .pair = (*out)->extra,
+                       .residual = (*out)->extra};
         dscm_walk_from_noise(&path, &w);
         (*out)->options = *options;
         memcpy((*out)->model, s->bundle->sha256, sizeof(*out)->model);
@@ -214,8 +222,7 @@ static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t 
                              const dscm_path *path, float *image, dscm_error *err)
 {
     walk_call call = {.path = path, .phase = DSCM_PHASE_PREDICT};
-    memcpy(s->walk.x, latent->x + item * s->size, s->size * sizeof(float));
-    memcpy(s->walk.pair, latent->pair + item * s->size, s->size * sizeof(float));
+    dscm_session_load(s, latent, item, 1);
     dscm_code code = dscm_session_walk(s, 1, &call, err);
     if (code == DSCM_OK) memcpy(image, s->walk.x, s->size * sizeof(float));
     return code;
@@ -279,8 +286,7 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
                           .phase = DSCM_PHASE_PREDICT,
                           .done = i * steps,
                           .total = chunks * steps};
-        memcpy(s->walk.x, latent->x + first * s->size, n * s->size * sizeof(float));
-        memcpy(s->walk.pair, latent->pair + first * s->size, n * s->size * sizeof(float));
+        dscm_session_load(s, latent, first, n);
         code = dscm_session_walk(s, n, &call, err);
         if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
     }

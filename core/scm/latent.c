@@ -6,11 +6,12 @@
 #include "core/scm/session.h"
 
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           dscm_error *err)
+                           size_t extras, dscm_error *err)
 {
     size_t floats = 0;
     *out = NULL;
-    if (!count || !dscm_size_mul(count, size, &floats) || !dscm_size_mul(floats, 2, &floats))
+    if (!count || !dscm_size_mul(count, size, &floats) ||
+        !dscm_size_mul(floats, 1 + extras, &floats))
         return dscm_fail(err, DSCM_E_INVALID, "latent: %zu items of %zu values", count, size);
     dscm_latent *l = dscm_alloc(1, sizeof *l, "latent", err);
     if (!l) return DSCM_E_MEMORY;
@@ -22,7 +23,8 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     l->count = count;
     l->size = size;
     l->channels = channels;
-    l->pair = l->x + count * size;
+    l->extras = extras;
+    l->extra = l->x + count * size;
     *out = l;
     return DSCM_OK;
 }
@@ -41,14 +43,15 @@ size_t dscm_latent_count(const dscm_latent *latent)
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
 {
-    return sizeof *latent + 2 * latent->count * latent->size * sizeof(float);
+    return sizeof *latent + (1 + latent->extras) * latent->count * latent->size * sizeof(float);
 }
 
 dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
                              size_t count, dscm_error *err)
 {
     size_t bytes = latent->size * sizeof(float);
-    dscm_code code = dscm_latent_open(out, count, latent->size, latent->channels, err);
+    dscm_code code =
+        dscm_latent_open(out, count, latent->size, latent->channels, latent->extras, err);
     if (code != DSCM_OK) return code;
     (*out)->options = latent->options;
     memcpy((*out)->model, latent->model, sizeof latent->model);
@@ -60,17 +63,16 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
                              latent->count);
         }
         memcpy((*out)->x + i * latent->size, latent->x + items[i] * latent->size, bytes);
-        memcpy((*out)->pair + i * latent->size, latent->pair + items[i] * latent->size, bytes);
+        memcpy((*out)->extra + i * latent->extras * latent->size,
+               latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
     }
     return DSCM_OK;
 }
 
-/* ---- serialised form, little endian
- * -------------------------------------------------------------- "DSCMLAT1", model sha256 (64),
- * sampler index, steps, dynamic, count, size, channels (u64 each), ratio (f64 bits), then x and
- * pair (f32). */
-#define MAGIC  "DSCMLAT1"
-#define FIELDS 7
+/* Serialised form, little endian: "DSCMLAT2", model sha256 (64), sampler index, steps, dynamic,
+ * count, size, channels, extras (u64 each), ratio (f64 bits), then x and the extras (f32). */
+#define MAGIC  "DSCMLAT2"
+#define FIELDS 8
 #define HEADER (8 + 64 + 8 * FIELDS)
 
 static void put64(unsigned char *p, uint64_t v)
@@ -105,7 +107,7 @@ static void get_floats(float *out, const unsigned char *p, size_t count)
 
 dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, dscm_error *err)
 {
-    size_t floats = 2 * l->count * l->size;
+    size_t floats = (1 + l->extras) * l->count * l->size;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
     uint64_t ratio;
     dscm_code code = dscm_sampler_parse(&sampler, l->options.sampler, err);
@@ -116,10 +118,16 @@ dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, ds
     memcpy(&ratio, &l->options.ratio, sizeof ratio);
     memcpy(p, MAGIC, 8);
     memcpy(p + 8, l->model, 64);
-    const uint64_t fields[FIELDS] = {
-        sampler, l->options.steps, l->options.dynamic != 0, l->count, l->size, l->channels, ratio};
+    const uint64_t fields[FIELDS] = {sampler,
+                                     l->options.steps,
+                                     l->options.dynamic != 0,
+                                     l->count,
+                                     l->size,
+                                     l->channels,
+                                     l->extras,
+                                     ratio};
     for (size_t i = 0; i < FIELDS; i++) put64(p + 72 + 8 * i, fields[i]);
-    put_floats(p + HEADER, l->x, floats); /* pair follows x in one block */
+    put_floats(p + HEADER, l->x, floats); /* extras follow x in one block */
     *bytes = p;
     return DSCM_OK;
 }
@@ -137,25 +145,27 @@ dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *b, const void *
     if (memcmp(p + 8, b->sha256, 64) != 0)
         return dscm_fail(err, DSCM_E_MISMATCH, "latent: inferred with another model");
     size_t want = image->h * image->w * image->c;
-    if (f[0] >= DSCM_SAMPLERS || f[4] != want || f[5] != image->c || !f[3] ||
-        f[3] > (size - HEADER) / 8 / want || size - HEADER != 8 * f[3] * want)
-        return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged or cut off");
+    if (f[0] >= DSCM_SAMPLERS || f[4] != want || f[5] != image->c || !f[3])
+        return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged");
     dscm_options options = {
-        .sampler = dscm_sampler_name(f[0]), .steps = f[1], .dynamic = f[2] != 0};
-    memcpy(&options.ratio, &f[6], sizeof options.ratio);
-    dscm_code code = dscm_options_resolve(b,
-                                          &(dscm_options){.sampler = options.sampler,
-                                                          .steps = options.steps,
-                                                          .ratio = options.ratio,
-                                                          .scale = 1,
-                                                          .dynamic = options.dynamic},
-                                          err);
-    if (code == DSCM_OK) code = dscm_latent_open(out, f[3], want, f[5], err);
+        .sampler = dscm_sampler_name(f[0]), .steps = f[1], .scale = 1, .dynamic = f[2] != 0};
+    memcpy(&options.ratio, &f[7], sizeof options.ratio);
+    dscm_path path = {.t = NULL};
+    dscm_code code =
+        dscm_path_open(&path, &b->variables[b->info.image].schedule, (dscm_sampler)f[0],
+                       options.steps, options.ratio, options.dynamic != 0, err);
     if (code != DSCM_OK) return code;
+    size_t extras = dscm_path_extras(&path), item = 4 * want * (1 + extras);
+    dscm_path_close(&path);
+    if (f[6] != extras || f[3] > (size - HEADER) / item || size - HEADER != item * f[3])
+        return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged or cut off");
+    code = dscm_latent_open(out, f[3], want, f[5], extras, err);
+    if (code != DSCM_OK) return code;
+    size_t floats = (1 + extras) * f[3] * want;
     (*out)->options = options;
     memcpy((*out)->model, b->sha256, sizeof(*out)->model);
-    get_floats((*out)->x, p + HEADER, 2 * f[3] * want);
-    for (size_t i = 0; i < 2 * f[3] * want; i++)
+    get_floats((*out)->x, p + HEADER, floats);
+    for (size_t i = 0; i < floats; i++)
         if (!isfinite((*out)->x[i])) {
             dscm_latent_free(*out);
             *out = NULL;

@@ -115,6 +115,22 @@ dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_p
                           err);
 }
 
+void dscm_session_load(dscm_session *s, const dscm_latent *l, size_t first, size_t n)
+{
+    memcpy(s->walk.x, l->x + first * s->size, n * s->size * sizeof(float));
+    if (l->extras == 1)
+        memcpy(s->walk.pair, l->extra + first * s->size, n * s->size * sizeof(float));
+    /* Residuals stay in the latent: they are many, and each is read or written once. */
+    s->walk.residual = l->extras > 1 ? l->extra + first * l->extras * s->size : NULL;
+}
+
+void dscm_session_store(const dscm_session *s, dscm_latent *l, size_t first, size_t n)
+{
+    memcpy(l->x + first * s->size, s->walk.x, n * s->size * sizeof(float));
+    if (l->extras == 1)
+        memcpy(l->extra + first * s->size, s->walk.pair, n * s->size * sizeof(float));
+}
+
 /* ---- the walk -----------------------------------------------------------------------------------
  */
 typedef struct walker {

@@ -21,8 +21,11 @@ struct dscm_session {
 struct dscm_latent {
     dscm_options options; /* resolved; sampler names are static */
     size_t count, size, channels;
-    char model[65];  /* bundle's sha256 */
-    float *x, *pair; /* (count, size) each, one block */
+    char model[65]; /* bundle's sha256 */
+    size_t extras;  /* images per item beside x: see dscm_path_extras; one is a pair, more are
+                       residuals */
+    float *x;       /* (count, size), and behind it in the same block: */
+    float *extra;   /* (count, extras, size) */
 };
 
 /* How one item of a prediction is guided: per edge into the image. */
@@ -53,7 +56,10 @@ typedef struct walk_call {
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           dscm_error *err) DSCM_MUST_CHECK;
+                           size_t extras, dscm_error *err) DSCM_MUST_CHECK;
+/* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */
+void dscm_session_load(dscm_session *s, const dscm_latent *latent, size_t first, size_t n);
+void dscm_session_store(const dscm_session *s, dscm_latent *latent, size_t first, size_t n);
 dscm_code dscm_session_path(const dscm_session *s, const dscm_options *options, dscm_path *out,
                             dscm_error *err) DSCM_MUST_CHECK;
 
