@@ -44,8 +44,8 @@ typedef struct dscm_path {
 
 /* steps: moves per direction (2..T-1), or for `published` kept levels in all (a "ddimN" count that
  * divides as its spacing demands). ratio in (0, 1]: how far up the walk goes, as a share of T (of
- * the kept levels for `published`). Levels of the other samplers are evenly spaced in the angle
- * atan(sqrt(1-a)/sqrt(a)). */
+ * the kept levels for `published`). Levels of the other samplers are the mean of even spacing in
+ * the angle atan(sqrt(1-a)/sqrt(a)) and in the logarithm of its tangent. */
 dscm_code dscm_path_open(dscm_path *out, const dscm_schedule *schedule, dscm_sampler sampler,
                          size_t steps, double ratio, bool dynamic, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_path_close(dscm_path *path);
@@ -68,6 +68,7 @@ typedef struct dscm_denoiser {
 /* State and scratch of a walk over at most `batch` images of `size` floats; all from the caller. */
 typedef struct dscm_walk {
     size_t batch, size, channels;
+    bool guided; /* the present evaluation has a guidance gradient */
     float *x;    /* (batch, size) present level */
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
