@@ -27,15 +27,17 @@ void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *pa
     const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
     conv_view v = dscm_conv_view(&plan->shape, pass);
     size_t block = narrow(&v) ? 1 : k->block, taps = (size_t)(v.kernel * v.kernel);
-    memset(packed, 0, dscm_conv_direct_floats(k, &v) * sizeof *packed);
+    if (v.out_c % block) memset(packed, 0, dscm_conv_direct_floats(k, &v) * sizeof *packed);
     conv_weights from = dscm_conv_weights(&plan->shape, pass, w);
-    /* (out blocks, ky, kx, in, block) */
-    for (size_t o = 0; o < v.out_c; o++)
+    /* (out blocks, ky, kx, in, block), a block of outputs at a time: lines are written whole */
+    for (size_t first = 0; first < v.out_c; first += block)
         for (size_t i = 0; i < v.in_c; i++) {
-            const float *at = from.w + o * from.out_step + i * from.in_step;
-            float *to = packed + (o / block * taps * v.in_c + i) * block + o % block;
-            for (size_t t = 0; t < taps; t++)
-                to[t * v.in_c * block] = at[from.reversed ? taps - 1 - t : t];
+            size_t count = v.out_c - first < block ? v.out_c - first : block;
+            const float *at = from.w + first * from.out_step + i * from.in_step;
+            float *to = packed + (first / block * taps * v.in_c + i) * block;
+            for (size_t o = 0; o < count; o++, at += from.out_step)
+                for (size_t t = 0; t < taps; t++)
+                    to[t * v.in_c * block + o] = at[from.reversed ? taps - 1 - t : t];
         }
 }
 

@@ -7,7 +7,6 @@
 static const op_class *const classes[OP_KINDS] = {
     [OP_CONV] = &dscm_op_conv_class,
     [OP_NORM] = &dscm_op_norm_class,
-    [OP_LINEAR] = &dscm_op_linear_class,
     [OP_ACT] = &dscm_op_act_class,
     [OP_ADD] = &dscm_op_add_class,
     [OP_CONCAT] = &dscm_op_concat_class,

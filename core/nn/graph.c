@@ -134,8 +134,6 @@ double dscm_graph_flops(const dscm_graph *g)
         double pixels = (double)(out->h * out->w);
         if (op->kind == OP_CONV)
             sum += 2 * pixels * (double)(in->c * out->c) * op->kernel * op->kernel;
-        else if (op->kind == OP_LINEAR)
-            sum += 2 * (double)(in->c * out->c);
         else if (op->kind == OP_ATTENTION)
             sum += 4 * pixels * pixels * (double)out->c;
     }
@@ -187,10 +185,12 @@ dscm_tensor dscm_op_linear(dscm_graph *g, dscm_tensor x, const char *name, size_
     if (broken(g, x)) return -1;
     node_tensor in = g->tensors[x];
     assert(in.h == 1 && in.w == 1);
-    node_op *op = add_op(g, OP_LINEAR, x, 1, 1, co);
+    /* A 1x1 convolution of one pixel: the same kernels, packed weights and gradients. */
+    node_op *op = add_op(g, OP_CONV, x, 1, 1, co);
     if (!op) return -1;
     size_t dims[2] = {co, in.c};
     dscm_init init = zero_init ? DSCM_INIT_ZERO : DSCM_INIT_FAN_IN;
+    op->kernel = op->stride = 1;
     op->w = add_param(g, name, ".weight", dims, 2, init, in.c);
     op->b = add_param(g, name, ".bias", &co, 1, init, in.c);
     return op->out;

@@ -16,7 +16,6 @@
 typedef enum op_kind {
     OP_CONV,
     OP_NORM,
-    OP_LINEAR,
     OP_ACT,
     OP_ADD,
     OP_CONCAT,
@@ -110,11 +109,11 @@ typedef struct op_class {
 
 #define READS_OUT 128u
 
-extern const op_class dscm_op_conv_class, dscm_op_linear_class, dscm_op_norm_class,
-    dscm_op_act_class, dscm_op_add_class, dscm_op_concat_class, dscm_op_upsample_class,
-    dscm_op_avgpool_class, dscm_op_maxpool_class, dscm_op_mean_class, dscm_op_reshape_class,
-    dscm_op_dropout_class, dscm_op_attention_class, dscm_op_pool_tokens_class,
-    dscm_op_first_token_class, dscm_op_time_class, dscm_op_label_class, dscm_op_reparam_class;
+extern const op_class dscm_op_conv_class, dscm_op_norm_class, dscm_op_act_class, dscm_op_add_class,
+    dscm_op_concat_class, dscm_op_upsample_class, dscm_op_avgpool_class, dscm_op_maxpool_class,
+    dscm_op_mean_class, dscm_op_reshape_class, dscm_op_dropout_class, dscm_op_attention_class,
+    dscm_op_pool_tokens_class, dscm_op_first_token_class, dscm_op_time_class, dscm_op_label_class,
+    dscm_op_reparam_class;
 
 /* ---- helpers for operations
  * ------------------------------------------------------------------------ */

@@ -1,7 +1,4 @@
-/* Convolution (with an optional residual) and linear layers. */
-#include <string.h>
-
-#include "core/kernels/gemm.h"
+/* Convolution with an optional residual; a linear layer is one of a single pixel. */
 #include "core/nn/graph_internal.h"
 
 static size_t conv_scratch(const dscm_exec *x, const node_op *op)
@@ -54,37 +51,3 @@ const op_class dscm_op_conv_class = {.forward = conv_forward,
                                      .backward = conv_backward,
                                      .reads_param = 1u,
                                      .scratch_bytes = conv_scratch};
-
-/* out (R,Co) = x (R,Ci) wᵀ + b */
-static void linear_forward(dscm_exec *x, const node_op *op)
-{
-    size_t rows = rows_of(x, op->out), ci = tensor_of(x, op->in[0])->c,
-           co = tensor_of(x, op->out)->c;
-    float *out = x->data[op->out];
-    for (size_t r = 0; r < rows; r++) memcpy(out + r * co, param_of(x, op->b), co * sizeof *out);
-    dscm_gemm(false, true, rows, co, ci, 1, x->data[op->in[0]], ci, param_of(x, op->w), ci, 1, out,
-              co);
-}
-
-static void linear_backward(dscm_exec *x, const node_op *op)
-{
-    size_t rows = rows_of(x, op->out), ci = tensor_of(x, op->in[0])->c,
-           co = tensor_of(x, op->out)->c;
-    const float *dout = x->grad[op->out];
-    float *dw = param_grad_of(x, op->w), *db = param_grad_of(x, op->b);
-    bool add;
-    if (dw) {
-        /* dW (Co,Ci) += doutᵀ (Co,R) · x (R,Ci) */
-        dscm_gemm(true, false, co, ci, rows, 1, dout, co, x->data[op->in[0]], ci, 1, dw, ci);
-        for (size_t r = 0; r < rows; r++)
-            for (size_t o = 0; o < co; o++) db[o] += dout[r * co + o];
-    }
-    /* dx (R,Ci) += dout (R,Co) · W (Co,Ci) */
-    float *dx = grad_to(x, op->in[0], &add);
-    if (dx)
-        dscm_gemm(false, false, rows, ci, co, 1, dout, co, param_of(x, op->w), ci, add ? 1 : 0, dx,
-                  ci);
-}
-
-const op_class dscm_op_linear_class = {
-    .forward = linear_forward, .backward = linear_backward, .reads_param = 1u};

@@ -20,6 +20,15 @@ static size_t passes_of(dscm_exec_mode mode)
     return mode == DSCM_EXEC_INFER ? 1 : 2;
 }
 
+/* A convolution of a condition has no input gradient unless parameters are trained. */
+static bool packs(const dscm_weights *w, size_t op, size_t pass)
+{
+    const node_op *o = &w->graph->ops[op];
+    if (o->kind != OP_CONV) return false;
+    return pass == DSCM_CONV_FORWARD || w->mode == DSCM_EXEC_PARAM_GRAD ||
+           !w->graph->tensors[o->in[0]].per_condition;
+}
+
 static void plan_convs(dscm_weights *w)
 {
     const dscm_graph *g = w->graph;
@@ -49,7 +58,7 @@ static size_t lay_out(dscm_weights *w, float *memory)
     }
     for (size_t pass = 0; pass < passes_of(w->mode); pass++)
         for (size_t i = 0; i < g->ops_count; i++) {
-            if (g->ops[i].kind != OP_CONV) continue;
+            if (!packs(w, i, pass)) continue;
             if (memory) w->packed[pass][i] = memory + used;
             used += align_floats(dscm_conv_packed_floats(&w->plans[i], (dscm_conv_pass)pass));
         }
@@ -94,7 +103,8 @@ static void update_op(void *arg, size_t i, int worker)
     if (g->ops[i].kind != OP_CONV) return;
     const float *from = job->values + g->params->items[g->ops[i].w].offset;
     for (size_t pass = 0; pass < passes_of(job->w->mode); pass++)
-        dscm_conv_pack(&job->w->plans[i], (dscm_conv_pass)pass, job->w->packed[pass][i], from);
+        if (packs(job->w, i, pass))
+            dscm_conv_pack(&job->w->plans[i], (dscm_conv_pass)pass, job->w->packed[pass][i], from);
 }
 
 void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team)
