@@ -81,6 +81,12 @@ function showScores(reply, c) {
   }));
 }
 
+// The independent network reads something else than the one label that was asked for.
+function doubted(c) {
+  const values = Object.values(c.intervention), o = c.scores.oracle_label;
+  return values.length === 1 && o !== null && o !== undefined && String(o) !== String(values[0]);
+}
+
 function showOutcome(reply, c) {
   const mark = document.createElement('strong');
   const found = c.outcome === 'found';
@@ -89,6 +95,8 @@ function showOutcome(reply, c) {
   const parts = [mark];
   if (!found) parts.push(`${c.detail} `);
   parts.push(`The model saw ${observedText(reply)} in the picture.`);
+  if (found && doubted(c))
+    parts.push(' The second opinion does not see it yet: try a greater strength.');
   if (reply.abduction && reply.abduction.verdict !== 'good')
     parts.push(` ${reply.abduction.verdict_detail}`);
   $('outcome').replaceChildren(...parts);

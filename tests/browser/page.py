@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+"""Drives the page in a real browser against the real program.
+
+usage: page.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
+Exit 0 when every case passed, 77 when there is no browser. Needs chromium and chromedriver.
+"""
+import argparse
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from webdriver import Browser
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CASES = []
+TAB, SPACE, ENTER, LEFT, RIGHT, UP, DOWN = ("\ue004", " ", "\ue007", "\ue012", "\ue014", "\ue013",
+                                            "\ue015")
+
+
+def case(f):
+    CASES.append(f)
+    return f
+
+
+class Service:
+    def __init__(self, program, data_dir):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [program, "serve", "--port", "0", "--admin-port", "0", "--data-dir", data_dir],
+            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        for line in self.process.stdout:
+            found = re.search(r"http://\S+", line)
+            if found:
+                self.url = found.group(0)
+                return
+        raise SystemExit("the service did not start")
+
+    def close(self):
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+def circle(x, y, r, n=24):
+    return [(x + r * math.sin(2 * math.pi * k / n), y - r * math.cos(2 * math.pi * k / n))
+            for k in range(n + 1)]
+
+
+EIGHT = [circle(140, 95, 38), circle(140, 185, 48)]
+DONE = "/^Done/.test(document.getElementById('status').textContent)"
+
+
+def text(b, element):
+    return b.js("return document.getElementById(arguments[0]).textContent", element)
+
+
+def figures(b):
+    return b.js("return [...document.querySelectorAll('#figures figure')].map(f =>"
+                "f.querySelector('figcaption').firstChild.textContent)")
+
+
+@case
+def draw_an_eight_ask_for_a_three(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.js("window.seen = {progress: 0, preview: 0};"
+         "new MutationObserver(() => seen.progress++).observe("
+         "document.getElementById('progress'), {attributes: true});")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='3']")
+    b.click("#run")
+    b.wait(DONE)
+    assert figures(b) == ["Factual", "Reconstruction", "Counterfactual", "Difference"], figures(b)
+    assert "Found: digit = 3" in text(b, "outcome"), text(b, "outcome")
+    assert "digit 8" in text(b, "outcome"), text(b, "outcome")
+    assert b.js("return seen.progress") >= 3, "no progress was shown"
+    assert b.js("return document.querySelectorAll('#scores dt').length") >= 5
+    assert b.js("return [...document.querySelectorAll('#figures a')].every(a => a.download"
+                ".endsWith('.png') && a.href.startsWith('data:image/png;base64,iVBOR'))")
+    b.screenshot(os.path.join(shots, "single.png"))
+
+
+@case
+def fan_over_all_values(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='*']")
+    b.click("#run")
+    b.wait(DONE)
+    assert b.js("return document.querySelectorAll('#fan button').length") == 10
+    b.click("#fan button:nth-child(4)")
+    assert "digit = 3" in text(b, "outcome") or "No counterfactual" in text(b, "outcome")
+    assert b.js("return document.querySelectorAll('#fan [aria-pressed=true]').length") == 1
+    b.screenshot(os.path.join(shots, "fan.png"))
+
+
+@case
+def replay_link_gives_the_same_picture(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='0']")
+    b.click("#auto")
+    b.js("const s = document.getElementById('scale'); s.value = 2;"
+         "s.dispatchEvent(new Event('input'))")
+    b.click("#run")
+    b.wait(DONE)
+    picture = "return document.querySelectorAll('#figures img')[2].src"
+    first, link = b.js(picture), b.js("return location.href")
+    assert "#r=" in link
+    b.open(link)
+    b.wait(DONE)
+    assert b.js(picture) == first, "the link gives another picture"
+    assert text(b, "scale-value") == "2.00", text(b, "scale-value")
+
+
+@case
+def curl_line_gives_the_same_picture(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='3']")
+    b.click("#run")
+    b.wait(DONE)
+    line = text(b, "curl")
+    reply = json.loads(subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout)
+    shown = b.js("return document.querySelectorAll('#figures img')[2].src")
+    assert shown.endswith(reply["counterfactuals"][0]["image"])
+
+
+@case
+def sample_from_the_model(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#sample-of select')")
+    b.js("document.querySelector('#sample-of select').value = '7'")
+    b.click("#draw-sample")
+    b.wait("/drew/.test(document.getElementById('status').textContent)")
+    assert not b.js("return document.getElementById('picture').hidden")
+
+
+@case
+def errors_in_the_servers_words(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.click("#run")
+    b.wait("!document.getElementById('problem').hidden")
+    assert "No picture yet" in text(b, "problem")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='3']")
+    b.click("summary")
+    b.js("document.getElementById('steps').value = 5000")
+    b.click("#run")
+    b.wait("/out of range/i.test(document.getElementById('problem').textContent)")
+    assert "1..1000" in text(b, "problem"), text(b, "problem")
+    b.screenshot(os.path.join(shots, "problem.png"))
+    b.errors()  # the refused request is logged by the browser as an error: expected here
+
+
+@case
+def keyboard_only(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    focus = "return document.activeElement.id || document.activeElement.value"
+    seen = []
+    for _ in range(5):
+        b.keys(TAB)
+        seen.append(b.js(focus))
+        if seen[-1] == "sketch":
+            break
+    assert seen[-1] == "sketch", seen
+    b.keys(UP * 6 + SPACE + DOWN * 13 + SPACE)
+    while b.js(focus) != "auto":
+        b.keys(TAB)
+        if b.js("return document.activeElement.name") == "do.digit":
+            b.keys(SPACE + RIGHT * 7)
+        assert len(seen) < 30, seen
+        seen.append(b.js(focus))
+    assert b.js("return document.querySelector('#variables input:checked').value") == "7"
+    while b.js(focus) != "run":
+        b.keys(TAB)
+    b.keys(ENTER)
+    b.wait(DONE)
+    assert "digit = 7" in text(b, "outcome") or "No counterfactual" in text(b, "outcome")
+
+
+@case
+def phone_width_and_dark(b, url, shots):
+    b.resize(360, 740)
+    b.scheme("dark")
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='3']")
+    b.click("#run")
+    b.wait(DONE)
+    assert b.js("return document.documentElement.scrollWidth") <= 360, "scrolls sideways"
+    small = b.js("return [...document.querySelectorAll('button, .chips span')].filter(e =>"
+                 "e.offsetParent && e.getBoundingClientRect().height < 36).length")
+    assert small == 0, f"{small} controls are too small for a finger"
+    b.screenshot(os.path.join(shots, "phone-dark.png"))
+
+
+@case
+def names_and_hosts(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    unnamed = b.js("return [...document.querySelectorAll('button,input,select,canvas,progress,img')]"
+                   ".filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.alt ||"
+                   "e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)")
+    assert unnamed == [], unnamed
+    hosts = b.js("return [...new Set(performance.getEntriesByType('resource')"
+                 ".map(r => new URL(r.name).host))]")
+    assert hosts == [b.js("return location.host")], hosts
+
+
+@case
+def axe_finds_nothing_serious(b, url, shots):
+    path = os.environ.get("AXE", "")
+    if not os.path.exists(path):
+        print("  (axe-core is not here; set AXE=path/of/axe.min.js)", end="")
+        return
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='3']")
+    b.click("#run")
+    b.wait(DONE)
+    for scheme in ("light", "dark"):
+        b.scheme(scheme)
+        time.sleep(0.3)
+        with open(path, encoding="utf-8") as source:
+            b.js(source.read())
+        b.js("window.axeDone = null; axe.run().then(r => { window.axeDone = r; })")
+        b.wait("window.axeDone")
+        bad = b.js("return axeDone.violations.filter(v => ['serious', 'critical']"
+                   ".includes(v.impact)).map(v => v.id + ': ' + v.nodes[0].html)")
+        assert bad == [], bad
+
+
+def main():
+    options = argparse.ArgumentParser()
+    options.add_argument("program")
+    options.add_argument("--data-dir", default=ROOT)
+    options.add_argument("--shots")
+    options.add_argument("--filter", default="")
+    args = options.parse_args()
+    if not shutil.which("chromedriver"):
+        print("skip: there is no chromedriver (Debian: chromium-driver)")
+        return 77
+    shots = args.shots or tempfile.mkdtemp(prefix="dscm-shots-")
+    os.makedirs(shots, exist_ok=True)
+    service, failed = Service(args.program, args.data_dir), 0
+    try:
+        failed = run_cases(args, service, shots)
+    finally:
+        code = service.close()
+    if code != 0:
+        print(f"  FAIL the service ended with status {code}")
+    if not args.shots:
+        shutil.rmtree(shots, ignore_errors=True)
+    return 1 if failed or code else 0
+
+
+def run_cases(args, service, shots):
+    failed = 0
+    for run in CASES:
+        if args.filter not in run.__name__:
+            continue
+        browser = Browser()
+        try:
+            run(browser, service.url, shots)
+            errors = browser.errors()
+            assert not errors, errors
+            print(f"  ok   {run.__name__}")
+        except (AssertionError, RuntimeError) as error:
+            failed += 1
+            print(f"  FAIL {run.__name__}: {error}")
+            browser.screenshot(os.path.join(shots, f"failed-{run.__name__}.png"))
+        finally:
+            browser.close()
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
