@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Drives the page in a real browser against the real program.
 
-usage: page.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
-Exit 0 when every case passed, 77 when there is no browser. Needs chromium and chromedriver.
+usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
+Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
 """
 import argparse
 import json
@@ -27,6 +27,10 @@ TAB, SPACE, ENTER, LEFT, RIGHT, UP, DOWN = ("\ue004", " ", "\ue007", "\ue012", "
 def case(f):
     CASES.append(f)
     return f
+
+
+class Skip(Exception):
+    pass
 
 
 class Service:
@@ -224,8 +228,7 @@ def names_and_hosts(b, url, shots):
 def axe_finds_nothing_serious(b, url, shots):
     path = os.environ.get("AXE", "")
     if not os.path.exists(path):
-        print("  (axe-core is not here; set AXE=path/of/axe.min.js)", end="")
-        return
+        raise Skip("set AXE to the path of axe-core's axe.min.js")
     b.open(url)
     b.wait("document.querySelector('#variables input')")
     b.draw("#sketch", EIGHT)
@@ -252,24 +255,28 @@ def main():
     options.add_argument("--filter", default="")
     args = options.parse_args()
     if not shutil.which("chromedriver"):
-        print("skip: there is no chromedriver (Debian: chromium-driver)")
-        return 77
+        print("  skip: there is no chromedriver (Debian: chromium-driver)")
+        print(f"browser 0 passed, 0 failed, {len(CASES)} skipped")
+        return 0
     shots = args.shots or tempfile.mkdtemp(prefix="dscm-shots-")
     os.makedirs(shots, exist_ok=True)
-    service, failed = Service(args.program, args.data_dir), 0
+    service = Service(args.program, args.data_dir)
+    passed = failed = skipped = 0
     try:
-        failed = run_cases(args, service, shots)
+        passed, failed, skipped = run_cases(args, service, shots)
     finally:
         code = service.close()
     if code != 0:
+        failed += 1
         print(f"  FAIL the service ended with status {code}")
     if not args.shots:
         shutil.rmtree(shots, ignore_errors=True)
-    return 1 if failed or code else 0
+    print(f"browser {passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
 
 
 def run_cases(args, service, shots):
-    failed = 0
+    passed = failed = skipped = 0
     for run in CASES:
         if args.filter not in run.__name__:
             continue
@@ -278,14 +285,18 @@ def run_cases(args, service, shots):
             run(browser, service.url, shots)
             errors = browser.errors()
             assert not errors, errors
+            passed += 1
             print(f"  ok   {run.__name__}")
+        except Skip as why:
+            skipped += 1
+            print(f"  skip {run.__name__}: {why}")
         except (AssertionError, RuntimeError) as error:
             failed += 1
             print(f"  FAIL {run.__name__}: {error}")
             browser.screenshot(os.path.join(shots, f"failed-{run.__name__}.png"))
         finally:
             browser.close()
-    return failed
+    return passed, failed, skipped
 
 
 if __name__ == "__main__":
