@@ -1,9 +1,9 @@
 """Load and abuse of the service: python3 tests/load/load.py build/diffscm [CASE…]
 
-Cases: saturation, overload, aborts, sigterm. Each prints one line of figures, and fails (exit 1)
+Cases: saturation, compare, overload, aborts, sigterm. Each prints one line of figures, and fails (exit 1)
 when a promise of docs/operations.md is broken. Needs models/ beside the program; not part of
 `make test`, since it takes minutes and wants a quiet machine."""
-import os, random, selectors, signal, socket, struct, sys, threading, time, zlib
+import os, random, selectors, signal, socket, struct, subprocess, sys, tempfile, threading, time, zlib
 
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "http"))
@@ -202,6 +202,45 @@ def unfiltered(png):
     return rows
 
 
+def in_process(count):
+    """Seconds that `diffscm counterfactual` takes for so many of the pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        images, targets = (os.path.join(folder, n) for n in ("x-idx3-ubyte", "y-idx1-ubyte"))
+        with open(images, "wb") as f:
+            f.write(struct.pack(">IIII", 0x803, count, 28, 28))
+            for i in range(count):
+                f.write(b"".join(unfiltered(pictures[i % len(pictures)])))
+        with open(targets, "wb") as f:
+            f.write(struct.pack(">II", 0x801, count) + bytes(i % 10 for i in range(count)))
+        start = time.time()
+        subprocess.run([PROGRAM, "counterfactual", "--images", images, "--targets", targets,
+                        "--out", os.path.join(folder, "z"), "--batch", "16"], check=True,
+                       capture_output=True)
+        return time.time() - start
+
+
+def case_compare(count=640):
+    """Saturated service against the same work in one process, taken in turns: other load on the
+    machine meets both."""
+    global pictures
+    served, alone = [], []
+    with started("--abductions-mb", "1", "--queue-capacity", "512", "--client-share", "100") as s:
+        pictures = distinct(s, 400)
+        for _ in range(3):
+            results = drive(s.port, 96, 12, fresh)
+            served.append(sum(r[0] == 200 for r in results) / 12)
+            while s.metric("diffscm_workers_busy"):
+                time.sleep(0.01)
+            base = in_process(32)
+            alone.append((count - 32) / (in_process(count) - base))
+        jobs = s.metric("diffscm_batched_jobs_total") / s.metric("diffscm_batches_total")
+    ratio = sorted(a / b for a, b in zip(served, alone))[1]
+    print(f"compare: service {[round(v, 1) for v in served]}/s, in process "
+          f"{[round(v, 1) for v in alone]}/s, median ratio {ratio:.2f}, {jobs:.1f} jobs per batch",
+          flush=True)
+    promise(ratio >= 0.95, "the service reaches 95 % of the same work in one process")
+
+
 def case_overload(seconds=int(os.environ.get("LOAD_SECONDS", "60"))):
     # The client share is raised: all of the load comes from one address here.
     with started("--queue-capacity", "32", "--client-share", "100", "--connections", "4096",
@@ -363,7 +402,7 @@ def case_sigterm(count=50):
 
 
 pictures = []
-CASES = {"saturation": case_saturation, "overload": case_overload, "aborts": case_aborts,
+CASES = {"saturation": case_saturation, "compare": case_compare, "overload": case_overload, "aborts": case_aborts,
          "sigterm": case_sigterm}
 
 if __name__ == "__main__":
