@@ -23,24 +23,30 @@ typedef struct cli_model {
     }
 
 /* Lines of an option table; m is a cli_model. */
-#define CLI_MODEL_OPTIONS(m)                                                                         \
-    {"model", OPT_TEXT, &(m).name, 0, 0, "NAME|DIR", "the bundle (mnist)"},                          \
-        {"data-dir", OPT_TEXT, &(m).data_dir, 0, 0, "DIR", "where models/ and static/ are"},         \
-        {"sampler", OPT_TEXT, &(m).sampler, 0, 0, "NAME", "obelm, bdia, implicit, ddim, published"}, \
-        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default)"},       \
-        {"scale",                                                                                    \
-         OPT_TEXT,                                                                                   \
-         &(m).scale_text,                                                                            \
-         0,                                                                                          \
-         0,                                                                                          \
-         "S|auto",                                                                                   \
-         "guidance scale (calibrated); auto: smallest that flips"},                                  \
-        {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},            \
-        {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},        \
-        {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                        \
-        {"batch", OPT_SIZE, &(m).batch, 1, 4096, "N", "images per network pass (16)"},               \
-    {                                                                                                \
-        "threads", OPT_SIZE, &(m).threads, 1, 256, "N", "threads (all processors)"                   \
+#define CLI_MODEL_OPTIONS(m)                                                                       \
+    {"model", OPT_TEXT, &(m).name, 0, 0, "NAME|DIR", "the bundle (mnist)"},                        \
+        {"data-dir", OPT_TEXT, &(m).data_dir, 0, 0, "DIR", "where models/ and static/ are"},       \
+        {"sampler",                                                                                \
+         OPT_TEXT,                                                                                 \
+         &(m).sampler,                                                                             \
+         0,                                                                                        \
+         0,                                                                                        \
+         "NAME",                                                                                   \
+         "residual, obelm, bdia, implicit, ddim, published"},                                      \
+        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default)"},     \
+        {"scale",                                                                                  \
+         OPT_TEXT,                                                                                 \
+         &(m).scale_text,                                                                          \
+         0,                                                                                        \
+         0,                                                                                        \
+         "S|auto",                                                                                 \
+         "guidance scale (calibrated); auto: smallest that flips"},                                \
+        {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
+        {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
+        {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
+        {"batch", OPT_SIZE, &(m).batch, 1, 4096, "N", "images per network pass (16)"},             \
+    {                                                                                              \
+        "threads", OPT_SIZE, &(m).threads, 1, 256, "N", "threads (all processors)"                 \
     }
 
 /* Finds and opens the bundle and resolves the options; closes with cli_model_close in any case. */
