@@ -29,11 +29,11 @@ static dscm_code load_weights(bundle_net *out, const manifest *m, const char *fi
     if (code != DSCM_OK) return code;
     float *values = dscm_alloc(out->net->params.floats, sizeof *values, "weights", err);
     code = values ? dscm_params_load(&out->net->params, values, set, NULL, err) : DSCM_E_MEMORY;
+    dscm_tensors_free(set); /* before packing: the mapped file need not stay in memory with it */
     if (code == DSCM_OK)
         code = dscm_weights_open(&out->weights, out->net->graph, values, dscm_cpu_best_isa(), mode,
                                  err);
     dscm_free(values);
-    dscm_tensors_free(set);
     return code;
 }
 
