@@ -229,7 +229,7 @@ function restore(request) {
   const o = request.options ?? {};
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;
-  $('auto').checked = o.scale === undefined || o.scale === 'auto';
+  $('auto').checked = o.scale === 'auto';
   if (typeof o.scale === 'number') $('scale').value = o.scale;
   showScale();
 }

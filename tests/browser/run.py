@@ -96,6 +96,7 @@ def fan_over_all_values(b, url, shots):
     b.wait("document.querySelector('#variables input')")
     b.draw("#sketch", EIGHT)
     b.click("#variables input[value='*']")
+    b.click("#auto")
     b.click("#run")
     b.wait(DONE)
     assert b.js("return document.querySelectorAll('#fan button').length") == 10
@@ -111,7 +112,6 @@ def replay_link_gives_the_same_picture(b, url, shots):
     b.wait("document.querySelector('#variables input')")
     b.draw("#sketch", EIGHT)
     b.click("#variables input[value='0']")
-    b.click("#auto")
     b.js("const s = document.getElementById('scale'); s.value = 2;"
          "s.dispatchEvent(new Event('input'))")
     b.click("#run")
