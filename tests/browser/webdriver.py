@@ -15,6 +15,10 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
          "--disable-dev-shm-usage", "--hide-scrollbars"]
 
 
+class NoBrowser(Exception):
+    """The browser does not start on this machine."""
+
+
 class Browser:
     """One browser with its own profile. Close it."""
 
@@ -30,9 +34,22 @@ class Browser:
                 break
         flags = FLAGS + [f"--user-data-dir={self.profile}", f"--window-size={width},{height}"]
         options = {"args": flags}
-        reply = self.raw("POST", "/session", {"capabilities": {"alwaysMatch": {
-            "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}})
-        self.session = "/session/" + reply["sessionId"]
+        wanted = {"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}}
+        self.session = "/session/" + self.start(wanted)["sessionId"]
+
+    def start(self, wanted, attempts=3):
+        """A busy machine may let the browser's own start-up time out: that is no fault of the page."""
+        for attempt in range(attempts):
+            try:
+                return self.raw("POST", "/session", wanted)
+            except RuntimeError as error:
+                if attempt + 1 == attempts:
+                    self.driver.kill()
+                    self.driver.wait()
+                    raise NoBrowser(str(error).splitlines()[-1]) from None
+                time.sleep(3)
+        return None
 
     def raw(self, method, path, body=None):
         data = None if body is None else json.dumps(body).encode()
