@@ -1,0 +1,197 @@
+/* Samplers on Gaussian data, where the noise estimate and the flow are known in closed form.
+ *
+ * Data N(0, S^2) per pixel, a class N(M, S^2): x_t has variance v = a S^2 + 1 - a, so
+ * eps(x, t) = sqrt(1-a) x / v and grad log p(class | x, t) = sqrt(a) M / v. The flow between levels
+ * b and a is x_a = sqrt(v_a / v_b) x_b, and that of the class the same about sqrt(a) M. */
+#include "core/base/rng.h"
+#include "core/diffscm.h"
+#include "core/diffusion/sampler.h"
+#include "tests/harness.h"
+
+enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, MOVES_MAX = 400 };
+
+#define S2 0.3
+#define M  0.8
+
+static dscm_schedule schedule;
+static float memory[6][FLOATS], residual[FLOATS * (MOVES_MAX + 1)];
+
+static double variance(double a)
+{
+    return a * S2 + 1 - a;
+}
+
+static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t batch,
+                        dscm_error *err)
+{
+    double a = schedule.alphas_cumprod[(size_t)t], c = sqrt(1 - a) / variance(a);
+    (void)ctx;
+    (void)err;
+    for (size_t i = 0; i < batch * SIZE; i++) eps[i] = (float)(c * (double)x[i]);
+    return DSCM_OK;
+}
+
+static dscm_code guide_to_class(void *ctx, float *grad, const float *x, double t, size_t batch,
+                                dscm_error *err)
+{
+    double a = schedule.alphas_cumprod[(size_t)t];
+    (void)ctx;
+    (void)x;
+    (void)err;
+    for (size_t i = 0; i < batch * SIZE; i++) grad[i] = (float)(sqrt(a) * M / variance(a));
+    return DSCM_OK;
+}
+
+static dscm_walk walk_of(const float *image)
+{
+    dscm_walk w = {.batch = BATCH,
+                   .size = SIZE,
+                   .channels = 1,
+                   .x = memory[0],
+                   .pair = memory[1],
+                   .residual = residual,
+                   .eps = memory[2],
+                   .grad = memory[3],
+                   .x0 = memory[4],
+                   .spare = memory[5]};
+    for (size_t i = 0; i < 6; i++)
+        for (size_t k = 0; k < FLOATS; k++) memory[i][k] = (float)NAN;
+    memcpy(w.x, image, sizeof memory[0]);
+    return w;
+}
+
+static void draw(float *image)
+{
+    dscm_rng rng = dscm_rng_make(test_seed, 0);
+    dscm_rng_normal(&rng, image, FLOATS);
+    for (int i = 0; i < FLOATS; i++) image[i] *= (float)sqrt(S2);
+}
+
+/* Up, and down again guided or not: the largest error against what the flow says; *top: of the
+ * noise at the highest level. */
+static double error_of(const char *name, size_t steps, bool guided, double *top)
+{
+    float image[FLOATS];
+    dscm_sampler sampler = DSCM_SAMPLER_DDIM;
+    dscm_path path;
+    dscm_error err = {0};
+    draw(image);
+    if (dscm_sampler_parse(&sampler, name, &err) != DSCM_OK ||
+        dscm_path_open(&path, &schedule, sampler, steps, 0.98, false, &err) != DSCM_OK) {
+        TEST_FAIL_("%s", err.message);
+        return INFINITY;
+    }
+    dscm_walk w = walk_of(image);
+    dscm_denoiser d = {.eps = eps_of};
+    double worst = 0, first = path.alpha_bar[0], last = path.alpha_bar[path.moves];
+    double wide = sqrt(variance(last) / variance(first));
+    CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
+    *top = 0;
+    for (int i = 0; i < FLOATS; i++)
+        *top = fmax(*top, fabs((double)w.x[i] - wide * (double)image[i]));
+    if (guided) d.guide = guide_to_class;
+    CHECK(dscm_walk_down(&path, &w, &d, NULL, &err) == DSCM_OK);
+    for (int i = 0; i < FLOATS; i++) {
+        double want = (double)image[i];
+        if (guided) want += sqrt(first) * M - sqrt(last) * M / wide;
+        worst = fmax(worst, fabs((double)w.x[i] - want));
+    }
+    dscm_path_close(&path);
+    return worst;
+}
+
+static void exact_samplers_return(void)
+{
+    static const size_t counts[] = {2, 5, 10, 20, 33, 100};
+    double top;
+    for (size_t s = 0; dscm_sampler_name(s); s++)
+        for (size_t i = 0; dscm_sampler_exact(dscm_sampler_name(s)) && i < TEST_COUNT(counts); i++)
+            CHECK_NEAR(error_of(dscm_sampler_name(s), counts[i], false, &top), 0, 2e-4);
+    CHECK(error_of("ddim", 10, false, &top) > 1e-2); /* or the check above would show nothing */
+}
+
+/* Finer steps come nearer to the true flow: first order halves the error, second quarters it. */
+static void upward_errors_shrink(void)
+{
+    double coarse, fine;
+    error_of("ddim", 50, false, &coarse);
+    error_of("ddim", 100, false, &fine);
+    CHECK(fine < 0.65 * coarse && fine > 0.35 * coarse);
+    error_of("obelm", 50, false, &coarse);
+    error_of("obelm", 100, false, &fine);
+    CHECK(fine < 0.4 * coarse);
+}
+
+/* Guidance of strength 1 by the true gradient leads to the class's own flow. */
+static void guidance_reaches_the_class(void)
+{
+    static const char *const names[] = {"ddim", "residual", "obelm"};
+    double top;
+    for (size_t i = 0; i < TEST_COUNT(names); i++) {
+        double coarse = error_of(names[i], 50, true, &top);
+        double fine = error_of(names[i], 200, true, &top);
+        CHECK_NEAR(fine, 0, 0.06);
+        CHECK(fine < 0.5 * coarse);
+    }
+}
+
+static bool stop_at_three(void *ctx, const dscm_walk *w, size_t done, size_t total)
+{
+    (void)w;
+    (void)total;
+    *(size_t *)ctx = done;
+    return done < 3;
+}
+
+static void observers_cancel(void)
+{
+    float image[FLOATS];
+    size_t done = 0;
+    dscm_path path;
+    dscm_error err = {0};
+    draw(image);
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_OBELM, 10, 1, false, &err) == DSCM_OK);
+    dscm_walk w = walk_of(image);
+    dscm_denoiser d = {.eps = eps_of};
+    dscm_walk_observer observer = {&done, stop_at_three};
+    CHECK_INT(dscm_walk_up(&path, &w, &d, &observer, &err), DSCM_E_CANCELED);
+    CHECK_INT(done, 3);
+    CHECK_HAS(err.message, "3 of 10");
+    dscm_path_close(&path);
+}
+
+static void paths_refuse_nonsense(void)
+{
+    static const struct {
+        dscm_sampler sampler;
+        size_t steps;
+        double ratio;
+        const char *part;
+    } cases[] = {{DSCM_SAMPLER_OBELM, 1, 1, "steps: 1"},
+                 {DSCM_SAMPLER_OBELM, 2000, 1, "steps: 2000"},
+                 {DSCM_SAMPLER_OBELM, 100, 0.05, "steps: 100"},
+                 {DSCM_SAMPLER_DDIM, 10, 0, "ratio: 0"},
+                 {DSCM_SAMPLER_DDIM, 10, (double)NAN, "ratio:"},
+                 {DSCM_SAMPLER_PUBLISHED, 75, 1, "stride"}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        dscm_path path;
+        dscm_error err = {0};
+        CHECK(dscm_path_open(&path, &schedule, cases[i].sampler, cases[i].steps, cases[i].ratio,
+                             false, &err) != DSCM_OK);
+        CHECK_HAS(err.message, cases[i].part);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"exact_samplers_return", exact_samplers_return},
+                                      {"upward_errors_shrink", upward_errors_shrink},
+                                      {"guidance_reaches_the_class", guidance_reaches_the_class},
+                                      {"observers_cancel", observers_cancel},
+                                      {"paths_refuse_nonsense", paths_refuse_nonsense}};
+    dscm_error err = {0};
+    if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;
+    int failed = test_main(argc, argv, cases, TEST_COUNT(cases));
+    dscm_schedule_close(&schedule);
+    return failed;
+}
