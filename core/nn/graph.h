@@ -138,11 +138,16 @@ float *dscm_exec_grad(dscm_exec *x, dscm_tensor t);
 float *dscm_exec_param_grads(dscm_exec *x);
 void dscm_exec_zero_grads(dscm_exec *x);
 
-/* conditions: 1 (shared by the batch) or batch. */
-void dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions);
+/* `go(arg)` is asked before every operation of forward and backward, by the thread that called
+ * them; once it returns false the rest is skipped. NULL: never asked. */
+void dscm_exec_watch(dscm_exec *x, bool (*go)(void *arg), void *arg);
+
+/* conditions: 1 (shared by the batch) or batch. False when the watch stopped it: then outputs are
+ * meaningless. */
+bool dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions);
 /* After forward of the same sizes: from output gradients to input gradients (overwritten) and
- * parameter gradients (added). */
-void dscm_exec_backward(dscm_exec *x);
+ * parameter gradients (added). False when the watch stopped it. */
+bool dscm_exec_backward(dscm_exec *x);
 /* Dropout masks of the next forward: image b of the batch draws from stream first_sample + b. Seed
  * 0, the state after opening, turns dropout off. */
 void dscm_exec_seed_dropout(dscm_exec *x, uint64_t seed, uint64_t first_sample);

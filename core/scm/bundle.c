@@ -302,7 +302,24 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
     }
     if (b->info.image < 0)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: no variable is an image", m->path);
+    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    if (classes && dscm_bundle_condition(b) < 0)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "%s: the score network is conditioned on %zu classes, but no edge into the "
+            "image has a predictor of as many",
+            m->path, classes);
     return DSCM_OK;
+}
+
+int dscm_bundle_condition(const dscm_bundle *b)
+{
+    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    for (size_t e = 0; classes && e < b->edges_count; e++) {
+        const dscm_variable *parent = &b->variables[b->edges[e].parent].face;
+        if (b->edges[e].child == b->info.image && parent->labels_count == classes) return (int)e;
+    }
+    return -1;
 }
 
 /* ---- defaults and calibration -------------------------------------------------------------------

@@ -75,5 +75,8 @@ struct dscm_bundle {
 
 /* Index of the edge parent -> child, or -1. */
 int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
+/* Edge whose parent a class-conditional score network of the image is told, or -1 when the network
+ * is not conditional. */
+int dscm_bundle_condition(const dscm_bundle *bundle);
 
 #endif
