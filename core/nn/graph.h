@@ -24,6 +24,7 @@
 #include "core/base/cpu.h"
 #include "core/base/error.h"
 #include "core/base/team.h"
+#include "core/kernels/conv.h"
 #include "core/nn/params.h"
 
 typedef struct dscm_graph dscm_graph;
@@ -43,6 +44,9 @@ void dscm_graph_output(dscm_graph *g, const char *name, dscm_tensor x);
 /* Multiplications and additions of one forward pass on one image in direct form: convolutions,
  * linear layers, attention. */
 double dscm_graph_flops(const dscm_graph *g);
+/* Shape of the convolution number `index`, counted over those of images (linear layers are
+ * convolutions of one pixel), or false when there are no more. */
+bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape);
 /* Handle of a named input or output, or -1. */
 dscm_tensor dscm_graph_find(const dscm_graph *g, const char *name);
 void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, size_t *c);
