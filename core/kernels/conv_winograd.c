@@ -6,7 +6,9 @@
 #include "core/base/memory.h"
 #include "core/kernels/conv_internal.h"
 
-#define POINTS 36
+#define POINTS DSCM_WINOGRAD_POINTS
+#define LINE   DSCM_WINOGRAD_LINE
+#define TILE   DSCM_WINOGRAD_TILE
 #define BLOCK_BYTES                                                                                \
     ((size_t)512 << 10) /* transformed tiles of a block: stay in the second-level cache */
 #define TILES_MAX  ((size_t)112)
@@ -39,52 +41,98 @@ void dscm_conv_winograd_pack(const dscm_conv *plan, dscm_conv_pass pass, float *
             for (size_t o = 0; o < count; o++, at += from.out_step)
                 for (size_t t = 0; t < 9; t++)
                     taps[t * k->block + o] = at[from.reversed ? 8 - t : t];
-            k->winograd_weights(packed + (first / k->block * v.in_c + i) * k->block,
-                                v.in_c * columns, taps);
+            k->winograd->weights(packed + (first / k->block * v.in_c + i) * k->block,
+                                 v.in_c * columns, taps);
         }
     }
 }
 
-/* ---- blocks of tiles ----------------------------------------------------------------------------
- */
+/* ---- tiles --------------------------------------------------------------------------------------
+ *
+ * An axis of n outputs is cut into full tiles of 4 and perhaps one smaller at the end, which
+ * multiplies at fewer points. Tiles are listed for the whole batch in the order (small, full),
+ * (full, full), (full, small), (small, small) of rows x columns: then those that need a point are
+ * consecutive. */
+typedef struct axis {
+    size_t full, small; /* tiles of 4; outputs of the small tile, 0: none */
+} axis;
+
+enum { SMALL_FULL, FULL_FULL, FULL_SMALL, SMALL_SMALL, TILE_CLASSES };
+
 typedef struct tiling {
-    size_t rows, columns; /* tiles of one image */
-    size_t total;         /* tiles of the batch */
-    size_t block;         /* tiles of a block */
-    size_t blocks;
+    axis y, x;
+    size_t counts[TILE_CLASSES]; /* tiles of a class in one image */
+    size_t ends[TILE_CLASSES];   /* in the list of the batch */
+    size_t total;
+    size_t block, blocks; /* tiles of a block */
+    size_t groups;        /* parts into which the output columns are cut */
 } tiling;
 
-static tiling tile_up(size_t h, size_t w, size_t batch, size_t in_c, size_t out_c, int threads)
+static tiling tile_up(size_t h, size_t w, size_t batch)
 {
-    tiling t = {.rows = (h + 3) / 4, .columns = (w + 3) / 4};
-    t.total = batch * t.rows * t.columns;
-    size_t fit = BLOCK_BYTES / (POINTS * (in_c + out_c) * sizeof(float)) / TILES_STEP * TILES_STEP;
-    /* Where the weights outgrow the cache, a block must be long enough to pay for reading them. */
-    if (POINTS * in_c * out_c * sizeof(float) > 2 * BLOCK_BYTES) fit = TILES_MAX;
-    if (fit < TILES_STEP) fit = TILES_STEP;
-    if (fit > TILES_MAX) fit = TILES_MAX;
-    size_t share = (t.total + (size_t)threads - 1) / (size_t)threads;
-    if (fit > share) fit = share;
-    t.blocks = (t.total + fit - 1) / fit;
-    t.block = (t.total + t.blocks - 1) / t.blocks; /* even blocks */
+    tiling t = {.y = {h / TILE, h % TILE}, .x = {w / TILE, w % TILE}, .groups = 1};
+    t.counts[SMALL_FULL] = t.y.small ? t.x.full : 0;
+    t.counts[FULL_FULL] = t.y.full * t.x.full;
+    t.counts[FULL_SMALL] = t.x.small ? t.y.full : 0;
+    t.counts[SMALL_SMALL] = t.y.small && t.x.small;
+    for (int c = 0; c < TILE_CLASSES; c++) t.ends[c] = t.total += batch * t.counts[c];
     return t;
 }
 
-static dscm_tile tile_at(const tiling *t, size_t index, size_t h, size_t w, size_t ld,
-                         size_t channels, int margin)
+/* The tile of a place in the list, and its image. */
+static dscm_tile tile_at(const tiling *t, size_t index, size_t *image)
 {
-    size_t in_image = index % (t->rows * t->columns);
-    return (dscm_tile){.h = h,
-                       .w = w,
-                       .ld = ld,
-                       .y = (ptrdiff_t)(in_image / t->columns * 4) - margin,
-                       .x = (ptrdiff_t)(in_image % t->columns * 4) - margin,
-                       .channels = channels};
+    int c = 0;
+    while (index >= t->ends[c]) c++;
+    if (c) index -= t->ends[c - 1];
+    *image = index / t->counts[c];
+    index %= t->counts[c];
+    bool small_y = c == SMALL_FULL || c == SMALL_SMALL;
+    bool small_x = c == FULL_SMALL || c == SMALL_SMALL;
+    size_t columns = small_x ? 1 : t->x.full;
+    return (dscm_tile){.y = TILE * (small_y ? t->y.full : index / columns),
+                       .x = TILE * (small_x ? t->x.full : index % columns),
+                       .rows = small_y ? (int)t->y.small : TILE,
+                       .columns = small_x ? (int)t->x.small : TILE};
 }
 
-static size_t image_of(const tiling *t, size_t index)
+/* Does the small tile of an axis multiply at point i? */
+static bool reaches(const axis *a, size_t i)
 {
-    return index / (t->rows * t->columns);
+    return i < a->small + 2;
+}
+
+/* The tiles of a block, [*from, *to) counted from its first, that multiply at point p. */
+static void tiles_of_point(const tiling *t, size_t p, size_t first, size_t count, size_t *from,
+                           size_t *to)
+{
+    bool y = reaches(&t->y, p / LINE), x = reaches(&t->x, p % LINE);
+    size_t low = y ? 0 : t->ends[SMALL_FULL];
+    size_t high = y && x ? t->total : x ? t->ends[FULL_SMALL] : t->ends[FULL_FULL];
+    *from = low < first ? 0 : low - first < count ? low - first : count;
+    *to = high < first ? 0 : high - first < count ? high - first : count;
+    if (*to < *from) *to = *from;
+}
+
+/* ---- blocks of tiles ----------------------------------------------------------------------------
+ */
+/* Cuts the work: into blocks whose transformed tiles stay in cache, even ones; for a team with few
+ * tiles into groups of columns, so that each worker reads a part of the weights only. */
+static void cut_up(tiling *t, const dscm_conv_kernels *k, const conv_view *v, int threads)
+{
+    size_t fit = BLOCK_BYTES / (POINTS * (v->in_c + v->out_c) * sizeof(float)) / TILES_STEP;
+    size_t workers = (size_t)threads, columns = (v->out_c + k->block - 1) / k->block;
+    fit *= TILES_STEP;
+    /* Where the weights outgrow the cache, a block must be long enough to pay for reading them. */
+    if (POINTS * v->in_c * v->out_c * sizeof(float) > 2 * BLOCK_BYTES) fit = TILES_MAX;
+    if (fit < TILES_STEP) fit = TILES_STEP;
+    if (fit > TILES_MAX) fit = TILES_MAX;
+    if (t->total < workers * TILES_STEP)
+        t->groups = columns < workers ? columns : workers;
+    else if (fit > (t->total + workers - 1) / workers)
+        fit = (t->total + workers - 1) / workers;
+    t->blocks = (t->total + fit - 1) / fit;
+    t->block = (t->total + t->blocks - 1) / t->blocks;
 }
 
 typedef struct block_job {
@@ -92,73 +140,110 @@ typedef struct block_job {
     const conv_view *v;
     const conv_args *a;
     tiling tiles;
-    size_t floats; /* scratch of a thread */
+    size_t floats; /* scratch of a worker */
 } block_job;
 
-static size_t block_floats(const conv_view *v, const tiling *t)
+/* Floats from a point's tiles to the next point's: an odd number of cache lines, since the 36
+ * addresses of a tile must not fall into the same set of the first-level cache. */
+static size_t point_step(size_t tiles, size_t channels)
 {
-    return POINTS * t->block * (v->in_c + v->out_c);
+    size_t line = DSCM_ALIGN / sizeof(float);
+    return ((tiles * channels + line - 1) / line | 1) * line;
+}
+
+static size_t block_floats(const conv_view *v, size_t tiles)
+{
+    return POINTS * (point_step(tiles, v->in_c) + point_step(tiles, v->out_c));
 }
 
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads)
 {
-    (void)k;
-    size_t most = 0; /* a smaller batch may be cut into other blocks: take the largest */
-    for (size_t b = batch; b >= 1; b /= 2) {
-        tiling t = tile_up(v->out_h, v->out_w, b, v->in_c, v->out_c, threads);
+    size_t most = 0; /* a smaller batch may be cut into longer blocks: take the longest */
+    for (size_t b = 1; b <= batch; b++) {
+        tiling t = tile_up(v->out_h, v->out_w, b);
+        cut_up(&t, k, v, threads);
         if (t.block > most) most = t.block;
+        if (t.total > (size_t)threads * TILES_MAX) break; /* longer lists are cut alike */
     }
-    tiling t = {.block = most + TILES_STEP < TILES_MAX ? most + TILES_STEP : TILES_MAX};
-    return dscm_arena_round(block_floats(v, &t) * sizeof(float)) * (size_t)threads;
+    if (most < TILES_MAX && batch > 1) most = most + TILES_STEP;
+    return dscm_arena_round(block_floats(v, most) * sizeof(float)) * (size_t)threads;
+}
+
+static void transform_inputs(const block_job *job, float *data, size_t step, size_t first,
+                             size_t count)
+{
+    const conv_view *v = job->v;
+    for (size_t i = 0; i < count; i++) {
+        size_t image;
+        dscm_tile tile = tile_at(&job->tiles, first + i, &image);
+        tile.h = v->in_h;
+        tile.w = v->in_w;
+        tile.ld = job->a->ldi;
+        tile.channels = v->in_c;
+        job->k->winograd->input(data + i * v->in_c, step,
+                                job->a->in + image * v->in_h * v->in_w * tile.ld, &tile);
+    }
+}
+
+static void transform_outputs(const block_job *job, const float *products, size_t step,
+                              size_t first, size_t count, size_t column, size_t columns)
+{
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    for (size_t i = 0; i < count; i++) {
+        size_t image;
+        dscm_tile tile = tile_at(&job->tiles, first + i, &image);
+        tile.h = v->out_h;
+        tile.w = v->out_w;
+        tile.ld = a->ldo;
+        tile.channels = columns;
+        size_t pixel = image * v->out_h * v->out_w;
+        job->k->winograd->output(a->out + pixel * a->ldo + column, products + i * columns, step,
+                                 &tile, a->bias ? a->bias + column : NULL,
+                                 a->residual ? a->residual + pixel * a->ldr + column : NULL, a->ldr,
+                                 a->add);
+    }
 }
 
 static void run_block(void *arg, size_t index, int worker)
 {
     const block_job *job = arg;
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
     const tiling *t = &job->tiles;
-    size_t first = index * t->block;
+    size_t blocks = (v->out_c + job->k->block - 1) / job->k->block; /* of columns */
+    size_t group = index % t->groups, first = index / t->groups * t->block;
     size_t count = t->total - first < t->block ? t->total - first : t->block;
-    size_t in_step = count * v->in_c, out_step = count * v->out_c;
-    float *data = (float *)a->scratch + (size_t)worker * job->floats,
-          *products = data + POINTS * in_step;
-    for (size_t i = 0; i < count; i++) {
-        dscm_tile tile = tile_at(t, first + i, v->in_h, v->in_w, a->ldi, v->in_c, 1);
-        const float *image = a->in + image_of(t, first + i) * v->in_h * v->in_w * a->ldi;
-        job->k->winograd_input(data + i * v->in_c, in_step, image, &tile);
-    }
+    size_t column = group * blocks / t->groups * job->k->block;
+    size_t last = (group + 1) * blocks / t->groups * job->k->block;
+    size_t columns = (last < v->out_c ? last : v->out_c) - column;
+    size_t in_step = point_step(count, v->in_c), out_step = point_step(count, columns);
+    float *data = (float *)job->a->scratch + (size_t)worker * job->floats;
+    float *products = data + POINTS * in_step;
+    transform_inputs(job, data, in_step, first, count);
     for (size_t p = 0; p < POINTS; p++) {
-        dscm_multiply m = {.out = products + p * out_step,
-                           .ldo = v->out_c,
-                           .in = data + p * in_step,
+        size_t from, to;
+        tiles_of_point(t, p, first, count, &from, &to);
+        dscm_multiply m = {.out = products + p * out_step + from * columns,
+                           .ldo = columns,
+                           .in = data + p * in_step + from * v->in_c,
                            .in_step = v->in_c,
                            .segs = 1,
                            .k = v->in_c,
-                           .w = a->packed + p * v->in_c * columns_of(job->k, v->out_c),
-                           .pixels = count,
-                           .cols = v->out_c};
+                           .w = job->a->packed + v->in_c * (p * blocks * job->k->block + column),
+                           .pixels = to - from,
+                           .cols = columns};
         job->k->multiply(&m);
     }
-    for (size_t i = 0; i < count; i++) {
-        dscm_tile tile = tile_at(t, first + i, v->out_h, v->out_w, a->ldo, v->out_c, 0);
-        size_t pixel = image_of(t, first + i) * v->out_h * v->out_w;
-        job->k->winograd_output(a->out + pixel * a->ldo, products + i * v->out_c, out_step, &tile,
-                                a->bias, a->residual ? a->residual + pixel * a->ldr : NULL, a->ldr,
-                                a->add);
-    }
+    transform_outputs(job, products, out_step, first, count, column, columns);
 }
 
 void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
-    int threads = dscm_team_size(a->team);
-    block_job job = {.k = k,
-                     .v = v,
-                     .a = a,
-                     .tiles = tile_up(v->out_h, v->out_w, a->batch, v->in_c, v->out_c, threads)};
-    job.floats = dscm_arena_round(block_floats(v, &job.tiles) * sizeof(float)) / sizeof(float);
-    dscm_team_run(a->team, job.tiles.blocks, run_block, &job);
+    block_job job = {.k = k, .v = v, .a = a, .tiles = tile_up(v->out_h, v->out_w, a->batch)};
+    cut_up(&job.tiles, k, v, dscm_team_size(a->team));
+    job.floats = dscm_arena_round(block_floats(v, job.tiles.block) * sizeof(float)) / sizeof(float);
+    dscm_team_run(a->team, job.tiles.blocks * job.tiles.groups, run_block, &job);
 }
 
 /* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ----------------------------------
@@ -174,7 +259,8 @@ typedef struct grad_job {
     tiling tiles;
     size_t first, count; /* of the block at hand */
     float *data, *grads; /* (36, count, Ci), (36, count, Co) */
-    float *acc;          /* (36, Ci, Co) */
+    size_t data_step, grads_step;
+    float *acc; /* (36, Ci, Co) */
 } grad_job;
 
 size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_conv_shape *s,
@@ -182,21 +268,29 @@ size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_co
 {
     (void)k;
     (void)batch;
-    return POINTS * (s->ci * s->co + GRAD_TILES * (s->ci + s->co)) * sizeof(float);
+    return POINTS *
+           (s->ci * s->co + point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) *
+           sizeof(float);
 }
 
 static void grad_transform(void *arg, size_t i, int worker)
 {
     const grad_job *job = arg;
     const dscm_conv_shape *s = job->s;
-    size_t index = job->first + i, image = image_of(&job->tiles, index) * s->h * s->w;
+    size_t image;
+    dscm_tile tile = tile_at(&job->tiles, job->first + i, &image);
     (void)worker;
-    dscm_tile tile = tile_at(&job->tiles, index, s->h, s->w, job->ldi, s->ci, 1);
-    job->k->winograd_input(job->data + i * s->ci, job->count * s->ci, job->in + image * job->ldi,
-                           &tile);
-    tile = tile_at(&job->tiles, index, s->h, s->w, job->ldo, s->co, 0);
-    job->k->winograd_output_grad(job->grads + i * s->co, job->count * s->co,
-                                 job->dout + image * job->ldo, &tile);
+    image *= s->h * s->w;
+    tile.h = s->h;
+    tile.w = s->w;
+    tile.ld = job->ldi;
+    tile.channels = s->ci;
+    job->k->winograd->input(job->data + i * s->ci, job->data_step, job->in + image * job->ldi,
+                            &tile);
+    tile.ld = job->ldo;
+    tile.channels = s->co;
+    job->k->winograd->output_grad(job->grads + i * s->co, job->grads_step,
+                                  job->dout + image * job->ldo, &tile);
 }
 
 static void grad_point(void *arg, size_t p, int worker)
@@ -204,14 +298,16 @@ static void grad_point(void *arg, size_t p, int worker)
     const grad_job *job = arg;
     const dscm_conv_shape *s = job->s;
     (void)worker;
+    size_t from, to;
+    tiles_of_point(&job->tiles, p, job->first, job->count, &from, &to);
     dscm_outer m = {.acc = job->acc + p * s->ci * s->co,
                     .ldacc = s->co,
-                    .a = job->data + p * job->count * s->ci,
+                    .a = job->data + p * job->data_step + from * s->ci,
                     .a_step = s->ci,
-                    .b = job->grads + p * job->count * s->co,
+                    .b = job->grads + p * job->grads_step + from * s->co,
                     .b_step = s->co,
                     .lines = 1,
-                    .pixels = job->count,
+                    .pixels = to - from,
                     .rows = s->ci,
                     .cols = s->co};
     job->k->outer(&m);
@@ -224,7 +320,7 @@ static void grad_finish(const grad_job *job, float *dw)
     float taps[9 * DSCM_CONV_BLOCK_MAX];
     for (size_t i = 0; i < s->ci; i++)
         for (size_t first = 0; first < s->co; first += job->k->vector) {
-            job->k->winograd_weight_grad(taps, job->acc + i * s->co + first, s->ci * s->co);
+            job->k->winograd->weight_grad(taps, job->acc + i * s->co + first, s->ci * s->co);
             float *at = dw + (first * s->ci + i) * 9;
             for (size_t o = 0; o < job->k->vector; o++, at += 9 * s->ci)
                 for (size_t t = 0; t < 9; t++) at[t] += taps[t * job->k->vector + o];
@@ -242,14 +338,16 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const floa
                     .in = in,
                     .ldo = ldo,
                     .ldi = ldi,
-                    .tiles = {.rows = (s->h + 3) / 4, .columns = (s->w + 3) / 4},
+                    .tiles = tile_up(s->h, s->w, batch),
                     .acc = scratch};
     job.data = job.acc + POINTS * s->ci * s->co;
-    size_t total = batch * job.tiles.rows * job.tiles.columns;
+    job.data_step = point_step(GRAD_TILES, s->ci);
+    job.grads_step = point_step(GRAD_TILES, s->co);
+    job.grads = job.data + POINTS * job.data_step;
     memset(job.acc, 0, POINTS * s->ci * s->co * sizeof(float));
-    for (job.first = 0; job.first < total; job.first += job.count) {
-        job.count = total - job.first < GRAD_TILES ? total - job.first : GRAD_TILES;
-        job.grads = job.data + POINTS * job.count * s->ci;
+    for (job.first = 0; job.first < job.tiles.total; job.first += job.count) {
+        size_t left = job.tiles.total - job.first;
+        job.count = left < GRAD_TILES ? left : GRAD_TILES;
         dscm_team_run(team, job.count, grad_transform, &job);
         dscm_team_run(team, POINTS, grad_point, &job);
     }

@@ -36,74 +36,110 @@ INLINE void finish(const dscm_multiply *m, size_t p, size_t c, vf v)
     }
 }
 
-/* `rows` and `vectors` are constants at every call, so the loops unroll and acc stays in registers.
- */
+/* `rows` and `blocks` are constants at every call, so the loops unroll and acc stays in registers.
+ * A tile spans two vectors of columns per block, or one (`single`). Few rows take two blocks at a
+ * time: enough independent sums to hide the latency of a multiply-add. */
 INLINE void multiply_tile(const dscm_multiply *m, size_t p, size_t c, const float *w,
-                          const int rows, const int vectors)
+                          const int rows, const int blocks, const bool single)
 {
-    vf acc[MR][2];
+    const int vectors = single ? 1 : 2 * blocks;
+    const size_t next = m->segs * m->k * CB; /* from a block's weights to the next one's */
+    vf acc[MR][4];
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = (vf){0};
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) acc[r][v] = (vf){0};
     const float *line = m->in + p * m->in_step;
-    for (size_t s = 0; s < m->segs; s++, line += m->seg_step)
+    const size_t step = m->in_step;
+    for (size_t s = 0; s < m->segs; s++, line += m->seg_step) {
+        const float *at[4];
+#pragma GCC unroll 4
+        for (int g = 0; g < 4; g++) {
+            at[g] = line + (size_t)(4 * g) * step;
+            OPAQUE(at[g]);
+        }
         for (size_t k = 0; k < m->k; k++, w += CB) {
-            vf w0 = load(w), w1 = vectors > 1 ? load(w + VW) : w0;
+            vf y[4];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) y[v] = load(w + (v / 2) * next + (v % 2) * VW);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                vf x = splat(line[(size_t)r * m->in_step + k]);
-                acc[r][0] += x * w0;
-                if (vectors > 1) acc[r][1] += x * w1;
+                vf x = splat(at[r / 4][(size_t)(r % 4) * step]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) acc[r][v] += x * y[v];
             }
+#pragma GCC unroll 4
+            for (int g = 0; g < 4; g++) at[g]++;
         }
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) {
-        finish(m, p + (size_t)r, c, acc[r][0]);
-        if (vectors > 1) finish(m, p + (size_t)r, c + VW, acc[r][1]);
     }
+    if (!m->bias && !m->residual && !m->add && c + (size_t)vectors * VW <= m->cols) {
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                store(m->out + (p + (size_t)r) * m->ldo + c + v * VW, acc[r][v]);
+        return;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) finish(m, p + (size_t)r, c + (size_t)v * VW, acc[r][v]);
 }
 
-INLINE void multiply_columns(const dscm_multiply *m, size_t c, const float *w, const int vectors)
+/* A function for each number of rows: the compiler allots registers well to one tile at a time
+ * only.
+ */
+typedef void tile_fn(const dscm_multiply *m, size_t p, size_t c, const float *w);
+
+#define TILE(n, blocks, single)                                                                    \
+    static void tile_##n##_##blocks##_##single(const dscm_multiply *m, size_t p, size_t c,         \
+                                               const float *w)                                     \
+    {                                                                                              \
+        multiply_tile(m, p, c, w, n, blocks, single);                                              \
+    }
+#define NAME(n, blocks, single) tile_##n##_##blocks##_##single,
+#define FEW(f, ...)             f(1, __VA_ARGS__) f(2, __VA_ARGS__) f(3, __VA_ARGS__)
+#define SOME(f, ...)            f(4, __VA_ARGS__) f(5, __VA_ARGS__) f(6, __VA_ARGS__)
+#define MANY(f, ...)                                                                               \
+    f(7, __VA_ARGS__) f(8, __VA_ARGS__) f(9, __VA_ARGS__) f(10, __VA_ARGS__) f(11, __VA_ARGS__)    \
+        f(12, __VA_ARGS__) f(13, __VA_ARGS__) f(14, __VA_ARGS__)
+#if MR > 6
+#define FEW_ROWS          6 /* rows of a tile of two blocks */
+#define UP_TO_FEW(f, ...) FEW(f, __VA_ARGS__) SOME(f, __VA_ARGS__)
+#define UP_TO_MR(f, ...)  UP_TO_FEW(f, __VA_ARGS__) MANY(f, __VA_ARGS__)
+#else
+#define FEW_ROWS          3
+#define UP_TO_FEW(f, ...) FEW(f, __VA_ARGS__)
+#define UP_TO_MR(f, ...)  FEW(f, __VA_ARGS__) SOME(f, __VA_ARGS__)
+#endif
+
+UP_TO_FEW(TILE, 2, 0)
+UP_TO_MR(TILE, 1, 0)
+UP_TO_MR(TILE, 1, 1)
+static tile_fn *const pair_tiles[] = {UP_TO_FEW(NAME, 2, 0)};
+static tile_fn *const block_tiles[] = {UP_TO_MR(NAME, 1, 0)};
+static tile_fn *const vector_tiles[] = {UP_TO_MR(NAME, 1, 1)};
+
+static void multiply_columns(const dscm_multiply *m, size_t c, const float *w,
+                             tile_fn *const *tiles)
 {
     for (size_t p = 0, rows; p < m->pixels; p += rows) {
-        size_t left = m->pixels - p, tiles = (left + MR - 1) / MR;
-        rows = (left + tiles - 1) / tiles; /* even tiles: a short last one would waste its loads */
-        switch (rows) {
-#define ROWS(n)                                                                                    \
-    case n:                                                                                        \
-        multiply_tile(m, p, c, w, n, vectors);                                                     \
-        break;
-            ROWS(1)
-            ROWS(2)
-            ROWS(3)
-            ROWS(4)
-            ROWS(5)
-            ROWS(6)
-#if MR > 6
-            ROWS(7)
-            ROWS(8)
-            ROWS(9)
-            ROWS(10)
-            ROWS(11)
-            ROWS(12)
-            ROWS(13)
-            ROWS(14)
-#endif
-#undef ROWS
-        default:
-            break;
-        }
+        size_t left = m->pixels - p, count = (left + MR - 1) / MR;
+        rows = (left + count - 1) / count; /* even tiles: a short last one would waste its loads */
+        tiles[rows - 1](m, p, c, w);
     }
 }
 
 static void multiply(const dscm_multiply *m)
 {
+    const size_t next = m->segs * m->k * CB;
     const float *w = m->w;
-    for (size_t c = 0; c < m->cols; c += CB, w += m->segs * m->k * CB) {
-        if (m->cols - c > VW)
-            multiply_columns(m, c, w, 2);
-        else
-            multiply_columns(m, c, w, 1);
-    }
+    size_t c = 0;
+    if (m->pixels <= FEW_ROWS)
+        for (; c + CB + VW < m->cols; c += 2 * CB, w += 2 * next)
+            multiply_columns(m, c, w, pair_tiles);
+    for (; c < m->cols; c += CB, w += next)
+        multiply_columns(m, c, w, m->cols - c > VW ? block_tiles : vector_tiles);
 }
 
 static void multiply_narrow(const dscm_multiply *m)
@@ -191,95 +227,6 @@ static void outer(const dscm_outer *m)
     if (c < m->cols) outer_columns(m, c, 1, m->cols - c);
 }
 
-/* ---- Winograd F(4x4,3x3)
- * -------------------------------------------------------------------------- */
-/* One line of Bᵀ d (Lavin & Gray 2016, §4.3). */
-INLINE void input_line(vf out[6], const vf d[6])
-{
-    out[0] = 4 * d[0] - 5 * d[2] + d[4];
-    vf even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    even = d[4] - d[2];
-    odd = 2 * (d[3] - d[1]);
-    out[3] = even + odd;
-    out[4] = even - odd;
-    out[5] = 4 * d[1] - 5 * d[3] + d[5];
-}
-
-/* One line of Aᵀ m. */
-INLINE void output_line(vf out[4], const vf m[6])
-{
-    vf s1 = m[1] + m[2], d1 = m[1] - m[2], s2 = m[3] + m[4], d2 = m[3] - m[4];
-    out[0] = m[0] + s1 + s2;
-    out[1] = d1 + 2 * d2;
-    out[2] = s1 + 4 * s2;
-    out[3] = d1 + 8 * d2 + m[5];
-}
-
-/* One line of A y. */
-INLINE void output_grad_line(vf out[6], const vf y[4])
-{
-    vf even = y[0] + y[2], odd = y[1] + y[3];
-    out[0] = y[0];
-    out[1] = even + odd;
-    out[2] = even - odd;
-    even = y[0] + 4 * y[2];
-    odd = 2 * y[1] + 8 * y[3];
-    out[3] = even + odd;
-    out[4] = even - odd;
-    out[5] = y[3];
-}
-
-INLINE vf tile_load(const float *image, const dscm_tile *t, int dy, int dx, size_t c)
-{
-    ptrdiff_t y = t->y + dy, x = t->x + dx;
-    if (y < 0 || x < 0 || (size_t)y >= t->h || (size_t)x >= t->w) return (vf){0};
-    return load(image + ((size_t)y * t->w + (size_t)x) * t->ld + c);
-}
-
-static void winograd_input(float *v, size_t step, const float *image, const dscm_tile *t)
-{
-    for (size_t c = 0; c < t->channels; c += VW) {
-        vf mid[6][6], line[6], out[6];
-#pragma GCC unroll 6
-        for (int x = 0; x < 6; x++) {
-#pragma GCC unroll 6
-            for (int y = 0; y < 6; y++) line[y] = tile_load(image, t, y, x, c);
-            input_line(out, line);
-#pragma GCC unroll 6
-            for (int y = 0; y < 6; y++) mid[y][x] = out[y];
-        }
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; y++) {
-            input_line(out, mid[y]);
-#pragma GCC unroll 6
-            for (int x = 0; x < 6; x++) store(v + (size_t)(6 * y + x) * step + c, out[x]);
-        }
-    }
-}
-
-static void winograd_output_grad(float *v, size_t step, const float *image, const dscm_tile *t)
-{
-    for (size_t c = 0; c < t->channels; c += VW) {
-        vf mid[6][4], line[4], out[6];
-#pragma GCC unroll 4
-        for (int x = 0; x < 4; x++) {
-#pragma GCC unroll 4
-            for (int y = 0; y < 4; y++) line[y] = tile_load(image, t, y, x, c);
-            output_grad_line(out, line);
-#pragma GCC unroll 6
-            for (int y = 0; y < 6; y++) mid[y][x] = out[y];
-        }
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; y++) {
-            output_grad_line(out, mid[y]);
-#pragma GCC unroll 6
-            for (int x = 0; x < 6; x++) store(v + (size_t)(6 * y + x) * step + c, out[x]);
-        }
-    }
-}
-
 /* ---- sums over pixels
  * ------------------------------------------------------------------------------- */
 #define SUM_PIXELS ((size_t)256) /* short partial sums lose less to rounding than one long one */
@@ -312,98 +259,6 @@ static void column_sums(float *sum, const float *in, size_t ld, size_t pixels, s
     }
 }
 
-/* G of F(4x4,3x3) applied to a line of three. */
-INLINE void weight_line(vf out[6], const vf g[3])
-{
-    vf even = (g[0] + g[2]) * (1.0f / 6), odd = g[1] * (1.0f / 6);
-    vf far_even = g[0] * (1.0f / 24) + g[2] * (1.0f / 6), far_odd = g[1] * (1.0f / 12);
-    out[0] = g[0] * 0.25f;
-    out[1] = -(even + odd);
-    out[2] = odd - even;
-    out[3] = far_even + far_odd;
-    out[4] = far_even - far_odd;
-    out[5] = g[2];
-}
-
-static void winograd_weights(float *u, size_t step, const float *taps)
-{
-    for (size_t c = 0; c < CB; c += VW) {
-        vf mid[6][3], line[3], out[6];
-#pragma GCC unroll 3
-        for (int x = 0; x < 3; x++) {
-#pragma GCC unroll 3
-            for (int y = 0; y < 3; y++) line[y] = load(taps + (3 * y + x) * CB + c);
-            weight_line(out, line);
-#pragma GCC unroll 6
-            for (int y = 0; y < 6; y++) mid[y][x] = out[y];
-        }
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; y++) {
-            weight_line(out, mid[y]);
-#pragma GCC unroll 6
-            for (int x = 0; x < 6; x++) store(u + (size_t)(6 * y + x) * step + c, out[x]);
-        }
-    }
-}
-
-/* Gᵀ applied to a line of six. */
-INLINE void weight_grad_line(vf out[3], const vf m[6])
-{
-    vf near = (m[1] + m[2]) * (1.0f / 6), far = m[3] + m[4];
-    out[0] = m[0] * 0.25f - near + far * (1.0f / 24);
-    out[1] = (m[2] - m[1]) * (1.0f / 6) + (m[3] - m[4]) * (1.0f / 12);
-    out[2] = far * (1.0f / 6) - near + m[5];
-}
-
-static void winograd_weight_grad(float *taps, const float *m, size_t step)
-{
-    vf mid[3][6], line[6], out[3];
-#pragma GCC unroll 6
-    for (int x = 0; x < 6; x++) {
-#pragma GCC unroll 6
-        for (int y = 0; y < 6; y++) line[y] = load(m + (size_t)(6 * y + x) * step);
-        weight_grad_line(out, line);
-#pragma GCC unroll 3
-        for (int y = 0; y < 3; y++) mid[y][x] = out[y];
-    }
-#pragma GCC unroll 3
-    for (int y = 0; y < 3; y++) {
-        weight_grad_line(out, mid[y]);
-#pragma GCC unroll 3
-        for (int x = 0; x < 3; x++) store(taps + (3 * y + x) * VW, out[x]);
-    }
-}
-
-static void winograd_output(float *image, const float *m, size_t step, const dscm_tile *t,
-                            const float *bias, const float *residual, size_t ldr, bool add)
-{
-    size_t rows = t->h - (size_t)t->y < 4 ? t->h - (size_t)t->y : 4;
-    size_t columns = t->w - (size_t)t->x < 4 ? t->w - (size_t)t->x : 4;
-    for (size_t c = 0; c < t->channels; c += VW) {
-        vf mid[4][6], line[6], out[4];
-#pragma GCC unroll 6
-        for (int x = 0; x < 6; x++) {
-#pragma GCC unroll 6
-            for (int y = 0; y < 6; y++) line[y] = load(m + (size_t)(6 * y + x) * step + c);
-            output_line(out, line);
-#pragma GCC unroll 4
-            for (int y = 0; y < 4; y++) mid[y][x] = out[y];
-        }
-        vf shift = bias ? load(bias + c) : (vf){0};
-        for (size_t y = 0; y < rows; y++) {
-            output_line(out, mid[y]);
-            for (size_t x = 0; x < columns; x++) {
-                size_t pixel = ((size_t)t->y + y) * t->w + (size_t)t->x + x;
-                vf value = out[x] + shift;
-                if (residual) value += load(residual + pixel * ldr + c);
-                float *place = image + pixel * t->ld + c;
-                if (add) value += load(place);
-                store(place, value);
-            }
-        }
-    }
-}
-
 const dscm_conv_kernels ISA(dscm_conv_kernels) = {
     .vector = VW,
     .block = CB,
@@ -411,9 +266,5 @@ const dscm_conv_kernels ISA(dscm_conv_kernels) = {
     .outer = outer,
     .multiply_narrow = multiply_narrow,
     .column_sums = column_sums,
-    .winograd_weights = winograd_weights,
-    .winograd_weight_grad = winograd_weight_grad,
-    .winograd_input = winograd_input,
-    .winograd_output_grad = winograd_output_grad,
-    .winograd_output = winograd_output,
+    .winograd = &ISA(dscm_winograd_kernels),
 };

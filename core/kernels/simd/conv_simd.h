@@ -1,13 +1,15 @@
 /* The register-level pieces of convolution, one table of them per instruction set.
  *
- * core/kernels/conv.c builds every fast convolution out of two matrix kernels and the transforms of
- * Winograd F(4x4,3x3) (Lavin & Gray 2016). Internal to core/kernels.
+ * core/kernels builds every fast convolution out of two matrix kernels and the transforms of
+ * winograd_simd.h. Internal to core/kernels.
  */
 #ifndef DSCM_CORE_KERNELS_SIMD_CONV_SIMD_H
 #define DSCM_CORE_KERNELS_SIMD_CONV_SIMD_H
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#include "core/kernels/simd/winograd_simd.h"
 
 /* out[p][c] = sum over segments s and k of in[p * in_step + s * seg_step + k] * w[s][k][c], plus
  * bias, plus residual, plus the old value when `add`. w is packed in blocks of `block` columns:
@@ -35,14 +37,6 @@ typedef struct dscm_outer {
     size_t rows, cols;
 } dscm_outer;
 
-/* One 6x6 or 4x4 tile of an image with channels last: rows and columns outside the image read as
- * zero and are not written. */
-typedef struct dscm_tile {
-    size_t h, w, ld; /* image */
-    ptrdiff_t y, x;  /* top left of the tile, may be negative */
-    size_t channels; /* multiple of `vector` */
-} dscm_tile;
-
 #define DSCM_CONV_BLOCK_MAX 32 /* columns of a block on the widest instruction set */
 
 typedef struct dscm_conv_kernels {
@@ -53,19 +47,7 @@ typedef struct dscm_conv_kernels {
     void (*multiply_narrow)(const dscm_multiply *m);
     /* sum[c] += in[p * ld + c] over the pixels, in partial sums of limited length. */
     void (*column_sums)(float *sum, const float *in, size_t ld, size_t pixels, size_t channels);
-    /* u[i * step + c], i < 36, c < block: G g Gᵀ of the 3x3 kernels g = taps (9, block). */
-    void (*winograd_weights)(float *u, size_t step, const float *taps);
-    /* taps (9, vector) = Gᵀ m G of m[i * step + c], i < 36, c < vector: the gradient of the above.
-     */
-    void (*winograd_weight_grad)(float *taps, const float *m, size_t step);
-    /* v[i * step + c], i < 36: Bᵀ d B of the 6x6 tile. */
-    void (*winograd_input)(float *v, size_t step, const float *image, const dscm_tile *tile);
-    /* A y Aᵀ of the 4x4 tile of an output gradient. */
-    void (*winograd_output_grad)(float *v, size_t step, const float *image, const dscm_tile *tile);
-    /* 4x4 tile = Aᵀ m A + bias + residual (+ old value); bias, residual (same geometry, ldr) may be
-     * NULL. */
-    void (*winograd_output)(float *image, const float *m, size_t step, const dscm_tile *tile,
-                            const float *bias, const float *residual, size_t ldr, bool add);
+    const dscm_winograd_kernels *winograd;
 } dscm_conv_kernels;
 
 extern const dscm_conv_kernels dscm_conv_kernels_base;

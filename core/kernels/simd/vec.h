@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define VW 16 /* floats per vector */
 #define MR 14 /* rows of a register tile: MR x 2 accumulators, 2 operands, 1 broadcast */
@@ -30,6 +34,10 @@ typedef float vfu __attribute__((vector_size(4 * VW), aligned(4), may_alias));
 #define DSCM_JOIN(a, b)  DSCM_JOIN2(a, b)
 #define ISA(name)        DSCM_JOIN(name, DSCM_ISA_SUFFIX)
 #define INLINE           static inline __attribute__((always_inline))
+
+/* Makes a pointer's origin unknown to the compiler, which would otherwise keep an index register
+ * for every row of a tile and spill sums to make room for them. */
+#define OPAQUE(p) __asm__("" : "+r"(p))
 
 INLINE vf load(const float *p)
 {
@@ -52,6 +60,28 @@ INLINE vf vselect(vi mask, vf a, vf b)
     return (vf)(((vi)a & mask) | ((vi)b & ~mask));
 }
 
+/* Instructions that the compiler does not find behind vector expressions. */
+#if defined(__AVX512F__)
+INLINE vf vmax(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE vf vmin(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+#elif defined(__AVX2__)
+INLINE vf vmax(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+INLINE vf vmin(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+#else
 INLINE vf vmax(vf a, vf b)
 {
     return vselect(a > b, a, b);
@@ -61,6 +91,7 @@ INLINE vf vmin(vf a, vf b)
 {
     return vselect(a < b, a, b);
 }
+#endif
 
 INLINE float vsum(vf v)
 {

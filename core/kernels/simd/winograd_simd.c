@@ -1,0 +1,363 @@
+#include "core/kernels/simd/winograd_simd.h"
+
+#include "core/kernels/simd/vec.h"
+
+#define LINE DSCM_WINOGRAD_LINE
+#define TILE DSCM_WINOGRAD_TILE
+
+/* ---- one line, R outputs from R + 2 points ------------------------------------------------------
+ *
+ * The row of point a in Bᵀ holds the coefficients of the product of (x - b) over the other points
+ * b, times N(a) of the full tile over N(a) of this one, N(a) the product of a - b: G is that of the
+ * full tile everywhere. */
+INLINE void input_line(vf out[LINE], const vf d[LINE], const int outputs)
+{
+    if (outputs == 4) {
+        vf even = d[4] - 4 * d[2], odd = d[3] - 4 * d[1];
+        out[0] = 4 * d[0] - 5 * d[2] + d[4];
+        out[1] = even + odd;
+        out[2] = 4 * d[1] - 5 * d[3] + d[5];
+        out[3] = even - odd;
+        even = d[4] - d[2];
+        odd = 2 * (d[3] - d[1]);
+        out[4] = even + odd;
+        out[5] = even - odd;
+    } else if (outputs == 3) {
+        vf gap = 2 * (d[1] - d[3]);
+        out[0] = 4 * (d[0] - d[2]) - gap;
+        out[1] = 3 * (d[3] - d[2]) - 6 * d[1];
+        out[2] = d[4] - d[2] + gap;
+        out[3] = 2 * d[1] - 3 * d[2] + d[3];
+        out[4] = -2 * gap;
+    } else if (outputs == 2) {
+        out[0] = 4 * (d[0] - d[2]);
+        out[1] = -3 * (d[1] + d[2]);
+        out[2] = d[3] - d[1];
+        out[3] = 3 * (d[1] - d[2]);
+    } else {
+        out[0] = 4 * (d[0] - d[1]);
+        out[1] = -6 * d[1];
+        out[2] = d[2] - d[1];
+    }
+}
+
+/* One line of Aᵀ m: powers of the points, and infinity in the last output. */
+INLINE void output_line(vf out[TILE], const vf m[LINE], const int outputs)
+{
+    if (outputs == 4) {
+        vf s1 = m[1] + m[3], d1 = m[1] - m[3], s2 = m[4] + m[5], d2 = m[4] - m[5];
+        out[0] = m[0] + s1 + s2;
+        out[1] = d1 + 2 * d2;
+        out[2] = s1 + 4 * s2;
+        out[3] = d1 + 8 * d2 + m[2];
+    } else if (outputs == 3) {
+        vf s1 = m[1] + m[3], d1 = m[1] - m[3];
+        out[0] = m[0] + s1 + m[4];
+        out[1] = d1 + 2 * m[4];
+        out[2] = s1 + 4 * m[4] + m[2];
+    } else if (outputs == 2) {
+        out[0] = m[0] + m[1] + m[3];
+        out[1] = m[1] - m[3] + m[2];
+    } else {
+        out[0] = m[0] + m[1] + m[2];
+    }
+}
+
+/* One line of A y. */
+INLINE void output_grad_line(vf out[LINE], const vf y[TILE], const int outputs)
+{
+    if (outputs == 4) {
+        vf even = y[0] + y[2], odd = y[1] + y[3];
+        out[1] = even + odd;
+        out[3] = even - odd;
+        even = y[0] + 4 * y[2];
+        odd = 2 * y[1] + 8 * y[3];
+        out[4] = even + odd;
+        out[5] = even - odd;
+    } else if (outputs == 3) {
+        vf even = y[0] + y[2];
+        out[1] = even + y[1];
+        out[3] = even - y[1];
+        out[4] = y[0] + 2 * y[1] + 4 * y[2];
+    } else if (outputs == 2) {
+        out[1] = y[0] + y[1];
+        out[3] = y[0] - y[1];
+    } else {
+        out[1] = y[0];
+    }
+    out[0] = y[0];
+    out[2] = y[outputs - 1];
+}
+
+/* ---- tiles --------------------------------------------------------------------------------------
+ *
+ * `rows` and `columns` are constants at every call, so that the loops unroll. Every size has a
+ * function of its own: the compiler allots registers well to one at a time only.
+ */
+#define SIZES(f)                                                                                   \
+    f(4, 4) f(4, 3) f(4, 2) f(4, 1) f(3, 4) f(3, 3) f(3, 2) f(3, 1) f(2, 4) f(2, 3) f(2, 2)        \
+        f(2, 1) f(1, 4) f(1, 3) f(1, 2) f(1, 1)
+/* Calls f(rows, columns) with the sizes of a tile. */
+#define EACH_SIZE(rows, columns, f)                                                                \
+    switch (10 * (rows) + (columns)) {                                                             \
+        SIZES_OF(4, f) SIZES_OF(3, f) SIZES_OF(2, f) SIZES_OF(1, f) default : break;               \
+    }
+#define SIZES_OF(r, f) SIZE_CASE(r, 4, f) SIZE_CASE(r, 3, f) SIZE_CASE(r, 2, f) SIZE_CASE(r, 1, f)
+#define SIZE_CASE(r, c, f)                                                                         \
+    case 10 * (r) + (c):                                                                           \
+        f(r, c);                                                                                   \
+        break;
+
+/* Inputs of a tile, one vector of channels: (y,x) at base + y * line + x * ld. */
+typedef struct inputs {
+    const float *base;
+    size_t line, ld;
+} inputs;
+
+/* The tile's line `point` of v, given that line of Bᵀ d. */
+INLINE void input_row(float *v, size_t step, const vf row[LINE], const int point, const int columns)
+{
+    vf out[LINE];
+    input_line(out, row, columns);
+#pragma GCC unroll 6
+    for (int x = 0; x < columns + 2; x++) store(v + (size_t)(LINE * point + x) * step, out[x]);
+}
+
+/* v = Bᵀ d B. Columns first, for two lines of points at a time: the inputs are read again for every
+ * pair, so that all of a pair fits the registers. */
+INLINE void input_vector(float *v, size_t step, const inputs *d, const int rows, const int columns)
+{
+#pragma GCC unroll 3
+    for (int pair = 0; pair < (rows + 3) / 2; pair++) {
+        const int one = pair == 0 ? 0 : pair == 1 ? 1 : 4, two = pair == 0 ? 2 : pair == 1 ? 3 : 5;
+        vf mid[2][LINE];
+#pragma GCC unroll 6
+        for (int x = 0; x < columns + 2; x++) {
+            vf line[LINE], out[LINE];
+#pragma GCC unroll 6
+            for (int y = 0; y < rows + 2; y++)
+                line[y] = load(d->base + (size_t)y * d->line + (size_t)x * d->ld);
+            input_line(out, line, rows);
+            mid[0][x] = out[one];
+            if (two < rows + 2) mid[1][x] = out[two];
+        }
+        input_row(v, step, mid[0], one, columns);
+        if (two < rows + 2) input_row(v, step, mid[1], two, columns);
+    }
+}
+
+/* A tile at the border: its inputs are copied, with zeros where it sticks out by a line or column.
+ */
+INLINE void input_edge(float *v, size_t step, const float *image, const dscm_tile *t,
+                       const int rows, const int columns)
+{
+    float copy[LINE * LINE * VW] __attribute__((aligned(64))) = {0};
+    const inputs from = {.base = copy, .line = LINE * VW, .ld = VW};
+    const bool left = t->x > 0, right = t->x + (size_t)columns < t->w;
+    const size_t top = t->y == 0, bottom = (size_t)rows + 1 + (t->y + (size_t)rows < t->h);
+    image += (t->y * t->w + t->x) * t->ld;
+    for (size_t c = 0; c < t->channels; c += VW) {
+        for (size_t y = top; y < bottom; y++) {
+            const float *line = image + y * t->w * t->ld - t->w * t->ld + c;
+            float *to = copy + (LINE * y + 1) * VW;
+            if (left) store(to - VW, load(line - t->ld));
+#pragma GCC unroll 4
+            for (int x = 0; x < columns; x++) store(to + x * VW, load(line + (size_t)x * t->ld));
+            if (right) store(to + columns * VW, load(line + (size_t)columns * t->ld));
+        }
+        input_vector(v + c, step, &from, rows, columns);
+    }
+}
+
+#define INPUT_EDGE(rows, columns)                                                                  \
+    static __attribute__((noinline)) void input_edge_##rows##columns(                              \
+        float *v, size_t step, const float *image, const dscm_tile *t)                             \
+    {                                                                                              \
+        input_edge(v, step, image, t, rows, columns);                                              \
+    }
+SIZES(INPUT_EDGE)
+#undef INPUT_EDGE
+
+static __attribute__((noinline)) void input_inside(float *v, size_t step, const float *image,
+                                                   const dscm_tile *t)
+{
+    inputs from = {.line = t->w * t->ld, .ld = t->ld};
+    image += ((t->y - 1) * t->w + t->x - 1) * t->ld;
+    for (size_t c = 0; c < t->channels; c += VW) {
+        from.base = image + c;
+        input_vector(v + c, step, &from, TILE, TILE);
+    }
+}
+
+static void input(float *v, size_t step, const float *image, const dscm_tile *t)
+{
+    if (t->y && t->x && t->y + TILE < t->h && t->x + TILE < t->w) {
+        input_inside(v, step, image, t);
+        return;
+    }
+#define INPUT(rows, columns) input_edge_##rows##columns(v, step, image, t)
+    EACH_SIZE(t->rows, t->columns, INPUT)
+#undef INPUT
+}
+
+INLINE void output_grad_tile(float *v, size_t step, const float *image, const dscm_tile *t,
+                             const int rows, const int columns)
+{
+    const float *from = image + (t->y * t->w + t->x) * t->ld;
+    for (size_t c = 0; c < t->channels; c += VW) {
+        vf mid[LINE][TILE], line[TILE], out[LINE];
+#pragma GCC unroll 4
+        for (int x = 0; x < columns; x++) {
+#pragma GCC unroll 4
+            for (int y = 0; y < rows; y++)
+                line[y] = load(from + ((size_t)y * t->w + (size_t)x) * t->ld + c);
+            output_grad_line(out, line, rows);
+#pragma GCC unroll 6
+            for (int y = 0; y < rows + 2; y++) mid[y][x] = out[y];
+        }
+#pragma GCC unroll 6
+        for (int y = 0; y < rows + 2; y++) {
+            output_grad_line(out, mid[y], columns);
+#pragma GCC unroll 6
+            for (int x = 0; x < columns + 2; x++)
+                store(v + (size_t)(LINE * y + x) * step + c, out[x]);
+        }
+    }
+}
+
+static void output_grad(float *v, size_t step, const float *image, const dscm_tile *t)
+{
+#define OUTPUT_GRAD(rows, columns) output_grad_tile(v, step, image, t, rows, columns)
+    EACH_SIZE(t->rows, t->columns, OUTPUT_GRAD)
+#undef OUTPUT_GRAD
+}
+
+/* What is added to the outputs of a tile. */
+typedef struct extras {
+    const float *bias, *residual;
+    size_t ldr;
+    bool add;
+} extras;
+
+INLINE void output_tile(float *image, const float *m, size_t step, const dscm_tile *t,
+                        const extras *e, const int rows, const int columns)
+{
+    size_t first = t->y * t->w + t->x;
+    for (size_t c = 0; c < t->channels; c += VW) {
+        vf mid[TILE][LINE], line[LINE], out[TILE];
+#pragma GCC unroll 6
+        for (int x = 0; x < columns + 2; x++) {
+#pragma GCC unroll 6
+            for (int y = 0; y < rows + 2; y++)
+                line[y] = load(m + (size_t)(LINE * y + x) * step + c);
+            output_line(out, line, rows);
+#pragma GCC unroll 4
+            for (int y = 0; y < rows; y++) mid[y][x] = out[y];
+        }
+        vf shift = e->bias ? load(e->bias + c) : (vf){0};
+#pragma GCC unroll 4
+        for (int y = 0; y < rows; y++) {
+            output_line(out, mid[y], columns);
+            float *to = image + (first + (size_t)y * t->w) * t->ld + c;
+            const float *residual =
+                e->residual ? e->residual + (first + (size_t)y * t->w) * e->ldr + c : NULL;
+#pragma GCC unroll 4
+            for (int x = 0; x < columns; x++) {
+                vf value = out[x] + shift;
+                if (residual) value += load(residual + (size_t)x * e->ldr);
+                if (e->add) value += load(to + (size_t)x * t->ld);
+                store(to + (size_t)x * t->ld, value);
+            }
+        }
+    }
+}
+
+#define OUTPUT_TILE(rows, columns)                                                                 \
+    static __attribute__((noinline)) void output_##rows##columns(                                  \
+        float *image, const float *m, size_t step, const dscm_tile *t, const extras *e)            \
+    {                                                                                              \
+        output_tile(image, m, step, t, e, rows, columns);                                          \
+    }
+SIZES(OUTPUT_TILE)
+#undef OUTPUT_TILE
+
+static void output(float *image, const float *m, size_t step, const dscm_tile *t, const float *bias,
+                   const float *residual, size_t ldr, bool add)
+{
+    const extras e = {.bias = bias, .residual = residual, .ldr = ldr, .add = add};
+#define OUTPUT(rows, columns) output_##rows##columns(image, m, step, t, &e)
+    EACH_SIZE(t->rows, t->columns, OUTPUT)
+#undef OUTPUT
+}
+
+/* ---- weights ------------------------------------------------------------------------------------
+ */
+/* G applied to a line of three. */
+INLINE void weight_line(vf out[LINE], const vf g[3])
+{
+    vf even = (g[0] + g[2]) * (1.0f / 6), odd = g[1] * (1.0f / 6);
+    vf far_even = g[0] * (1.0f / 24) + g[2] * (1.0f / 6), far_odd = g[1] * (1.0f / 12);
+    out[0] = g[0] * 0.25f;
+    out[1] = -(even + odd);
+    out[2] = g[2];
+    out[3] = odd - even;
+    out[4] = far_even + far_odd;
+    out[5] = far_even - far_odd;
+}
+
+static void weights(float *u, size_t step, const float *taps)
+{
+    for (size_t c = 0; c < CB; c += VW) {
+        vf mid[LINE][3], line[3], out[LINE];
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; x++) {
+#pragma GCC unroll 3
+            for (int y = 0; y < 3; y++) line[y] = load(taps + (3 * y + x) * CB + c);
+            weight_line(out, line);
+#pragma GCC unroll 6
+            for (int y = 0; y < LINE; y++) mid[y][x] = out[y];
+        }
+#pragma GCC unroll 6
+        for (int y = 0; y < LINE; y++) {
+            weight_line(out, mid[y]);
+#pragma GCC unroll 6
+            for (int x = 0; x < LINE; x++) store(u + (size_t)(LINE * y + x) * step + c, out[x]);
+        }
+    }
+}
+
+/* Gᵀ applied to a line of six. */
+INLINE void weight_grad_line(vf out[3], const vf m[LINE])
+{
+    vf near = (m[1] + m[3]) * (1.0f / 6), far = m[4] + m[5];
+    out[0] = m[0] * 0.25f - near + far * (1.0f / 24);
+    out[1] = (m[3] - m[1]) * (1.0f / 6) + (m[4] - m[5]) * (1.0f / 12);
+    out[2] = far * (1.0f / 6) - near + m[2];
+}
+
+static void weight_grad(float *taps, const float *m, size_t step)
+{
+    vf mid[3][LINE], line[LINE], out[3];
+#pragma GCC unroll 6
+    for (int x = 0; x < LINE; x++) {
+#pragma GCC unroll 6
+        for (int y = 0; y < LINE; y++) line[y] = load(m + (size_t)(LINE * y + x) * step);
+        weight_grad_line(out, line);
+#pragma GCC unroll 3
+        for (int y = 0; y < 3; y++) mid[y][x] = out[y];
+    }
+#pragma GCC unroll 3
+    for (int y = 0; y < 3; y++) {
+        weight_grad_line(out, mid[y]);
+#pragma GCC unroll 3
+        for (int x = 0; x < 3; x++) store(taps + (3 * y + x) * VW, out[x]);
+    }
+}
+
+const dscm_winograd_kernels ISA(dscm_winograd_kernels) = {
+    .weights = weights,
+    .weight_grad = weight_grad,
+    .input = input,
+    .output_grad = output_grad,
+    .output = output,
+};
