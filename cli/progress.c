@@ -45,10 +45,7 @@ void cli_progress_show(cli_progress *p, double done, const char *note)
     }
     fprintf(stderr, "%.0f", done);
     if (p->total > 0) fprintf(stderr, "/%.0f", p->total);
-    if (rate >= 1)
-        fprintf(stderr, " %s, %.1f/s", p->unit, rate);
-    else
-        fprintf(stderr, " %s, %.1f s each", p->unit, 1 / rate);
+    fprintf(stderr, " %s, %.1f/s", p->unit, rate);
     if (p->total > 0 && done > 0 && !last) {
         fprintf(stderr, ", ");
         print_time((p->total - done) / rate);

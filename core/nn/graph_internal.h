@@ -68,7 +68,7 @@ struct dscm_weights {
     const dscm_graph *graph;
     dscm_isa isa;
     dscm_exec_mode mode;
-    float *memory; /* all of the following */
+    dscm_arena arena; /* all of the following */
     size_t floats;
     float **values; /* (params) parameter values; NULL for convolution weights, which are packed */
     dscm_conv *plans;  /* (ops) valid for OP_CONV */
@@ -94,8 +94,6 @@ struct dscm_exec {
     size_t scratch_bytes;
     float *param_grads;
     uint64_t dropout_seed, dropout_sample;
-    bool (*go)(void *arg); /* or NULL; see dscm_exec_watch */
-    void *go_arg;
 };
 
 /* One pair of functions per kind; the table is in exec.c. */

@@ -103,14 +103,16 @@ static void row_vectors(const norm_job *job, size_t row, float *gain, float *off
                         float *rstd)
 {
     const float *emb = job->emb ? job->emb + row * job->emb_step : NULL;
+    const float *stats = job->stats + row * 2 * job->groups;
     size_t per_group = job->c / job->groups;
-    for (size_t c = 0; c < job->c; c++) {
-        float scale = emb ? 1 + emb[c] : 1, shift = emb ? emb[job->c + c] : 0;
-        mean[c] = job->stats[row * 2 * job->groups + c / per_group];
-        rstd[c] = job->stats[(row * 2 + 1) * job->groups + c / per_group];
-        gain[c] = rstd[c] * job->gamma[c] * scale;
-        offset[c] = (job->beta[c] - mean[c] * rstd[c] * job->gamma[c]) * scale + shift;
-    }
+    for (size_t g = 0; g < job->groups; g++)
+        for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
+            float scale = emb ? 1 + emb[c] : 1, shift = emb ? emb[job->c + c] : 0;
+            mean[c] = stats[g];
+            rstd[c] = stats[job->groups + g];
+            gain[c] = rstd[c] * job->gamma[c] * scale;
+            offset[c] = (job->beta[c] - mean[c] * rstd[c] * job->gamma[c]) * scale + shift;
+        }
 }
 
 /* ---- forward ------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ static void affine_chunk(void *arg, size_t chunk, int worker)
 static void row_statistics(const norm_job *job, size_t row)
 {
     size_t per_group = job->c / job->groups;
-    double pixels = (double)job->pixels, n = pixels * (double)per_group;
+    double pixels = (double)job->pixels, share = 1 / (pixels * (double)per_group);
     for (size_t g = 0; g < job->groups; g++) {
         double mean = 0, squares = 0;
         for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
@@ -148,7 +150,7 @@ static void row_statistics(const norm_job *job, size_t row)
             for (size_t k = 0; k < job->chunks; k++) sum += partial_of(job, k)[c];
             mean += (double)job->row_in[c] * pixels + sum;
         }
-        mean /= n;
+        mean *= share;
         for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
             double sum = 0, square = 0, gap = mean - (double)job->row_in[c];
             for (size_t k = 0; k < job->chunks; k++) {
@@ -160,7 +162,7 @@ static void row_statistics(const norm_job *job, size_t row)
         if (squares < 0) squares = 0;
         job->stats[row * 2 * job->groups + g] = (float)mean;
         job->stats[(row * 2 + 1) * job->groups + g] =
-            (float)(1 / sqrt(squares / n + (double)NORM_EPS));
+            1 / sqrtf((float)(squares * share) + NORM_EPS);
     }
 }
 

@@ -79,9 +79,9 @@ dscm_code dscm_weights_open(dscm_weights **out, const dscm_graph *g, const float
     if (!w->values || !w->plans || !w->packed[0] || !w->packed[1]) goto fail;
     plan_convs(w);
     w->floats = lay_out(w, NULL);
-    w->memory = dscm_alloc(w->floats, sizeof(float), "weights", err);
-    if (!w->memory) goto fail;
-    lay_out(w, w->memory);
+    /* An arena: huge pages, since a pass reads megabytes of packed weights once each. */
+    if (dscm_arena_open(&w->arena, w->floats * sizeof(float), err) != DSCM_OK) goto fail;
+    lay_out(w, dscm_arena_take(&w->arena, w->floats * sizeof(float)));
     dscm_weights_update(w, values, NULL);
     *out = w;
     return DSCM_OK;
@@ -121,7 +121,7 @@ void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team)
 void dscm_weights_free(dscm_weights *w)
 {
     if (!w) return;
-    dscm_free(w->memory);
+    dscm_arena_close(&w->arena);
     dscm_free(w->values);
     dscm_free(w->plans);
     dscm_free(w->packed[0]);

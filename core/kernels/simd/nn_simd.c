@@ -26,10 +26,29 @@ INLINE vf vexp(vf x)
     return (vf)((vi)p + bits);
 }
 
+#if defined(__AVX512F__)
+/* 1 / (1 + 2^t), t = -x log2(e), by scaling and by the reciprocal instruction with a Newton step;
+ * polynomial of 2^f on |f| <= 1/2 from Cephes exp2f (Moshier). Relative error below 1e-6. */
+INLINE vf vsigmoid(vf x)
+{
+    vf t = vmin(x * -1.44269504f, splat(126.0f)); /* stays finite */
+    vf n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = t - n;
+    vf p = splat(1.535336188e-4f);
+    p = p * f + 1.339887440e-3f;
+    p = p * f + 9.618437358e-3f;
+    p = p * f + 5.550332471e-2f;
+    p = p * f + 2.402264791e-1f;
+    p = p * f + 6.931472029e-1f;
+    p = p * f + 1.0f;
+    vf d = 1.0f + (vf)_mm512_scalef_ps(p, n), r = _mm512_rcp14_ps(d);
+    return r + r * (1.0f - d * r);
+}
+#else
 INLINE vf vsigmoid(vf x)
 {
     return 1.0f / (1.0f + vexp(-x));
 }
+#endif
 
 INLINE vf vact(vf x, const int act)
 {
@@ -77,93 +96,107 @@ INLINE void put(float *p, vf v, size_t count)
         store_part(p, v, count);
 }
 
+/* ---- lines of pixels: one vector of channels at a time; `n` is its number of channels, VW or, for
+ * the last ones, fewer. A constant at the first call, so that full vectors are not asked. */
+#define COLUMNS(call)                                                                              \
+    do {                                                                                           \
+        size_t c = 0, n = VW;                                                                      \
+        for (; c + VW <= channels; c += VW) call;                                                  \
+        n = channels - c;                                                                          \
+        if (n) call;                                                                               \
+    } while (0)
+
+INLINE void moments_column(float *sum, float *squares, const float *x, size_t ld,
+                           const float *pivot, size_t pixels, size_t n)
+{
+    vf s0 = {0}, q0 = {0}, s1 = {0}, q1 = {0}, base = get(pivot, n);
+    size_t p = 0;
+    for (; p + 2 <= pixels; p += 2) {
+        vf a = get(x + p * ld, n) - base, b = get(x + (p + 1) * ld, n) - base;
+        s0 += a;
+        q0 += a * a;
+        s1 += b;
+        q1 += b * b;
+    }
+    if (p < pixels) {
+        vf a = get(x + p * ld, n) - base;
+        s0 += a;
+        q0 += a * a;
+    }
+    put(sum, get(sum, n) + s0 + s1, n);
+    put(squares, get(squares, n) + q0 + q1, n);
+}
+
 static void moments(float *sum, float *squares, const float *x, size_t ld, const float *pivot,
                     size_t pixels, size_t channels)
 {
-    for (size_t c = 0; c < channels; c += VW) {
-        size_t n = channels - c;
-        vf s0 = {0}, q0 = {0}, s1 = {0}, q1 = {0}, base = get(pivot + c, n);
-        size_t p = 0;
-        for (; p + 2 <= pixels; p += 2) {
-            vf a = get(x + p * ld + c, n) - base, b = get(x + (p + 1) * ld + c, n) - base;
-            s0 += a;
-            q0 += a * a;
-            s1 += b;
-            q1 += b * b;
-        }
-        if (p < pixels) {
-            vf a = get(x + p * ld + c, n) - base;
-            s0 += a;
-            q0 += a * a;
-        }
-        put(sum + c, get(sum + c, n) + s0 + s1, n);
-        put(squares + c, get(squares + c, n) + q0 + q1, n);
-    }
+    COLUMNS(moments_column(sum + c, squares + c, x + c, ld, pivot + c, pixels, n));
 }
 
-INLINE void affine_line(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
-                        const float *shift, const int act, size_t pixels, size_t channels)
+INLINE void affine_column(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
+                          const float *shift, const int act, size_t pixels, size_t n)
 {
-    for (size_t c = 0; c < channels; c += VW) {
-        size_t n = channels - c;
-        vf a = get(gain + c, n), b = get(shift + c, n);
-        for (size_t p = 0; p < pixels; p++)
-            put(out + p * ldo + c, vact(get(x + p * ld + c, n) * a + b, act), n);
-    }
+    vf a = get(gain, n), b = get(shift, n);
+    for (size_t p = 0; p < pixels; p++)
+        put(out + p * ldo, vact(get(x + p * ld, n) * a + b, act), n);
 }
 
 static void affine(float *out, size_t ldo, const float *x, size_t ld, const float *gain,
                    const float *shift, int act, size_t pixels, size_t channels)
 {
-    switch (act) {
-    case ACT_SILU:
-        affine_line(out, ldo, x, ld, gain, shift, ACT_SILU, pixels, channels);
-        break;
-    case ACT_RELU:
-        affine_line(out, ldo, x, ld, gain, shift, ACT_RELU, pixels, channels);
-        break;
-    default:
-        affine_line(out, ldo, x, ld, gain, shift, ACT_NONE, pixels, channels);
-        break;
-    }
+#define AFFINE(act)                                                                                \
+    COLUMNS(affine_column(out + c, ldo, x + c, ld, gain + c, shift + c, act, pixels, n))
+    if (act == ACT_SILU)
+        AFFINE(ACT_SILU);
+    else if (act == ACT_RELU)
+        AFFINE(ACT_RELU);
+    else
+        AFFINE(ACT_NONE);
+#undef AFFINE
 }
 
-INLINE void affine_backward_line(float *dy, float *sum, float *cross, const float *dout, size_t ldo,
-                                 const float *x, size_t ld, const float *gain, const float *shift,
-                                 const float *mean, const int act, size_t pixels, size_t channels)
+INLINE void affine_backward_column(float *dy, size_t ldy, float *sum, float *cross,
+                                   const float *dout, size_t ldo, const float *x, size_t ld,
+                                   const float *gain, const float *shift, const float *mean,
+                                   const int act, size_t pixels, size_t n)
 {
-    for (size_t c = 0; c < channels; c += VW) {
-        size_t n = channels - c;
-        vf a = get(gain + c, n), b = get(shift + c, n), m = get(mean + c, n), s = {0}, q = {0};
-        for (size_t p = 0; p < pixels; p++) {
-            vf value = get(x + p * ld + c, n);
-            vf d = get(dout + p * ldo + c, n) * vslope(value * a + b, act);
-            put(dy + p * channels + c, d, n);
-            s += d;
-            q += d * (value - m);
-        }
-        put(sum + c, get(sum + c, n) + s, n);
-        put(cross + c, get(cross + c, n) + q, n);
+    vf a = get(gain, n), b = get(shift, n), m = get(mean, n), s = {0}, q = {0};
+    for (size_t p = 0; p < pixels; p++) {
+        vf value = get(x + p * ld, n);
+        vf d = get(dout + p * ldo, n) * vslope(value * a + b, act);
+        put(dy + p * ldy, d, n);
+        s += d;
+        q += d * (value - m);
     }
+    put(sum, get(sum, n) + s, n);
+    put(cross, get(cross, n) + q, n);
 }
 
 static void affine_backward(float *dy, float *sum, float *cross, const float *dout, size_t ldo,
                             const float *x, size_t ld, const float *gain, const float *shift,
                             const float *mean, int act, size_t pixels, size_t channels)
 {
-    switch (act) {
-    case ACT_SILU:
-        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_SILU, pixels,
-                             channels);
-        break;
-    case ACT_RELU:
-        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_RELU, pixels,
-                             channels);
-        break;
-    default:
-        affine_backward_line(dy, sum, cross, dout, ldo, x, ld, gain, shift, mean, ACT_NONE, pixels,
-                             channels);
-        break;
+#define BACKWARD(act)                                                                              \
+    COLUMNS(affine_backward_column(dy + c, channels, sum + c, cross + c, dout + c, ldo, x + c, ld, \
+                                   gain + c, shift + c, mean + c, act, pixels, n))
+    if (act == ACT_SILU)
+        BACKWARD(ACT_SILU);
+    else if (act == ACT_RELU)
+        BACKWARD(ACT_RELU);
+    else
+        BACKWARD(ACT_NONE);
+#undef BACKWARD
+}
+
+INLINE void combine_column(float *dx, size_t ldd, const float *dy, size_t ldy, const float *x,
+                           size_t ld, const float *p, const float *q, const float *r, bool add,
+                           size_t pixels, size_t n)
+{
+    vf vp = get(p, n), vq = get(q, n), vr = get(r, n);
+    for (size_t i = 0; i < pixels; i++) {
+        vf d = vp * get(dy + i * ldy, n) + vq * get(x + i * ld, n) + vr;
+        float *to = dx + i * ldd;
+        put(to, add ? get(to, n) + d : d, n);
     }
 }
 
@@ -171,15 +204,8 @@ static void combine(float *dx, size_t ldd, const float *dy, const float *x, size
                     const float *p, const float *q, const float *r, bool add, size_t pixels,
                     size_t channels)
 {
-    for (size_t c = 0; c < channels; c += VW) {
-        size_t n = channels - c;
-        vf vp = get(p + c, n), vq = get(q + c, n), vr = get(r + c, n);
-        for (size_t i = 0; i < pixels; i++) {
-            vf d = vp * get(dy + i * channels + c, n) + vq * get(x + i * ld + c, n) + vr;
-            float *to = dx + i * ldd + c;
-            put(to, add ? get(to, n) + d : d, n);
-        }
-    }
+    COLUMNS(combine_column(dx + c, ldd, dy + c, channels, x + c, ld, p + c, q + c, r + c, add,
+                           pixels, n));
 }
 
 static void act_line(float *out, const float *x, int act, size_t count)
