@@ -37,7 +37,7 @@ endif
 ISA_FLAGS_base   :=
 ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma -mf16c -mprefer-vector-width=512
-SIMD_CFLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math $(if $(filter release,$(BUILD)),-O3)
+SIMD_CFLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math $(if $(filter release arm64,$(BUILD)),-O3)
 
 obj = $(patsubst %.c,$(OUT)/%.o,$(1))
 SIMD_OBJ := $(foreach isa,$(ISAS),$(patsubst %.c,$(OUT)/%.$(isa).o,$(SIMD_SRC)))

@@ -3,6 +3,7 @@
 #
 #   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: C programs that need no server; NAME filters them
 #
+# TEST_RUN is put before each C program, such as an emulator of another processor.
 # Every suite prints "<name> N passed, N failed, N skipped" last; one that does not (a crash, a
 # time-out) counts as a failure. The last line is the sum; exit status 0 only when nothing failed.
 set -u
@@ -49,7 +50,7 @@ suite() { # name, command...
 
 for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x | sort); do
     case $unit$program in 1*/tests/http/*) continue ;; esac
-    [[ $program == *"$only"* ]] && suite "${program##*/}" "$program"
+    [[ $program == *"$only"* ]] && suite "${program##*/}" ${TEST_RUN:-} "$program"
 done
 
 if [ -z "$unit" ]; then

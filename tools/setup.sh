@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what is missing to build, run, test or check diffscm: Debian packages, by name.
+# Installs what is missing to build, run, test, check or cross-compile diffscm: Debian packages, by name.
 #
-#   tools/setup.sh build|test|check...
+#   tools/setup.sh build|test|check|arm64...
 #
 # Works as root or through sudo, asks the package manager only when something is missing, and says
 # what it does. On another system it names the packages and leaves their installation to the user.
@@ -9,6 +9,7 @@ set -eu
 
 BUILD='gcc libc6-dev libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev libopenblas-dev libssl-dev zlib1g-dev'
 TEST='python3 curl dataset-fashion-mnist chromium chromium-driver'
+ARM64='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static'
 CHECK='clang-format cppcheck binutils'
 
 wanted=
@@ -16,9 +17,10 @@ for set in "$@"; do
     case $set in
     build) wanted="$wanted $BUILD" ;;
     test) wanted="$wanted $TEST" ;;
+    arm64) wanted="$wanted $ARM64" ;;
     check) wanted="$wanted $CHECK" ;;
     *)
-        echo "tools/setup.sh: unknown set \"$set\": build, test or check" >&2
+        echo "tools/setup.sh: unknown set \"$set\": build, test, check or arm64" >&2
         exit 2
         ;;
     esac

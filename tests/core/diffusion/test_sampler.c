@@ -67,6 +67,12 @@ static void draw(float *image)
     for (int i = 0; i < FLOATS; i++) image[i] *= (float)sqrt(S2);
 }
 
+/* The larger of two errors; a NaN stays. */
+static double larger(double a, double b)
+{
+    return b <= a ? a : b;
+}
+
 /* Up, and down again guided or not: the largest error against what the flow says; *top: of the
  * noise at the highest level. */
 static double error_of(const char *name, size_t steps, bool guided, double *top)
@@ -88,13 +94,13 @@ static double error_of(const char *name, size_t steps, bool guided, double *top)
     CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
     *top = 0;
     for (int i = 0; i < FLOATS; i++)
-        *top = fmax(*top, fabs((double)w.x[i] - wide * (double)image[i]));
+        *top = larger(*top, fabs((double)w.x[i] - wide * (double)image[i]));
     if (guided) d.guide = guide_to_class;
     CHECK(dscm_walk_down(&path, &w, &d, NULL, &err) == DSCM_OK);
     for (int i = 0; i < FLOATS; i++) {
         double want = (double)image[i];
         if (guided) want += sqrt(first) * M - sqrt(last) * M / wide;
-        worst = fmax(worst, fabs((double)w.x[i] - want));
+        worst = larger(worst, fabs((double)w.x[i] - want));
     }
     dscm_path_close(&path);
     return worst;
