@@ -93,11 +93,17 @@ static bool on_engine_step(void *arg, const dscm_progress_event *event)
     return r->progress->on_step(r->progress->arg, &out);
 }
 
+static bool keep_going(void *arg)
+{
+    const run *r = arg;
+    return !r->progress || !r->progress->keep_going || r->progress->keep_going(r->progress->arg);
+}
+
 void run_begin(run *r, run_phase phase, dscm_progress *progress)
 {
     r->phase = phase;
     r->phase_ms = run_now_ms();
-    *progress = (dscm_progress){.on_step = on_engine_step, .arg = r};
+    *progress = (dscm_progress){.on_step = on_engine_step, .arg = r, .keep_going = keep_going};
 }
 
 void run_end(run *r, double *ms)

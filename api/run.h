@@ -56,6 +56,8 @@ typedef struct dscm_run_progress {
     /* Called between steps by the session's thread; false stops the run (DSCM_E_CANCELED). */
     bool (*on_step)(void *arg, const dscm_run_event *event);
     void *arg;
+    /* Asked within a step, between the layers of a network; false stops as above. NULL: never. */
+    bool (*keep_going)(void *arg);
 } dscm_run_progress;
 
 /* ---- results ------------------------------------------------------------------------------- */

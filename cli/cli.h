@@ -38,8 +38,10 @@ typedef enum option_kind {
     OPT_LIST  /* option_list *: may be given several times */
 } option_kind;
 
+#define CLI_LIST_MAX 1024 /* values of an option that repeats, and positional arguments */
+
 typedef struct option_list {
-    const char *items[64];
+    const char *items[CLI_LIST_MAX];
     size_t count;
 } option_list;
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/model.h"
+#include "cli/watch.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/io/idx.h"
@@ -13,7 +13,7 @@
 typedef struct batch_run {
     cli_model m;
     option_list dos, rest;
-    const char *out, *images, *targets, *scores, *reconstruction;
+    const char *out, *images, *targets, *scores, *preview;
     size_t limit;
     bool resize, null;
 } batch_run;
@@ -91,6 +91,7 @@ typedef struct part {
     float *out;              /* (count, size) */
     double *scales;          /* (count) */
     size_t count;
+    const dscm_progress *progress;
 } part;
 
 static dscm_code run_part(part *p, dscm_error *err)
@@ -112,13 +113,13 @@ static dscm_code run_part(part *p, dscm_error *err)
         }
     }
     if (code == DSCM_OK)
-        code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, NULL, err);
+        code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, p->progress, err);
     if (code == DSCM_OK && m->auto_scale) {
         code = dscm_predict_auto(p->session, p->out, found, latent, queries, &m->options, NULL,
-                                 NULL, err);
+                                 p->progress, err);
         for (size_t i = 0; code == DSCM_OK && i < p->count; i++) p->scales[i] = found[i].scale;
     } else if (code == DSCM_OK) {
-        code = dscm_predict(p->session, p->out, latent, queries, &m->options, NULL, err);
+        code = dscm_predict(p->session, p->out, latent, queries, &m->options, p->progress, err);
     }
     dscm_latent_free(latent);
     dscm_free(acts);
@@ -137,6 +138,7 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     float *image = NULL, *out = dscm_alloc(cli_image_size(m), sizeof *out, "image", err);
     dscm_session *session = NULL;
     double scale = 0;
+    cli_watch watch;
     dscm_code code = out ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++)
         code = cli_parse_do(m, r->dos.items[i], &acts[i], err);
@@ -148,8 +150,11 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
               .query = &query,
               .out = out,
               .scales = &scale,
-              .count = 1};
+              .count = 1,
+              .progress = &watch.progress};
+    cli_watch_start(&watch, m, r->preview);
     if (code == DSCM_OK) code = run_part(&p, err);
+    cli_watch_end(&watch);
     if (code == DSCM_OK) code = cli_write_image(m, r->out, out, err);
     for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++) {
         const dscm_variable *v = &m->info->variables[acts[i].variable];
@@ -188,6 +193,7 @@ typedef struct file_run {
     double *scales;
     size_t count, parts;
     cli_progress progress;
+    dscm_progress stop;
     size_t done; /* by worker 0's count of finished parts; guarded by the team: only worker 0 shows
                     it */
     size_t finished[256];
@@ -205,7 +211,8 @@ static void run_file_part(void *arg, size_t index, int worker)
               .targets = f->wanted + first,
               .out = f->out + first * size,
               .scales = f->scales + first,
-              .count = f->count - first < batch ? f->count - first : batch};
+              .count = f->count - first < batch ? f->count - first : batch,
+              .progress = &f->stop};
     if (run_part(&p, err) != DSCM_OK) return;
     f->finished[worker] += p.count;
     if (worker == 0)
@@ -315,6 +322,7 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
         dscm_pixels_to_float(f->in, f->images.data, f->count * size);
         f->parts = (f->count + m->batch - 1) / m->batch;
         cli_progress_start(&f->progress, "counterfactual", "images", (double)f->count);
+        f->stop = cli_watch_stop_only();
         double started = cli_seconds();
         dscm_team_run(team, f->parts, run_file_part, f);
         cli_progress_end(&f->progress);
@@ -345,6 +353,8 @@ int cmd_counterfactual(int argc, char **argv)
         {"images", OPT_TEXT, &r.images, 0, 0, "FILE",
          "IDX file of factual images, instead of a picture"},
         {"targets", OPT_TEXT, &r.targets, 0, 0, "FILE", "IDX file of label indices, one per image"},
+        {"preview", OPT_TEXT, &r.preview, 0, 0, "FILE",
+         "the current guess of a picture's result, rewritten after every step"},
         {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE", "scores as JSON lines"},
         {"limit", OPT_SIZE, &r.limit, 1, 1e9, "N", "only the first N images"},
         {"null", OPT_FLAG, &r.null, 0, 0, NULL,

@@ -18,6 +18,7 @@ static const struct {
     {"train", "train a network of a bundle", cmd_train},
     {"bundle", "assemble a model directory from trained networks", cmd_bundle},
     {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
+    {"bench", "time every kernel and network against this machine's peak", cmd_bench},
     {"verify", "compare networks and samplers with reference tensors", cmd_verify},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

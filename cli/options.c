@@ -85,7 +85,7 @@ static int store(const char *command, const cli_option *o, const char *text)
                              o->high);
         return -1;
     case OPT_LIST:
-        if (list->count == sizeof list->items / sizeof list->items[0])
+        if (list->count == CLI_LIST_MAX)
             return cli_usage(command, "--%s: given more than %zu times", o->name, list->count);
         list->items[list->count++] = text;
         return -1;
@@ -104,8 +104,8 @@ int cli_parse(int argc, char **argv, const char *usage, const cli_option *option
         }
         if (strcmp(arg, "-o") == 0) arg = "--out";
         if (arg[0] != '-' || !arg[1]) {
-            if (rest->count == sizeof rest->items / sizeof rest->items[0])
-                return cli_usage(argv[0], "too many arguments");
+            if (rest->count == CLI_LIST_MAX)
+                return cli_usage(argv[0], "\"%s\": more than %d arguments", arg, CLI_LIST_MAX);
             rest->items[rest->count++] = arg;
             continue;
         }

@@ -45,7 +45,10 @@ void cli_progress_show(cli_progress *p, double done, const char *note)
     }
     fprintf(stderr, "%.0f", done);
     if (p->total > 0) fprintf(stderr, "/%.0f", p->total);
-    fprintf(stderr, " %s, %.1f/s", p->unit, rate);
+    if (rate >= 1)
+        fprintf(stderr, " %s, %.1f/s", p->unit, rate);
+    else
+        fprintf(stderr, " %s, %.1f s each", p->unit, 1 / rate);
     if (p->total > 0 && done > 0 && !last) {
         fprintf(stderr, ", ");
         print_time((p->total - done) / rate);

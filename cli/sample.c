@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli/model.h"
+#include "cli/watch.h"
 #include "core/base/memory.h"
 #include "core/io/idx.h"
 
@@ -44,12 +44,15 @@ static dscm_code run(cli_model *m, const char *out, size_t count, const option_l
         code = cli_parse_do(m, dos->items[i], &acts[i], err);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         queries[i] = (dscm_query){.items = acts, .count = dos->count};
+    cli_watch watch;
+    cli_watch_start(&watch, m, NULL);
     if (code == DSCM_OK)
         code = dscm_session_open(&session, m->bundle, m->batch, (int)m->threads, err);
     if (code == DSCM_OK)
         code = dscm_latent_draw(session, &latent, count, m->seed, 0, &m->options, err);
     if (code == DSCM_OK)
-        code = dscm_predict(session, images, latent, queries, &m->options, NULL, err);
+        code = dscm_predict(session, images, latent, queries, &m->options, &watch.progress, err);
+    cli_watch_end(&watch);
     if (code == DSCM_OK) code = write_result(m, out, images, count, err);
     dscm_latent_free(latent);
     dscm_session_free(session);

@@ -106,6 +106,9 @@ typedef struct dscm_progress {
     /* Called between steps by the session's thread; return false to stop (DSCM_E_CANCELED). */
     bool (*on_step)(void *arg, const dscm_progress_event *event);
     void *arg;
+    /* Asked between the layers of a network, where a step may take seconds; return false to stop
+     * as above. NULL: only on_step is asked. Must be quick. */
+    bool (*keep_going)(void *arg);
 } dscm_progress;
 
 /* ---- session ------------------------------------------------------------------------------------

@@ -165,6 +165,23 @@ static bool on_step(void *arg, const dscm_run_event *event)
     return wanted;
 }
 
+/* Asked between the layers of a network: a step of a large model takes seconds. */
+static bool still_wanted(void *arg)
+{
+    watch *w = arg;
+    int64_t now = dscm_clock_ms();
+    bool wanted = false;
+    for (size_t i = 0; i < w->count; i++) {
+        dscm_job *job = w->jobs[i];
+        if (job->deadline_ms <= now) dscm_job_cancel(job, DSCM_REASON_DEADLINE);
+        if (atomic_load(&job->stop))
+            dscm_job_stopped(job); /* its client hears at once, though the batch may go on */
+        else
+            wanted = true;
+    }
+    return wanted;
+}
+
 /* ---- ends
  * ------------------------------------------------------------------------------------------- */
 
@@ -264,7 +281,7 @@ static void run_lot(worker_state *state, lot *l, dscm_kept *kept)
     dscm_error err = {0};
     dscm_session *session;
     watch w = {l->jobs, l->count, dscm_clock_ms(), 0};
-    dscm_run_progress progress = {on_step, &w};
+    dscm_run_progress progress = {on_step, &w, still_wanted};
     for (size_t i = 0; i < l->count; i++)
         l->items[i] = (dscm_run_item){.request = request_of(l->jobs[i]),
                                       .kept = kept ? kept->value.data : NULL};

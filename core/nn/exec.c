@@ -330,29 +330,46 @@ void dscm_exec_seed_dropout(dscm_exec *x, uint64_t seed, uint64_t first_sample)
 
 /* ---- running ------------------------------------------------------------------------------------
  */
-void dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions)
+void dscm_exec_watch(dscm_exec *x, bool (*go)(void *arg), void *arg)
+{
+    x->go = go;
+    x->go_arg = arg;
+}
+
+static bool may_go_on(const dscm_exec *x)
+{
+    return !x->go || x->go(x->go_arg);
+}
+
+bool dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions)
 {
     assert(batch >= 1 && batch <= x->batch_max && (conditions == 1 || conditions == batch));
     x->batch = batch;
     x->conditions = conditions;
-    for (size_t i = 0; i < x->graph->ops_count; i++)
-        if (x->live[i]) classes[x->graph->ops[i].kind]->forward(x, &x->graph->ops[i]);
+    for (size_t i = 0; i < x->graph->ops_count; i++) {
+        if (!x->live[i]) continue;
+        if (!may_go_on(x)) return false;
+        classes[x->graph->ops[i].kind]->forward(x, &x->graph->ops[i]);
+    }
+    return true;
 }
 
-void dscm_exec_backward(dscm_exec *x)
+bool dscm_exec_backward(dscm_exec *x)
 {
     const dscm_graph *g = x->graph;
     assert(x->mode != DSCM_EXEC_INFER && x->batch);
     for (size_t t = 0; t < g->tensors_count; t++) x->written[t] = x->wanted[t];
     for (size_t i = g->ops_count; i-- > 0;) {
         const node_op *op = &g->ops[i];
-        if (x->live[i] && x->grad[op->out] && x->written[op->out])
-            classes[op->kind]->backward(x, op);
+        if (!x->live[i] || !x->grad[op->out] || !x->written[op->out]) continue;
+        if (!may_go_on(x)) return false;
+        classes[op->kind]->backward(x, op);
     }
     for (size_t t = 0; t < g->tensors_count; t++) /* inputs that no wanted output depends on */
         if (g->tensors[t].is_input && x->grad[t] && !x->written[t])
             memset(x->grad[t], 0,
                    x->batch * pixels_of(x, (int)t) * g->tensors[t].c * sizeof(float));
+    return true;
 }
 
 void dscm_lines_accumulate(float *to, size_t ld_to, const float *from, size_t ld_from,

@@ -125,19 +125,43 @@ void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, s
     *c = bad ? 1 : g->tensors[x].c;
 }
 
+static dscm_conv_shape conv_shape(const dscm_graph *g, const node_op *op)
+{
+    const node_tensor *in = &g->tensors[op->in[0]];
+    return (dscm_conv_shape){.h = in->h,
+                             .w = in->w,
+                             .ci = in->c,
+                             .co = g->tensors[op->out].c,
+                             .kernel = op->kernel,
+                             .stride = op->stride};
+}
+
 double dscm_graph_flops(const dscm_graph *g)
 {
     double sum = 0;
     for (size_t i = 0; i < g->ops_count; i++) {
         const node_op *op = &g->ops[i];
-        const node_tensor *in = &g->tensors[op->in[0]], *out = &g->tensors[op->out];
+        const node_tensor *out = &g->tensors[op->out];
         double pixels = (double)(out->h * out->w);
-        if (op->kind == OP_CONV)
-            sum += 2 * pixels * (double)(in->c * out->c) * op->kernel * op->kernel;
-        else if (op->kind == OP_ATTENTION)
+        if (op->kind == OP_CONV) {
+            dscm_conv_shape shape = conv_shape(g, op);
+            sum += dscm_conv_flops(&shape);
+        } else if (op->kind == OP_ATTENTION) {
             sum += 4 * pixels * pixels * (double)out->c;
+        }
     }
     return sum;
+}
+
+bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape)
+{
+    for (size_t i = 0; i < g->ops_count; i++) {
+        const node_op *op = &g->ops[i];
+        if (op->kind != OP_CONV || g->tensors[op->in[0]].per_condition || index--) continue;
+        *shape = conv_shape(g, op);
+        return true;
+    }
+    return false;
 }
 
 /* ---- operations ---------------------------------------------------------------------------------

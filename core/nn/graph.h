@@ -24,6 +24,7 @@
 #include "core/base/cpu.h"
 #include "core/base/error.h"
 #include "core/base/team.h"
+#include "core/kernels/conv.h"
 #include "core/nn/params.h"
 
 typedef struct dscm_graph dscm_graph;
@@ -43,6 +44,9 @@ void dscm_graph_output(dscm_graph *g, const char *name, dscm_tensor x);
 /* Multiplications and additions of one forward pass on one image in direct form: convolutions,
  * linear layers, attention. */
 double dscm_graph_flops(const dscm_graph *g);
+/* Shape of the convolution number `index`, counted over those of images (linear layers are
+ * convolutions of one pixel), or false when there are no more. */
+bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape);
 /* Handle of a named input or output, or -1. */
 dscm_tensor dscm_graph_find(const dscm_graph *g, const char *name);
 void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, size_t *c);
@@ -138,11 +142,16 @@ float *dscm_exec_grad(dscm_exec *x, dscm_tensor t);
 float *dscm_exec_param_grads(dscm_exec *x);
 void dscm_exec_zero_grads(dscm_exec *x);
 
-/* conditions: 1 (shared by the batch) or batch. */
-void dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions);
+/* `go(arg)` is asked before every operation of forward and backward, by the thread that called
+ * them; once it returns false the rest is skipped. NULL: never asked. */
+void dscm_exec_watch(dscm_exec *x, bool (*go)(void *arg), void *arg);
+
+/* conditions: 1 (shared by the batch) or batch. False when the watch stopped it: then outputs are
+ * meaningless. */
+bool dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions);
 /* After forward of the same sizes: from output gradients to input gradients (overwritten) and
- * parameter gradients (added). */
-void dscm_exec_backward(dscm_exec *x);
+ * parameter gradients (added). False when the watch stopped it. */
+bool dscm_exec_backward(dscm_exec *x);
 /* Dropout masks of the next forward: image b of the batch draws from stream first_sample + b. Seed
  * 0, the state after opening, turns dropout off. */
 void dscm_exec_seed_dropout(dscm_exec *x, uint64_t seed, uint64_t first_sample);

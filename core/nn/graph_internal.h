@@ -94,6 +94,8 @@ struct dscm_exec {
     size_t scratch_bytes;
     float *param_grads;
     uint64_t dropout_seed, dropout_sample;
+    bool (*go)(void *arg); /* or NULL; see dscm_exec_watch */
+    void *go_arg;
 };
 
 /* One pair of functions per kind; the table is in exec.c. */

@@ -31,8 +31,7 @@ static dscm_code load_weights(bundle_net *out, const manifest *m, const char *fi
     code = values ? dscm_params_load(&out->net->params, values, set, NULL, err) : DSCM_E_MEMORY;
     dscm_tensors_free(set); /* before packing: the mapped file need not stay in memory with it */
     if (code == DSCM_OK)
-        code = dscm_weights_open(&out->weights, out->net->graph, values, dscm_cpu_best_isa(), mode,
-                                 err);
+        code = dscm_weights_open(&out->weights, out->net->graph, values, m->isa, mode, err);
     dscm_free(values);
     return code;
 }
@@ -302,7 +301,24 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
     }
     if (b->info.image < 0)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: no variable is an image", m->path);
+    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    if (classes && dscm_bundle_condition(b) < 0)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "%s: the score network is conditioned on %zu classes, but no edge into the "
+            "image has a predictor of as many",
+            m->path, classes);
     return DSCM_OK;
+}
+
+int dscm_bundle_condition(const dscm_bundle *b)
+{
+    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    for (size_t e = 0; classes && e < b->edges_count; e++) {
+        const dscm_variable *parent = &b->variables[b->edges[e].parent].face;
+        if (b->edges[e].child == b->info.image && parent->labels_count == classes) return (int)e;
+    }
+    return -1;
 }
 
 /* ---- defaults and calibration -------------------------------------------------------------------
@@ -507,7 +523,8 @@ static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_er
     json_t *root = json_loadb(b->manifest, size, JSON_REJECT_DUPLICATES, &parse);
     if (!root)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, parse.line, parse.text);
-    manifest m = {.path = path, .dir = b->dir, .files = json_object_get(root, "files")};
+    manifest m = {
+        .path = path, .dir = b->dir, .files = json_object_get(root, "files"), .isa = b->isa};
     dscm_code code = load_head(b, &m, root, err);
     if (code == DSCM_OK) code = load_graph(b, &m, root, err);
     if (code == DSCM_OK) code = load_defaults(b, &m, root, err);
@@ -520,6 +537,11 @@ static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_er
 }
 
 dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err)
+{
+    return dscm_bundle_open_isa(out, dir, dscm_cpu_best_isa(), err);
+}
+
+dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa, dscm_error *err)
 {
     char path[4096];
     unsigned char *text = NULL;
@@ -535,6 +557,7 @@ dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err)
         dscm_free(text);
         return DSCM_E_MEMORY;
     }
+    b->isa = isa;
     b->manifest = (char *)text;
     dscm_sha256_hex(b->sha256, text, size);
     code = copy_text(&b->dir, dir, err);

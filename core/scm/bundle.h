@@ -52,6 +52,7 @@ typedef struct bundle_scale {
 
 struct dscm_bundle {
     dscm_bundle_info info;
+    dscm_isa isa; /* that the weights are packed for */
     char *name, *version, *licence, *provenance, *dir, *manifest;
     char sha256[65];
     bundle_variable *variables; /* (count), parents first */
@@ -73,7 +74,13 @@ struct dscm_bundle {
     bundle_scale accepted_cld, accepted_im1, accepted_im2;
 };
 
+/* dscm_bundle_open for an instruction set that need not be the widest one: to measure and test. */
+dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa,
+                               dscm_error *err) DSCM_MUST_CHECK;
 /* Index of the edge parent -> child, or -1. */
 int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
+/* Edge whose parent a class-conditional score network of the image is told, or -1 when the network
+ * is not conditional. */
+int dscm_bundle_condition(const dscm_bundle *bundle);
 
 #endif

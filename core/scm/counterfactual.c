@@ -13,49 +13,44 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /* Class conditions for a class-conditional score network: what the predictor sees in the images.
- * NULL in *labels when the network takes none. */
-static dscm_code observed_labels(dscm_session *s, double **labels, const float *images,
-                                 size_t count, dscm_error *err)
+ * labels (count), zeroed; NULL when the network takes none. */
+static dscm_code observe_labels(dscm_session *s, double *labels, const float *images, size_t count,
+                                dscm_error *err)
 {
-    *labels = NULL;
-    if (s->image->score.net->label < 0) return DSCM_OK;
-    int variable = -1;
-    for (size_t e = 0; e < s->bundle->edges_count && variable < 0; e++)
-        if (s->predictors[e]) variable = s->bundle->edges[e].parent;
-    if (variable < 0)
-        return dscm_fail(err, DSCM_E_INVALID,
-                         "the class-conditional network needs an edge to condition on");
+    if (!labels) return DSCM_OK;
+    int variable = s->bundle->edges[dscm_bundle_condition(s->bundle)].parent;
     size_t classes = s->bundle->variables[variable].face.labels_count;
     float *p = dscm_alloc(count * classes, sizeof *p, "observation", err);
-    *labels = dscm_alloc(count, sizeof **labels, "observation", err);
-    dscm_code code =
-        p && *labels ? dscm_observe(s, variable, p, images, count, err) : DSCM_E_MEMORY;
+    dscm_code code = p ? dscm_observe(s, variable, p, images, count, err) : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         for (size_t k = 1; k < classes; k++)
-            if (p[i * classes + k] > p[i * classes + (size_t)(*labels)[i]])
-                (*labels)[i] = (double)k;
+            if (p[i * classes + k] > p[i * classes + (size_t)labels[i]]) labels[i] = (double)k;
     dscm_free(p);
     return code;
+}
+
+static bool is_conditional(const dscm_session *s)
+{
+    return s->image->score.net->label >= 0;
 }
 
 dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, size_t count,
                       const dscm_options *options, const dscm_progress *progress, dscm_error *err)
 {
     dscm_path path = {0};
-    double *labels = NULL;
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
-        code =
-            dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path), err);
-    if (code == DSCM_OK) code = observed_labels(s, &labels, images, count, err);
+        code = dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path),
+                                is_conditional(s), err);
+    if (code == DSCM_OK) code = observe_labels(s, (*out)->labels, images, count, err);
     size_t chunks = (count + s->batch_max - 1) / s->batch_max;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
         size_t first = i * s->batch_max, n = smaller(s->batch_max, count - first),
                floats = n * s->size;
         walk_call call = {.path = &path,
                           .up = true,
-                          .labels = labels ? labels + first : NULL,
+                          .labels = (*out)->labels ? (*out)->labels + first : NULL,
                           .progress = progress,
                           .phase = DSCM_PHASE_ABDUCT,
                           .done = i * path.moves,
@@ -73,7 +68,6 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
         dscm_latent_free(*out);
         *out = NULL;
     }
-    dscm_free(labels);
     dscm_path_close(&path);
     return code;
 }
@@ -85,12 +79,14 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
-        code =
-            dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path), err);
+        code = dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path),
+                                is_conditional(s), err);
     if (code == DSCM_OK) {
+        size_t classes = s->image->score.net->config.num_classes;
         for (size_t i = 0; i < count; i++) {
             dscm_rng rng = dscm_rng_make(seed, first_stream + i);
             dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
+            if (classes) (*out)->labels[i] = floor(dscm_rng_uniform(&rng) * (double)classes);
         }
         dscm_walk w = {.batch = count,
                        .size = s->size,
@@ -177,7 +173,8 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
         bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
         double scale = act && !isnan(act->scale) ? act->scale : default_scale;
         bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
-        out[e] = (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0};
+        out[e] =
+            (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0, .set = used};
     }
     return DSCM_OK;
 }
@@ -221,7 +218,9 @@ static dscm_code observe_item(dscm_session *s, const float *image, double *obser
 static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t item,
                              const dscm_path *path, float *image, dscm_error *err)
 {
-    walk_call call = {.path = path, .phase = DSCM_PHASE_PREDICT};
+    walk_call call = {.path = path,
+                      .labels = latent->labels ? latent->labels + item : NULL,
+                      .phase = DSCM_PHASE_PREDICT};
     dscm_session_load(s, latent, item, 1);
     dscm_code code = dscm_session_walk(s, 1, &call, err);
     if (code == DSCM_OK) memcpy(image, s->walk.x, s->size * sizeof(float));
@@ -274,14 +273,18 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
     size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
            edges = s->bundle->edges_count;
     size_t steps = dscm_path_evaluations(path, false);
-    double labels[4096];
+    double labels[4096]; /* as many as a session's largest batch */
+    int condition = dscm_bundle_condition(s->bundle);
     dscm_code code = DSCM_OK;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
         size_t first = i * s->batch_max, n = smaller(s->batch_max, latent->count - first);
-        for (size_t b = 0; b < n; b++) labels[b] = edges ? guided[(first + b) * edges].target : 0;
+        for (size_t b = 0; latent->labels && b < n; b++) {
+            const guidance *g = &guided[(first + b) * edges + (size_t)condition];
+            labels[b] = g->set ? g->target : latent->labels[first + b];
+        }
         walk_call call = {.path = path,
                           .guided = edges ? guided + first * edges : NULL,
-                          .labels = labels,
+                          .labels = latent->labels ? labels : NULL,
                           .progress = progress,
                           .phase = DSCM_PHASE_PREDICT,
                           .done = i * steps,

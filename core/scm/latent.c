@@ -6,7 +6,7 @@
 #include "core/scm/session.h"
 
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           size_t extras, dscm_error *err)
+                           size_t extras, bool labels, dscm_error *err)
 {
     size_t floats = 0;
     *out = NULL;
@@ -16,8 +16,9 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     dscm_latent *l = dscm_alloc(1, sizeof *l, "latent", err);
     if (!l) return DSCM_E_MEMORY;
     l->x = dscm_alloc(floats, sizeof(float), "latent", err);
-    if (!l->x) {
-        dscm_free(l);
+    if (labels) l->labels = dscm_alloc(count, sizeof(double), "latent", err);
+    if (!l->x || (labels && !l->labels)) {
+        dscm_latent_free(l);
         return DSCM_E_MEMORY;
     }
     l->count = count;
@@ -33,6 +34,7 @@ void dscm_latent_free(dscm_latent *latent)
 {
     if (!latent) return;
     dscm_free(latent->x);
+    dscm_free(latent->labels);
     dscm_free(latent);
 }
 
@@ -43,15 +45,17 @@ size_t dscm_latent_count(const dscm_latent *latent)
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
 {
-    return sizeof *latent + (1 + latent->extras) * latent->count * latent->size * sizeof(float);
+    size_t labels = latent->labels ? latent->count * sizeof(double) : 0;
+    return sizeof *latent + labels +
+           (1 + latent->extras) * latent->count * latent->size * sizeof(float);
 }
 
 dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
                              size_t count, dscm_error *err)
 {
     size_t bytes = latent->size * sizeof(float);
-    dscm_code code =
-        dscm_latent_open(out, count, latent->size, latent->channels, latent->extras, err);
+    dscm_code code = dscm_latent_open(out, count, latent->size, latent->channels, latent->extras,
+                                      latent->labels != NULL, err);
     if (code != DSCM_OK) return code;
     (*out)->options = latent->options;
     memcpy((*out)->model, latent->model, sizeof latent->model);
@@ -65,12 +69,14 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
         memcpy((*out)->x + i * latent->size, latent->x + items[i] * latent->size, bytes);
         memcpy((*out)->extra + i * latent->extras * latent->size,
                latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
+        if (latent->labels) (*out)->labels[i] = latent->labels[items[i]];
     }
     return DSCM_OK;
 }
 
 /* Serialised form, little endian: "DSCMLAT2", model sha256 (64), sampler index, steps, dynamic,
- * count, size, channels, extras (u64 each), ratio (f64 bits), then x and the extras (f32). */
+ * count, size, channels, extras (u64 each), ratio (f64 bits), then x and the extras (f32), then for
+ * a class-conditional network the items' classes (u64 each). */
 #define MAGIC  "DSCMLAT2"
 #define FIELDS 8
 #define HEADER (8 + 64 + 8 * FIELDS)
@@ -112,7 +118,7 @@ dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, ds
     uint64_t ratio;
     dscm_code code = dscm_sampler_parse(&sampler, l->options.sampler, err);
     if (code != DSCM_OK) return code;
-    *size = HEADER + 4 * floats;
+    *size = HEADER + 4 * floats + (l->labels ? 8 * l->count : 0);
     unsigned char *p = dscm_alloc(*size, 1, "latent", err);
     if (!p) return DSCM_E_MEMORY;
     memcpy(&ratio, &l->options.ratio, sizeof ratio);
@@ -128,6 +134,8 @@ dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, ds
                                      ratio};
     for (size_t i = 0; i < FIELDS; i++) put64(p + 72 + 8 * i, fields[i]);
     put_floats(p + HEADER, l->x, floats); /* extras follow x in one block */
+    for (size_t i = 0; l->labels && i < l->count; i++)
+        put64(p + HEADER + 4 * floats + 8 * i, (uint64_t)l->labels[i]);
     *bytes = p;
     return DSCM_OK;
 }
@@ -155,21 +163,30 @@ dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *b, const void *
         dscm_path_open(&path, &b->variables[b->info.image].schedule, (dscm_sampler)f[0],
                        options.steps, options.ratio, options.dynamic != 0, err);
     if (code != DSCM_OK) return code;
-    size_t extras = dscm_path_extras(&path), item = 4 * want * (1 + extras);
+    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    size_t extras = dscm_path_extras(&path), item = 4 * want * (1 + extras) + (classes ? 8 : 0);
     dscm_path_close(&path);
     if (f[6] != extras || f[3] > (size - HEADER) / item || size - HEADER != item * f[3])
         return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged or cut off");
-    code = dscm_latent_open(out, f[3], want, f[5], extras, err);
+    code = dscm_latent_open(out, f[3], want, f[5], extras, classes != 0, err);
     if (code != DSCM_OK) return code;
     size_t floats = (1 + extras) * f[3] * want;
     (*out)->options = options;
     memcpy((*out)->model, b->sha256, sizeof(*out)->model);
     get_floats((*out)->x, p + HEADER, floats);
-    for (size_t i = 0; i < floats; i++)
-        if (!isfinite((*out)->x[i])) {
-            dscm_latent_free(*out);
-            *out = NULL;
-            return dscm_fail(err, DSCM_E_FORMAT, "latent: value %zu is not finite", i);
-        }
-    return DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < floats; i++)
+        if (!isfinite((*out)->x[i]))
+            code = dscm_fail(err, DSCM_E_FORMAT, "latent: value %zu is not finite", i);
+    for (size_t i = 0; code == DSCM_OK && classes && i < f[3]; i++) {
+        uint64_t label = get64(p + HEADER + 4 * floats + 8 * i);
+        (*out)->labels[i] = (double)label;
+        if (label >= classes)
+            code = dscm_fail(err, DSCM_E_FORMAT, "latent: class %llu is not in 0..%zu",
+                             (unsigned long long)label, classes - 1);
+    }
+    if (code != DSCM_OK) {
+        dscm_latent_free(*out);
+        *out = NULL;
+    }
+    return code;
 }

@@ -6,12 +6,14 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "core/base/cpu.h"
 #include "core/base/error.h"
 
 typedef struct manifest {
     const char *path; /* of manifest.json, for messages */
     const char *dir;
     const json_t *files; /* name -> sha256 */
+    dscm_isa isa;        /* instruction set to pack weights for */
 } manifest;
 
 /* Fails unless every key of the object is in the blank-separated list. */

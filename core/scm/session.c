@@ -138,6 +138,11 @@ typedef struct walker {
     const walk_call *call;
 } walker;
 
+static dscm_code stopped(dscm_error *err)
+{
+    return dscm_fail(err, DSCM_E_CANCELED, "canceled within a step");
+}
+
 /* eps_theta(x, t); a learned variance is left out */
 static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t batch,
                         dscm_error *err)
@@ -146,7 +151,6 @@ static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t 
     dscm_session *s = w->s;
     const dscm_net *net = s->image->score.net;
     size_t ci = net->config.in_channels, co = net->config.out_channels, conditions = 1;
-    (void)err;
     memcpy(dscm_exec_data(s->score, net->x), x, batch * s->size * sizeof *x);
     if (net->label >= 0) {
         conditions = batch;
@@ -155,7 +159,7 @@ static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t 
                 w->call->labels ? (float)w->call->labels[b] : 0;
     }
     for (size_t b = 0; b < conditions; b++) dscm_exec_data(s->score, net->t)[b] = (float)t;
-    dscm_exec_forward(s->score, batch, conditions);
+    if (!dscm_exec_forward(s->score, batch, conditions)) return stopped(err);
     const float *out = dscm_exec_data(s->score, net->out);
     if (ci == co) {
         memcpy(eps, out, batch * s->size * sizeof *eps);
@@ -184,7 +188,7 @@ static void gaussian_gradient(float *d, const float *out, const guidance *g)
     d[1] = (float)(g->scale * 0.5 * (gap * gap * precision - 1));
 }
 
-static void add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, float *grad,
+static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, float *grad,
                               const float *x, double t, size_t batch)
 {
     const bundle_edge *edge = &s->bundle->edges[e];
@@ -193,7 +197,7 @@ static void add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, 
     size_t outputs = net->config.out_channels, edges = s->bundle->edges_count;
     memcpy(dscm_exec_data(exec, net->x), x, batch * s->size * sizeof *x);
     *dscm_exec_data(exec, net->t) = (float)t;
-    dscm_exec_forward(exec, batch, 1);
+    if (!dscm_exec_forward(exec, batch, 1)) return false;
     const float *out = dscm_exec_data(exec, net->out);
     float *d = dscm_exec_grad(exec, net->out);
     for (size_t b = 0; b < batch; b++) {
@@ -203,9 +207,10 @@ static void add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, 
         else
             gaussian_gradient(d + b * outputs, out + b * outputs, g);
     }
-    dscm_exec_backward(exec);
+    if (!dscm_exec_backward(exec)) return false;
     const float *dx = dscm_exec_grad(exec, net->x);
     for (size_t i = 0; i < batch * s->size; i++) grad[i] += dx[i];
+    return true;
 }
 
 static bool edge_is_used(const walk_call *call, size_t edges, size_t e, size_t batch)
@@ -220,11 +225,11 @@ static dscm_code guide_by_edges(void *ctx, float *grad, const float *x, double t
 {
     const walker *w = ctx;
     size_t edges = w->s->bundle->edges_count;
-    (void)err;
     memset(grad, 0, batch * w->s->size * sizeof *grad);
     for (size_t e = 0; e < edges; e++)
-        if (w->s->predictors[e] && edge_is_used(w->call, edges, e, batch))
-            add_edge_gradient(w->s, w->call, e, grad, x, t, batch);
+        if (w->s->predictors[e] && edge_is_used(w->call, edges, e, batch) &&
+            !add_edge_gradient(w->s, w->call, e, grad, x, t, batch))
+            return stopped(err);
     return DSCM_OK;
 }
 
@@ -249,6 +254,15 @@ static bool any_guidance(const dscm_session *s, const walk_call *call, size_t co
     return false;
 }
 
+static void watch(dscm_session *s, const dscm_progress *progress)
+{
+    bool (*go)(void *arg) = progress ? progress->keep_going : NULL;
+    void *arg = progress ? progress->arg : NULL;
+    dscm_exec_watch(s->score, go, arg);
+    for (size_t e = 0; e < s->bundle->edges_count; e++)
+        if (s->predictors[e]) dscm_exec_watch(s->predictors[e], go, arg);
+}
+
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call, dscm_error *err)
 {
     assert(count <= s->batch_max);
@@ -257,6 +271,9 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
         .ctx = &w, .eps = eps_of, .guide = any_guidance(s, call, count) ? guide_by_edges : NULL};
     dscm_walk_observer observer = {.ctx = &w, .on_move = on_move};
     s->walk.batch = count;
-    return call->up ? dscm_walk_up(call->path, &s->walk, &denoiser, &observer, err)
-                    : dscm_walk_down(call->path, &s->walk, &denoiser, &observer, err);
+    watch(s, call->progress);
+    dscm_code code = call->up ? dscm_walk_up(call->path, &s->walk, &denoiser, &observer, err)
+                              : dscm_walk_down(call->path, &s->walk, &denoiser, &observer, err);
+    watch(s, NULL); /* the caller's argument may be gone before the networks run again */
+    return code;
 }

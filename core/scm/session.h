@@ -26,12 +26,15 @@ struct dscm_latent {
                        residuals */
     float *x;       /* (count, size), and behind it in the same block: */
     float *extra;   /* (count, extras, size) */
+    double *labels; /* (count) class that a class-conditional network was given on the way up; NULL
+                       for other networks */
 };
 
 /* How one item of a prediction is guided: per edge into the image. */
 typedef struct guidance {
     double target; /* label index or value */
     double scale;  /* 0: not guided by this edge */
+    bool set;      /* the query changes or holds the parent, even where its scale is 0 */
 } guidance;
 
 /* Guidance of one item (edges) from its query: propagates interventions through the graph.
@@ -55,8 +58,9 @@ typedef struct walk_call {
 } walk_call;
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;
+/* labels: with room for the classes of a class-conditional network. */
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           size_t extras, dscm_error *err) DSCM_MUST_CHECK;
+                           size_t extras, bool labels, dscm_error *err) DSCM_MUST_CHECK;
 /* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */
 void dscm_session_load(dscm_session *s, const dscm_latent *latent, size_t first, size_t n);
 void dscm_session_store(const dscm_session *s, dscm_latent *latent, size_t first, size_t n);

@@ -29,7 +29,8 @@ dscm_train_options dscm_train_defaults(dscm_task task)
                                 .warmup = 200,
                                 .seed = 1,
                                 .threads = 1,
-                                .only_class = -1};
+                                .only_class = -1,
+                                .isa = dscm_cpu_best_isa()};
 }
 
 /* ---- opening ------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ static dscm_code open_parts(dscm_trainer *t, dscm_error *err)
     if (code == DSCM_OK) code = dscm_team_open(&t->team, t->options.threads, err);
     if (code == DSCM_OK) code = open_memory(t, err);
     if (code == DSCM_OK)
-        code = dscm_weights_open(&t->weights, t->net->graph, t->state.values, dscm_cpu_best_isa(),
+        code = dscm_weights_open(&t->weights, t->net->graph, t->state.values, t->options.isa,
                                  DSCM_EXEC_PARAM_GRAD, err);
     return code == DSCM_OK ? open_shards(t, err) : code;
 }

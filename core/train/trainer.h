@@ -36,6 +36,7 @@ typedef struct dscm_train_options {
     uint64_t seed; /* not 0 */
     int threads;
     int only_class; /* -1: all */
+    dscm_isa isa;   /* the widest one unless another is to be measured */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);

@@ -37,6 +37,66 @@ def check(line, output):
         assert len(body["counterfactuals"]) == (10 if "digit=*" in line else 1)
 
 
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float),
+         "boolean": bool, "null": type(None)}
+
+
+def conforms(value, schema, document, place="$"):
+    """Asserts that a value is what a JSON schema says: the words that openapi.json uses."""
+    if "$ref" in schema:
+        target = document
+        for name in schema["$ref"].split("/")[1:]:
+            target = target[name]
+        return conforms(value, target, document, place)
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    fits = [k for k in kinds if isinstance(value, TYPES[k]) and
+            (k == "boolean" or not isinstance(value, bool))]
+    assert fits or not kinds, f"{place} is no {kinds}: {str(value)[:60]}"
+    assert value in schema.get("enum", [value]), f"{place} is {value}"
+    for name in schema.get("required", []):
+        assert name in value, f"{place} lacks {name}"
+    for name, part in schema.get("properties", {}).items():
+        if name in value:
+            conforms(value[name], part, document, f"{place}.{name}")
+    for i, item in enumerate(value if "items" in schema else []):
+        conforms(item, schema["items"], document, f"{place}[{i}]")
+
+
+def schema_of(line, status, document):
+    """The schema of the reply that the document promises for a documented line."""
+    path = re.search(r"localhost:8080(/[^\s'\"?]*)", line).group(1)
+    path = re.sub(r"\$\(cat \w+.txt\)", "{id}", re.sub(r"\$\(cat$", "{id}", path))
+    path = path.replace("/models/mnist", "/models/{name}")
+    method = ("delete" if "-X DELETE" in line else
+              "post" if " -d " in line or "--data" in line else "get")
+    content = document["paths"][path][method]["responses"][str(status)].get("content", {})
+    kind = "application/problem+json" if status >= 400 else "application/json"
+    return content.get(kind, {}).get("schema", {})
+
+
+def matches_the_description(lines, host, folder, document):
+    """Asks again for every reply that is JSON, with its status, and holds it to its schema."""
+    checked = 0
+    for line in lines:
+        if "/events" in line or "image/png' -o" in line or ".png\" -o" in line:
+            continue
+        again = line.split(" | python3")[0].replace("curl -sf", "curl -s", 1)
+        again = again.replace("curl -s", "curl -s -w '\\n%{http_code}'", 1)
+        run = subprocess.run(["bash", "-c", again.replace("localhost:8080", host)], cwd=folder,
+                             capture_output=True, text=True, timeout=120, check=True)
+        body, _, status = run.stdout.rpartition("\n")
+        if not body.strip() or "/openapi.json" in line:
+            continue
+        value = json.loads(body)
+        conforms(value, schema_of(line, int(status), document), document)
+        if "samplers" in value:
+            names = document["components"]["schemas"]["Options"]["properties"]["sampler"]["enum"]
+            assert sorted(names) == sorted(value["samplers"]), value["samplers"]
+        checked += 1
+    assert checked >= 10, f"only {checked} replies were checked"
+
+
 def codes_are_documented(text):
     """The table of errors and the source's table name the same codes."""
     with open(os.path.join(ROOT, "api/problem.c"), encoding="utf-8") as source:
@@ -68,6 +128,14 @@ def main():
                 except (AssertionError, ValueError) as error:
                     failed += 1
                     print(f"  FAIL {line}\n       {error}")
+            with open(os.path.join(ROOT, "api/openapi.json"), encoding="utf-8") as source:
+                document = json.load(source)
+            try:
+                matches_the_description(lines, host, folder, document)
+                passed += 1
+            except (AssertionError, ValueError, KeyError) as error:
+                failed += 1
+                print(f"  FAIL reply and openapi.json differ: {error!r}")
             for name in ("seven", "eight", "three"):
                 with open(os.path.join(folder, name + ".png"), "rb") as picture:
                     assert picture.read(8) == b"\x89PNG\r\n\x1a\n", name

@@ -4,6 +4,8 @@ Wrong use must end in one clear line on standard error and the right exit code; 
 on the shipped mnist model and example digits."""
 import gzip, json, os, struct, subprocess, sys, tempfile, time, traceback, zlib
 
+import cases_verify
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(sys.argv[1])
 EXAMPLES = os.path.join(ROOT, "examples", "mnist")
@@ -251,7 +253,8 @@ def test_damaged_model_is_refused():
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     passed = failed = 0
-    for name, case in list(globals().items()):
+    tests = {**globals(), **cases_verify.cases(run, path)}
+    for name, case in tests.items():
         if not name.startswith("test_") or wanted not in name:
             continue
         start = time.time()
