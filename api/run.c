@@ -123,8 +123,12 @@ static void plan(run *r)
         return;
     }
     if (!r->items[0].kept) {
-        r->weights[PHASE_ABDUCT] = r->weights[PHASE_RECONSTRUCT] = factual;
-        r->steps[PHASE_ABDUCT] = r->steps[PHASE_RECONSTRUCT] = steps;
+        r->weights[PHASE_ABDUCT] = factual;
+        r->steps[PHASE_ABDUCT] = steps;
+        if (!dscm_sampler_checks(r->options.sampler)) { /* else the image is known to come back */
+            r->weights[PHASE_RECONSTRUCT] = factual;
+            r->steps[PHASE_RECONSTRUCT] = steps;
+        }
     }
     if (first->work == DSCM_WORK_ABDUCTION) return;
     double search = r->auto_scale ? SEARCH_COST : 1;
@@ -145,7 +149,8 @@ double dscm_request_cost(const dscm_request *request)
     if (request->work == DSCM_WORK_SAMPLE) guided = request->targets_count ? GUIDED_COST : 1;
     double images =
         request->work == DSCM_WORK_SAMPLE ? (double)request->count : (double)request->targets_count;
-    double abduct = request->work == DSCM_WORK_SAMPLE || request->abduction[0] ? 0 : 2;
+    double abduct = dscm_sampler_checks(request->options.sampler) ? 1 : 2;
+    if (request->work == DSCM_WORK_SAMPLE || request->abduction[0]) abduct = 0;
     return steps * (abduct + guided * images);
 }
 

@@ -118,7 +118,7 @@ static dscm_code score_batch(run *r, const float *images, int variable)
 {
     size_t labels = r->info->variables[variable].labels_count;
     float *factual = run_alloc(r, r->total * r->pixels, sizeof(*factual));
-    float *rows = run_alloc(r, r->total * labels, sizeof(*rows));
+    float *rows = run_alloc(r, 2 * r->total * labels, sizeof(*rows));
     int *targets = run_alloc(r, 2 * r->total, sizeof(*targets)), *factuals = NULL;
     dscm_scores *scores = run_alloc(r, r->total, sizeof(*scores));
     dscm_code code = factual && rows && targets && scores ? DSCM_OK : DSCM_E_MEMORY;
@@ -130,11 +130,13 @@ static dscm_code score_batch(run *r, const float *images, int variable)
                 targets[k] = (int)request->targets[k - r->offsets[i]].items[0].value;
                 factuals[k] = (int)r->from[i]->factual[variable];
                 memcpy(factual + k * r->pixels, r->from[i]->image, r->pixels * sizeof(float));
+                memcpy(rows + (r->total + k) * labels, r->from[i]->observed[variable],
+                       labels * sizeof(float));
             }
-        code = dscm_score(r->session, scores, factual, images, variable, targets, factuals,
-                          r->total, r->err);
+        dscm_seen seen = {.before = rows + r->total * labels, .after = rows};
+        code = dscm_score_seen(r->session, scores, factual, images, variable, targets, factuals,
+                               r->total, &seen, r->err);
     }
-    if (!code) code = dscm_observe(r->session, variable, rows, images, r->total, r->err);
     for (size_t i = 0; !code && i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
             dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];

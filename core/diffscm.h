@@ -139,6 +139,13 @@ dscm_code dscm_latent_draw(dscm_session *session, dscm_latent **out, size_t coun
 void dscm_latent_free(dscm_latent *latent); /* takes NULL */
 size_t dscm_latent_count(const dscm_latent *latent);
 size_t dscm_latent_bytes(const dscm_latent *latent);
+/* True when abduction checked each step of the way back to land on the level it came from, to the
+ * last bit: the null counterfactual then is the image (to 2^-21 of its range of 2) without being
+ * run. Only the sampler `residual` checks; a latent that was read from bytes counts as unchecked.
+ */
+bool dscm_latent_closed(const dscm_latent *latent, size_t item);
+/* Whether a sampler checks so. */
+bool dscm_sampler_checks(const char *name); /* NULL: no */
 /* A new latent of chosen items (an index may repeat: one abduction, many interventions). */
 dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
                              size_t count, dscm_error *err) DSCM_MUST_CHECK;
@@ -222,5 +229,16 @@ typedef struct dscm_scores {
 dscm_code dscm_score(dscm_session *session, dscm_scores *out, const float *factual,
                      const float *counterfactual, int variable, const int *targets,
                      const int *factuals, size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* What the predictor sees in both images, so that nobody has to look twice. */
+typedef struct dscm_seen {
+    const float *before; /* (count,labels) its probabilities of the factual images when they are
+                            known already, or NULL */
+    float *after;        /* (count,labels) receives those of the counterfactuals, or NULL */
+} dscm_seen;
+/* dscm_score with what is seen taken and given. */
+dscm_code dscm_score_seen(dscm_session *session, dscm_scores *out, const float *factual,
+                          const float *counterfactual, int variable, const int *targets,
+                          const int *factuals, size_t count, const dscm_seen *seen,
+                          dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

@@ -53,6 +53,12 @@ bool dscm_sampler_exact(const char *name)
     return dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s < DSCM_SAMPLERS && samplers[s].exact;
 }
 
+bool dscm_sampler_checks(const char *name)
+{
+    dscm_sampler s = DSCM_SAMPLERS;
+    return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s == DSCM_SAMPLER_RESIDUAL;
+}
+
 /* ---- paths --------------------------------------------------------------------------------------
  */
 static double angle_of(double alpha_bar)
@@ -345,24 +351,49 @@ static void move_up(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
+/* States of the residual sampler are multiples of 2^-20: sums and differences of such numbers below
+ * 16 are exact in float, so x - down + down is x to the last bit, and a walk down meets the very
+ * numbers that the networks were given on the way up. The rounding is 1/8000 of an 8-bit level. */
+static float on_grid(float v)
+{
+    return (v + 12) - 12; /* floats in [8, 16) are 2^-20 apart */
+}
+
+static void put_on_grid(dscm_walk *w)
+{
+    for (size_t i = 0; i < total(w); i++) w->x[i] = on_grid(w->x[i]);
+}
+
 /* residual[k-1] = x_{k-1} - down(x_k); w->spare holds x_{k-1} and w->eps the estimate of x_k, which
- * stays. */
+ * stays. Items for which the inverse misses x_{k-1} by a bit (values beyond the grid) are marked.
+ */
 static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     double below = p->alpha_bar[k - 1];
     float signal = (float)sqrt(below), noise = (float)sqrt(1 - below);
     guess_clean(w, p->alpha_bar[k]);
-    for (size_t b = 0; b < w->batch; b++)
-        for (size_t i = b * w->size; i < (b + 1) * w->size; i++)
-            w->residual[(b * (p->moves - 1) + k - 1) * w->size + i] =
-                w->spare[i] - (signal * w->x0[i] + noise * w->eps[i]);
+    for (size_t b = 0; b < w->batch; b++) {
+        float *residual = w->residual + (b * p->moves + k - 1) * w->size;
+        const float *x0 = w->x0 + b * w->size, *eps = w->eps + b * w->size;
+        const float *x = w->spare + b * w->size;
+        bool same = true;
+        for (size_t i = 0; i < w->size; i++) {
+            float down = on_grid(signal * x0[i] + noise * eps[i]);
+            residual[i] = x[i] - down;
+            same &= down + residual[i] == x[i];
+        }
+        if (w->closed) w->closed[b] &= same;
+    }
 }
 
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
-    for (size_t b = 0; b < w->batch; b++)
-        for (size_t i = b * w->size; i < (b + 1) * w->size; i++)
-            w->x[i] += w->residual[(b * (p->moves - 1) + k - 1) * w->size + i];
+    put_on_grid(w);
+    for (size_t b = 0; b < w->batch; b++) {
+        const float *residual = w->residual + (b * p->moves + k - 1) * w->size;
+        float *x = w->x + b * w->size;
+        for (size_t i = 0; i < w->size; i++) x[i] += residual[i];
+    }
 }
 
 dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
@@ -370,6 +401,8 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 {
     bool residual = p->sampler == DSCM_SAMPLER_RESIDUAL,
          implicit = p->sampler == DSCM_SAMPLER_IMPLICIT;
+    for (size_t b = 0; w->closed && b < w->batch; b++) w->closed[b] = residual;
+    if (residual) put_on_grid(w);
     for (size_t k = 0; k < p->moves + residual; k++) {
         dscm_code code = implicit ? solve_up(p, w, d, k, err) : evaluate(p, w, d, k, true, err);
         if (code != DSCM_OK) return code;
@@ -377,6 +410,7 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
         if (k == p->moves) break; /* evaluated only for the last residual */
         if (residual) memcpy(w->spare, w->x, total(w) * sizeof(float));
         if (!implicit) move_up(p, w, k);
+        if (residual) put_on_grid(w);
         code = observe(observer, w, k + 1, p->moves, err);
         if (code != DSCM_OK) return code;
     }

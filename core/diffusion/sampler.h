@@ -73,6 +73,8 @@ typedef struct dscm_walk {
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
     float *residual; /* (batch, moves, size) for the residual sampler; else unused */
+    bool *closed; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
+                     land on the level it came from, to the last bit (residual sampler only) */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step */
 } dscm_walk;

@@ -86,9 +86,11 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
     }
 }
 
-/* Measured on an AVX-512 core: Winograd's four-fold saving wins as soon as a tile is filled by at
- * least half; a 3x3 image fills 9 of 16 outputs and moves four times the weights. */
-#define WINOGRAD_MIN_PIXELS 9
+/* Measured on an AVX-512 core: on images of a few pixels (a 3x3 one fills 9 of a tile's 16 outputs)
+ * Winograd loses to the direct form at batch 1, where reading its four times larger weights is most
+ * of the work, and gains nothing at batch 16. The batch itself must not choose: a picture would
+ * then come out differently, in its last bits, in other company. */
+#define WINOGRAD_MIN_PIXELS (DSCM_CONV_FEW_PIXELS + 1)
 /* Transformed weights (36 floats per pair of channels) beyond the last-level cache come from memory
  * in every call: then only a large image pays for them, and at ImageNet size they would not fit in
  * memory either. */
@@ -124,15 +126,6 @@ dscm_conv dscm_conv_plan(dscm_conv_shape shape, dscm_isa isa, dscm_conv_algo alg
 
 /* ---- packed weights and scratch -----------------------------------------------------------------
  */
-/* With few output pixels in the whole batch, reading Winograd's four times larger weights costs
- * more than its products save. Small images therefore keep both forms, the direct one behind the
- * other, and the batch decides. */
-static bool keeps_direct(const dscm_conv *plan, dscm_conv_pass pass)
-{
-    const dscm_conv_shape *s = &plan->shape;
-    return plan->algo[pass] == DSCM_CONV_WINOGRAD && s->h * s->w <= DSCM_CONV_FEW_PIXELS;
-}
-
 size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
 {
     const dscm_conv_shape *s = &plan->shape;
@@ -143,8 +136,7 @@ size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
     case DSCM_CONV_PLAIN:
         return s->ci * s->co * (size_t)(s->kernel * s->kernel);
     case DSCM_CONV_WINOGRAD:
-        return dscm_conv_winograd_floats(k, &v) +
-               (keeps_direct(plan, pass) ? dscm_conv_direct_floats(k, &v) : 0);
+        return dscm_conv_winograd_floats(k, &v);
     default:
         return dscm_conv_direct_floats(k, &v);
     }
@@ -152,17 +144,12 @@ size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
 
 void dscm_conv_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const float *w)
 {
-    conv_view v = dscm_conv_view(&plan->shape, pass);
     switch (plan->algo[pass]) {
     case DSCM_CONV_PLAIN:
         memcpy(packed, w, dscm_conv_packed_floats(plan, pass) * sizeof *packed);
         break;
     case DSCM_CONV_WINOGRAD:
         dscm_conv_winograd_pack(plan, pass, packed, w);
-        if (keeps_direct(plan, pass))
-            dscm_conv_direct_pack(
-                plan, pass, packed + dscm_conv_winograd_floats(dscm_conv_kernels_of(plan->isa), &v),
-                w);
         break;
     default:
         dscm_conv_direct_pack(plan, pass, packed, w);
@@ -181,10 +168,8 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
         return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(k, &plan->shape, batch)
                                           : dscm_conv_direct_grad_scratch(&plan->shape);
     if (algo == DSCM_CONV_GEMM) return 0;
-    size_t direct = dscm_conv_direct_scratch(&v, threads);
-    if (algo != DSCM_CONV_WINOGRAD) return direct;
-    size_t winograd = dscm_conv_winograd_scratch(k, &v, batch, threads);
-    return keeps_direct(plan, pass) && direct > winograd ? direct : winograd;
+    if (algo == DSCM_CONV_WINOGRAD) return dscm_conv_winograd_scratch(k, &v, batch, threads);
+    return dscm_conv_direct_scratch(&v, threads);
 }
 
 /* ---- running ------------------------------------------------------------------------------------
@@ -198,12 +183,7 @@ static void run(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a)
         dscm_conv_plain_run(&plan->shape, pass, a);
         break;
     case DSCM_CONV_WINOGRAD:
-        if (keeps_direct(plan, pass) && a->batch * v.out_h * v.out_w <= DSCM_CONV_FEW_PIXELS) {
-            a->packed += dscm_conv_winograd_floats(k, &v);
-            dscm_conv_direct_run(k, &v, a);
-        } else {
-            dscm_conv_winograd_run(k, &v, a);
-        }
+        dscm_conv_winograd_run(k, &v, a);
         break;
     case DSCM_CONV_GEMM:
         dscm_conv_pointwise_run(k, &v, a);

@@ -16,8 +16,9 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     dscm_latent *l = dscm_alloc(1, sizeof *l, "latent", err);
     if (!l) return DSCM_E_MEMORY;
     l->x = dscm_alloc(floats, sizeof(float), "latent", err);
+    l->closed = dscm_alloc(count, sizeof(bool), "latent", err);
     if (labels) l->labels = dscm_alloc(count, sizeof(double), "latent", err);
-    if (!l->x || (labels && !l->labels)) {
+    if (!l->x || !l->closed || (labels && !l->labels)) {
         dscm_latent_free(l);
         return DSCM_E_MEMORY;
     }
@@ -35,12 +36,18 @@ void dscm_latent_free(dscm_latent *latent)
     if (!latent) return;
     dscm_free(latent->x);
     dscm_free(latent->labels);
+    dscm_free(latent->closed);
     dscm_free(latent);
 }
 
 size_t dscm_latent_count(const dscm_latent *latent)
 {
     return latent->count;
+}
+
+bool dscm_latent_closed(const dscm_latent *latent, size_t item)
+{
+    return item < latent->count && latent->closed[item];
 }
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
@@ -69,6 +76,7 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
         memcpy((*out)->x + i * latent->size, latent->x + items[i] * latent->size, bytes);
         memcpy((*out)->extra + i * latent->extras * latent->size,
                latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
+        (*out)->closed[i] = latent->closed[items[i]];
         if (latent->labels) (*out)->labels[i] = latent->labels[items[i]];
     }
     return DSCM_OK;

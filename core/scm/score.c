@@ -112,10 +112,12 @@ typedef struct score_job {
     const int *targets, *factuals;
     int variable;
     size_t count, labels, latent;
-    float *before, *after;         /* (batch, labels) */
-    float *code_x, *code_cf;       /* (batch, 2, latent): mu, log variance */
-    float *unit;                   /* (batch, size): counterfactuals on [0,1] */
-    float *all;                    /* (batch, size): all-class autoencoder */
+    const float *known;      /* (count, labels) what the predictor sees in factual, or NULL */
+    float *seen;             /* (count, labels) receives what it sees in the others, or NULL */
+    float *before, *after;   /* (batch, labels) */
+    float *code_x, *code_cf; /* (batch, 2, latent): mu, log variance */
+    float *unit;             /* (batch, size): counterfactuals on [0,1] */
+    float *all;              /* (batch, size): all-class autoencoder */
     float *by_target, *by_factual; /* (batch, size) */
 } score_job;
 
@@ -251,10 +253,16 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
 {
     const dscm_bundle *b = j->s->bundle;
     bool scored = b->scored == j->variable;
-    dscm_code code = dscm_observe(j->s, j->variable, j->before, j->factual, j->count, err);
+    size_t row_bytes = j->count * j->labels * sizeof(float);
+    dscm_code code = DSCM_OK;
+    if (j->known)
+        memcpy(j->before, j->known, row_bytes);
+    else
+        code = dscm_observe(j->s, j->variable, j->before, j->factual, j->count, err);
     if (code == DSCM_OK)
         code = dscm_observe(j->s, j->variable, j->after, j->counterfactual, j->count, err);
     if (code != DSCM_OK) return code;
+    if (j->seen) memcpy(j->seen, j->after, row_bytes);
     if (scored && b->info.has_cld) {
         encode(j, j->factual, j->code_x);
         encode(j, j->counterfactual, j->code_cf);
@@ -285,6 +293,14 @@ dscm_code dscm_score(dscm_session *s, dscm_scores *out, const float *factual,
                      const float *counterfactual, int variable, const int *targets,
                      const int *factuals, size_t count, dscm_error *err)
 {
+    return dscm_score_seen(s, out, factual, counterfactual, variable, targets, factuals, count,
+                           &(dscm_seen){.before = NULL}, err);
+}
+
+dscm_code dscm_score_seen(dscm_session *s, dscm_scores *out, const float *factual,
+                          const float *counterfactual, int variable, const int *targets,
+                          const int *factuals, size_t count, const dscm_seen *seen, dscm_error *err)
+{
     const dscm_bundle *b = s->bundle;
     const dscm_variable *v = &b->faces[variable];
     if (v->kind != DSCM_CATEGORICAL)
@@ -314,6 +330,8 @@ dscm_code dscm_score(dscm_session *s, dscm_scores *out, const float *factual,
         j.counterfactual = counterfactual + first * s->size;
         j.targets = targets + first;
         j.factuals = factuals + first;
+        j.known = seen->before ? seen->before + first * j.labels : NULL;
+        j.seen = seen->after ? seen->after + first * j.labels : NULL;
         code = score_pass(&j, out + first, err);
     }
     dscm_free(memory);

@@ -26,6 +26,7 @@ struct dscm_latent {
                        residuals */
     float *x;       /* (count, size), and behind it in the same block: */
     float *extra;   /* (count, extras, size) */
+    bool *closed;   /* (count) see dscm_latent_closed */
     double *labels; /* (count) class that a class-conditional network was given on the way up; NULL
                        for other networks */
 };

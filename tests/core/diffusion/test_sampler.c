@@ -166,6 +166,31 @@ static void observers_cancel(void)
     dscm_path_close(&path);
 }
 
+/* The residual sampler meets on the way down the very numbers of the way up, and says so; with
+ * a value that no float holds it says that it does not. */
+static void residual_closes_to_the_bit(void)
+{
+    float image[FLOATS];
+    bool closed[BATCH];
+    dscm_path path;
+    dscm_error err = {0};
+    dscm_denoiser d = {.eps = eps_of};
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_RESIDUAL, 10, 1, false, &err) == DSCM_OK);
+    for (int huge = 0; huge < 2; huge++) {
+        draw(image);
+        if (huge) image[0] = (float)INFINITY; /* in the first of the two images */
+        dscm_walk w = walk_of(image);
+        w.closed = closed;
+        CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
+        CHECK_INT(closed[0], !huge);
+        CHECK_INT(closed[1], true);
+        CHECK(dscm_walk_down(&path, &w, &d, NULL, &err) == DSCM_OK);
+        for (int i = huge ? SIZE : 0; i < FLOATS; i++)
+            CHECK_NEAR(w.x[i], image[i], 1.0 / (1 << 21)); /* half the grid, once */
+    }
+    dscm_path_close(&path);
+}
+
 static void paths_refuse_nonsense(void)
 {
     static const struct {
@@ -194,6 +219,7 @@ int main(int argc, char **argv)
                                       {"upward_errors_shrink", upward_errors_shrink},
                                       {"guidance_reaches_the_class", guidance_reaches_the_class},
                                       {"observers_cancel", observers_cancel},
+                                      {"residual_closes_to_the_bit", residual_closes_to_the_bit},
                                       {"paths_refuse_nonsense", paths_refuse_nonsense}};
     dscm_error err = {0};
     if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;

@@ -1,0 +1,151 @@
+/* The runner on the shipped bundle: what replies say of reconstruction holds when it is tried, and
+ * a request gives the same pictures whatever runs beside it. */
+#include "api/image.h"
+#include "api/run.h"
+#include "tests/harness.h"
+
+#define COUNT 10
+
+static dscm_bundle *bundle;
+static dscm_session *session;
+static dscm_model_entry entry;
+static dscm_catalogue catalogue = {.models = &entry, .count = 1};
+
+/* A request about examples/mnist/DIGIT.png. */
+static dscm_request *ask(int digit, const char *query)
+{
+    static uint8_t png[1 << 16];
+    char path[64];
+    snprintf(path, sizeof path, "examples/mnist/%d.png", digit);
+    FILE *in = fopen(path, "rb");
+    if (!in) return NULL;
+    size_t size = fread(png, 1, sizeof png, in);
+    fclose(in);
+    dscm_problem problem = {0};
+    dscm_request *request = NULL;
+    if (!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, png, size, query, &catalogue,
+                                  &problem))
+        TEST_FAIL_("%s: %s", query, problem.detail);
+    return request;
+}
+
+static bool run(dscm_run_item *items, size_t count)
+{
+    dscm_error err = {0};
+    if (dscm_run(session, bundle, items, count, NULL, &err) == DSCM_OK) return true;
+    TEST_FAIL_("%s", err.message);
+    return false;
+}
+
+static void release(dscm_run_item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        dscm_result_free(items[i].result);
+        dscm_abduction_free(items[i].abduction);
+        dscm_request_free((dscm_request *)items[i].request);
+    }
+}
+
+/* The default sampler's reconstruction is given without a walk; walking gives the same pixels. */
+static void reconstruction_holds(void)
+{
+    dscm_run_item items[COUNT] = {{0}};
+    char query[64];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(query, sizeof query, "do.digit=%d&sampler=residual", (i + 3) % 10);
+        items[i].request = ask(i, query);
+        REQUIRE(items[i].request != NULL);
+    }
+    REQUIRE(run(items, COUNT));
+    for (int i = 0; i < COUNT; i++) {
+        const dscm_abduction *a = items[i].abduction;
+        float walked[28 * 28];
+        dscm_query nothing = {.count = 0};
+        dscm_error err = {0};
+        REQUIRE(dscm_predict(session, walked, a->latent, &nothing, &a->options, NULL, &err) ==
+                DSCM_OK);
+        for (size_t p = 0; p < 28 * 28; p++)
+            CHECK_INT(lrintf((walked[p] + 1) * 127.5f), a->pixels[p]);
+        CHECK_NEAR(a->error_l1, 0, 0);
+        CHECK_INT(a->verdict, DSCM_VERDICT_GOOD);
+        CHECK(items[i].result->counterfactuals[0].composition == 0);
+        CHECK(memcmp(a->reconstruction, a->image, sizeof walked) == 0);
+    }
+    release(items, COUNT);
+}
+
+/* A sampler that does not check its way back has it walked, and the error is reported. */
+static void reconstruction_is_measured(void)
+{
+    dscm_run_item item = {.request = ask(5, "do.digit=6&sampler=ddim&steps=10")};
+    REQUIRE(item.request != NULL && run(&item, 1));
+    CHECK(item.abduction->error_l1 > 0.01);
+    CHECK(memcmp(item.abduction->reconstruction, item.abduction->image, 28 * 28 * 4) != 0);
+    release(&item, 1);
+}
+
+static void company_changes_nothing(void)
+{
+    dscm_run_item together[COUNT] = {{0}};
+    char query[64];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(query, sizeof query, "do.digit=%d", (i + 5) % 10);
+        together[i].request = ask(i, query);
+        REQUIRE(together[i].request != NULL);
+    }
+    REQUIRE(run(together, COUNT));
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(query, sizeof query, "do.digit=%d", (i + 5) % 10);
+        dscm_run_item alone = {.request = ask(i, query)};
+        REQUIRE(alone.request != NULL && run(&alone, 1));
+        const dscm_image_file *a = dscm_result_file(alone.result, "counterfactual-0");
+        const dscm_image_file *b = dscm_result_file(together[i].result, "counterfactual-0");
+        REQUIRE(a != NULL && b != NULL);
+        CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
+        CHECK(memcmp(&alone.result->counterfactuals[0].scores.cld,
+                     &together[i].result->counterfactuals[0].scores.cld, sizeof(double)) == 0);
+        release(&alone, 1);
+    }
+    release(together, COUNT);
+}
+
+/* A fan is the single answers side by side. */
+static void fan_equals_singles(void)
+{
+    dscm_run_item fan = {.request = ask(4, "do.digit=*")};
+    REQUIRE(fan.request != NULL && run(&fan, 1));
+    CHECK_INT(fan.result->count, 10);
+    for (int i = 0; i < 10; i += 3) {
+        char query[64], name[40];
+        snprintf(query, sizeof query, "do.digit=%d", i);
+        snprintf(name, sizeof name, "counterfactual-%d", i);
+        dscm_run_item one = {.request = ask(4, query)};
+        REQUIRE(one.request != NULL && run(&one, 1));
+        const dscm_image_file *a = dscm_result_file(one.result, "counterfactual-0");
+        const dscm_image_file *b = dscm_result_file(fan.result, name);
+        REQUIRE(a != NULL && b != NULL);
+        CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
+        release(&one, 1);
+    }
+    release(&fan, 1);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"reconstruction_holds", reconstruction_holds},
+                                      {"reconstruction_is_measured", reconstruction_is_measured},
+                                      {"company_changes_nothing", company_changes_nothing},
+                                      {"fan_equals_singles", fan_equals_singles}};
+    dscm_error err = {0};
+    if (dscm_bundle_open(&bundle, "models/mnist", &err) != DSCM_OK ||
+        dscm_session_open(&session, bundle, 16, 1, &err) != DSCM_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        dscm_bundle_free(bundle);
+        return 1;
+    }
+    entry = (dscm_model_entry){dscm_bundle_describe(bundle), bundle};
+    int failed = test_main(argc, argv, cases, TEST_COUNT(cases));
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    return failed;
+}
