@@ -563,6 +563,8 @@ dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa,
     code = copy_text(&b->dir, dir, err);
     if (code == DSCM_OK) code = load_all(b, path, size, err);
     if (code != DSCM_OK) {
+        /* what parses a single value does not know where it stands */
+        if (err && !strstr(err->message, dir)) dscm_error_prefix(err, "%s", path);
         dscm_bundle_free(b);
         return code;
     }

@@ -1,0 +1,113 @@
+/* A bundle for tests with two parents: shape (3 labels) -> thickness (continuous, additive), and
+ * both -> image (8x8 grey), with random networks. Written to a folder of its own.
+ *
+ * thickness = 2 + {0, 1, 3}[shape] + u. */
+#ifndef DSCM_TESTS_CORE_SCM_TWO_PARENTS_H
+#define DSCM_TESTS_CORE_SCM_TWO_PARENTS_H
+
+#include <jansson.h>
+#include <unistd.h>
+
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include "core/diffscm.h"
+#include "core/io/config.h"
+#include "core/io/tensors.h"
+#include "core/scm/assemble.h"
+#include "tests/harness.h"
+
+enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
+
+/* Trained networks start some layers at zero; these do not, so every parameter counts. */
+static json_t *write_network(const char *dir, const char *file, dscm_arch arch, size_t outputs,
+                             uint64_t seed)
+{
+    char path[512];
+    dscm_error err = {0};
+    dscm_net *net = NULL;
+    dscm_net_config c = dscm_net_config_defaults(arch);
+    c.image_size = SIDE;
+    c.in_channels = 1;
+    c.out_channels = outputs;
+    c.model_channels = 32;
+    c.num_res_blocks = 1;
+    c.levels = 2;
+    c.channel_mult[0] = c.channel_mult[1] = 1;
+    c.attention_count = 0;
+    c.num_heads = 1;
+    c.num_head_channels = 0;
+    c.num_classes = 0;
+    c.learn_sigma = false;
+    c.dropout = 0;
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
+    float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
+    dscm_params_init(&net->params, values, seed);
+    dscm_rng rng = dscm_rng_make(seed, 1);
+    for (size_t i = 0; i < net->params.count; i++) {
+        const dscm_param *p = &net->params.items[i];
+        if (p->init != DSCM_INIT_ZERO) continue;
+        dscm_rng_normal(&rng, values + p->offset, p->count);
+        for (size_t k = 0; k < p->count; k++) values[p->offset + k] *= 0.05f;
+    }
+    dscm_code code = dscm_params_save(&net->params, values, path, DSCM_F16, NULL, &err);
+    dscm_free(values);
+    dscm_net_free(net);
+    return code == DSCM_OK
+               ? json_pack("{s:o, s:s}", "config", dscm_net_config_to_json(&c), "weights", file)
+               : NULL;
+}
+
+static json_t *two_parents_manifest(const char *dir)
+{
+    json_t *score = write_network(dir, "score.safetensors", DSCM_ARCH_UNET, 1, 1);
+    json_t *shape = write_network(dir, "shape.safetensors", DSCM_ARCH_ENCODER, 3, 2);
+    json_t *thick = write_network(dir, "thickness.safetensors", DSCM_ARCH_ENCODER, 2, 3);
+    json_t *variables = json_pack(
+        "[{s:s, s:s, s:[s,s,s], s:[], s:{s:s}},"
+        " {s:s, s:s, s:f, s:f, s:[s], s:{s:s, s:f, s:{s:[f,f,f]}}},"
+        " {s:s, s:s, s:i, s:i, s:i, s:[s,s], s:{s:s, s:s, s:i, s:o}}]",
+        "name", "shape", "kind", "categorical", "labels", "disc", "ring", "bar", "parents",
+        "mechanism", "kind", "root", /* */
+        "name", "thickness", "kind", "continuous", "min", 0.0, "max", 10.0, "parents", "shape",
+        "mechanism", "kind", "additive", "bias", 2.0, "weights", "shape", 0.0, 1.0, 3.0, /* */
+        "name", "image", "kind", "image", "height", SIDE, "width", SIDE, "channels", 1, "parents",
+        "shape", "thickness", "mechanism", "kind", "diffusion", "schedule", "cosine", "steps", 1000,
+        "network", score);
+    return json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:f}, s:o,"
+                     " s:[{s:s, s:s, s:o}, {s:s, s:s, s:o}], s:[{s:s, s:i, s:f}]}",
+                     "name", "two-parents", "version", "1", "licence", "MIT", "provenance",
+                     "random weights", "defaults", "sampler", "residual", "steps", 4, "ratio", 0.9,
+                     "variables", variables, "edges", "parent", "shape", "child", "image",
+                     "predictor", shape, "parent", "thickness", "child", "image", "predictor",
+                     thick, "calibration", "sampler", "residual", "steps", 4, "scale", 6.0);
+}
+
+static const char *const two_parents_files[] = {"score.safetensors", "shape.safetensors",
+                                                "thickness.safetensors", NULL};
+
+/* Writes the bundle into a new folder below /tmp; `dir` holds its name, for two_parents_remove. */
+static bool two_parents_write(char dir[64])
+{
+    dscm_error err = {0};
+    strcpy(dir, "/tmp/diffscm-two-parents-XXXXXX");
+    if (!mkdtemp(dir)) return false;
+    json_t *manifest = two_parents_manifest(dir);
+    bool ok = manifest && dscm_manifest_write(manifest, dir, two_parents_files, &err) == DSCM_OK;
+    json_decref(manifest);
+    return ok;
+}
+
+static void two_parents_remove(const char *dir)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/manifest.json", dir);
+    unlink(path);
+    for (int i = 0; two_parents_files[i]; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, two_parents_files[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+#endif
