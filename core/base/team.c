@@ -9,7 +9,9 @@
 #include "core/base/memory.h"
 
 /* A loop is announced by raising `round`; workers spin on it briefly and then sleep on `wake`,
- * since layers of small networks follow each other within microseconds. */
+ * since layers of small networks follow each other within microseconds. A worker counts itself in
+ * `sleepers` before it looks at `round` for the last time, and the announcer raises `round` before
+ * it looks at `sleepers`: one of them sees the other, and nobody is woken who is awake. */
 #define SPINS 4000
 
 typedef void loop_fn(void *arg, size_t index, int worker);
@@ -27,6 +29,7 @@ struct dscm_team {
     pthread_mutex_t lock; /* guards sleeping on wake; fn, arg, count are published by `round` */
     pthread_cond_t wake;
     atomic_uint round;
+    atomic_int sleepers;
     atomic_bool quit;
     atomic_size_t next;   /* next index to take */
     atomic_int remaining; /* members that have not finished the round */
@@ -60,8 +63,9 @@ static void wait_for_round(dscm_team *team, unsigned seen)
         pause_cpu();
     }
     pthread_mutex_lock(&team->lock);
-    while (atomic_load_explicit(&team->round, memory_order_acquire) == seen)
-        pthread_cond_wait(&team->wake, &team->lock);
+    atomic_fetch_add(&team->sleepers, 1);
+    while (atomic_load(&team->round) == seen) pthread_cond_wait(&team->wake, &team->lock);
+    atomic_fetch_sub(&team->sleepers, 1);
     pthread_mutex_unlock(&team->lock);
 }
 
@@ -81,8 +85,9 @@ static void *member_main(void *opaque)
 
 static void announce(dscm_team *team)
 {
+    atomic_fetch_add(&team->round, 1);
+    if (!atomic_load(&team->sleepers)) return;
     pthread_mutex_lock(&team->lock);
-    atomic_fetch_add_explicit(&team->round, 1, memory_order_release);
     pthread_cond_broadcast(&team->wake);
     pthread_mutex_unlock(&team->lock);
 }

@@ -283,7 +283,9 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
         run_wide(k, v, a);
         return;
     }
-    job.rows = band_rows(v);
+    size_t share = (a->batch * v->out_h + (size_t)dscm_team_size(a->team) - 1) /
+                   (size_t)dscm_team_size(a->team);
+    job.rows = band_rows(v) < share ? band_rows(v) : share;
     job.bands = (v->out_h + job.rows - 1) / job.rows;
     job.width = padded_width(v);
     dscm_team_run(a->team, a->batch * job.bands, run_band, &job);
@@ -297,14 +299,14 @@ typedef struct pointwise_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
     const conv_args *a;
-    size_t pixels;
+    size_t pixels, task; /* in all, of a task */
 } pointwise_job;
 
 static void run_pixels(void *arg, size_t index, int worker)
 {
     const pointwise_job *job = arg;
     const conv_args *a = job->a;
-    size_t first = index * POINTWISE_PIXELS, rest = job->pixels - first;
+    size_t first = index * job->task, rest = job->pixels - first;
     (void)worker;
     dscm_multiply m = {.out = a->out + first * a->ldo,
                        .ldo = a->ldo,
@@ -313,7 +315,7 @@ static void run_pixels(void *arg, size_t index, int worker)
                        .segs = 1,
                        .k = job->v->in_c,
                        .w = a->packed,
-                       .pixels = rest < POINTWISE_PIXELS ? rest : POINTWISE_PIXELS,
+                       .pixels = rest < job->task ? rest : job->task,
                        .cols = job->v->out_c,
                        .bias = a->bias,
                        .residual = a->residual ? a->residual + first * a->ldr : NULL,
@@ -328,8 +330,9 @@ static void run_pixels(void *arg, size_t index, int worker)
 void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
     pointwise_job job = {.k = k, .v = v, .a = a, .pixels = a->batch * v->out_h * v->out_w};
-    dscm_team_run(a->team, (job.pixels + POINTWISE_PIXELS - 1) / POINTWISE_PIXELS, run_pixels,
-                  &job);
+    size_t threads = (size_t)dscm_team_size(a->team), share = (job.pixels + threads - 1) / threads;
+    job.task = share < POINTWISE_PIXELS ? share : POINTWISE_PIXELS;
+    dscm_team_run(a->team, (job.pixels + job.task - 1) / job.task, run_pixels, &job);
 }
 
 /* ---- weight gradient ----------------------------------------------------------------------------

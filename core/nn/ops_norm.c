@@ -6,17 +6,19 @@
 #include "core/nn/graph_internal.h"
 
 /* out = act(u * (1 + scale) + shift) with u = (x - mean) * rstd * gamma + beta, which is
- * out = act(x * gain + offset) with one gain and offset per row and channel. */
+ * out = act(x * gain + offset) with one gain and offset per row and channel.
+ *
+ * A task is one row or, when rows are fewer than threads, a slice of its channels: groups do not
+ * depend on each other, so a slice goes through all of its passes alone. */
 typedef struct norm_job {
     dscm_exec *x;
     const node_op *op;
-    size_t pixels, c, groups, chunks;
+    size_t pixels, c, groups, slices;
     const float *in, *gamma, *beta, *emb;
     size_t ldi, emb_step; /* emb_step 0: one condition for all rows */
     float *stats;         /* aux: (rows, 2, groups) mean, rstd */
     float *out;
     size_t ldo;
-    dscm_team *inner; /* team inside a row, when there are fewer rows than threads */
     size_t worker_floats;
     /* backward */
     const float *dout;
@@ -24,19 +26,23 @@ typedef struct norm_job {
     size_t ldd;
     bool add;
     float *sums; /* (rows, 2, c): Σdy, Σdy(x - mean) */
-    /* of the row at hand, when `inner` splits it */
-    const float *row_in, *row_dout;
-    float *row_out, *row_dx, *row_scratch;
 } norm_job;
 
-/* Floats of one worker's scratch: vectors (8 x c), partial sums (chunks x 2 x c), dy (pixels x c).
- */
-#define VECTORS 8
+/* A task's part of a row: channels first .. first + c - 1, and its vectors of c channels. */
+typedef struct norm_slice {
+    size_t row, first, c, group, groups;
+    const float *in; /* first channel of the row */
+    float *sum, *squares;
+    float *gain, *offset, *mean, *rstd, *p, *q, *r;
+    double *total, *total_squares;
+    float *dy; /* (pixels, c) */
+} norm_slice;
+
+#define VECTORS 13 /* floats per channel of a slice's vectors; doubles count twice */
 
 static size_t worker_floats(size_t pixels, size_t c, bool backward)
 {
-    size_t chunks = (pixels + NORM_CHUNK - 1) / NORM_CHUNK;
-    size_t floats = (VECTORS + 2 * chunks) * c + (backward ? pixels * c : 0);
+    size_t floats = VECTORS * c + (backward ? pixels * c : 0);
     return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
 }
 
@@ -53,15 +59,24 @@ static size_t norm_scratch(const dscm_exec *x, const node_op *op)
     return (floats + x->batch_max * 2 * t->c) * sizeof(float);
 }
 
+/* Slices of a row: whole groups and whole vectors. */
+static size_t slices_of(size_t rows, size_t c, size_t groups, int threads)
+{
+    size_t slices = (size_t)threads / rows;
+    while (slices > 1 && (groups % slices || c / slices % (DSCM_ALIGN / sizeof(float)))) slices--;
+    return slices ? slices : 1;
+}
+
 static norm_job job_of(dscm_exec *x, const node_op *op)
 {
     size_t pixels = pixels_of(x, op->out), c = tensor_of(x, op->out)->c, rows = rows_of(x, op->out);
+    int threads = dscm_team_size(x->team);
     norm_job job = {.x = x,
                     .op = op,
                     .pixels = pixels,
                     .c = c,
                     .groups = op->groups,
-                    .chunks = (pixels + NORM_CHUNK - 1) / NORM_CHUNK,
+                    .slices = slices_of(rows, c, op->groups, threads),
                     .in = x->data[op->in[0]],
                     .gamma = param_of(x, op->w),
                     .beta = param_of(x, op->b),
@@ -72,186 +87,161 @@ static norm_job job_of(dscm_exec *x, const node_op *op)
                     .out = x->data[op->out],
                     .ldo = ld_of(x, op->out),
                     .worker_floats = worker_floats(pixels, c, x->mode != DSCM_EXEC_INFER)};
-    if (rows < (size_t)dscm_team_size(x->team)) job.inner = x->team;
-    job.sums = (float *)x->scratch + job.worker_floats * (size_t)dscm_team_size(x->team);
+    job.sums = (float *)x->scratch + job.worker_floats * (size_t)threads;
     return job;
 }
 
-static size_t chunk_pixels(const norm_job *job, size_t chunk)
+static norm_slice slice_of(const norm_job *job, size_t index, int worker)
 {
-    size_t rest = job->pixels - chunk * NORM_CHUNK;
-    return rest < NORM_CHUNK ? rest : NORM_CHUNK;
+    size_t row = index / job->slices, part = index % job->slices, c = job->c / job->slices;
+    norm_slice s = {.row = row,
+                    .first = part * c,
+                    .c = c,
+                    .group = part * (job->groups / job->slices),
+                    .groups = job->groups / job->slices,
+                    .in = job->in + row * job->pixels * job->ldi + part * c};
+    double *doubles =
+        (double *)(void *)((float *)job->x->scratch + (size_t)worker * job->worker_floats);
+    s.total = doubles;
+    s.total_squares = doubles + c;
+    float **const vectors[] = {&s.sum,  &s.squares, &s.gain, &s.offset, &s.mean,
+                               &s.rstd, &s.p,       &s.q,    &s.r,      &s.dy};
+    float *at = (float *)(void *)(doubles + 2 * c);
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++, at += c) *vectors[i] = at;
+    return s;
 }
 
-static float *partial_of(const norm_job *job, size_t chunk)
+static size_t chunk_pixels(const norm_job *job, size_t first)
 {
-    return job->row_scratch + (VECTORS + 2 * chunk) * job->c;
+    return job->pixels - first < NORM_CHUNK ? job->pixels - first : NORM_CHUNK;
 }
 
-/* Rows are spread over the team, or the chunks of each row when rows are few. */
-static void run_rows(norm_job *job, size_t rows, void (*row)(void *, size_t, int))
+static void clear_totals(norm_slice *s)
 {
-    if (job->inner) {
-        for (size_t r = 0; r < rows; r++) row(job, r, 0);
-    } else {
-        dscm_team_run(job->x->team, rows, row, job);
+    memset(s->total, 0, 2 * s->c * sizeof *s->total);
+}
+
+/* Adds the float sums of a chunk to the totals. */
+static void keep_sums(norm_slice *s)
+{
+    for (size_t c = 0; c < s->c; c++) {
+        s->total[c] += (double)s->sum[c];
+        s->total_squares[c] += (double)s->squares[c];
     }
 }
 
-/* gain (c), offset (c), mean (c) and rstd (c) of a row from its statistics. */
-static void row_vectors(const norm_job *job, size_t row, float *gain, float *offset, float *mean,
-                        float *rstd)
+/* gain, offset, mean and rstd from the statistics of the row. */
+static void fill_vectors(const norm_job *job, norm_slice *s)
 {
-    const float *emb = job->emb ? job->emb + row * job->emb_step : NULL;
-    const float *stats = job->stats + row * 2 * job->groups;
-    size_t per_group = job->c / job->groups;
-    for (size_t g = 0; g < job->groups; g++)
+    const float *emb = job->emb ? job->emb + s->row * job->emb_step + s->first : NULL;
+    const float *stats = job->stats + s->row * 2 * job->groups + s->group;
+    const float *gamma = job->gamma + s->first, *beta = job->beta + s->first;
+    size_t per_group = s->c / s->groups;
+    for (size_t g = 0; g < s->groups; g++)
         for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
             float scale = emb ? 1 + emb[c] : 1, shift = emb ? emb[job->c + c] : 0;
-            mean[c] = stats[g];
-            rstd[c] = stats[job->groups + g];
-            gain[c] = rstd[c] * job->gamma[c] * scale;
-            offset[c] = (job->beta[c] - mean[c] * rstd[c] * job->gamma[c]) * scale + shift;
+            s->mean[c] = stats[g];
+            s->rstd[c] = stats[job->groups + g];
+            s->gain[c] = s->rstd[c] * gamma[c] * scale;
+            s->offset[c] = (beta[c] - s->mean[c] * s->rstd[c] * gamma[c]) * scale + shift;
         }
 }
 
 /* ---- forward ------------------------------------------------------------------------------------
  */
-static void moments_chunk(void *arg, size_t chunk, int worker)
+static void find_statistics(const norm_job *job, norm_slice *s)
 {
-    const norm_job *job = arg;
-    float *partial = partial_of(job, chunk);
-    (void)worker;
-    memset(partial, 0, 2 * job->c * sizeof *partial);
-    /* The first pixel is the pivot: sums of differences do not cancel when the mean is large. */
-    job->x->kernels->moments(partial, partial + job->c, job->row_in + chunk * NORM_CHUNK * job->ldi,
-                             job->ldi, job->row_in, chunk_pixels(job, chunk), job->c);
-}
-
-static void affine_chunk(void *arg, size_t chunk, int worker)
-{
-    const norm_job *job = arg;
-    size_t first = chunk * NORM_CHUNK;
-    (void)worker;
-    job->x->kernels->affine(job->row_out + first * job->ldo, job->ldo,
-                            job->row_in + first * job->ldi, job->ldi, job->row_scratch,
-                            job->row_scratch + job->c, job->op->act, chunk_pixels(job, chunk),
-                            job->c);
-}
-
-static void row_statistics(const norm_job *job, size_t row)
-{
-    size_t per_group = job->c / job->groups;
+    float *stats = job->stats + s->row * 2 * job->groups + s->group;
+    size_t per_group = s->c / s->groups;
     double pixels = (double)job->pixels, share = 1 / (pixels * (double)per_group);
-    for (size_t g = 0; g < job->groups; g++) {
+    clear_totals(s);
+    for (size_t p = 0; p < job->pixels; p += NORM_CHUNK) {
+        memset(s->sum, 0, 2 * s->c * sizeof *s->sum);
+        /* The first pixel is the pivot: sums of differences do not cancel when the mean is large.
+         */
+        job->x->kernels->moments(s->sum, s->squares, s->in + p * job->ldi, job->ldi, s->in,
+                                 chunk_pixels(job, p), s->c);
+        keep_sums(s);
+    }
+    for (size_t g = 0; g < s->groups; g++) {
         double mean = 0, squares = 0;
-        for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
-            double sum = 0;
-            for (size_t k = 0; k < job->chunks; k++) sum += partial_of(job, k)[c];
-            mean += (double)job->row_in[c] * pixels + sum;
-        }
+        for (size_t c = g * per_group; c < (g + 1) * per_group; c++)
+            mean += (double)s->in[c] * pixels + s->total[c];
         mean *= share;
         for (size_t c = g * per_group; c < (g + 1) * per_group; c++) {
-            double sum = 0, square = 0, gap = mean - (double)job->row_in[c];
-            for (size_t k = 0; k < job->chunks; k++) {
-                sum += partial_of(job, k)[c];
-                square += partial_of(job, k)[job->c + c];
-            }
-            squares += square - 2 * gap * sum + pixels * gap * gap; /* Σ (x - mean)² */
+            double gap = mean - (double)s->in[c]; /* Σ (x - mean)² */
+            squares += s->total_squares[c] - 2 * gap * s->total[c] + pixels * gap * gap;
         }
         if (squares < 0) squares = 0;
-        job->stats[row * 2 * job->groups + g] = (float)mean;
-        job->stats[(row * 2 + 1) * job->groups + g] =
-            1 / sqrtf((float)(squares * share) + NORM_EPS);
+        stats[g] = (float)mean;
+        stats[job->groups + g] = 1 / sqrtf((float)(squares * share) + NORM_EPS);
     }
 }
 
-static void norm_row(void *arg, size_t row, int worker)
+static void norm_slice_forward(void *arg, size_t index, int worker)
 {
-    norm_job job = *(const norm_job *)arg;
-    job.row_in = job.in + row * job.pixels * job.ldi;
-    job.row_out = job.out + row * job.pixels * job.ldo;
-    job.row_scratch = (float *)job.x->scratch + (size_t)worker * job.worker_floats;
-    float *v = job.row_scratch;
-    dscm_team_run(job.inner, job.chunks, moments_chunk, &job);
-    row_statistics(&job, row);
-    row_vectors(&job, row, v, v + job.c, v + 2 * job.c, v + 3 * job.c);
-    dscm_team_run(job.inner, job.chunks, affine_chunk, &job);
+    const norm_job *job = arg;
+    norm_slice s = slice_of(job, index, worker);
+    find_statistics(job, &s);
+    fill_vectors(job, &s);
+    job->x->kernels->affine(job->out + s.row * job->pixels * job->ldo + s.first, job->ldo, s.in,
+                            job->ldi, s.gain, s.offset, job->op->act, job->pixels, s.c);
 }
 
 static void norm_forward(dscm_exec *x, const node_op *op)
 {
     norm_job job = job_of(x, op);
-    run_rows(&job, rows_of(x, op->out), norm_row);
+    dscm_team_run(x->team, rows_of(x, op->out) * job.slices, norm_slice_forward, &job);
 }
 
 /* ---- backward -----------------------------------------------------------------------------------
  */
-static void dy_chunk(void *arg, size_t chunk, int worker)
-{
-    const norm_job *job = arg;
-    size_t first = chunk * NORM_CHUNK;
-    float *v = job->row_scratch, *partial = partial_of(job, chunk);
-    float *dy = partial_of(job, job->chunks) + first * job->c;
-    (void)worker;
-    memset(partial, 0, 2 * job->c * sizeof *partial);
-    job->x->kernels->affine_backward(
-        dy, partial, partial + job->c, job->row_dout + first * job->ldo, job->ldo,
-        job->row_in + first * job->ldi, job->ldi, v, v + job->c, v + 2 * job->c, job->op->act,
-        chunk_pixels(job, chunk), job->c);
-}
-
-static void dx_chunk(void *arg, size_t chunk, int worker)
-{
-    const norm_job *job = arg;
-    size_t first = chunk * NORM_CHUNK;
-    const float *v = job->row_scratch, *dy = partial_of(job, job->chunks) + first * job->c;
-    (void)worker;
-    job->x->kernels->combine(
-        job->row_dx + first * job->ldd, job->ldd, dy, job->row_in + first * job->ldi, job->ldi,
-        v + 4 * job->c, v + 5 * job->c, v + 6 * job->c, job->add, chunk_pixels(job, chunk), job->c);
-}
-
 /* dx = gain·dy − rstd·m1 − rstd²·m2·(x − mean), m1 = mean over the group of g·dy, m2 = of
  * g·dy·(x − mean)·rstd, g = gamma·(1 + scale); written as p·dy + q·x + r per channel. */
-static void row_coefficients(const norm_job *job, const float *sums)
+static void find_coefficients(const norm_job *job, norm_slice *s)
 {
-    float *v = job->row_scratch;
-    const float *gain = v, *mean = v + 2 * job->c, *rstd = v + 3 * job->c;
-    float *p = v + 4 * job->c, *q = v + 5 * job->c, *r = v + 6 * job->c;
-    size_t per_group = job->c / job->groups;
-    double n = (double)job->pixels * (double)per_group;
-    for (size_t g = 0; g < job->groups; g++) {
+    size_t per_group = s->c / s->groups;
+    double share = 1 / ((double)job->pixels * (double)per_group);
+    for (size_t g = 0; g < s->groups; g++) {
         size_t first = g * per_group;
-        double m1 = 0, m2 = 0, rs = rstd[first];
+        double m1 = 0, m2 = 0, rs = (double)s->rstd[first];
         for (size_t c = first; c < first + per_group; c++) {
-            m1 += (double)gain[c] * sums[c];               /* rstd·g·Σdy */
-            m2 += (double)gain[c] * sums[job->c + c] * rs; /* rstd·g·Σdy·xhat */
+            m1 += (double)s->gain[c] * s->total[c];              /* rstd·g·Σdy */
+            m2 += (double)s->gain[c] * s->total_squares[c] * rs; /* rstd·g·Σdy·xhat */
         }
+        m1 *= share;
+        m2 *= rs * share;
         for (size_t c = first; c < first + per_group; c++) {
-            p[c] = gain[c];
-            q[c] = (float)(-rs * m2 / n);
-            r[c] = (float)(-m1 / n + rs * m2 / n * (double)mean[c]);
+            s->p[c] = s->gain[c];
+            s->q[c] = (float)-m2;
+            s->r[c] = (float)(m2 * (double)s->mean[c] - m1);
         }
     }
 }
 
-static void norm_row_backward(void *arg, size_t row, int worker)
+static void norm_slice_backward(void *arg, size_t index, int worker)
 {
-    norm_job job = *(const norm_job *)arg;
-    job.row_in = job.in + row * job.pixels * job.ldi;
-    job.row_dout = job.dout + row * job.pixels * job.ldo;
-    job.row_scratch = (float *)job.x->scratch + (size_t)worker * job.worker_floats;
-    float *v = job.row_scratch, *sums = job.sums + row * 2 * job.c;
-    row_vectors(&job, row, v, v + job.c, v + 2 * job.c, v + 3 * job.c);
-    dscm_team_run(job.inner, job.chunks, dy_chunk, &job);
-    memset(sums, 0, 2 * job.c * sizeof *sums);
-    for (size_t k = 0; k < job.chunks; k++)
-        for (size_t c = 0; c < 2 * job.c; c++) sums[c] += partial_of(&job, k)[c];
-    if (!job.dx) return;
-    job.row_dx = job.dx + row * job.pixels * job.ldd;
-    row_coefficients(&job, sums);
-    dscm_team_run(job.inner, job.chunks, dx_chunk, &job);
+    const norm_job *job = arg;
+    norm_slice s = slice_of(job, index, worker);
+    const float *dout = job->dout + s.row * job->pixels * job->ldo + s.first;
+    float *sums = job->sums + s.row * 2 * job->c + s.first;
+    fill_vectors(job, &s);
+    clear_totals(&s);
+    for (size_t p = 0; p < job->pixels; p += NORM_CHUNK) {
+        memset(s.sum, 0, 2 * s.c * sizeof *s.sum);
+        job->x->kernels->affine_backward(s.dy + p * s.c, s.sum, s.squares, dout + p * job->ldo,
+                                         job->ldo, s.in + p * job->ldi, job->ldi, s.gain, s.offset,
+                                         s.mean, job->op->act, chunk_pixels(job, p), s.c);
+        keep_sums(&s);
+    }
+    for (size_t c = 0; c < s.c; c++) {
+        sums[c] = (float)s.total[c];
+        sums[job->c + c] = (float)s.total_squares[c];
+    }
+    if (!job->dx) return;
+    find_coefficients(job, &s);
+    job->x->kernels->combine(job->dx + s.row * job->pixels * job->ldd + s.first, job->ldd, s.dy,
+                             s.in, job->ldi, s.p, s.q, s.r, job->add, job->pixels, s.c);
 }
 
 /* dgamma, dbeta and the gradient of (scale, shift), summed over rows in their order. */
@@ -263,9 +253,10 @@ static void norm_param_grads(const norm_job *job, size_t rows, float *demb)
         const float *sums = job->sums + row * 2 * job->c;
         const float *emb = job->emb ? job->emb + row * job->emb_step : NULL;
         float *de = demb ? demb + row * job->emb_step : NULL;
-        for (size_t c = 0; c < job->c; c++) {
-            float rstd = job->stats[(row * 2 + 1) * job->groups + c / per_group];
-            float dxhat = rstd * sums[job->c + c], scale = emb ? 1 + emb[c] : 1;
+        const float *rstd = job->stats + (row * 2 + 1) * job->groups;
+        for (size_t c = 0, in_group = 0; c < job->c; c++, in_group++) {
+            if (in_group == per_group) in_group = 0, rstd++;
+            float dxhat = *rstd * sums[job->c + c], scale = emb ? 1 + emb[c] : 1;
             if (dgamma) dgamma[c] += scale * dxhat;
             if (dbeta) dbeta[c] += scale * sums[c];
             if (!de) continue;
@@ -283,7 +274,7 @@ static void norm_backward(dscm_exec *x, const node_op *op)
     job.dout = x->grad[op->out];
     job.dx = grad_to(x, op->in[0], &job.add);
     job.ldd = ld_of(x, op->in[0]);
-    run_rows(&job, rows, norm_row_backward);
+    dscm_team_run(x->team, rows * job.slices, norm_slice_backward, &job);
     float *demb = grad_to(x, op->in[1], &add);
     if (demb && !add) memset(demb, 0, x->conditions * 2 * job.c * sizeof *demb);
     if (demb || x->param_grads) norm_param_grads(&job, rows, demb);

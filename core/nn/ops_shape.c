@@ -83,22 +83,30 @@ const op_class dscm_op_concat_class = {.forward = concat_forward, .backward = co
 
 /* ---- resampling by two
  * ------------------------------------------------------------------------------ */
-/* Calls for every pixel of the small image and each of its four pixels in the large one; `small`
- * may leave an odd last line of the large one untouched. */
+/* Between a small image and one of twice its size; an odd last line of the large one is left alone.
+ * A task is a line of the small image. */
 typedef struct resample {
+    const dscm_exec *x;
     size_t rows, h, w, c; /* of the small image */
     size_t big_h, big_w;
+    const float *from;
+    float *to;
+    size_t ld_from, ld_to;
+    float weight;
+    bool add;
 } resample;
 
 static resample resample_of(const dscm_exec *x, int small, int big)
 {
     const node_tensor *s = tensor_of(x, small), *b = tensor_of(x, big);
-    return (resample){rows_of(x, small), s->h, s->w, s->c, b->h, b->w};
-}
-
-static size_t small_pixel(const resample *r, size_t row, size_t y, size_t xx)
-{
-    return (row * r->h + y) * r->w + xx;
+    return (resample){.x = x,
+                      .rows = rows_of(x, small),
+                      .h = s->h,
+                      .w = s->w,
+                      .c = s->c,
+                      .big_h = b->h,
+                      .big_w = b->w,
+                      .weight = 1};
 }
 
 static size_t big_pixel(const resample *r, size_t row, size_t y, size_t xx)
@@ -106,37 +114,44 @@ static size_t big_pixel(const resample *r, size_t row, size_t y, size_t xx)
     return (row * r->big_h + y) * r->big_w + xx;
 }
 
-/* big = weight * small at all four places, or +=. */
-static void spread(const resample *r, float *big, size_t ldb, const float *small, size_t lds,
-                   float weight, bool add)
+/* to = weight * from at all four places, or +=. */
+static void spread_line(void *arg, size_t line, int worker)
 {
-    for (size_t row = 0; row < r->rows; row++)
-        for (size_t y = 0; y < 2 * r->h; y++)
-            for (size_t xx = 0; xx < 2 * r->w; xx++) {
-                float *to = big + big_pixel(r, row, y, xx) * ldb;
-                const float *from = small + small_pixel(r, row, y / 2, xx / 2) * lds;
-                if (add)
-                    for (size_t i = 0; i < r->c; i++) to[i] += weight * from[i];
-                else
-                    for (size_t i = 0; i < r->c; i++) to[i] = weight * from[i];
-            }
+    const resample *r = arg;
+    float *to = r->to + big_pixel(r, line / r->h, 2 * (line % r->h), 0) * r->ld_to;
+    const float *from = r->from + line * r->w * r->ld_from;
+    (void)worker;
+    r->x->kernels->spread(to, to + r->big_w * r->ld_to, r->ld_to, from, r->ld_from, r->weight,
+                          r->add, r->w, r->c);
 }
 
-/* small = weight * sum of the four places, or +=. */
-static void gather(const resample *r, float *small, size_t lds, const float *big, size_t ldb,
-                   float weight, bool add)
+/* to = weight * sum of the four places, or +=. */
+static void gather_line(void *arg, size_t line, int worker)
 {
-    for (size_t row = 0; row < r->rows; row++)
-        for (size_t y = 0; y < r->h; y++)
-            for (size_t xx = 0; xx < r->w; xx++) {
-                float *to = small + small_pixel(r, row, y, xx) * lds;
-                const float *a = big + big_pixel(r, row, 2 * y, 2 * xx) * ldb, *b = a + ldb;
-                const float *c = a + r->big_w * ldb, *d = c + ldb;
-                if (add)
-                    for (size_t i = 0; i < r->c; i++) to[i] += weight * (a[i] + b[i] + c[i] + d[i]);
-                else
-                    for (size_t i = 0; i < r->c; i++) to[i] = weight * (a[i] + b[i] + c[i] + d[i]);
-            }
+    const resample *r = arg;
+    const float *from = r->from + big_pixel(r, line / r->h, 2 * (line % r->h), 0) * r->ld_from;
+    float *to = r->to + line * r->w * r->ld_to;
+    (void)worker;
+    r->x->kernels->gather(to, r->ld_to, from, from + r->big_w * r->ld_from, r->ld_from, r->weight,
+                          r->add, r->w, r->c);
+}
+
+static void spread(resample *r, float *big, size_t ldb, const float *small, size_t lds)
+{
+    r->to = big;
+    r->ld_to = ldb;
+    r->from = small;
+    r->ld_from = lds;
+    dscm_team_run(r->x->team, r->rows * r->h, spread_line, r);
+}
+
+static void gather(resample *r, float *small, size_t lds, const float *big, size_t ldb)
+{
+    r->to = small;
+    r->ld_to = lds;
+    r->from = big;
+    r->ld_from = ldb;
+    dscm_team_run(r->x->team, r->rows * r->h, gather_line, r);
 }
 
 /* Zeroes the odd last row and column of the large image, which pooling does not read. */
@@ -151,16 +166,14 @@ static void zero_rest(const resample *r, float *big, size_t ldb)
 static void upsample_forward(dscm_exec *x, const node_op *op)
 {
     resample r = resample_of(x, op->in[0], op->out);
-    spread(&r, x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], ld_of(x, op->in[0]), 1,
-           false);
+    spread(&r, x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], ld_of(x, op->in[0]));
 }
 
 static void upsample_backward(dscm_exec *x, const node_op *op)
 {
     resample r = resample_of(x, op->in[0], op->out);
-    bool add;
-    float *dx = grad_to(x, op->in[0], &add);
-    if (dx) gather(&r, dx, ld_of(x, op->in[0]), x->grad[op->out], ld_of(x, op->out), 1, add);
+    float *dx = grad_to(x, op->in[0], &r.add);
+    if (dx) gather(&r, dx, ld_of(x, op->in[0]), x->grad[op->out], ld_of(x, op->out));
 }
 
 const op_class dscm_op_upsample_class = {.forward = upsample_forward,
@@ -169,18 +182,18 @@ const op_class dscm_op_upsample_class = {.forward = upsample_forward,
 static void avgpool_forward(dscm_exec *x, const node_op *op)
 {
     resample r = resample_of(x, op->out, op->in[0]);
-    gather(&r, x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], ld_of(x, op->in[0]), 0.25f,
-           false);
+    r.weight = 0.25f;
+    gather(&r, x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], ld_of(x, op->in[0]));
 }
 
 static void avgpool_backward(dscm_exec *x, const node_op *op)
 {
     resample r = resample_of(x, op->out, op->in[0]);
-    bool add;
-    float *dx = grad_to(x, op->in[0], &add);
+    float *dx = grad_to(x, op->in[0], &r.add);
     if (!dx) return;
-    spread(&r, dx, ld_of(x, op->in[0]), x->grad[op->out], ld_of(x, op->out), 0.25f, add);
-    if (!add) zero_rest(&r, dx, ld_of(x, op->in[0]));
+    r.weight = 0.25f;
+    spread(&r, dx, ld_of(x, op->in[0]), x->grad[op->out], ld_of(x, op->out));
+    if (!r.add) zero_rest(&r, dx, ld_of(x, op->in[0]));
 }
 
 const op_class dscm_op_avgpool_class = {.forward = avgpool_forward, .backward = avgpool_backward};

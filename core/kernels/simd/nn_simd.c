@@ -259,6 +259,47 @@ static void softmax_backward(float *ds, const float *p, float scale, size_t rows
     }
 }
 
+INLINE void spread_column(float *above, float *below, size_t ld, const float *from, size_t ld_from,
+                          float weight, const bool add, size_t pixels, size_t n)
+{
+    for (size_t p = 0; p < pixels; p++, from += ld_from, above += 2 * ld, below += 2 * ld) {
+        vf v = get(from, n) * weight;
+        put(above, add ? get(above, n) + v : v, n);
+        put(above + ld, add ? get(above + ld, n) + v : v, n);
+        put(below, add ? get(below, n) + v : v, n);
+        put(below + ld, add ? get(below + ld, n) + v : v, n);
+    }
+}
+
+static void spread(float *above, float *below, size_t ld, const float *from, size_t ld_from,
+                   float weight, bool add, size_t pixels, size_t channels)
+{
+    if (add)
+        COLUMNS(
+            spread_column(above + c, below + c, ld, from + c, ld_from, weight, true, pixels, n));
+    else
+        COLUMNS(
+            spread_column(above + c, below + c, ld, from + c, ld_from, weight, false, pixels, n));
+}
+
+INLINE void gather_column(float *to, size_t ld_to, const float *above, const float *below,
+                          size_t ld, float weight, const bool add, size_t pixels, size_t n)
+{
+    for (size_t p = 0; p < pixels; p++, to += ld_to, above += 2 * ld, below += 2 * ld) {
+        vf v = (get(above, n) + get(above + ld, n)) + (get(below, n) + get(below + ld, n));
+        put(to, add ? get(to, n) + v * weight : v * weight, n);
+    }
+}
+
+static void gather(float *to, size_t ld_to, const float *above, const float *below, size_t ld,
+                   float weight, bool add, size_t pixels, size_t channels)
+{
+    if (add)
+        COLUMNS(gather_column(to + c, ld_to, above + c, below + c, ld, weight, true, pixels, n));
+    else
+        COLUMNS(gather_column(to + c, ld_to, above + c, below + c, ld, weight, false, pixels, n));
+}
+
 static void add(float *out, const float *a, const float *b, size_t count)
 {
     for (size_t i = 0; i < count; i++) out[i] = a[i] + b[i];
@@ -273,5 +314,7 @@ const dscm_nn_kernels ISA(dscm_nn_kernels) = {
     .act_backward = act_backward,
     .softmax = softmax,
     .softmax_backward = softmax_backward,
+    .spread = spread,
+    .gather = gather,
     .add = add,
 };

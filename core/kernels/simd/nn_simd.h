@@ -35,6 +35,12 @@ typedef struct dscm_nn_kernels {
     void (*softmax)(float *s, float scale, size_t rows, size_t n);
     /* ds = scale * p * (ds - sum(ds * p)), row-wise, in place. */
     void (*softmax_backward)(float *ds, const float *p, float scale, size_t rows, size_t n);
+    /* Between a line of `pixels` and the two lines of twice as many above and below each other:
+     * spread: all four places = weight * from, or +=; gather: to = weight * their sum, or +=. */
+    void (*spread)(float *above, float *below, size_t ld, const float *from, size_t ld_from,
+                   float weight, bool add, size_t pixels, size_t channels);
+    void (*gather)(float *to, size_t ld_to, const float *above, const float *below, size_t ld,
+                   float weight, bool add, size_t pixels, size_t channels);
     /* out = a + b, b may be `out`. */
     void (*add)(float *out, const float *a, const float *b, size_t count);
 } dscm_nn_kernels;
