@@ -194,9 +194,7 @@ typedef struct file_run {
     size_t count, parts;
     cli_progress progress;
     dscm_progress stop;
-    size_t done; /* by worker 0's count of finished parts; guarded by the team: only worker 0 shows
-                    it */
-    size_t finished[256];
+    _Atomic size_t finished; /* images, by all workers; worker 0 shows it */
 } file_run;
 
 static void run_file_part(void *arg, size_t index, int worker)
@@ -214,9 +212,8 @@ static void run_file_part(void *arg, size_t index, int worker)
               .count = f->count - first < batch ? f->count - first : batch,
               .progress = &f->stop};
     if (run_part(&p, err) != DSCM_OK) return;
-    f->finished[worker] += p.count;
-    if (worker == 0)
-        cli_progress_show(&f->progress, (double)(f->finished[0] * f->r->m.threads), NULL);
+    f->finished += p.count;
+    if (worker == 0) cli_progress_show(&f->progress, (double)f->finished, NULL);
 }
 
 static dscm_code check_files(file_run *f, dscm_error *err)
