@@ -76,8 +76,7 @@ static json_t *scores(const dscm_counterfactual *c)
     dscm_json_set_real(before_after, "before", s->probability_before);
     dscm_json_set_real(before_after, "after", s->probability_after);
     json_object_set_new(out, "probability", before_after);
-    json_object_set_new(out, "oracle_label",
-                        s->oracle_label < 0 ? json_null() : json_integer(s->oracle_label));
+    json_object_set_new(out, "oracle_label", c->oracle ? json_string(c->oracle) : json_null());
     dscm_json_set_real(out, "cld", s->cld);
     dscm_json_set_real(out, "cld_minimality", s->cld_minimality);
     dscm_json_set_real(out, "cld_departure", s->cld_departure);
@@ -282,6 +281,7 @@ size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const d
     if (result->work == DSCM_WORK_SAMPLE) return list.count; /* nothing to compare a sample with */
     add_real(&list, "Probability-Before", c->scores.probability_before);
     add_real(&list, "Probability-After", c->scores.probability_after);
+    if (c->oracle) add_text(&list, "Oracle-Label", c->oracle);
     add_real(&list, "Cld", c->scores.cld);
     add_real(&list, "Im1", c->scores.im1);
     add_real(&list, "Im2", c->scores.im2);

@@ -69,6 +69,7 @@ typedef struct dscm_counterfactual {
     double scale;          /* guidance used */
     size_t predictions;    /* reverse processes it cost (1 without auto) */
     dscm_scores scores;    /* of the first categorical intervention; NaN without one */
+    const char *oracle;    /* label that the bundle's oracle reads, or NULL; borrowed from info */
     double observed_value; /* of that variable in the image */
     double composition;    /* L1 of the reconstruction, 0..255 */
     double reversibility;  /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */

@@ -75,6 +75,12 @@ static dscm_code is_met(run *r, const dscm_intervention *item, const dscm_abduct
     return code;
 }
 
+static void name_oracle(const run *r, dscm_counterfactual *c, int variable)
+{
+    if (c->scores.oracle_label >= 0)
+        c->oracle = r->info->variables[variable].labels[c->scores.oracle_label];
+}
+
 static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction *from)
 {
     int scored = scored_item(r, &c->target);
@@ -96,6 +102,7 @@ static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction 
         if (j == (scored >= 0 ? (size_t)scored : 0)) c->observed_value = seen;
     }
     c->scores.valid = c->found;
+    if (scored >= 0) name_oracle(r, c, c->target.items[scored].variable);
     return DSCM_OK;
 }
 
@@ -146,6 +153,7 @@ static dscm_code score_batch(run *r, const float *images, int variable)
             c->scores = scores[k];
             c->found = scores[k].valid;
             c->observed_value = (double)best;
+            name_oracle(r, c, variable);
         }
     free(factual);
     free(rows);

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs every shell line of docs/api.md against the real program, in order.
+"""Runs every shell line of docs/api.md, and the README's, against the real program, in order.
 
 usage: docs.py PROGRAM. Ends with a summary line; exit 0 when no line failed.
 """
+import base64
 import json
 import os
 import re
@@ -105,6 +106,62 @@ def codes_are_documented(text):
     return codes - set(re.findall(r"[a-z]+(?:-[a-z]+)*", table))
 
 
+def is_sound(document):
+    """What OpenAPI 3.1 asks of a document, as far as this one goes: references lead somewhere, every
+    operation has its own id and responses with a description, every path parameter is declared."""
+    assert document["openapi"].startswith("3.1."), document["openapi"]
+    assert document["info"]["title"] and document["info"]["version"]
+    seen, methods = set(), {"get", "post", "delete", "put", "patch"}
+
+    def walk(value, place):
+        if isinstance(value, dict):
+            if "$ref" in value:
+                target = document
+                for name in value["$ref"].removeprefix("#/").split("/"):
+                    assert name in target, f"{place}: {value['$ref']} leads nowhere"
+                    target = target[name]
+            for name, part in value.items():
+                walk(part, f"{place}/{name}")
+        for i, part in enumerate(value if isinstance(value, list) else []):
+            walk(part, f"{place}/{i}")
+
+    walk(document, "#")
+    for path, operations in document["paths"].items():
+        shared = operations.get("parameters", [])
+        for method in methods & set(operations):
+            operation = operations[method]
+            assert operation["operationId"] not in seen, f"{path} {method}: id used twice"
+            seen.add(operation["operationId"])
+            for status, reply in operation["responses"].items():
+                assert re.fullmatch("[1-5][0-9X]{2}|default", status), f"{path}: {status}"
+                assert "$ref" in reply or reply["description"], f"{path} {method} {status}"
+            named = {p["name"] for p in shared + operation.get("parameters", [])
+                     if p.get("in") == "path"}
+            assert named == set(re.findall(r"{(\w+)}", path)), f"{path} {method}: {named}"
+
+
+def readme_line(host, folder):
+    """The README's line, from its folder, gives a picture that the oracle calls the target."""
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as source:
+        line = re.search(r"^curl .*?(?<!\\)$", source.read(), re.S | re.M).group(0)
+    os.symlink(os.path.join(ROOT, "examples"), os.path.join(folder, "examples"))
+    line = line.replace("localhost:8080", host)
+    target = re.search(r"do\.digit=(\d)", line).group(1)
+    subprocess.run(["bash", "-c", line.replace("curl", "curl -sf -D head.txt", 1)], cwd=folder,
+                   check=True, timeout=60)
+    with open(os.path.join(folder, "head.txt"), encoding="utf-8") as source:
+        head = source.read().lower()
+    assert f"x-counterfactual-oracle-label: {target}\n" in head, head
+    with open(os.path.join(folder, "eight.png"), "rb") as source:
+        picture = source.read()
+    again = re.sub(r"-H 'Accept: image/png'|-o \S+", "", line).replace("curl", "curl -sf", 1)
+    run = subprocess.run(["bash", "-c", again], cwd=folder, check=True, timeout=60,
+                         capture_output=True, text=True)
+    answer = json.loads(run.stdout)["counterfactuals"][0]
+    assert answer["scores"]["oracle_label"] == target, answer["scores"]
+    assert base64.b64decode(answer["image"]) == picture, "PNG and JSON replies differ"
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     with open(os.path.join(ROOT, "docs/api.md"), encoding="utf-8") as source:
@@ -130,12 +187,18 @@ def main():
                     print(f"  FAIL {line}\n       {error}")
             with open(os.path.join(ROOT, "api/openapi.json"), encoding="utf-8") as source:
                 document = json.load(source)
-            try:
-                matches_the_description(lines, host, folder, document)
-                passed += 1
-            except (AssertionError, ValueError, KeyError) as error:
-                failed += 1
-                print(f"  FAIL reply and openapi.json differ: {error!r}")
+            for name, test in (
+                    ("openapi.json is sound", lambda: is_sound(document)),
+                    ("replies and openapi.json agree",
+                     lambda: matches_the_description(lines, host, folder, document)),
+                    ("the README's line", lambda: readme_line(host, folder))):
+                try:
+                    test()
+                    passed += 1
+                except (AssertionError, ValueError, KeyError, AttributeError,
+                        subprocess.SubprocessError) as error:
+                    failed += 1
+                    print(f"  FAIL {name}: {error!r}")
             for name in ("seven", "eight", "three"):
                 with open(os.path.join(folder, name + ".png"), "rb") as picture:
                     assert picture.read(8) == b"\x89PNG\r\n\x1a\n", name
