@@ -1,222 +1,441 @@
 #include "cli/report.h"
 
+#include <jansson.h>
 #include <math.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
+#include "cli/page.h"
 #include "core/base/memory.h"
-#include "core/eval/stats.h"
 
 #define RESAMPLES 1000
 
-/* The columns of the main table, in reading order. */
-static const struct {
+/* A table of the report: columns of the records, in reading order. */
+typedef struct shown_column {
     dscm_column column;
     const char *title;
     int digits;
-} shown[] = {{DSCM_COL_ORACLE, "oracle validity", 4},
-             {DSCM_COL_GUIDE, "guide validity", 4},
-             {DSCM_COL_ORACLE_DENOISED, "denoised validity", 4},
-             {DSCM_COL_CLD, "CLD", 4},
-             {DSCM_COL_MINIMALITY, "P(S_CF ≤ div)", 3},
-             {DSCM_COL_DEPARTURE, "P(S_F ≥ div)", 3},
-             {DSCM_COL_IM1, "IM1", 3},
-             {DSCM_COL_IM2, "IM2", 4},
-             {DSCM_COL_L1, "L1 (0–255)", 2},
-             {DSCM_COL_CHANGED_10, "changed > .1", 3},
-             {DSCM_COL_NEARER, "nearer than real", 3},
-             {DSCM_COL_PASSES, "passes", 0},
-             {DSCM_COL_SECONDS, "s/image", 4}};
-#define SHOWN (sizeof shown / sizeof shown[0])
+} shown_column;
 
-static dscm_code column_interval(const report_method *m, dscm_column column, dscm_interval *out,
-                                 dscm_error *err)
+static const shown_column validity[] = {{DSCM_COL_ORACLE, "oracle validity", 4},
+                                        {DSCM_COL_ORACLE_DENOISED, "oracle, denoised", 4},
+                                        {DSCM_COL_GUIDE, "guide validity", 4},
+                                        {DSCM_COL_GUIDE_DENOISED, "guide, denoised", 4},
+                                        {DSCM_COL_PROBABILITY, "guide's p(target)", 3}};
+static const shown_column realism[] = {{DSCM_COL_CLD, "CLD", 4},
+                                       {DSCM_COL_MINIMALITY, "P(S_CF ≤ div)", 3},
+                                       {DSCM_COL_DEPARTURE, "P(S_F ≥ div)", 3},
+                                       {DSCM_COL_IM1, "IM1", 3},
+                                       {DSCM_COL_IM2, "IM2", 4}};
+static const shown_column minimality[] = {{DSCM_COL_L1, "L1", 2},
+                                          {DSCM_COL_L2, "L2", 2},
+                                          {DSCM_COL_CHANGED_05, "changed > .05", 3},
+                                          {DSCM_COL_CHANGED_10, "changed > .1", 3},
+                                          {DSCM_COL_NEARER, "nearer than nearest real", 3}};
+static const shown_column points[] = {{DSCM_COL_ORACLE, "oracle validity", 3},
+                                      {DSCM_COL_ORACLE_DENOISED, "oracle, denoised", 3},
+                                      {DSCM_COL_GUIDE, "guide validity", 3},
+                                      {DSCM_COL_CLD, "CLD", 3},
+                                      {DSCM_COL_MINIMALITY, "P(S_CF ≤ div)", 3},
+                                      {DSCM_COL_DEPARTURE, "P(S_F ≥ div)", 3},
+                                      {DSCM_COL_IM1, "IM1", 3},
+                                      {DSCM_COL_IM2, "IM2", 4},
+                                      {DSCM_COL_L1, "L1", 1}};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- figures ------------------------------------------------------------------------------------
+ */
+static dscm_code interval(const double *first, size_t stride, size_t count, dscm_interval *out,
+                          dscm_error *err)
 {
-    double *values = dscm_alloc(m->count, sizeof *values, "report", err);
+    double *values = dscm_alloc(count, sizeof *values, "report", err);
     if (!values) return DSCM_E_MEMORY;
-    for (size_t i = 0; i < m->count; i++) values[i] = m->rows[i].values[column];
-    dscm_code code = dscm_bootstrap_mean(out, values, m->count, RESAMPLES, 1, err);
+    for (size_t i = 0; i < count; i++) values[i] = first[i * stride];
+    dscm_code code = dscm_bootstrap_mean(out, values, count, RESAMPLES, 1, err);
     dscm_free(values);
     return code;
 }
 
-static void format_interval(char *out, size_t size, const dscm_interval *v, int digits)
+dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interval *out,
+                          dscm_error *err)
 {
-    if (isnan(v->mean))
-        snprintf(out, size, "–");
-    else if (v->high - v->low < 1e-12)
-        snprintf(out, size, "%.*f", digits, v->mean);
-    else
-        snprintf(out, size, "%.*f (%.*f–%.*f)", digits, v->mean, digits, v->low, digits, v->high);
+    return interval(&r->rows[0].values[column], DSCM_COLUMNS, r->count, out, err);
 }
 
-/* One table, written through a row's opening, separator and closing text: Markdown and HTML differ
- * only there. */
-static dscm_code write_table(FILE *f, const report *r, bool html, dscm_error *err)
+dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *out, dscm_error *err)
 {
-    const char *open = html ? "<tr><td>" : "| ", *next = html ? "</td><td>" : " | ";
-    const char *close = html ? "</td></tr>\n" : " |\n";
-    char cell[96];
-    fprintf(f, "%s%s%sitems", html ? "<table>\n" : "", open, "method");
-    fprintf(f, "%s", "");
-    for (size_t c = 0; c < SHOWN; c++) fprintf(f, "%s%s", next, shown[c].title);
-    fputs(close, f);
-    if (!html) {
-        fputs("|---", f);
-        for (size_t c = 0; c < SHOWN; c++) fputs("|---", f);
-        fputs("|\n", f);
-    }
-    for (size_t m = 0; m < r->methods_count; m++) {
-        fprintf(f, "%s%s (%zu)", open, r->methods[m].title, r->methods[m].count);
-        for (size_t c = 0; c < SHOWN; c++) {
+    return interval(r->study + c, EVAL_STUDY_WIDTH, r->study_count, out, err);
+}
+
+static void interval_cell(page *p, const dscm_interval *v, int digits)
+{
+    if (isnan(v->mean))
+        page_cell(p, "–");
+    else if (v->high - v->low < 1e-12)
+        page_cell(p, "%.*f", digits, v->mean);
+    else
+        page_cell(p, "%.*f (%.*f–%.*f)", digits, v->mean, digits, v->low, digits, v->high);
+}
+
+static void number_cell(page *p, double v, int digits)
+{
+    if (isnan(v))
+        page_cell(p, "–");
+    else
+        page_cell(p, "%.*f", digits, v);
+}
+
+/* The last columns of a table that are not columns of the records. */
+typedef enum extra { EXTRA_NONE, EXTRA_FID } extra;
+
+static dscm_code write_table(page *p, const evaluation *e, bool curve, const shown_column *shown,
+                             size_t columns, extra more, dscm_error *err)
+{
+    page_table(p);
+    page_cell(p, "method");
+    page_cell(p, "items");
+    for (size_t c = 0; c < columns; c++) page_cell(p, "%s", shown[c].title);
+    if (more == EXTRA_FID) page_cell(p, "Fréchet distance");
+    for (size_t m = 0; m < e->count; m++) {
+        const eval_method *r = &e->list[m];
+        if (r->curve != curve) continue;
+        page_row(p);
+        page_cell(p, "%s", r->title);
+        page_cell(p, "%zu", r->count);
+        for (size_t c = 0; c < columns; c++) {
             dscm_interval v;
-            dscm_code code = column_interval(&r->methods[m], shown[c].column, &v, err);
+            dscm_code code = report_interval(r, shown[c].column, &v, err);
             if (code != DSCM_OK) return code;
-            format_interval(cell, sizeof cell, &v, shown[c].digits);
-            fprintf(f, "%s%s", next, cell);
+            interval_cell(p, &v, shown[c].digits);
         }
-        fputs(close, f);
+        if (more == EXTRA_FID) number_cell(p, r->fid, 2);
     }
-    if (html) fputs("</table>\n", f);
+    page_table_end(p);
     return DSCM_OK;
 }
 
-static void write_composition(FILE *f, const report *r, bool html)
+/* ---- sections -----------------------------------------------------------------------------------
+ */
+static void write_settings(page *p, const evaluation *e)
 {
-    const char *para = html ? "<p>" : "", *end = html ? "</p>\n" : "\n\n";
-    if (!r->cycles) return;
-    fprintf(f,
-            "%sComposition, mean L1 on 0–255 after 1 and %zu null counterfactuals: guidance off "
-            "%.3f and %.3f, on "
-            "(towards the image's own class) %.3f and %.3f. Reversibility, after do(target) and "
-            "do(own class): "
-            "%.3f.%s",
-            para, r->cycles, r->composition[0], r->composition[r->cycles - 1],
-            r->composition[r->cycles], r->composition[2 * r->cycles - 1], r->reversibility, end);
+    const dscm_bundle_info *info = e->m.info;
+    page_text(p,
+              "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
+              "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
+              "same images and targets, the first ones where it has fewer. Results are rounded to "
+              "8 bits before anything judges them, as a user receives them. Figures are means with "
+              "95 %% bootstrap intervals (%d resamples).",
+              info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
+              e->pool.count, e->pool_split, RESAMPLES);
+    page_code(p, e->command);
 }
 
-static void write_settings(FILE *f, const report *r, bool html)
+static dscm_code write_quality(page *p, const evaluation *e, dscm_error *err)
 {
-    const char *para = html ? "<p>" : "", *end = html ? "</p>\n" : "\n\n";
-    const dscm_bundle_info *info = r->model->info;
-    fprintf(f,
-            "%sModel %s %s, manifest SHA-256 %.16s…; data SHA-256 %.16s…; seed %llu. Reproduce: "
-            "%s%s%s%s",
-            para, info->name, info->version, info->sha256, r->data_sha256,
-            (unsigned long long)r->model->seed, html ? "<code>" : "`", r->command,
-            html ? "</code>" : "`", end);
-    fprintf(f,
-            "%sMeans with 95 %% bootstrap intervals (%d resamples). Results are scored as "
-            "delivered, rounded to 8 "
-            "bits. CLD is log(exp P(S_CF ≤ div) + exp P(S_F ≥ div)); 1.313 for an unchanged image; "
-            "read it with "
-            "its two terms and validity, since a random real image of the target class scores "
-            "about .98.%s",
-            para, RESAMPLES, end);
+    page_heading(p, 2, "Validity");
+    page_text(p, "Share of all requests whose result is called the target: by the oracle, an "
+                 "independent classifier of clean images; by the guide, the predictor that guides "
+                 "(at t = 0); and by both after a light blur (3×3 binomial). A gap between guide "
+                 "and oracle is adversarial.");
+    dscm_code code = write_table(p, e, false, validity, COUNT(validity), EXTRA_NONE, err);
+    if (code != DSCM_OK) return code;
+    page_heading(p, 2, "Realism");
+    page_text(p, "CLD = log(exp P(S_CF ≤ div) + exp P(S_F ≥ div)), range .693 to 1.693, lower is "
+                 "better; an unchanged image scores 1.313 and a random real image of the target "
+                 "class about .98, so it is read with its two terms and with validity. IM1, IM2: "
+                 "pixels on [0,1], lower is better; \"random test image\" is their floor.");
+    if (!isnan(e->fid_floor))
+        page_text(p,
+                  "Fréchet distance: in the oracle's last hidden layer (%zu features), %zu "
+                  "counterfactuals of even-numbered images against the %zu real odd-numbered ones; "
+                  "the real even-numbered ones are %.2f away (floor).",
+                  dscm_eval_features_width(e->workers[0]), e->fid_count, e->fid_reals,
+                  e->fid_floor);
+    code = write_table(p, e, false, realism, COUNT(realism), EXTRA_FID, err);
+    if (code != DSCM_OK) return code;
+    page_heading(p, 2, "Minimality");
+    page_text(p, "Distance to the factual: mean absolute and root mean square difference on the "
+                 "0–255 scale, share of pixels that moved by more than .05 and .1 of the range, "
+                 "and share of results nearer to the factual (L2) than the nearest real image of "
+                 "the target class.");
+    return write_table(p, e, false, minimality, COUNT(minimality), EXTRA_NONE, err);
 }
 
-/* gnuplot draws validity and CLD over L1 of the frontier's points. Without gnuplot the report has
- * no chart. */
-static bool draw_frontier(const report *r)
+static dscm_code write_cost(page *p, const evaluation *e, dscm_error *err)
 {
-    char data[4096], script[4096], svg[4096];
-    snprintf(data, sizeof data, "%s/frontier.dat", r->dir);
-    snprintf(script, sizeof script, "%s/frontier.gp", r->dir);
-    snprintf(svg, sizeof svg, "%s/frontier.svg", r->dir);
-    FILE *f = fopen(data, "w");
-    if (!f) return false;
-    for (size_t m = 0; m < r->methods_count; m++) {
-        dscm_interval scale, cld, oracle, l1;
-        bool good = r->methods[m].curve &&
-                    column_interval(&r->methods[m], DSCM_COL_SCALE, &scale, NULL) == DSCM_OK &&
-                    column_interval(&r->methods[m], DSCM_COL_CLD, &cld, NULL) == DSCM_OK &&
-                    column_interval(&r->methods[m], DSCM_COL_ORACLE, &oracle, NULL) == DSCM_OK &&
-                    column_interval(&r->methods[m], DSCM_COL_L1, &l1, NULL) == DSCM_OK;
-        if (good) fprintf(f, "%g %g %g %g\n", scale.mean, cld.mean, oracle.mean, l1.mean);
+    struct rusage usage;
+    page_heading(p, 2, "Cost");
+    page_text(p,
+              "Score network passes and predictor gradients per counterfactual. Seconds per image "
+              "on one thread, at batch 1 (mean, median, 95th percentile) and at batch %zu.",
+              e->m.batch);
+    page_table(p);
+    static const char *const titles[] = {"method", "passes", "gradients",    "s, batch 1",
+                                         "p50",    "p95",    "s, full batch"};
+    for (size_t c = 0; c < COUNT(titles); c++) page_cell(p, "%s", titles[c]);
+    for (size_t m = 0; m < e->count; m++) {
+        const eval_method *r = &e->list[m];
+        dscm_interval passes, gradients;
+        if (r->curve) continue;
+        dscm_code code = report_interval(r, DSCM_COL_PASSES, &passes, err);
+        if (code == DSCM_OK) code = report_interval(r, DSCM_COL_GRADIENTS, &gradients, err);
+        if (code != DSCM_OK) return code;
+        page_row(p);
+        page_cell(p, "%s", r->title);
+        number_cell(p, passes.mean, 0);
+        number_cell(p, gradients.mean, 0);
+        number_cell(p, r->cost.single, 4);
+        number_cell(p, r->cost.p50, 4);
+        number_cell(p, r->cost.p95, 4);
+        number_cell(p, r->cost.full, 4);
     }
-    fclose(f);
-    f = fopen(script, "w");
-    if (!f) return false;
-    /* The paper's curve as read off its figure, +-.002. */
-    fprintf(f,
-            "set terminal svg size 900,360 font 'sans-serif,12'\nset output '%s'\nset multiplot "
-            "layout 1,2\n"
-            "$paper << E\n0 1.313\n.2 1.257\n.3 1.200\n.4 1.146\n.5 1.107\n.6 1.073\n.7 1.062\n.8 "
-            "1.061\n.9 1.063\n"
-            "1.0 1.066\n1.5 1.093\n2 1.113\n3 1.118\nE\nset grid\nset xlabel 'guidance scale'\nset "
-            "ylabel 'CLD'\n"
-            "plot '%s' using 1:2 with linespoints title 'this run', $paper with linespoints title "
-            "'paper'\n"
-            "set ylabel 'oracle validity'\nset yrange [0:1]\n"
-            "plot '%s' using 1:3 with linespoints title 'this run'\nunset multiplot\n",
-            svg, data, data);
-    fclose(f);
-    char *argv[] = {"gnuplot", script, NULL};
-    extern char **environ;
-    pid_t pid;
-    int status = 1;
-    if (posix_spawnp(&pid, "gnuplot", NULL, NULL, argv, environ) != 0) return false;
-    waitpid(pid, &status, 0);
-    return status == 0 && access(svg, R_OK) == 0;
+    page_table_end(p);
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        page_text(p,
+                  "Memory: %.1f MB for a session at batch %zu; %.0f MB at most for the whole "
+                  "evaluation with %zu threads and both data sets.",
+                  (double)dscm_eval_worker_bytes(e->workers[0]) / 1e6, e->m.batch,
+                  (double)usage.ru_maxrss / 1e3, e->m.threads);
+    return DSCM_OK;
 }
 
-/* Copies a text file into the page. */
-static void inline_file(FILE *out, const char *path)
+static dscm_code write_frontier(page *p, const evaluation *e, dscm_error *err)
 {
-    char buffer[4096];
-    size_t n;
-    FILE *f = fopen(path, "r");
-    if (!f) return;
-    while ((n = fread(buffer, 1, sizeof buffer, f)) > 0) fwrite(buffer, 1, n, out);
-    fclose(f);
+    bool any = false;
+    for (size_t i = 0; i < e->count; i++) any |= e->list[i].curve;
+    if (!any) return DSCM_OK;
+    page_heading(p, 2, "Frontier");
+    page_text(p, "The guidance scale trades change for validity. A scale means little by itself: "
+                 "it multiplies the gradient of one particular predictor, so curves of different "
+                 "networks are compared by their shape.");
+    page_picture(p, "curve.svg", "CLD over the guidance scale, with the paper's curve");
+    page_picture(p, "frontier.svg", "oracle validity against CLD and against L1");
+    return write_table(p, e, true, points, COUNT(points), EXTRA_NONE, err);
 }
 
-static dscm_code write_page(const report *r, bool html, bool chart, dscm_error *err)
+static dscm_code write_composition(page *p, const evaluation *e, dscm_error *err)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/report.%s", r->dir, html ? "html" : "md");
-    FILE *f = fopen(path, "w");
-    if (!f) return dscm_fail(err, DSCM_E_IO, "%s: cannot write", path);
-    fputs(html ? "<!doctype html><meta charset=\"utf-8\"><title>diffscm "
-                 "evaluation</title><style>body{font-family:"
-                 "sans-serif;margin:2em}td{border:1px solid #ccc;padding:.3em "
-                 ".6em}table{border-collapse:collapse;"
-                 "font-size:.85em}img{max-width:100%;image-rendering:pixelated}</"
-                 "style><h1>Evaluation</h1>\n"
-               : "# Evaluation\n\n",
-          f);
-    write_settings(f, r, html);
-    dscm_code code = write_table(f, r, html, err);
-    if (!html) fputc('\n', f);
-    write_composition(f, r, html);
-    if (chart && html) {
-        snprintf(path, sizeof path, "%s/frontier.svg", r->dir);
-        inline_file(f, path);
-    } else if (chart) {
-        fputs("![CLD and validity over the guidance scale](frontier.svg)\n\n", f);
+    bool any = false;
+    for (size_t i = 0; i < e->count; i++) any |= e->list[i].study_count > 0;
+    if (!any) return DSCM_OK;
+    static const struct {
+        const char *title;
+        size_t column;
+    } shown[] = {{"off: 1 cycle", 0},
+                 {"off: 10 cycles", EVAL_CYCLES - 1},
+                 {"on: 1 cycle", EVAL_CYCLES},
+                 {"on: 10 cycles", 2 * EVAL_CYCLES - 1},
+                 {"reversibility", 2 * EVAL_CYCLES}};
+    page_heading(p, 2, "Composition and reversibility");
+    page_text(p, "L1 (0–255) of an image to its null counterfactual, guidance off, and to do(its "
+                 "own class), guidance on, each repeated on its own result; reversibility: to "
+                 "do(own class) after do(target). Rounded to 8 bits after each.");
+    page_table(p);
+    page_cell(p, "method");
+    page_cell(p, "items");
+    for (size_t c = 0; c < COUNT(shown); c++) page_cell(p, "%s", shown[c].title);
+    for (size_t m = 0; m < e->count; m++) {
+        if (!e->list[m].study_count) continue;
+        page_row(p);
+        page_cell(p, "%s", e->list[m].title);
+        page_cell(p, "%zu", e->list[m].study_count);
+        for (size_t c = 0; c < COUNT(shown); c++) {
+            dscm_interval v;
+            dscm_code code = report_study_interval(&e->list[m], shown[c].column, &v, err);
+            if (code != DSCM_OK) return code;
+            interval_cell(p, &v, 3);
+        }
     }
-    for (size_t m = 0; m < r->methods_count; m++) {
-        if (r->methods[m].curve && m) continue; /* one sheet for the default of a curve */
-        fprintf(f,
-                html ? "<h2>%s</h2><p>Rows: factual, counterfactual; best, median and worst by "
-                       "L1.</p><img alt=\"sheet\" "
-                       "src=\"sheet-%s.png\">\n"
-                     : "## %s\n\nRows: factual, counterfactual; best, median and worst by L1.\n\n"
-                       "![sheet](sheet-%s.png)\n\n",
-                r->methods[m].title, r->methods[m].slug);
-    }
-    if (fclose(f) != 0 && code == DSCM_OK)
-        code = dscm_fail(err, DSCM_E_IO, "%s: writing failed", path);
-    return code;
+    page_table_end(p);
+    page_picture(p, "composition.svg", "L1 over cycles of null counterfactuals");
+    return DSCM_OK;
 }
 
-dscm_code cli_report_write(const report *r, dscm_error *err)
+/* Mean of a column per source and target class. */
+static dscm_code write_matrix(page *p, const evaluation *e, const eval_method *r,
+                              dscm_column column, int digits, dscm_error *err)
 {
-    bool chart = draw_frontier(r);
-    dscm_code code = write_page(r, false, chart, err);
-    return code == DSCM_OK ? write_page(r, true, chart, err) : code;
+    const dscm_variable *v = &e->m.info->variables[e->data.variable];
+    size_t n = v->labels_count;
+    double *sums = dscm_alloc(2 * n * n, sizeof *sums, "matrix", err), *counts = sums + n * n;
+    double low = INFINITY, high = -INFINITY;
+    if (!sums) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < r->count; i++) {
+        const double *row = r->rows[i].values;
+        size_t at = (size_t)row[DSCM_COL_LABEL] * n + (size_t)row[DSCM_COL_TARGET];
+        if (isnan(row[column])) continue;
+        sums[at] += row[column];
+        counts[at]++;
+    }
+    for (size_t i = 0; i < n * n; i++) {
+        if (!counts[i]) continue;
+        sums[i] /= counts[i];
+        low = fmin(low, sums[i]);
+        high = fmax(high, sums[i]);
+    }
+    page_table(p);
+    page_cell(p, "from \\ to");
+    for (size_t k = 0; k < n; k++) page_cell(p, "%s", v->labels[k]);
+    for (size_t i = 0; i < n * n; i++) {
+        if (i % n == 0) {
+            page_row(p);
+            page_cell(p, "%s", v->labels[i / n]);
+        }
+        if (counts[i])
+            page_shaded_cell(p, high > low ? (sums[i] - low) / (high - low) : 0, "%.*f", digits,
+                             sums[i]);
+        else
+            page_cell(p, "–");
+    }
+    page_table_end(p);
+    dscm_free(sums);
+    return DSCM_OK;
+}
+
+/* The first method of the tables that is ours, or NULL. */
+static const eval_method *our_method(const evaluation *e)
+{
+    for (size_t i = 0; i < e->count; i++)
+        if (!e->list[i].curve && strcmp(e->list[i].name, "ours") == 0) return &e->list[i];
+    return NULL;
+}
+
+static dscm_code write_matrices(page *p, const evaluation *e, dscm_error *err)
+{
+    const eval_method *r = our_method(e);
+    char heading[192];
+    if (!r) return DSCM_OK;
+    snprintf(heading, sizeof heading, "By source and target: %s", r->title);
+    page_heading(p, 2, heading);
+    page_text(p, "Oracle validity:");
+    dscm_code code = write_matrix(p, e, r, DSCM_COL_ORACLE, 3, err);
+    page_text(p, "CLD:");
+    if (code == DSCM_OK) code = write_matrix(p, e, r, DSCM_COL_CLD, 2, err);
+    page_text(p, "L1 (0–255):");
+    return code == DSCM_OK ? write_matrix(p, e, r, DSCM_COL_L1, 1, err) : code;
+}
+
+/* Quantiles of the scores of accepted counterfactuals: what the percentile in a reply refers to. */
+static dscm_code write_percentiles(page *p, const evaluation *e, dscm_error *err)
+{
+    static const double at[] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
+    static const shown_column shown[] = {{DSCM_COL_CLD, "CLD", 3},
+                                         {DSCM_COL_IM1, "IM1", 3},
+                                         {DSCM_COL_IM2, "IM2", 4},
+                                         {DSCM_COL_L1, "L1", 1}};
+    const eval_method *r = our_method(e);
+    if (!r) return DSCM_OK;
+    double *values = dscm_alloc(r->count, sizeof *values, "percentiles", err);
+    if (!values) return DSCM_E_MEMORY;
+    page_heading(p, 2, "Percentiles of accepted counterfactuals");
+    page_text(p, "Of those that guide and oracle both call the target, %s:", r->title);
+    page_table(p);
+    page_cell(p, "score");
+    for (size_t q = 0; q < COUNT(at); q++) page_cell(p, "%g %%", 100 * at[q]);
+    for (size_t c = 0; c < COUNT(shown); c++) {
+        size_t n = 0;
+        for (size_t i = 0; i < r->count; i++)
+            if (r->rows[i].values[DSCM_COL_GUIDE] > 0 && !(r->rows[i].values[DSCM_COL_ORACLE] <= 0))
+                values[n++] = r->rows[i].values[shown[c].column];
+        n = dscm_sort_values(values, n);
+        page_row(p);
+        page_cell(p, "%s", shown[c].title);
+        for (size_t q = 0; q < COUNT(at); q++)
+            number_cell(p, dscm_quantile_sorted(values, n, at[q]), shown[c].digits);
+    }
+    page_table_end(p);
+    dscm_free(values);
+    return DSCM_OK;
+}
+
+static dscm_code write_sheets(page *p, const evaluation *e, dscm_error *err)
+{
+    const dscm_variable *v = &e->m.info->variables[e->data.variable];
+    if (e->no_sheets) return DSCM_OK;
+    page_heading(p, 2, "Sheets");
+    page_text(p,
+              "Factuals above, counterfactuals below: the %d best, the %d around the median and "
+              "the %d worst, by CLD, with those that miss the target behind all others.",
+              REPORT_GROUP, REPORT_GROUP, REPORT_GROUP);
+    for (size_t m = 0; m < e->count; m++) {
+        const eval_method *r = &e->list[m];
+        char name[160], caption[2048] = "";
+        size_t picked[3 * REPORT_GROUP], used = 0;
+        bool drawn = false;
+        if (r->curve) continue;
+        dscm_code code = report_sheet(e, r, picked, &drawn, err);
+        if (code != DSCM_OK) return code;
+        if (!drawn) continue;
+        page_heading(p, 3, r->title);
+        snprintf(name, sizeof name, "sheet-%s.png", r->slug);
+        page_picture(p, name, r->title);
+        for (size_t i = 0; i < 3 * REPORT_GROUP && used < sizeof caption; i++) {
+            const double *row = r->rows[picked[i]].values;
+            used += (size_t)snprintf(caption + used, sizeof caption - used, "%s%s→%s %.2f%s",
+                                     i == 0                  ? ""
+                                     : i % REPORT_GROUP == 0 ? " | "
+                                                             : ", ",
+                                     v->labels[(int)row[DSCM_COL_LABEL]],
+                                     v->labels[(int)row[DSCM_COL_TARGET]], row[DSCM_COL_CLD],
+                                     row[DSCM_COL_ORACLE] <= 0 ? "✗" : "");
+        }
+        page_text(p, "Class → target and CLD, ✗ where the oracle disagrees: %s", caption);
+    }
+    return DSCM_OK;
+}
+
+static void write_hashes(page *p, const evaluation *e)
+{
+    json_t *manifest = json_loads(e->m.info->manifest, 0, NULL);
+    const char *file;
+    json_t *hash;
+    page_heading(p, 2, "What was measured with what");
+    page_text(p,
+              "diffscm " DSCM_VERSION ", %zu threads, batch %zu. SHA-256 of the items %.16s…, of "
+              "the pool %.16s…, of the list of network hashes %.16s…, of the manifest %.16s….",
+              e->m.threads, e->m.batch, e->items.sha256, e->pool.sha256, e->nets_sha256,
+              e->m.info->sha256);
+    page_text(p, "Metric nets are frozen and apart from the guide: CLD by vae and pool, IM1 and "
+                 "IM2 by the autoencoders, validity and features by oracle; greedy and prototype "
+                 "search on the ensemble.");
+    page_table(p);
+    page_cell(p, "file");
+    page_cell(p, "SHA-256");
+    json_object_foreach(json_object_get(manifest, "files"), file, hash)
+    {
+        page_row(p);
+        page_cell(p, "%s", file);
+        page_cell(p, "%.16s…", json_string_value(hash));
+    }
+    page_table_end(p);
+    json_decref(manifest);
+}
+
+static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_error *err)
+{
+    page p;
+    char title[160];
+    snprintf(title, sizeof title, "Evaluation of %s", e->m.info->name);
+    dscm_code code = page_open(&p, e->report_dir, "report", title, html, err);
+    if (code != DSCM_OK) return code;
+    write_settings(&p, e);
+    if (!charts) page_text(&p, "No charts: gnuplot is not installed.");
+    code = write_quality(&p, e, err);
+    if (code == DSCM_OK) code = write_cost(&p, e, err);
+    if (code == DSCM_OK) code = write_frontier(&p, e, err);
+    if (code == DSCM_OK) code = write_composition(&p, e, err);
+    if (code == DSCM_OK) code = write_matrices(&p, e, err);
+    if (code == DSCM_OK) code = write_percentiles(&p, e, err);
+    if (code == DSCM_OK) code = write_sheets(&p, e, err);
+    write_hashes(&p, e);
+    dscm_code closed = page_close(&p, code == DSCM_OK ? err : NULL);
+    return code == DSCM_OK ? closed : code;
+}
+
+dscm_code cli_report_write(const evaluation *e, dscm_error *err)
+{
+    bool charts = false;
+    dscm_code code = report_charts(e, &charts, err);
+    if (code == DSCM_OK) code = write_page(e, false, charts, err);
+    return code == DSCM_OK ? write_page(e, true, charts, err) : code;
 }

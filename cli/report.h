@@ -3,28 +3,28 @@
 #ifndef DSCM_CLI_REPORT_H
 #define DSCM_CLI_REPORT_H
 
-#include "cli/model.h"
-#include "core/eval/records.h"
+#include "cli/evaluate.h"
 
-typedef struct report_method {
-    const char *title; /* "ours, 20 steps, scale 1.2" */
-    const char *slug;  /* file name part */
-    dscm_record *rows;
-    size_t count;
-    bool curve; /* a point of the frontier */
-} report_method;
+/* Writes DIR/report.md, DIR/report.html, the sheets, and the charts when gnuplot is installed. */
+dscm_code cli_report_write(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
-typedef struct report {
-    const cli_model *model;
-    const char *dir, *command, *data_sha256;
-    const report_method *methods;
-    size_t methods_count;
-    const double *composition; /* (2, cycles): guidance off, on; mean L1 0..255 */
-    size_t cycles;
-    double reversibility;
-} report;
+/* Mean of a column over a method's items with its 95 % bootstrap interval. */
+dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interval *out,
+                          dscm_error *err) DSCM_MUST_CHECK;
+/* The same of column c of a method's composition study. */
+dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *out,
+                                dscm_error *err) DSCM_MUST_CHECK;
 
-/* Writes DIR/report.md, DIR/report.html and, when gnuplot is installed, DIR/frontier.svg. */
-dscm_code cli_report_write(const report *r, dscm_error *err) DSCM_MUST_CHECK;
+/* Charts by gnuplot, as SVG and the files they are drawn from: DIR/curve.svg (CLD over the scale,
+ * beside the paper's), frontier.svg (validity against CLD and L1), composition.svg. Without gnuplot
+ * there are none and *drawn is false. */
+dscm_code report_charts(const evaluation *e, bool *drawn, dscm_error *err) DSCM_MUST_CHECK;
+
+/* DIR/sheet-<slug>.png: factuals above counterfactuals; REPORT_GROUP best, median and worst. Order:
+ * by CLD among those the oracle calls the target, then the others. picked: (3 * REPORT_GROUP) items
+ * in the order shown; false when the method has too few items. */
+enum { REPORT_GROUP = 8 };
+dscm_code report_sheet(const evaluation *e, const eval_method *r, size_t *picked, bool *drawn,
+                       dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

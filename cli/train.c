@@ -239,6 +239,8 @@ int cmd_train(int argc, char **argv)
         {"head-channels", OPT_SIZE, &net->num_head_channels, 0, 8192, "N", "num_head_channels"},
         {"latent", OPT_SIZE, &net->latent, 1, 4096, "N", "dimensions of a VAE's code"},
         {"dropout", OPT_REAL, &net->dropout, 0, 0.99, "RATE", "dropout (0)"},
+        {"still", OPT_FLAG, &r.options.still, 0, 0, NULL,
+         "oracle: images as they are, not turned, scaled and shifted"},
         {"class", OPT_SIZE, &r.class_number, 0, 255, "N", "autoencoder of one class"},
         {"seed", OPT_SEED, &r.options.seed, 0, 0, "N", "seed (1)"},
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},

@@ -72,7 +72,7 @@ static size_t smaller(size_t a, size_t b)
  */
 dscm_pgd_options dscm_pgd_defaults(void)
 {
-    return (dscm_pgd_options){.radius = 0.4, .step = 0.04, .iterations = 40};
+    return (dscm_pgd_options){.radius = 0.8, .step = 0.08, .iterations = 40};
 }
 
 static void pgd_chunk(float *out, const float *images, const int *targets, size_t count,

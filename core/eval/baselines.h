@@ -33,7 +33,9 @@ typedef struct dscm_pgd_options {
     double radius, step; /* on the [-1,1] scale */
     size_t iterations;
 } dscm_pgd_options;
-dscm_pgd_options dscm_pgd_defaults(void); /* .4, .04, 40: 0.2 of the pixel range */
+/* .8, .08, 40: the ball is 0.4 of the pixel range. Half of that flips one image in ten only, since
+ * a guide that was trained on noised images withstands small noise. */
+dscm_pgd_options dscm_pgd_defaults(void);
 dscm_code dscm_baseline_pgd(float *out, const float *images, const int *targets, size_t count,
                             dscm_probe *classifier, const dscm_pgd_options *options,
                             dscm_error *err) DSCM_MUST_CHECK;

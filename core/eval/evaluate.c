@@ -11,7 +11,7 @@
 struct dscm_eval_worker {
     const dscm_eval_data *data;
     dscm_session *session;
-    dscm_probe predictor, encoder, autoencoder; /* closed where the bundle lacks the net */
+    dscm_probe predictor, encoder, autoencoder, features; /* closed where the bundle lacks it */
     dscm_probe *ensemble;
     dscm_probe **members;
     size_t ensemble_count, batch, size, labels;
@@ -21,6 +21,7 @@ struct dscm_eval_worker {
     int *targets, *factuals;
     dscm_intervention *acts;
     dscm_query *queries;
+    dscm_auto_result *searched;
 };
 
 static double now(void)
@@ -49,16 +50,21 @@ static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t c
     dscm_path_close(&path);
 }
 
-static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t count,
-                             const dscm_options *options, const float *from, float *to, bool guided,
-                             dscm_error *err)
+static void set_queries(dscm_eval_worker *w, const int *labels, size_t count, bool guided)
 {
-    dscm_latent *latent = NULL;
     for (size_t i = 0; i < count; i++) {
         w->acts[i] = (dscm_intervention){
             .variable = w->data->variable, .value = labels[i], .scale = (double)NAN};
         w->queries[i] = (dscm_query){.items = &w->acts[i], .count = guided};
     }
+}
+
+static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t count,
+                             const dscm_options *options, const float *from, float *to, bool guided,
+                             dscm_error *err)
+{
+    dscm_latent *latent = NULL;
+    set_queries(w, labels, count, guided);
     dscm_code code = dscm_abduct(w->session, &latent, from, count, options, NULL, err);
     if (code == DSCM_OK)
         code = dscm_predict(w->session, to, latent, w->queries, options, NULL, err);
@@ -72,6 +78,30 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
     (void)first;
     count_cost(w, s, count, rows);
     return set_targets(w, w->targets, count, &s->options, w->images, w->results, true, err);
+}
+
+/* Ours at the smallest scale that flips the guide. Each prediction of the search costs the network
+ * passes and gradients of one walk down. */
+static dscm_code run_auto(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                          size_t count, dscm_record *rows, dscm_error *err)
+{
+    dscm_latent *latent = NULL;
+    (void)first;
+    count_cost(w, s, count, rows);
+    set_queries(w, w->targets, count, true);
+    dscm_code code = dscm_abduct(w->session, &latent, w->images, count, &s->options, NULL, err);
+    if (code == DSCM_OK)
+        code = dscm_predict_auto(w->session, w->results, w->searched, latent, w->queries,
+                                 &s->options, NULL, NULL, err);
+    dscm_latent_free(latent);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        double down = rows[i].values[DSCM_COL_GRADIENTS];
+        double again = (double)w->searched[i].predictions - 1;
+        rows[i].values[DSCM_COL_SCALE] = w->searched[i].scale;
+        rows[i].values[DSCM_COL_PASSES] += down * again;
+        rows[i].values[DSCM_COL_GRADIENTS] += down * again;
+    }
+    return code;
 }
 
 static dscm_code run_pgd(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
@@ -139,11 +169,24 @@ static dscm_code run_random(dscm_eval_worker *w, const dscm_eval_setting *s, siz
                               first, err);
 }
 
+/* Another item of the target class: what the data itself looks like to the metric nets. */
+static dscm_code run_real(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
+                          size_t count, dscm_record *rows, dscm_error *err)
+{
+    const dscm_dataset *d = w->data->items;
+    dscm_pool_view items = {
+        .pixels = d->pixels, .labels = d->labels, .n = d->count, .width = w->size};
+    (void)s, (void)rows;
+    return dscm_baseline_real(w->results, w->images, w->targets, count, &items, false,
+                              w->data->seed, first, err);
+}
+
 static const struct {
     const char *name;
     method_fn *run;
     bool ensemble, nets; /* what it needs: small classifiers; VAE and autoencoder */
 } methods[] = {{"ours", run_diffusion, false, false},    {"published", run_diffusion, false, false},
+               {"auto", run_auto, false, false},         {"real", run_real, false, false},
                {"pgd", run_pgd, false, false},           {"greedy", run_greedy, true, false},
                {"prototype", run_prototype, true, true}, {"identity", run_identity, false, false},
                {"nearest", run_nearest, false, false},   {"random", run_random, false, false}};
@@ -161,9 +204,8 @@ dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *
     size_t i = find_method(method);
     if (i == METHODS)
         return dscm_fail(err, DSCM_E_UNKNOWN,
-                         "method \"%s\" is not one of ours, published, pgd, greedy, prototype, "
-                         "identity, nearest, "
-                         "random",
+                         "method \"%s\" is not one of ours, auto, published, pgd, greedy, "
+                         "prototype, identity, nearest, random, real",
                          method);
     if (methods[i].ensemble && !b->ensemble_count)
         return dscm_fail(err, DSCM_E_UNKNOWN,
@@ -191,6 +233,7 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
     dscm_code code = open_probe(&w->predictor, &b->edges[edge].predictor, "out", w->batch, err);
     if (code == DSCM_OK) code = open_probe(&w->encoder, &b->vae, "mu", w->batch, err);
     if (code == DSCM_OK) code = open_probe(&w->autoencoder, &b->autoencoder, "out", w->batch, err);
+    if (code == DSCM_OK) code = open_probe(&w->features, &b->oracle, "features", w->batch, err);
     w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
     w->members = dscm_alloc(b->ensemble_count + 1, sizeof *w->members, "ensemble", err);
     if (!w->ensemble || !w->members) return DSCM_E_MEMORY;
@@ -212,7 +255,9 @@ static dscm_code open_buffers(dscm_eval_worker *w, dscm_error *err)
     w->acts = dscm_alloc(w->batch, sizeof *w->acts, "evaluation", err);
     w->queries = dscm_alloc(w->batch, sizeof *w->queries, "evaluation", err);
     w->pool_labels = dscm_alloc(b->pool_count, 1, "evaluation", err);
-    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->pool_labels)
+    w->searched = dscm_alloc(w->batch, sizeof *w->searched, "evaluation", err);
+    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->pool_labels ||
+        !w->searched)
         return DSCM_E_MEMORY;
     w->results = w->images + image;
     w->blurred = w->results + image;
@@ -252,6 +297,7 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
     dscm_probe_close(&w->predictor);
     dscm_probe_close(&w->encoder);
     dscm_probe_close(&w->autoencoder);
+    dscm_probe_close(&w->features);
     dscm_session_free(w->session);
     dscm_free(w->ensemble);
     dscm_free(w->members);
@@ -261,6 +307,7 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
     dscm_free(w->acts);
     dscm_free(w->queries);
     dscm_free(w->pool_labels);
+    dscm_free(w->searched);
     dscm_free(w);
 }
 
@@ -395,6 +442,16 @@ dscm_code dscm_eval_run(dscm_eval_worker *w, const dscm_eval_setting *s, size_t 
 
 /* ---- composition and reversibility
  * --------------------------------------------------------------- */
+/* As delivered: through 8 bits and back. */
+static void deliver(float *images, size_t floats)
+{
+    for (size_t i = 0; i < floats; i++) {
+        uint8_t level;
+        dscm_pixels_from_float(&level, images + i, 1);
+        dscm_pixels_to_float(images + i, &level, 1);
+    }
+}
+
 static double mean_gap(const float *a, const float *b, size_t n)
 {
     double sum = 0;
@@ -413,6 +470,7 @@ dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options
         dscm_code code =
             set_targets(w, w->factuals, count, options, w->blurred, w->results, guided, err);
         if (code != DSCM_OK) return code;
+        deliver(w->results, count * w->size);
         for (size_t i = 0; i < count; i++)
             out[i * cycles + c] =
                 mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);
@@ -425,9 +483,31 @@ dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_options *optio
 {
     load_items(w, first, count);
     dscm_code code = set_targets(w, w->targets, count, options, w->images, w->blurred, true, err);
+    if (code == DSCM_OK) deliver(w->blurred, count * w->size);
     if (code == DSCM_OK)
         code = set_targets(w, w->factuals, count, options, w->blurred, w->results, true, err);
+    if (code == DSCM_OK) deliver(w->results, count * w->size);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         out[i] = mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);
     return code;
+}
+
+/* ---- features -----------------------------------------------------------------------------------
+ */
+size_t dscm_eval_features_width(const dscm_eval_worker *w)
+{
+    return w->features.width;
+}
+
+void dscm_eval_features(dscm_eval_worker *w, const uint8_t *pixels, size_t count, float *out)
+{
+    if (!w->features.width) return;
+    dscm_pixels_to_float(w->images, pixels, count * w->size);
+    const float *rows = dscm_probe_forward(&w->features, w->images, count);
+    memcpy(out, rows, count * w->features.width * sizeof *out);
+}
+
+size_t dscm_eval_worker_bytes(const dscm_eval_worker *w)
+{
+    return dscm_session_bytes(w->session);
 }

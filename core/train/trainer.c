@@ -220,7 +220,7 @@ static void deal_batch(dscm_trainer *t)
         s->seed = o->seed;
         s->t_low = 0;
         s->t_high = t->schedule.steps;
-        s->augment = true;
+        s->augment = !o->still;
     }
 }
 

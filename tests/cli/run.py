@@ -2,7 +2,7 @@
 
 Wrong use must end in one clear line on standard error and the right exit code; right use is tried
 on the shipped mnist model and example digits."""
-import gzip, json, os, struct, subprocess, sys, tempfile, time, traceback, zlib
+import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
 
 import cases_verify
 
@@ -248,6 +248,117 @@ def test_damaged_model_is_refused():
         with open(os.path.join(folder, name), "wb") as f:
             f.write(blob)
     refused(["info", folder], 1, "score.safetensors")
+
+
+def write_digits(folder, split, shifts):
+    """The example digits as a data set, each once per shift to the right."""
+    os.makedirs(path(folder), exist_ok=True)
+    pixels, labels = b"", b""
+    for shift in shifts:
+        for k in range(10):
+            gray = read_gray(digit(k))
+            for row in range(28):
+                line = gray[28 * row:28 * row + 28]
+                pixels += line[28 - shift:] + line[:28 - shift]
+            labels += bytes([k])
+    count = len(labels)
+    write_idx(f"{folder}/{split}-images-idx3-ubyte", (count, 28, 28), pixels)
+    write_idx(f"{folder}/{split}-labels-idx1-ubyte", (count,), labels)
+
+
+def digits():
+    if not os.path.exists(path("digits")):
+        write_digits("digits", "dev", range(4))
+        write_digits("digits", "train", range(5))
+    return path("digits")
+
+
+def rows_of(folder, slug):
+    with open(os.path.join(folder, f"records-{slug}.csv")) as f:
+        head, *lines = f.read().splitlines()
+    names = head.split(",")
+    return [dict(zip(names, line.split(","))) for line in lines]
+
+
+def test_evaluate_report():
+    folder = path("report")
+    command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "2",
+               "--limit", "24", "--slow-limit", "24", "--curve-limit", "4", "--study-limit", "2",
+               "--slow-study-limit", "1", "--methods",
+               "ours,published:steps=10:ratio=0.9:dynamic=0:scale=16:limit=4,pgd,"
+               "greedy:limit=1,identity,nearest,random,real",
+               "--frontier", "ours:scale=0/12", "--no-cost"]
+    code, out, err = run(*command)
+    assert code == 0 and out.strip() == os.path.join(folder, "report.html"), out + err
+    with open(os.path.join(folder, "report.md")) as f:
+        markdown = f.read()
+    with open(os.path.join(folder, "report.html")) as f:
+        html = f.read()
+    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+            for line in markdown.split("## Realism")[1].split("## Minimality")[0].splitlines()
+            if line.startswith("| ")}
+    unchanged = rows["identity (the image itself)"]
+    assert unchanged[:4] == ["24", "1.3133", "0.000", "1.000"], unchanged
+    assert len(rows) == 1 + 8, rows
+    for part in ("## Validity", "## Cost", "## Frontier", "## Composition", "## Percentiles",
+                 "## By source and target", "## Sheets", "--limit 24", "score.safetensors"):
+        assert part in markdown, part
+    null = [line for line in markdown.split("## Composition")[1].splitlines()
+            if line.startswith("| diffscm")][0]
+    assert null.split("|")[3:5] == [" 0.000 ", " 0.000 "], null
+    assert html.count("<table>") >= 9 and "data:image/png;base64," in html
+    assert 'src="sheet' not in html and 'src="http' not in html
+    if shutil.which("gnuplot"):
+        assert "](curve.svg)" in markdown and html.count("data:image/svg+xml;base64,") == 3
+        for name in ("curve.svg", "frontier.svg", "composition.svg"):
+            with open(os.path.join(folder, name)) as f:
+                assert "</svg>" in f.read()
+    for row in rows_of(folder, "identity"):
+        assert row["target"] != row["label"] and float(row["l1"]) == 0
+    # The same folder for other targets would mix two evaluations.
+    refused([*command, "--seed", "2"], 1, "evaluation.json", "seed")
+
+
+def test_evaluate_goes_on_after_a_kill():
+    folder = path("killed")
+    command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "1",
+               "--batch", "2", "--methods", "ours", "--frontier", "", "--no-cost", "--no-sheets",
+               "--study-limit", "0"]
+    child = subprocess.Popen([PROGRAM, *command], cwd=ROOT, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    slug = None
+    for _ in range(2000):
+        time.sleep(0.02)
+        found = [n for n in (os.listdir(folder) if os.path.isdir(folder) else [])
+                 if n.startswith("records-ours")]
+        slug = found[0][8:-4] if found else None
+        if slug and len(rows_of(folder, slug)) >= 8 or child.poll() is not None:
+            break
+    child.kill()
+    child.wait()
+    before = rows_of(folder, slug)
+    code, _, err = run(*command)
+    assert code == 0, err
+    after = rows_of(folder, slug)
+    assert 8 <= len(before) < 40 and len(after) == 40, (len(before), len(after))
+    whole = len(before) - 1 # the last line may have been cut
+    assert after[:whole] == before[:whole], "rows of the first run were computed again"
+    assert [int(row["index"]) for row in after] == list(range(40))
+    with open(os.path.join(folder, "report.md")) as f:
+        assert "| 40 |" in f.read()
+
+
+def test_evaluate_wrong_use():
+    report = path("never-report")
+    common = ["evaluate", "--data", digits(), "--report", report]
+    refused(["evaluate", "--data", digits()], 2, "--report")
+    refused([*common, "--methods", "magic"], 2, "magic", "prototype")
+    refused([*common, "--methods", "ours:colour=red"], 2, "colour", "scale=4/8")
+    refused([*common, "--methods", "ours:scale=much"], 2, "scale=much")
+    refused([*common, "--methods", "ours:sampler=magic"], 2, "magic")
+    refused([*common, "--frontier", "identity"], 2, "identity")
+    refused([*common, "--split", "absent"], 1, "absent")
+    assert not os.path.exists(report)
 
 
 def main():

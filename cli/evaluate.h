@@ -1,0 +1,91 @@
+/* diffscm evaluate from the inside: the plan, the runs, the studies, and what the report is made
+ * of.
+ *
+ * A plan is a list of methods. Each runs over the same items with the same targets and leaves one
+ * record per item, kept in the report's folder so that an interrupted evaluation goes on. Threads:
+ * the main thread owns everything here; a team of workers fills rows of one method at a time.
+ */
+#ifndef DSCM_CLI_EVALUATE_H
+#define DSCM_CLI_EVALUATE_H
+
+#include "cli/model.h"
+#include "core/eval/evaluate.h"
+#include "core/eval/stats.h"
+
+enum { EVAL_METHODS_MAX = 128, EVAL_WORKERS_MAX = 256, EVAL_CYCLES = 10 };
+/* A row of the composition study: L1 after 1 .. EVAL_CYCLES cycles without guidance, the same with,
+ * and of reversibility. */
+enum { EVAL_STUDY_WIDTH = 2 * EVAL_CYCLES + 1 };
+
+/* Seconds per image, one thread. NaN: not measured. */
+typedef struct eval_cost {
+    double single, p50, p95; /* at batch 1 */
+    double full;             /* at the largest batch */
+} eval_cost;
+
+typedef struct eval_method {
+    char name[16];             /* "ours" */
+    char title[128];           /* "diffscm: residual, 10 steps, ratio 0.95, scale 10" */
+    char series[96];           /* the title without the scale: points of one curve share it */
+    char slug[96];             /* file name part */
+    bool curve;                /* a point of the frontier; else a line of the tables */
+    dscm_eval_setting setting; /* options: resolved */
+    size_t limit, count;       /* items wanted and done */
+    dscm_record *rows;         /* (limit) */
+    uint8_t *pixels;           /* (limit, size) results in the order of items */
+    double *study;             /* (study_count, EVAL_STUDY_WIDTH) or NULL */
+    size_t study_count;
+    double fid; /* split Fréchet distance; NaN: not measured */
+    eval_cost cost;
+} eval_method;
+
+typedef struct evaluation {
+    /* options */
+    cli_model m;
+    const char *data_dir, *split, *pool_dir, *pool_split, *methods, *frontier, *report_dir;
+    size_t limit, slow_limit, curve_limit, study_limit, slow_study_limit;
+    bool quick, no_sheets, no_cost;
+    char command[2048];
+    /* data */
+    dscm_dataset items, pool;
+    int *targets; /* (items) */
+    dscm_eval_data data;
+    char nets_sha256[65]; /* of the bundle's list of file hashes */
+    /* work */
+    dscm_eval_worker *workers[EVAL_WORKERS_MAX];
+    dscm_error errors[EVAL_WORKERS_MAX];
+    size_t finished[EVAL_WORKERS_MAX];
+    dscm_team *team;
+    eval_method *run;  /* the method at hand */
+    size_t first, end; /* the items of this round */
+    cli_progress progress;
+    /* results */
+    eval_method *list; /* (EVAL_METHODS_MAX) */
+    size_t count;
+    size_t fid_count, fid_reals; /* counterfactuals and real images behind each distance */
+    double fid_floor;
+} evaluation;
+
+/* Adds the methods of a comma-separated list of specifications such as
+ * "ours:steps=5/10:scale=0/4/8": a name and settings, values divided by slashes, all combined. */
+dscm_code eval_plan(evaluation *e, const char *list, bool curve, dscm_error *err) DSCM_MUST_CHECK;
+
+/* Runs the items of a method that earlier runs have not left in the folder. */
+dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err) DSCM_MUST_CHECK;
+/* Refuses a folder that holds an evaluation of other networks, data or seed; marks a new one. */
+dscm_code eval_claim_folder(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+
+/* Composition and reversibility of ours and published; seconds per image; Fréchet distances. */
+dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code eval_time(evaluation *e, eval_method *r, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code eval_distances(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+
+/* DIR/<what>-<slug><suffix> */
+void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,
+               char *out, size_t size);
+/* Items first .. first+count-1 of part `index` of this round. */
+size_t eval_part(const evaluation *e, size_t index, size_t *first);
+dscm_code eval_first_error(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+bool eval_is_diffusion(const eval_method *r); /* has a sampler and a scale */
+
+#endif

@@ -1,0 +1,184 @@
+/* Baseline searches on a small classifier with random weights: what each promises about its result.
+ */
+#include <math.h>
+
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include "core/eval/baselines.h"
+#include "core/io/idx.h"
+#include "tests/harness.h"
+
+enum { SIDE = 8, PIXELS = SIDE * SIDE, CLASSES = 3, COUNT = 5, BATCH = 2 };
+
+typedef struct model {
+    dscm_net *net;
+    dscm_weights *weights;
+    dscm_probe probe;
+} model;
+
+static bool open_model(model *m, uint64_t seed)
+{
+    dscm_error err = {0};
+    dscm_net_config c = dscm_net_config_defaults(DSCM_ARCH_CNN);
+    c.image_size = SIDE;
+    c.in_channels = 1;
+    c.out_channels = CLASSES;
+    c.model_channels = 8;
+    *m = (model){.net = NULL};
+    if (dscm_net_open(&m->net, &c, &err) != DSCM_OK) return false;
+    float *values = dscm_alloc(m->net->params.floats, sizeof *values, "test", &err);
+    if (!values) return false;
+    dscm_params_init(&m->net->params, values, seed);
+    dscm_code code = dscm_weights_open(&m->weights, m->net->graph, values, dscm_cpu_best_isa(),
+                                       DSCM_EXEC_INPUT_GRAD, &err);
+    dscm_free(values);
+    return code == DSCM_OK &&
+           dscm_probe_open(&m->probe, m->net, m->weights, "out", BATCH, &err) == DSCM_OK;
+}
+
+static void close_model(model *m)
+{
+    dscm_probe_close(&m->probe);
+    dscm_weights_free(m->weights);
+    dscm_net_free(m->net);
+}
+
+static void draw_images(float *images, int *targets, uint64_t stream)
+{
+    dscm_rng rng = dscm_rng_make(test_seed, stream);
+    for (size_t i = 0; i < COUNT * PIXELS; i++) images[i] = 1.6f * dscm_rng_uniform(&rng) - 0.8f;
+    for (size_t b = 0; b < COUNT; b++) targets[b] = (int)(b % CLASSES);
+}
+
+/* Probability of a class, one image at a time. */
+static double probability(model *m, const float *image, int target)
+{
+    const float *l = dscm_probe_forward(&m->probe, image, 1);
+    double sum = 0;
+    for (int k = 0; k < CLASSES; k++) sum += exp((double)l[k] - (double)l[target]);
+    return 1 / sum;
+}
+
+static void probe_gradient_is_the_derivative(void)
+{
+    model m;
+    float images[COUNT * PIXELS], grad[PIXELS];
+    const float dout[CLASSES] = {0, 1, 0};
+    int targets[COUNT];
+    REQUIRE(open_model(&m, 3));
+    draw_images(images, targets, 1);
+    dscm_probe_forward(&m.probe, images, 1);
+    memcpy(grad, dscm_probe_backward(&m.probe, dout, 1), sizeof grad);
+    for (size_t i = 0; i < PIXELS; i += 7) {
+        const float h = 4e-3f, kept = images[i];
+        images[i] = kept + h;
+        double up = dscm_probe_forward(&m.probe, images, 1)[1];
+        images[i] = kept - h;
+        double down = dscm_probe_forward(&m.probe, images, 1)[1];
+        images[i] = kept;
+        CHECK_NEAR((up - down) / (2 * (double)h), grad[i], 2e-3 + 0.02 * fabs((double)grad[i]));
+    }
+    close_model(&m);
+}
+
+static void attack_stays_in_its_ball_and_raises_the_target(void)
+{
+    model m;
+    float images[COUNT * PIXELS], out[COUNT * PIXELS];
+    int targets[COUNT];
+    dscm_error err = {0};
+    const dscm_pgd_options options = {.radius = 0.3, .step = 0.05, .iterations = 20};
+    REQUIRE(open_model(&m, 4));
+    draw_images(images, targets, 2);
+    REQUIRE(dscm_baseline_pgd(out, images, targets, COUNT, &m.probe, &options, &err) == DSCM_OK);
+    for (size_t i = 0; i < COUNT * PIXELS; i++) {
+        CHECK(fabsf(out[i] - images[i]) <= 0.3f + 1e-6f);
+        CHECK(out[i] >= -1 && out[i] <= 1);
+    }
+    for (size_t b = 0; b < COUNT; b++) {
+        double before = probability(&m, images + b * PIXELS, targets[b]);
+        CHECK(probability(&m, out + b * PIXELS, targets[b]) > before);
+    }
+    close_model(&m);
+}
+
+static void greedy_moves_one_pixel_a_time_until_confident(void)
+{
+    model a, b;
+    float images[COUNT * PIXELS], out[COUNT * PIXELS];
+    int targets[COUNT];
+    dscm_error err = {0};
+    REQUIRE(open_model(&a, 5) && open_model(&b, 6));
+    dscm_probe *const ensemble[] = {&a.probe, &b.probe};
+    draw_images(images, targets, 3);
+    dscm_greedy_options options = {.delta = 0.25, .visits = 2, .iterations = 3, .confidence = 1};
+    REQUIRE(dscm_baseline_greedy(out, images, targets, COUNT, ensemble, 2, &options, &err) ==
+            DSCM_OK);
+    for (size_t k = 0; k < COUNT; k++) {
+        double moved = 0;
+        size_t changed = 0;
+        for (size_t i = k * PIXELS; i < (k + 1) * PIXELS; i++) {
+            moved += fabs((double)out[i] - (double)images[i]);
+            changed += out[i] != images[i];
+            CHECK(fabsf(out[i] - images[i]) <= 0.5f + 1e-6f); /* two visits of 0.25 */
+        }
+        CHECK(changed >= 1 && changed <= 3);
+        CHECK(moved <= 0.75 + 1e-6);
+        double before = probability(&a, images + k * PIXELS, targets[k]) +
+                        probability(&b, images + k * PIXELS, targets[k]);
+        CHECK(probability(&a, out + k * PIXELS, targets[k]) +
+                  probability(&b, out + k * PIXELS, targets[k]) >
+              before);
+    }
+    options.confidence = 0; /* reached before the first move */
+    REQUIRE(dscm_baseline_greedy(out, images, targets, COUNT, ensemble, 2, &options, &err) ==
+            DSCM_OK);
+    CHECK(memcmp(out, images, sizeof out) == 0);
+    close_model(&a);
+    close_model(&b);
+}
+
+static void real_images_of_the_class(void)
+{
+    enum { POOL = 6, WIDTH = 2 };
+    const uint8_t pixels[POOL * WIDTH] = {0, 0, 255, 255, 100, 100, 10, 0, 200, 255, 90, 120};
+    const uint8_t labels[POOL] = {0, 0, 1, 1, 1, 1};
+    const dscm_pool_view pool = {.pixels = pixels, .labels = labels, .n = POOL, .width = WIDTH};
+    const float images[2 * WIDTH] = {-1, -1, 0.8f, 1};
+    const int one[2] = {1, 1}, both[2] = {0, 1}, missing[2] = {1, 2};
+    float out[2 * WIDTH];
+    uint8_t got[2 * WIDTH];
+    dscm_error err = {0};
+    REQUIRE(dscm_baseline_real(out, images, one, 2, &pool, true, 1, 0, &err) == DSCM_OK);
+    dscm_pixels_from_float(got, out, 2 * WIDTH);
+    CHECK_INT(got[0], 10);
+    CHECK_INT(got[2], 200);
+    size_t seen[POOL] = {0};
+    for (uint64_t stream = 0; stream < 200; stream += 2) {
+        REQUIRE(dscm_baseline_real(out, images, both, 2, &pool, false, 1, stream, &err) == DSCM_OK);
+        dscm_pixels_from_float(got, out, 2 * WIDTH);
+        for (size_t b = 0; b < 2; b++)
+            for (size_t i = 0; i < POOL; i++)
+                if (memcmp(got + b * WIDTH, pixels + i * WIDTH, WIDTH) == 0) {
+                    CHECK_INT(labels[i], both[b]);
+                    seen[i]++;
+                }
+    }
+    for (size_t i = 0; i < POOL; i++) CHECK(seen[i] > 0); /* each of a class turns up */
+    CHECK_INT(dscm_baseline_real(out, images, missing, 2, &pool, true, 1, 0, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "2");
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"probe_gradient_is_the_derivative", probe_gradient_is_the_derivative},
+        {"attack_stays_in_its_ball_and_raises_the_target",
+         attack_stays_in_its_ball_and_raises_the_target},
+        {"greedy_moves_one_pixel_a_time_until_confident",
+         greedy_moves_one_pixel_a_time_until_confident},
+        {"real_images_of_the_class", real_images_of_the_class},
+    };
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}

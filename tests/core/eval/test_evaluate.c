@@ -1,0 +1,206 @@
+/* Every method end to end on the shipped mnist bundle, and what must hold whatever the images are.
+ */
+#include <math.h>
+
+#include "core/base/memory.h"
+#include "core/base/rng.h"
+#include "core/eval/evaluate.h"
+#include "tests/harness.h"
+
+enum { COUNT = 4, SIDE = 28, PIXELS = SIDE * SIDE, POOL = 20 };
+
+typedef struct rig {
+    dscm_bundle *bundle;
+    dscm_dataset items, pool;
+    int targets[COUNT];
+    dscm_eval_data data;
+    dscm_eval_worker *worker;
+    dscm_record rows[COUNT];
+    uint8_t pixels[COUNT * PIXELS];
+} rig;
+
+/* Strokes at random: dark ground, a bright bar of varying place and slant. */
+static void draw(dscm_dataset *d, size_t count, uint64_t stream, dscm_error *err)
+{
+    *d = (dscm_dataset){.count = count, .h = SIDE, .w = SIDE, .c = 1};
+    d->pixels = dscm_alloc(count * PIXELS, 1, "test", err);
+    d->labels = dscm_alloc(count, 1, "test", err);
+    if (!d->pixels || !d->labels) abort();
+    for (size_t i = 0; i < count; i++) {
+        dscm_rng rng = dscm_rng_make(test_seed, stream + i);
+        double x = 9 + 10 * (double)dscm_rng_uniform(&rng),
+               slant = (double)dscm_rng_uniform(&rng) - 0.5;
+        d->labels[i] = (uint8_t)(i % 10);
+        for (size_t y = 5; y < 23; y++)
+            for (size_t k = 0; k < 3; k++) {
+                double at = x + slant * ((double)y - 14) + (double)k;
+                d->pixels[i * PIXELS + y * SIDE + (size_t)at] = k == 1 ? 255 : 160;
+            }
+    }
+}
+
+static bool open_rig(rig *r)
+{
+    dscm_error err = {0};
+    memset(r, 0, sizeof *r);
+    draw(&r->items, COUNT, 0, &err);
+    draw(&r->pool, POOL, 100, &err);
+    for (int i = 0; i < COUNT; i++) r->targets[i] = (i + 3) % 10;
+    if (dscm_bundle_open(&r->bundle, "models/mnist", &err) != DSCM_OK) {
+        TEST_FAIL_("%s", err.message);
+        return false;
+    }
+    r->data = (dscm_eval_data){.bundle = r->bundle,
+                               .items = &r->items,
+                               .pool = &r->pool,
+                               .targets = r->targets,
+                               .variable = 0,
+                               .seed = 1};
+    /* "real" looks for the target class among the items */
+    for (int i = 0; i < COUNT; i++) r->targets[i] = (i + 1) % COUNT;
+    return dscm_eval_worker_open(&r->worker, &r->data, COUNT, &err) == DSCM_OK;
+}
+
+static void close_rig(rig *r)
+{
+    dscm_eval_worker_free(r->worker);
+    dscm_dataset_free(&r->items);
+    dscm_dataset_free(&r->pool);
+    dscm_bundle_free(r->bundle);
+}
+
+static dscm_options options_of(const rig *r, const char *sampler)
+{
+    dscm_error err = {0};
+    dscm_options o = dscm_options_defaults();
+    o.sampler = sampler;
+    o.steps = sampler ? 10 : 5;
+    if (dscm_options_resolve(r->bundle, &o, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
+    return o;
+}
+
+static bool run(rig *r, const char *method, const char *sampler)
+{
+    dscm_error err = {0};
+    dscm_eval_setting s = {.method = method, .options = options_of(r, sampler)};
+    dscm_code code = dscm_eval_run(r->worker, &s, 0, COUNT, r->rows, r->pixels, &err);
+    if (code != DSCM_OK) TEST_FAIL_("%s: %s", method, err.message);
+    return code == DSCM_OK;
+}
+
+static double value(const rig *r, size_t item, dscm_column column)
+{
+    return r->rows[item].values[column];
+}
+
+static void identity_scores_what_an_unchanged_image_must(void)
+{
+    rig r;
+    REQUIRE(open_rig(&r));
+    if (run(&r, "identity", NULL))
+        for (size_t i = 0; i < COUNT; i++) {
+            CHECK_NEAR(value(&r, i, DSCM_COL_CLD), 1.3132617, 1e-6);
+            CHECK_NEAR(value(&r, i, DSCM_COL_MINIMALITY), 0, 0);
+            CHECK_NEAR(value(&r, i, DSCM_COL_DEPARTURE), 1, 0);
+            CHECK_NEAR(value(&r, i, DSCM_COL_L1), 0, 0);
+            CHECK_NEAR(value(&r, i, DSCM_COL_L2), 0, 0);
+            CHECK_NEAR(value(&r, i, DSCM_COL_CHANGED_05), 0, 0);
+            CHECK_NEAR(value(&r, i, DSCM_COL_NEARER), 1, 0);
+            CHECK_INT(value(&r, i, DSCM_COL_TARGET), r.targets[i]);
+        }
+    CHECK(memcmp(r.pixels, r.items.pixels, sizeof r.pixels) == 0);
+    close_rig(&r);
+}
+
+static void every_method_gives_whole_records(void)
+{
+    static const struct {
+        const char *method, *sampler;
+        double passes;
+    } all[] = {{"ours", NULL, 11},   {"auto", NULL, 11},  {"published", "published", 14},
+               {"pgd", NULL, 0},     {"greedy", NULL, 0}, {"prototype", NULL, 0},
+               {"nearest", NULL, 0}, {"random", NULL, 0}, {"real", NULL, 0}};
+    rig r;
+    REQUIRE(open_rig(&r));
+    for (size_t m = 0; m < TEST_COUNT(all); m++) {
+        if (!run(&r, all[m].method, all[m].sampler)) continue;
+        for (size_t i = 0; i < COUNT; i++) {
+            double cld = value(&r, i, DSCM_COL_CLD), l1 = value(&r, i, DSCM_COL_L1);
+            CHECK(cld >= log(2) && cld <= 1 + log(2));
+            CHECK_NEAR(
+                cld,
+                log(exp(value(&r, i, DSCM_COL_MINIMALITY)) + exp(value(&r, i, DSCM_COL_DEPARTURE))),
+                1e-9);
+            CHECK(l1 >= 0 && l1 <= value(&r, i, DSCM_COL_L2));
+            CHECK(value(&r, i, DSCM_COL_CHANGED_05) >= value(&r, i, DSCM_COL_CHANGED_10));
+            CHECK(value(&r, i, DSCM_COL_IM1) > 0 && value(&r, i, DSCM_COL_IM2) > 0);
+            CHECK(value(&r, i, DSCM_COL_SECONDS) > 0);
+            if (all[m].passes > 0) CHECK(value(&r, i, DSCM_COL_PASSES) >= all[m].passes);
+            if (all[m].passes == 0) CHECK(isnan(value(&r, i, DSCM_COL_PASSES)));
+        }
+    }
+    if (run(&r, "nearest", NULL)) /* the nearest real image is not nearer than itself */
+        for (size_t i = 0; i < COUNT; i++) CHECK_NEAR(value(&r, i, DSCM_COL_NEARER), 0, 0);
+    close_rig(&r);
+}
+
+static void null_counterfactuals_return_the_image(void)
+{
+    enum { CYCLES = 3 };
+    rig r;
+    double off[COUNT * CYCLES], on[COUNT * CYCLES], back[COUNT];
+    dscm_error err = {0};
+    REQUIRE(open_rig(&r));
+    dscm_options o = options_of(&r, NULL);
+    REQUIRE(dscm_eval_composition(r.worker, &o, 0, COUNT, CYCLES, false, off, &err) == DSCM_OK);
+    REQUIRE(dscm_eval_composition(r.worker, &o, 0, COUNT, CYCLES, true, on, &err) == DSCM_OK);
+    REQUIRE(dscm_eval_reversibility(r.worker, &o, 0, COUNT, back, &err) == DSCM_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        CHECK_NEAR(off[i * CYCLES + CYCLES - 1], 0, 1e-9);
+        CHECK(on[i * CYCLES] > 0 && back[i] > 0);
+    }
+    close_rig(&r);
+}
+
+static void features_tell_images_apart(void)
+{
+    rig r;
+    REQUIRE(open_rig(&r));
+    size_t width = dscm_eval_features_width(r.worker);
+    REQUIRE(width >= 16);
+    float *f = calloc(COUNT * width, sizeof *f), *again = calloc(width, sizeof *again);
+    dscm_eval_features(r.worker, r.items.pixels, COUNT, f);
+    dscm_eval_features(r.worker, r.items.pixels + 2 * PIXELS, 1, again);
+    double same = 0, other = 0;
+    for (size_t i = 0; i < width; i++) {
+        same += fabs((double)f[2 * width + i] - (double)again[i]);
+        other += fabs((double)f[i] - (double)again[i]);
+    }
+    CHECK(same < 1e-3 && other > 10 * same + 1e-3);
+    free(f);
+    free(again);
+    close_rig(&r);
+}
+
+static void unknown_methods_are_refused(void)
+{
+    rig r;
+    dscm_error err = {0};
+    REQUIRE(open_rig(&r));
+    CHECK_INT(dscm_eval_check(r.bundle, "magic", &err), DSCM_E_UNKNOWN);
+    CHECK_HAS(err.message, "prototype");
+    close_rig(&r);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"identity_scores_what_an_unchanged_image_must",
+         identity_scores_what_an_unchanged_image_must},
+        {"every_method_gives_whole_records", every_method_gives_whole_records},
+        {"null_counterfactuals_return_the_image", null_counterfactuals_return_the_image},
+        {"features_tell_images_apart", features_tell_images_apart},
+        {"unknown_methods_are_refused", unknown_methods_are_refused},
+    };
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
