@@ -1,7 +1,11 @@
 #include "core/base/cpu.h"
 
+#include <limits.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 const char *dscm_isa_name(dscm_isa isa)
 {
@@ -22,36 +26,86 @@ dscm_isa dscm_cpu_best_isa(void)
 #endif
 }
 
-/* CPUs granted by the cgroup bandwidth controller (v2, then v1), or 0 when there is no limit. */
-static int cgroup_cpus(void)
+/* ---- how much of it -----------------------------------------------------------------------------
+ */
+static bool read_longs(const char *path, const char *format, long *a, long *b)
 {
+    FILE *f = fopen(path, "r");
+    if (!f) return false;
+    int wanted = b ? 2 : 1, got = b ? fscanf(f, format, a, b) : fscanf(f, format, a);
+    fclose(f);
+    return got == wanted;
+}
+
+/* CPUs that one group grants (v2, then v1), or 0 when it sets no limit or does not exist. */
+static int group_cpus(const char *mount, const char *group, bool v2)
+{
+    char path[1024];
     long quota = 0, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (f) {
-        if (fscanf(f, "%ld %ld", &quota, &period) != 2) quota = 0;
-        fclose(f);
+    if (v2) {
+        snprintf(path, sizeof path, "%s%s/cpu.max", mount, group);
+        if (!read_longs(path, "%ld %ld", &quota, &period)) return 0; /* "max": no limit */
     } else {
-        f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r");
-        if (f) {
-            if (fscanf(f, "%ld", &quota) != 1) quota = 0;
-            fclose(f);
-        }
-        f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r");
-        if (f) {
-            if (fscanf(f, "%ld", &period) != 1) period = 0;
-            fclose(f);
-        }
+        snprintf(path, sizeof path, "%s/cpu%s/cpu.cfs_quota_us", mount, group);
+        if (!read_longs(path, "%ld", &quota, NULL)) return 0;
+        snprintf(path, sizeof path, "%s/cpu%s/cpu.cfs_period_us", mount, group);
+        if (!read_longs(path, "%ld", &period, NULL)) return 0;
     }
     if (quota <= 0 || period <= 0) return 0;
-    return (int)((quota + period - 1) / period);
+    long cpus = (quota - 1) / period + 1;
+    return cpus > INT_MAX ? 0 : (int)cpus;
+}
+
+/* The tightest limit on the way from a group up to the root: a parent's limit binds its children.
+ * In a container the path may be the host's and not exist here; its root then holds the limit. */
+static int path_cpus(const char *mount, char *group, bool v2)
+{
+    int least = 0;
+    for (;;) {
+        char *slash = strrchr(group, '/');
+        bool root = !group[0] || strcmp(group, "/") == 0;
+        int cpus = group_cpus(mount, root ? "" : group, v2);
+        if (cpus > 0 && (least == 0 || cpus < least)) least = cpus;
+        if (root || !slash) return least;
+        *slash = '\0';
+    }
+}
+
+/* Does the comma-separated list of controllers hold "cpu"? */
+static bool has_cpu(const char *list, size_t length)
+{
+    for (size_t i = 0; i + 3 <= length; i++)
+        if (strncmp(list + i, "cpu", 3) == 0 && (i == 0 || list[i - 1] == ',') &&
+            (i + 3 == length || list[i + 3] == ','))
+            return true;
+    return false;
+}
+
+int dscm_cpu_quota(const char *membership, const char *mount)
+{
+    char line[1024];
+    int least = 0;
+    FILE *f = fopen(membership, "r");
+    while (f && fgets(line, sizeof line, f)) { /* "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1) */
+        char *list = strchr(line, ':'), *group = list ? strchr(list + 1, ':') : NULL;
+        if (!group) continue;
+        bool v2 = group == list + 1;
+        if (!v2 && !has_cpu(list + 1, (size_t)(group - list - 1))) continue;
+        group++;
+        group[strcspn(group, "\n")] = '\0';
+        int cpus = path_cpus(mount, group, v2);
+        if (cpus > 0 && (least == 0 || cpus < least)) least = cpus;
+    }
+    if (f) fclose(f);
+    return least;
 }
 
 int dscm_cpu_count(void)
 {
     cpu_set_t set;
-    int count = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-    int quota = cgroup_cpus();
+    long count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                             : sysconf(_SC_NPROCESSORS_ONLN);
+    int quota = dscm_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     if (quota > 0 && quota < count) count = quota;
-    return count < 1 ? 1 : count;
+    return count < 1 ? 1 : (int)count;
 }

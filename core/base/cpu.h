@@ -9,5 +9,8 @@ const char *dscm_isa_name(dscm_isa isa); /* "base", "avx2", "avx512" */
 dscm_isa dscm_cpu_best_isa(void);        /* the widest one that this processor runs */
 /* Processors this process may use: affinity mask and cgroup quota (rounded up), at least 1. */
 int dscm_cpu_count(void);
+/* CPUs that the bandwidth controllers of cgroups grant, rounded up; 0: no limit. `membership` is
+ * /proc/self/cgroup or a file like it, `mount` /sys/fs/cgroup or a folder like it. */
+int dscm_cpu_quota(const char *membership, const char *mount);
 
 #endif

@@ -361,6 +361,37 @@ def test_evaluate_wrong_use():
     assert not os.path.exists(report)
 
 
+def test_bench_wrong_use():
+    refused(["bench", "everything"], 2, "everything")
+    refused(["bench", "--isa", "mmx"], 2, "mmx", "avx512")
+    refused(["bench", "--only", "lunch"], 2, "lunch", "networks")
+    refused(["bench", "--threads", "0"], 2, "--threads")
+    refused(["bench", "--model", "nothing"], 1, "nothing")
+
+
+def test_bench_report():
+    code, out, err = run("bench", "--quick", "--json", "--only", "networks", "--threads", "2",
+                         "--isa", "base")
+    assert code == 0 and err == "", err
+    report = json.loads(out)
+    assert report["machine"]["isa"] == "base" and report["machine"]["threads"] == 2
+    peaks = {(p["name"], p["threads"]): p["giga_per_second"] for p in report["peak"]}
+    assert min(peaks.values()) > 0 and report["peak_memory_mib"] > 0
+    assert {b["name"] for b in report["bandwidth"]} == {"read", "copy"}
+    rows = {(r["name"], r["pass"], r["batch"], r["threads"]): r for r in report["rows"]}
+    assert len(rows) == len(report["rows"])
+    for name, kind in (("score", "forward"), ("predictor of digit", "forward + input grad")):
+        for batch in (1, 16):
+            row = rows[name, kind, batch, 1]
+            assert row["seconds_min"] <= row["seconds"] <= row["seconds_max"], row
+            at_peak = row["flops"] / (1e9 * peaks["multiply-add base", 1])
+            assert abs(row["ratio"] / (row["seconds"] / at_peak) - 1) < 1e-3, row
+            assert abs(row["images_per_second"] * row["seconds"] / batch - 1) < 1e-3, row
+            assert row["arena_bytes"] > 0
+    # counted by hand from the manifest: 32 channels at 28x28 are 14.45 MFLOP per 3x3 convolution
+    assert 370e6 < rows["score", "forward", 1, 1]["flops"] < 377e6
+
+
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     passed = failed = 0

@@ -1,3 +1,7 @@
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
 #include "core/base/rng.h"
@@ -107,6 +111,81 @@ static void cpu_is_described(void)
     CHECK(dscm_cpu_best_isa() < DSCM_ISA_COUNT);
 }
 
+/* ---- limits of a container
+ * ----------------------------------------------------------------------- */
+static void write_text(const char *folder, const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    REQUIRE(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+static int quota_in(const char *folder, const char *membership)
+{
+    char path[512];
+    write_text(folder, "self", membership);
+    snprintf(path, sizeof path, "%s/self", folder);
+    return dscm_cpu_quota(path, folder);
+}
+
+static void quotas_of_groups_bind(void)
+{
+    char folder[] = "/tmp/diffscm-cgroup-XXXXXX", path[512];
+    static const char *const folders[] = {"/a", "/a/b", "/cpu", "/cpu/c"};
+    static const char *const files[] = {"/a/cpu.max",
+                                        "/a/b/cpu.max",
+                                        "/cpu.max",
+                                        "/cpu/c/cpu.cfs_quota_us",
+                                        "/self",
+                                        "/cpu/c/cpu.cfs_period_us",
+                                        "/cpu/cpu.cfs_quota_us"};
+    REQUIRE(mkdtemp(folder) != NULL);
+    for (size_t i = 0; i < TEST_COUNT(folders); i++) {
+        snprintf(path, sizeof path, "%s%s", folder, folders[i]);
+        CHECK(mkdir(path, 0700) == 0);
+    }
+    CHECK_INT(dscm_cpu_quota("/nonexistent/self", folder), 0);
+    CHECK_INT(quota_in(folder, "0::/a/b\n"), 0); /* no files: no limit */
+    write_text(folder, "a/b/cpu.max", "max 100000\n");
+    CHECK_INT(quota_in(folder, "0::/a/b\n"), 0);
+    write_text(folder, "a/cpu.max", "250000 100000\n"); /* the parent's limit, rounded up */
+    CHECK_INT(quota_in(folder, "0::/a/b\n"), 3);
+    write_text(folder, "a/b/cpu.max", "50000 100000\n");
+    CHECK_INT(quota_in(folder, "0::/a/b\n"), 1);
+    write_text(folder, "cpu.max", "400000 100000\n"); /* the path is another namespace's */
+    CHECK_INT(quota_in(folder, "0::/elsewhere/x\n"), 4);
+    write_text(folder, "cpu/c/cpu.cfs_quota_us", "200000\n");
+    write_text(folder, "cpu/c/cpu.cfs_period_us", "100000\n");
+    CHECK_INT(quota_in(folder, "7:cpuset:/c\n4:cpuacct,cpu:/c\n"), 2);
+    write_text(folder, "cpu/cpu.cfs_quota_us", "-1\n");
+    CHECK_INT(quota_in(folder, "4:cpu:/\n"), 0);
+    for (size_t i = 0; i < TEST_COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s%s", folder, files[i]);
+        unlink(path);
+    }
+    for (size_t i = TEST_COUNT(folders); i-- > 0;) {
+        snprintf(path, sizeof path, "%s%s", folder, folders[i]);
+        rmdir(path);
+    }
+    CHECK(rmdir(folder) == 0);
+}
+
+static void affinity_limits_the_threads(void)
+{
+    cpu_set_t all, one;
+    REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+        if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+    CHECK_INT(dscm_cpu_count(), 1);
+    CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
+    CHECK(dscm_cpu_count() <= CPU_COUNT(&all));
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -118,6 +197,8 @@ int main(int argc, char **argv)
         {"team_runs_each_index_once", team_runs_each_index_once},
         {"arena_hands_out_aligned_blocks", arena_hands_out_aligned_blocks},
         {"cpu_is_described", cpu_is_described},
+        {"quotas_of_groups_bind", quotas_of_groups_bind},
+        {"affinity_limits_the_threads", affinity_limits_the_threads},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

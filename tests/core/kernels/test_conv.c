@@ -295,11 +295,16 @@ static void forced_algorithms_are_used(void)
     CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_WINOGRAD).algo[DSCM_CONV_FORWARD], DSCM_CONV_DIRECT);
 }
 
+/* Declared by OpenBLAS's own cblas.h, absent where plain loops stand in for it. */
+extern int openblas_get_num_threads(void) __attribute__((weak));
+
 static void matrix_products_are_checked(void)
 {
     dscm_error err = {0};
     CHECK_INT(dscm_gemm_check(&err), DSCM_OK);
     CHECK_HAS(dscm_gemm_library(), "OpenBLAS");
+    /* Workers times BLAS threads would be more threads than processors. */
+    if (openblas_get_num_threads) CHECK_INT(openblas_get_num_threads(), 1);
 }
 
 int main(int argc, char **argv)
