@@ -46,11 +46,14 @@ static dscm_code parse_only(const bench *b, dscm_error *err)
 static dscm_code open_all(bench *b, dscm_error *err)
 {
     char dir[4096];
+    dscm_load_options load = dscm_load_defaults();
     if (!b->threads) b->threads = (size_t)dscm_cpu_count();
     dscm_code code = parse_isa(b, err);
+    load.isa = b->isa;
+    load.threads = (int)b->threads;
     if (code == DSCM_OK) code = parse_only(b, err);
     if (code == DSCM_OK) code = cli_find(dir, sizeof dir, "models", b->model, b->data_dir, err);
-    if (code == DSCM_OK) code = dscm_bundle_open_isa(&b->bundle, dir, b->isa, err);
+    if (code == DSCM_OK) code = dscm_bundle_load(&b->bundle, dir, &load, err);
     if (code == DSCM_OK && b->threads > 1) code = dscm_team_open(&b->team, (int)b->threads, err);
     if (code == DSCM_OK && !(b->report = json_object()))
         code = dscm_fail(err, DSCM_E_MEMORY, "report: out of memory");

@@ -49,10 +49,13 @@ static int print_labels(const dscm_bundle_info *info, const char *part)
 static void print_all(const cli_model *m)
 {
     const dscm_bundle_info *info = m->info;
-    printf(
-        "%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  weights %.1f MB in memory\n\nvariables\n",
-        info->name, info->version, info->dir, info->licence, info->provenance, info->sha256,
-        (double)info->bytes / 1e6);
+    printf("%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  %zu parameters", info->name,
+           info->version, info->dir, info->licence, info->provenance, info->sha256,
+           info->parameters);
+    if (!m->describe)
+        printf("\n  weights %.1f MB in memory, %.1f MB used from their files; all hashes agree",
+               (double)info->bytes / 1e6, (double)info->mapped_bytes / 1e6);
+    printf("\n\nvariables\n");
     for (size_t i = 0; i < info->variables_count; i++) print_variable(info, &info->variables[i]);
     printf("\ndefaults: %s, %zu steps, ratio %g, scale %g\ncalibrated scale", m->options.sampler,
            m->options.steps, m->options.ratio, m->options.scale);
@@ -68,16 +71,19 @@ int cmd_info(int argc, char **argv)
     cli_model m = CLI_MODEL_DEFAULTS;
     option_list rest = {.count = 0};
     const char *labels = NULL;
-    bool manifest = false;
+    bool manifest = false, check = false;
     const cli_option options[] = {
         {"labels", OPT_TEXT, &labels, 0, 0, "TEXT", "labels that contain this text"},
         {"manifest", OPT_FLAG, &manifest, 0, 0, NULL, "print the manifest itself"},
+        {"check", OPT_FLAG, &check, 0, 0, NULL, "load all weights and compare their hashes"},
+        {"memory", OPT_TEXT, &m.memory_text, 0, 0, "SIZE", "with --check: the limit, as 6G"},
         {"data-dir", OPT_TEXT, &m.data_dir, 0, 0, "DIR", "where models/ is"},
         {.name = NULL}};
     int exit_code = cli_parse(argc, argv, "info [MODEL]", options, &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count > 1) return cli_usage(argv[0], "one model at a time");
     if (rest.count) m.name = rest.items[0];
+    m.describe = !check;
     dscm_error err = {0};
     if (cli_model_open(&m, &err) != DSCM_OK) {
         cli_model_close(&m);

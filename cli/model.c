@@ -29,9 +29,28 @@ static dscm_code parse_scale(cli_model *m, dscm_error *err)
     return DSCM_OK;
 }
 
+/* "6G", "800M", "1.5G": bytes by powers of 1024. */
+static dscm_code parse_memory(const cli_model *m, size_t *bytes, dscm_error *err)
+{
+    static const char units[] = "KMG";
+    char *end;
+    *bytes = 0;
+    if (!m->memory_text) return DSCM_OK;
+    double v = strtod(m->memory_text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (unit) v *= (double)((size_t)1024 << (10 * (unit - units)));
+    if (end == m->memory_text || !unit || end[1] || !(v >= 1 << 20 && v <= 0x1p50))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--memory %s: must be at least 1M, as a number with K, M or G",
+                         m->memory_text);
+    *bytes = (size_t)v;
+    return DSCM_OK;
+}
+
 dscm_code cli_model_open(cli_model *m, dscm_error *err)
 {
     char dir[4096];
+    dscm_load_options load = dscm_load_defaults();
     m->options = dscm_options_defaults();
     m->options.sampler = m->sampler;
     m->options.steps = m->steps;
@@ -39,8 +58,11 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     if (m->dynamic) m->options.dynamic = 1;
     if (!m->threads) m->threads = (size_t)dscm_cpu_count();
     dscm_code code = parse_scale(m, err);
+    if (code == DSCM_OK) code = parse_memory(m, &load.memory, err);
+    load.describe = m->describe;
+    load.threads = (int)m->threads;
     if (code == DSCM_OK) code = cli_find(dir, sizeof dir, "models", m->name, m->data_dir, err);
-    if (code == DSCM_OK) code = dscm_bundle_open(&m->bundle, dir, err);
+    if (code == DSCM_OK) code = dscm_bundle_load(&m->bundle, dir, &load, err);
     if (code != DSCM_OK) return code;
     m->info = dscm_bundle_describe(m->bundle);
     return dscm_options_resolve(m->bundle, &m->options, err);

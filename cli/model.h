@@ -7,10 +7,11 @@
 #include "core/diffscm.h"
 
 typedef struct cli_model {
-    const char *name, *data_dir, *sampler, *scale_text;
+    const char *name, *data_dir, *sampler, *scale_text, *memory_text;
     size_t steps, batch, threads;
     double ratio;
     bool dynamic, auto_scale;
+    bool describe; /* only the manifest: enough to look at a model, not to run it */
     uint64_t seed;
     dscm_bundle *bundle;
     const dscm_bundle_info *info;
@@ -45,6 +46,13 @@ typedef struct cli_model {
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
         {"batch", OPT_SIZE, &(m).batch, 1, 4096, "N", "images per network pass (16)"},             \
+        {"memory",                                                                                 \
+         OPT_TEXT,                                                                                 \
+         &(m).memory_text,                                                                         \
+         0,                                                                                        \
+         0,                                                                                        \
+         "SIZE",                                                                                   \
+         "limit for weights and buffers, as 6G or 800M (large weights stay mapped)"},              \
     {                                                                                              \
         "threads", OPT_SIZE, &(m).threads, 1, 256, "N", "threads (all processors)"                 \
     }

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/cpu.h"
 #include "core/base/error.h"
 #include "core/base/team.h"
 
@@ -58,11 +59,31 @@ typedef struct dscm_bundle_info {
     const dscm_calibration *calibrations;
     size_t calibrations_count;
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
-    size_t bytes;                     /* memory of the weights */
+    size_t parameters;                /* of all networks */
+    size_t bytes;                     /* memory of the weights; 0 when only described */
+    size_t mapped_bytes;              /* weights that are used from their mapped files */
 } dscm_bundle_info;
 
 /* Loads and checks DIR/manifest.json and every file it names (hash, shape, graph). Caller owns. */
 dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err) DSCM_MUST_CHECK;
+
+/* How a bundle is loaded. Weights are shared by all sessions. Either they are packed into memory as
+ * float32 in the form their kernels want, or they stay in their mapped files, in 16 bits where they
+ * were stored so, and each layer is packed when it runs: some 10 % slower, and the kernel may drop
+ * their pages at any time. */
+typedef struct dscm_load_options {
+    bool describe; /* only the manifest: no file is read or checked, and no session can be opened */
+    size_t memory; /* bytes for weights (mapped ones too) and sessions: packed weights where they
+                      fit, else mapped ones; DSCM_E_LIMIT when these do not fit either, and sessions
+                      take fewer images per pass. 0: networks of more than 256 MiB stay mapped, and
+                      a session takes at most 1 GiB where it can */
+    int sessions;  /* that will be open at the same time */
+    int threads;   /* of each of them */
+    dscm_isa isa;  /* instruction set; one that this processor runs */
+} dscm_load_options;
+dscm_load_options dscm_load_defaults(void); /* one session on all processors, the widest set */
+dscm_code dscm_bundle_load(dscm_bundle **out, const char *dir, const dscm_load_options *options,
+                           dscm_error *err) DSCM_MUST_CHECK;
 void dscm_bundle_free(dscm_bundle *bundle); /* takes NULL; no session may be left */
 const dscm_bundle_info *dscm_bundle_describe(const dscm_bundle *bundle);
 /* Index of a variable by name, or DSCM_E_UNKNOWN with the names that exist. */
@@ -115,7 +136,8 @@ typedef struct dscm_progress {
  */
 typedef struct dscm_session dscm_session;
 
-/* batch_max: largest number of images per network pass; larger calls are split. threads >= 1: size
+/* batch_max: largest number of images per network pass, less where memory is short (see
+ * dscm_load_options); larger calls are split. threads >= 1: size
  * of the session's own team. */
 dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_t batch_max,
                             int threads, dscm_error *err) DSCM_MUST_CHECK;

@@ -22,13 +22,38 @@
 /* ---- models
  * ----------------------------------------------------------------------------------------- */
 
+#define LARGE_SIDE 64 /* pixels from which one image keeps all processors busy */
+
+/* Threads of a worker, and workers, for images of this side (0: not known yet, the worst case). */
+static void settle_crew(const dscm_settings *o, size_t side, size_t *threads, size_t *workers)
+{
+    size_t processors = (size_t)dscm_cpu_count();
+    *threads = o->threads ? (size_t)o->threads : side && side < LARGE_SIDE ? 1 : processors;
+    *workers = o->workers ? (size_t)o->workers : processors / *threads ? processors / *threads : 1;
+}
+
+/* What the models loaded so far leave of the limit. */
+static dscm_load_options load_options(const dscm_service *service)
+{
+    dscm_load_options options = dscm_load_defaults();
+    size_t threads, workers, used = 0, limit = (size_t)service->settings.memory_mb << 20;
+    settle_crew(&service->settings, 0, &threads, &workers);
+    options.threads = (int)threads;
+    options.sessions = (int)workers;
+    for (size_t i = 0; i < service->catalogue.count; i++)
+        used += service->models[i].info->bytes + service->models[i].info->mapped_bytes;
+    if (limit) options.memory = limit > used ? limit - used : 1;
+    return options;
+}
+
 static dscm_code load_model(dscm_service *service, const char *dir, dscm_error *err)
 {
     size_t index = service->catalogue.count;
     if (index == DSCM_MODELS_MAX)
         return dscm_fail(err, DSCM_E_LIMIT, "models: more than %d", DSCM_MODELS_MAX);
     int64_t start = dscm_clock_us();
-    dscm_code code = dscm_bundle_open(&service->bundles[index], dir, err);
+    dscm_load_options options = load_options(service);
+    dscm_code code = dscm_bundle_load(&service->bundles[index], dir, &options, err);
     if (code != DSCM_OK) return code;
     const dscm_bundle_info *info = dscm_bundle_describe(service->bundles[index]);
     for (size_t i = 0; i < index; i++)
@@ -221,8 +246,12 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
         s->model_labels[3 * i + 1] = info->version;
         s->model_labels[3 * i + 2] = info->sha256;
     }
-    size_t processors = (size_t)dscm_cpu_count(), threads = (size_t)o->threads;
-    s->workers = o->workers ? (size_t)o->workers : processors / threads ? processors / threads : 1;
+    size_t threads, side = 1;
+    for (size_t i = 0; i < s->catalogue.count; i++) {
+        const dscm_bundle_info *info = s->catalogue.models[i].info;
+        if (info->variables[info->image].h > side) side = info->variables[info->image].h;
+    }
+    settle_crew(o, side, &threads, &s->workers);
     s->engine = (dscm_engine){.calls = calls ? *calls : dscm_engine_real,
                               .catalogue = &s->catalogue,
                               .cache = s->abductions,
@@ -263,7 +292,7 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
                    json_pack("{s:s, s:i, s:i, s:I, s:I, s:I}", "host", settings->host, "port",
                              dscm_http_port(s->http), "admin_port", dscm_http_port(s->admin),
                              "workers", (json_int_t)s->workers, "threads",
-                             (json_int_t)settings->threads, "models",
+                             (json_int_t)s->engine.threads, "models",
                              (json_int_t)s->catalogue.count));
     *out = s;
     return DSCM_OK;

@@ -27,7 +27,9 @@ typedef struct dscm_settings {
     /* data */
     char data_dir[DSCM_SETTING_TEXT], models[DSCM_SETTING_TEXT], static_dir[DSCM_SETTING_TEXT];
     /* work */
-    long workers, threads, batch; /* workers 0: from processors and threads */
+    long workers, threads, batch; /* workers 0: from processors and threads; threads 0: from the
+                                     size of the models' images */
+    long memory_mb;               /* of weights and sessions; 0: no limit */
     long queue_capacity, client_share;
     long deadline_ms, deadline_max_ms, wait_s, wait_max_s, drain_s;
     /* kept results */

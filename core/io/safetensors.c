@@ -6,7 +6,7 @@
 
 #include "core/base/memory.h"
 #include "core/io/file.h"
-#include "core/io/half.h"
+#include "core/base/half.h"
 #include "core/io/tensors_internal.h"
 
 #define HEADER_MAX       ((size_t)8 << 20)

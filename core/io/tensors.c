@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/half.h"
 #include "core/base/memory.h"
-#include "core/io/half.h"
 #include "core/io/tensors_internal.h"
 
 size_t dscm_dtype_size(dscm_dtype dtype)
@@ -161,6 +161,14 @@ void dscm_tensors_free(dscm_tensors *set)
     dscm_free(set->slots);
     dscm_free(set->path);
     dscm_free(set);
+}
+
+void dscm_tensors_release(const dscm_tensors *set, const void *data, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)data, to = from + size;
+    from = (from + page - 1) / page * page;
+    to = to / page * page;
+    if (set->mapped && from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 size_t dscm_tensors_count(const dscm_tensors *set)
@@ -316,29 +324,53 @@ static const char *likely_key(const char *name)
     return "channel_mult or num_res_blocks";
 }
 
+/* The tensor of a parameter, of the right shape. */
+static dscm_code find_param(const dscm_tensor_info **out, const dscm_param *p,
+                            const dscm_tensors *set, dscm_error *err)
+{
+    char want[96], got[96];
+    const dscm_tensor_info *t = *out = dscm_tensors_find(set, p->name);
+    shape_text(want, sizeof want, p->dims, p->ndim);
+    if (!t)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: parameter \"%s\" %s is missing; check %s in the configuration",
+                         set->path, p->name, want, likely_key(p->name));
+    bool same = t->ndim == p->ndim;
+    for (int d = 0; same && d < p->ndim; d++) same = t->dims[d] == p->dims[d];
+    if (same) return DSCM_OK;
+    shape_text(got, sizeof got, t->dims, t->ndim);
+    return dscm_fail(err, DSCM_E_MISMATCH,
+                     "%s: parameter \"%s\" has shape %s, the network needs %s; check %s in the "
+                     "configuration",
+                     set->path, p->name, got, want, likely_key(p->name));
+}
+
+dscm_code dscm_params_view(const dscm_params *table, dscm_param_view *views, bool *viewable,
+                           const dscm_tensors *set, dscm_error *err)
+{
+    *viewable = true;
+    for (size_t i = 0; i < table->count; i++) {
+        const dscm_tensor_info *info;
+        dscm_code code = find_param(&info, &table->items[i], set, err);
+        if (code != DSCM_OK) return code;
+        const stored_tensor *t = stored(info);
+        views[i] = (dscm_param_view){.data = t->data,
+                                     .type = info->dtype == DSCM_F16    ? DSCM_STORE_F16
+                                             : info->dtype == DSCM_BF16 ? DSCM_STORE_BF16
+                                                                        : DSCM_STORE_F32};
+        *viewable &= t->contiguous && info->dtype <= DSCM_F32;
+    }
+    return DSCM_OK;
+}
+
 dscm_code dscm_params_load(const dscm_params *table, float *values, const dscm_tensors *set,
                            size_t *unused, dscm_error *err)
 {
-    char want[96], got[96];
     for (size_t i = 0; i < table->count; i++) {
-        const dscm_param *p = &table->items[i];
-        const dscm_tensor_info *t = dscm_tensors_find(set, p->name);
-        shape_text(want, sizeof want, p->dims, p->ndim);
-        if (!t)
-            return dscm_fail(err, DSCM_E_MISMATCH,
-                             "%s: parameter \"%s\" %s is missing; check %s in the configuration",
-                             set->path, p->name, want, likely_key(p->name));
-        bool same = t->ndim == p->ndim;
-        for (int d = 0; same && d < p->ndim; d++) same = t->dims[d] == p->dims[d];
-        if (!same) {
-            shape_text(got, sizeof got, t->dims, t->ndim);
-            return dscm_fail(
-                err, DSCM_E_MISMATCH,
-                "%s: parameter \"%s\" has shape %s, the network needs %s; check %s in the "
-                "configuration",
-                set->path, p->name, got, want, likely_key(p->name));
-        }
-        dscm_code code = dscm_tensors_read_f32(set, t, values + p->offset, err);
+        const dscm_tensor_info *t;
+        dscm_code code = find_param(&t, &table->items[i], set, err);
+        if (code == DSCM_OK)
+            code = dscm_tensors_read_f32(set, t, values + table->items[i].offset, err);
         if (code != DSCM_OK) return code;
     }
     if (unused) *unused = set->count - table->count;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "core/nn/graph.h"
 #include "core/nn/params.h"
 
 typedef enum dscm_dtype {
@@ -47,6 +48,9 @@ dscm_code dscm_tensors_open(dscm_tensors **out, const char *path, dscm_error *er
 dscm_code dscm_tensors_open_memory(dscm_tensors **out, const void *bytes, size_t size,
                                    const char *name, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_tensors_free(dscm_tensors *set);
+/* Tells the kernel that bytes of the mapped file are not needed in memory for now; they stay
+ * readable. */
+void dscm_tensors_release(const dscm_tensors *set, const void *data, size_t size);
 size_t dscm_tensors_count(const dscm_tensors *set);
 const dscm_tensor_info *dscm_tensors_info(const dscm_tensors *set, size_t index);
 const dscm_tensor_info *dscm_tensors_find(const dscm_tensors *set, const char *name); /* or NULL */
@@ -60,6 +64,11 @@ dscm_code dscm_tensors_read_f64(const dscm_tensors *set, const dscm_tensor_info 
 dscm_code dscm_tensors_read_i64(const dscm_tensors *set, const dscm_tensor_info *info, int64_t *out,
                                 dscm_error *err) DSCM_MUST_CHECK;
 
+/* views (table->count): where the values lie in the file, for weights that are used from there
+ * while the set stays open. The same checks; *viewable is false, and the views are void, when a
+ * tensor is of another type than float32, float16 and bfloat16 or not in C order. */
+dscm_code dscm_params_view(const dscm_params *table, dscm_param_view *views, bool *viewable,
+                           const dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
 /* Fills values (table->floats) from the set. A missing or misshapen parameter is an error that
  * names it, both shapes and the configuration key most likely wrong; unused tensors are counted in
  * *unused (may be NULL). */

@@ -142,21 +142,6 @@ size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
     }
 }
 
-void dscm_conv_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const float *w)
-{
-    switch (plan->algo[pass]) {
-    case DSCM_CONV_PLAIN:
-        memcpy(packed, w, dscm_conv_packed_floats(plan, pass) * sizeof *packed);
-        break;
-    case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_pack(plan, pass, packed, w);
-        break;
-    default:
-        dscm_conv_direct_pack(plan, pass, packed, w);
-        break;
-    }
-}
-
 size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
                                int threads)
 {

@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 #include "core/base/cpu.h"
+#include "core/base/half.h"
 #include "core/base/team.h"
 
 typedef struct dscm_conv_shape {
@@ -61,6 +62,9 @@ double dscm_conv_flops(const dscm_conv_shape *shape);
 size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass);
 /* w: (Co,Ci,K,K), PyTorch's order. */
 void dscm_conv_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const float *w);
+/* The same of weights stored as `type`, at any alignment, by a team (or NULL). */
+void dscm_conv_pack_from(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const void *w,
+                         dscm_store type, dscm_team *team);
 /* Bytes of scratch that a pass needs for `batch` images on a team of `threads`. */
 size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
                                int threads);

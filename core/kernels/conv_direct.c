@@ -15,30 +15,15 @@ static bool narrow(const conv_view *v)
     return v->out_c <= NARROW_MAX;
 }
 
-size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v)
+size_t dscm_conv_direct_block(const dscm_conv_kernels *k, const conv_view *v)
 {
-    size_t columns = narrow(v) ? v->out_c : (v->out_c + k->block - 1) / k->block * k->block;
-    return columns * v->in_c * (size_t)(v->kernel * v->kernel);
+    return narrow(v) ? 1 : k->block;
 }
 
-void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
-                           const float *w)
+size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v)
 {
-    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
-    conv_view v = dscm_conv_view(&plan->shape, pass);
-    size_t block = narrow(&v) ? 1 : k->block, taps = (size_t)(v.kernel * v.kernel);
-    if (v.out_c % block) memset(packed, 0, dscm_conv_direct_floats(k, &v) * sizeof *packed);
-    conv_weights from = dscm_conv_weights(&plan->shape, pass, w);
-    /* (out blocks, ky, kx, in, block), a block of outputs at a time: lines are written whole */
-    for (size_t first = 0; first < v.out_c; first += block)
-        for (size_t i = 0; i < v.in_c; i++) {
-            size_t count = v.out_c - first < block ? v.out_c - first : block;
-            const float *at = from.w + first * from.out_step + i * from.in_step;
-            float *to = packed + (first / block * taps * v.in_c + i) * block;
-            for (size_t o = 0; o < count; o++, at += from.out_step)
-                for (size_t t = 0; t < taps; t++)
-                    to[t * v.in_c * block + o] = at[from.reversed ? taps - 1 - t : t];
-        }
+    size_t block = dscm_conv_direct_block(k, v), columns = (v->out_c + block - 1) / block * block;
+    return columns * v->in_c * (size_t)(v->kernel * v->kernel);
 }
 
 /* ---- bands --------------------------------------------------------------------------------------

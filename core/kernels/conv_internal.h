@@ -48,8 +48,8 @@ void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const 
                                  size_t ldo, const float *in, size_t ldi, size_t batch);
 
 size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v);
-void dscm_conv_direct_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
-                           const float *w);
+/* Output channels of a packed block: 1 where dot products beat padded columns. */
+size_t dscm_conv_direct_block(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
 /* 1x1, stride 1: no padding, pixels in one line. */
@@ -60,8 +60,6 @@ void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float 
                                   dscm_team *team);
 
 size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v);
-void dscm_conv_winograd_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
-                             const float *w);
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads);
 void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);

@@ -24,29 +24,6 @@ size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v)
     return POINTS * v->in_c * columns_of(k, v->out_c);
 }
 
-void dscm_conv_winograd_pack(const dscm_conv *plan, dscm_conv_pass pass, float *packed,
-                             const float *w)
-{
-    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
-    conv_view v = dscm_conv_view(&plan->shape, pass);
-    conv_weights from = dscm_conv_weights(&plan->shape, pass, w);
-    size_t columns = columns_of(k, v.out_c);
-    float taps[9 * DSCM_CONV_BLOCK_MAX] = {0}; /* (9, block): the kernels of a block of outputs */
-    /* U = G g Gᵀ, stored (36, out blocks, in, block) */
-    for (size_t first = 0; first < v.out_c; first += k->block) {
-        size_t count = v.out_c - first < k->block ? v.out_c - first : k->block;
-        if (count < k->block) memset(taps, 0, sizeof taps);
-        for (size_t i = 0; i < v.in_c; i++) {
-            const float *at = from.w + first * from.out_step + i * from.in_step;
-            for (size_t o = 0; o < count; o++, at += from.out_step)
-                for (size_t t = 0; t < 9; t++)
-                    taps[t * k->block + o] = at[from.reversed ? 8 - t : t];
-            k->winograd->weights(packed + (first / k->block * v.in_c + i) * k->block,
-                                 v.in_c * columns, taps);
-        }
-    }
-}
-
 /* ---- tiles --------------------------------------------------------------------------------------
  *
  * An axis of n outputs is cut into full tiles of 4 and perhaps one smaller at the end, which

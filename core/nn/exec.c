@@ -40,7 +40,8 @@ typedef struct plan {
     span *data, *grad, *aux; /* (tensors), (tensors), (ops) */
     span **order;            /* every used span, for placing */
     size_t order_count;
-    size_t placed; /* bytes of all spans together */
+    size_t placed;     /* bytes of all spans together */
+    bool only_measure; /* take no memory */
 } plan;
 
 static int root_of(const dscm_graph *g, int t)
@@ -218,20 +219,24 @@ static dscm_code plan_memory(plan *p, const dscm_exec_options *options, dscm_err
     x->scratch_bytes = largest_scratch(x);
     size_t grads =
         x->mode == DSCM_EXEC_PARAM_GRAD ? (x->graph->params->floats + 1) * sizeof(float) : 0;
-    size_t total = p->placed + x->scratch_bytes + dscm_arena_round(grads);
-    dscm_code code = dscm_arena_open(&x->arena, total, err);
-    if (code != DSCM_OK) return code;
-    unsigned char *base = dscm_arena_take(&x->arena, p->placed);
-    x->scratch = dscm_arena_take(&x->arena, x->scratch_bytes);
-    if (grads) x->param_grads = dscm_arena_take(&x->arena, grads);
+    x->bytes = p->placed + x->scratch_bytes + dscm_arena_round(grads);
+    if (p->only_measure) return DSCM_OK;
+    unsigned char *base = options->memory;
+    if (!base) {
+        dscm_code code = dscm_arena_open(&x->arena, x->bytes, err);
+        if (code != DSCM_OK) return code;
+        base = dscm_arena_take(&x->arena, x->bytes);
+    }
+    x->scratch = base + p->placed;
+    if (grads) x->param_grads = (float *)(base + p->placed + x->scratch_bytes);
     assign_pointers(p, base);
     return DSCM_OK;
 }
 
 /* ---- opening ------------------------------------------------------------------------------------
  */
-dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
-                         const dscm_exec_options *options, dscm_error *err)
+static dscm_code open_exec(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
+                           const dscm_exec_options *options, bool only_measure, dscm_error *err)
 {
     assert(options->batch >= 1 && options->mode <= w->mode);
     *out = NULL;
@@ -252,6 +257,7 @@ dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weight
     x->wanted = dscm_alloc(tensors, sizeof *x->wanted, "executor", err);
     plan p = {.x = x,
               .n = ops,
+              .only_measure = only_measure,
               .needs_grad = dscm_alloc(tensors, sizeof(bool), "executor", err),
               .data = dscm_alloc(tensors, sizeof(span), "executor", err),
               .grad = dscm_alloc(tensors, sizeof(span), "executor", err),
@@ -274,6 +280,23 @@ dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weight
     return DSCM_OK;
 }
 
+dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
+                         const dscm_exec_options *options, dscm_error *err)
+{
+    assert(w->arena.base);
+    return open_exec(out, g, w, options, false, err);
+}
+
+dscm_code dscm_exec_measure(size_t *bytes, const dscm_graph *g, const dscm_weights *w,
+                            const dscm_exec_options *options, dscm_error *err)
+{
+    dscm_exec *x;
+    dscm_code code = open_exec(&x, g, w, options, true, err);
+    *bytes = code == DSCM_OK ? x->bytes : 0;
+    dscm_exec_free(x);
+    return code;
+}
+
 void dscm_exec_free(dscm_exec *x)
 {
     if (!x) return;
@@ -290,13 +313,13 @@ void dscm_exec_free(dscm_exec *x)
 void dscm_exec_use(dscm_exec *x, const dscm_weights *w)
 {
     assert(w->graph->ops_count == x->graph->ops_count && w->isa == x->weights->isa &&
-           w->mode >= x->mode);
+           w->mode >= x->mode && w->keep == x->weights->keep);
     x->weights = w;
 }
 
 size_t dscm_exec_bytes(const dscm_exec *x)
 {
-    return x->arena.size;
+    return x->bytes;
 }
 
 float *dscm_exec_data(dscm_exec *x, dscm_tensor t)

@@ -23,6 +23,8 @@
 
 #include "core/base/cpu.h"
 #include "core/base/error.h"
+#include "core/base/half.h"
+#include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/kernels/conv.h"
 #include "core/nn/params.h"
@@ -103,13 +105,38 @@ typedef enum dscm_exec_mode {
     DSCM_EXEC_PARAM_GRAD  /* and of all parameters; dropout is active */
 } dscm_exec_mode;
 
+/* Where a parameter's elements lie, in C order, at any alignment: in memory or in a mapped file. */
+typedef struct dscm_param_view {
+    const void *data;
+    dscm_store type;
+} dscm_param_view;
+
+typedef enum dscm_keep {
+    DSCM_KEEP_PACKED, /* all weights in memory, as float32 in the form their kernels want */
+    DSCM_KEEP_STORED  /* large convolution weights stay where the views show them and are packed
+                         whenever a layer is used: far less memory, a little more time */
+} dscm_keep;
+
+/* Weights in two steps, for who must know sizes before memory is taken: planned weights may only be
+ * filled, measured (dscm_weights_bytes, dscm_exec_measure) and freed. */
+dscm_code dscm_weights_plan(dscm_weights **out, const dscm_graph *g, dscm_isa isa,
+                            dscm_exec_mode mode, dscm_keep keep, dscm_error *err) DSCM_MUST_CHECK;
+/* views: (params->count). With DSCM_KEEP_STORED what they show must stay as long as the weights.
+ * done (or NULL) hears of every view that has been packed and is not needed any more. */
+typedef struct dscm_view_done {
+    void (*call)(void *arg, const dscm_param_view *view, size_t count);
+    void *arg;
+} dscm_view_done;
+dscm_code dscm_weights_fill(dscm_weights *w, const dscm_param_view *views,
+                            const dscm_view_done *done, dscm_team *team,
+                            dscm_error *err) DSCM_MUST_CHECK;
 /* Copies `values` (params->floats) and packs them for `isa` and every mode up to `mode`. */
 dscm_code dscm_weights_open(dscm_weights **out, const dscm_graph *g, const float *values,
                             dscm_isa isa, dscm_exec_mode mode, dscm_error *err) DSCM_MUST_CHECK;
 /* New values of the same table; no executor may run meanwhile. */
 void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team);
 void dscm_weights_free(dscm_weights *w);
-size_t dscm_weights_bytes(const dscm_weights *w);
+size_t dscm_weights_bytes(const dscm_weights *w); /* in memory; views are not counted */
 
 /* ---- running
  * ------------------------------------------------------------------------------------- */
@@ -121,7 +148,14 @@ typedef struct dscm_exec_options {
     dscm_team *team;            /* or NULL; borrowed */
     const char *const *outputs; /* names to compute, NULL-terminated; NULL: all. Operations that no
                                    wanted output needs are not run */
+    void *memory; /* NULL: a block of its own. Else borrowed, of dscm_exec_measure bytes: executors
+                     that never run at the same time may share it; inputs are then written again
+                     before every pass, and outputs read before another executor's */
 } dscm_exec_options;
+
+/* Bytes that dscm_exec_open would take; `w` may be planned only. */
+dscm_code dscm_exec_measure(size_t *bytes, const dscm_graph *g, const dscm_weights *w,
+                            const dscm_exec_options *options, dscm_error *err) DSCM_MUST_CHECK;
 
 dscm_code dscm_exec_open(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
                          const dscm_exec_options *options, dscm_error *err) DSCM_MUST_CHECK;

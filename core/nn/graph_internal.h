@@ -68,11 +68,13 @@ struct dscm_weights {
     const dscm_graph *graph;
     dscm_isa isa;
     dscm_exec_mode mode;
-    dscm_arena arena; /* all of the following */
+    dscm_keep keep;
+    dscm_arena arena; /* all of the following; empty while only planned */
     size_t floats;
     float **values; /* (params) parameter values; NULL for convolution weights, which are packed */
-    dscm_conv *plans;  /* (ops) valid for OP_CONV */
-    float **packed[2]; /* (ops) forward and input-gradient weights; NULL where unused */
+    dscm_param_view *stored; /* (ops) weights of convolutions that are packed when used */
+    dscm_conv *plans;        /* (ops) valid for OP_CONV */
+    float **packed[2]; /* (ops) forward and input-gradient weights; NULL where unused or stored */
 };
 
 struct dscm_exec {
@@ -83,7 +85,8 @@ struct dscm_exec {
     dscm_team *team;
     size_t batch_max;
     size_t batch, conditions; /* of the last forward */
-    dscm_arena arena;
+    dscm_arena arena;         /* empty when the memory is borrowed */
+    size_t bytes;
     float **data;  /* (tensors) first channel of the tensor, or NULL when not computed */
     float **grad;  /* (tensors) alike, or NULL */
     float **aux;   /* (ops) what forward keeps for backward */

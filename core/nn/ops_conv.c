@@ -1,16 +1,39 @@
 /* Convolution with an optional residual; a linear layer is one of a single pixel. */
 #include "core/nn/graph_internal.h"
 
+/* Bytes of the weights of a pass where they are packed only for the call. */
+static size_t passing_bytes(const dscm_exec *x, size_t op, dscm_conv_pass pass)
+{
+    if (!x->weights->stored[op].data || pass == DSCM_CONV_WEIGHT_GRAD) return 0;
+    return dscm_arena_round(dscm_conv_packed_floats(&x->weights->plans[op], pass) * sizeof(float));
+}
+
 static size_t conv_scratch(const dscm_exec *x, const node_op *op)
 {
-    const dscm_conv *plan = &x->weights->plans[op_index(x, op)];
+    size_t i = op_index(x, op), most = 0;
     int threads = dscm_team_size(x->team);
-    size_t most = dscm_conv_scratch_bytes(plan, DSCM_CONV_FORWARD, x->batch_max, threads);
-    for (int pass = DSCM_CONV_INPUT_GRAD; pass <= (int)x->mode; pass++) {
-        size_t bytes = dscm_conv_scratch_bytes(plan, (dscm_conv_pass)pass, x->batch_max, threads);
+    for (int p = DSCM_CONV_FORWARD; p <= (int)x->mode; p++) {
+        dscm_conv_pass pass = (dscm_conv_pass)p;
+        size_t bytes = dscm_conv_scratch_bytes(&x->weights->plans[i], pass, x->batch_max, threads) +
+                       passing_bytes(x, i, pass);
         if (bytes > most) most = bytes;
     }
     return most;
+}
+
+/* Weights of a pass: packed for good, or now, at the beginning of the scratch. */
+static const float *weights_of(const dscm_exec *x, size_t op, dscm_conv_pass pass)
+{
+    const dscm_weights *w = x->weights;
+    const dscm_param_view *from = &w->stored[op];
+    if (!from->data) return w->packed[pass][op];
+    dscm_conv_pack_from(&w->plans[op], pass, x->scratch, from->data, from->type, x->team);
+    return x->scratch;
+}
+
+static void *scratch_of(const dscm_exec *x, size_t op, dscm_conv_pass pass)
+{
+    return (unsigned char *)x->scratch + passing_bytes(x, op, pass);
 }
 
 /* out = conv(x) + b [+ residual] */
@@ -19,10 +42,10 @@ static void conv_forward(dscm_exec *x, const node_op *op)
     size_t i = op_index(x, op);
     int residual = op->in[1];
     dscm_conv_forward(&x->weights->plans[i], x->data[op->out], ld_of(x, op->out),
-                      x->data[op->in[0]], ld_of(x, op->in[0]), x->weights->packed[0][i],
+                      x->data[op->in[0]], ld_of(x, op->in[0]), weights_of(x, i, DSCM_CONV_FORWARD),
                       param_of(x, op->b), residual >= 0 ? x->data[residual] : NULL,
-                      residual >= 0 ? ld_of(x, residual) : 0, rows_of(x, op->out), x->scratch,
-                      x->team);
+                      residual >= 0 ? ld_of(x, residual) : 0, rows_of(x, op->out),
+                      scratch_of(x, i, DSCM_CONV_FORWARD), x->team);
 }
 
 static void conv_backward(dscm_exec *x, const node_op *op)
@@ -43,8 +66,9 @@ static void conv_backward(dscm_exec *x, const node_op *op)
                               ld_of(x, op->in[0]), rows, x->scratch, x->team);
     float *din = grad_to(x, op->in[0], &add);
     if (din)
-        dscm_conv_input_grad(plan, din, ld_of(x, op->in[0]), dout, ldo, x->weights->packed[1][i],
-                             add, rows, x->scratch, x->team);
+        dscm_conv_input_grad(plan, din, ld_of(x, op->in[0]), dout, ldo,
+                             weights_of(x, i, DSCM_CONV_INPUT_GRAD), add, rows,
+                             scratch_of(x, i, DSCM_CONV_INPUT_GRAD), x->team);
 }
 
 const op_class dscm_op_conv_class = {.forward = conv_forward,

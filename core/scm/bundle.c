@@ -17,51 +17,6 @@
 #define MANIFEST_MAX ((size_t)4 << 20)
 #define FORMAT       "diffscm-bundle-1"
 
-/* ---- networks -----------------------------------------------------------------------------------
- */
-static dscm_code load_weights(bundle_net *out, const manifest *m, const char *file,
-                              dscm_exec_mode mode, dscm_error *err)
-{
-    char path[4096];
-    dscm_tensors *set = NULL;
-    dscm_code code = manifest_file(m, file, path, sizeof path, err);
-    if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
-    if (code != DSCM_OK) return code;
-    float *values = dscm_alloc(out->net->params.floats, sizeof *values, "weights", err);
-    code = values ? dscm_params_load(&out->net->params, values, set, NULL, err) : DSCM_E_MEMORY;
-    dscm_tensors_free(set); /* before packing: the mapped file need not stay in memory with it */
-    if (code == DSCM_OK)
-        code = dscm_weights_open(&out->weights, out->net->graph, values, m->isa, mode, err);
-    dscm_free(values);
-    return code;
-}
-
-/* {"config": {...}, "weights": "file"} */
-static dscm_code load_net(bundle_net *out, const manifest *m, const json_t *object,
-                          const char *where, dscm_arch arch, dscm_exec_mode mode, dscm_error *err)
-{
-    dscm_net_config config;
-    const char *file;
-    dscm_code code = manifest_keys(m, object, where, "config weights", err);
-    if (code == DSCM_OK) code = manifest_text(m, object, where, "weights", 255, &file, err);
-    if (code == DSCM_OK)
-        code = dscm_net_config_parse(&config, json_object_get(object, "config"), where, err);
-    if (code != DSCM_OK) return code;
-    if (config.arch != arch)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: arch must be %s", m->path, where,
-                         dscm_arch_name(arch));
-    config.dropout = 0;
-    code = dscm_net_open(&out->net, &config, err);
-    return code == DSCM_OK ? load_weights(out, m, file, mode, err) : code;
-}
-
-static void close_net(bundle_net *n)
-{
-    dscm_weights_free(n->weights);
-    dscm_net_free(n->net);
-    *n = (bundle_net){0};
-}
-
 /* ---- variables ----------------------------------------------------------------------------------
  */
 static dscm_code load_labels(bundle_variable *v, const manifest *m, const json_t *object,
@@ -172,8 +127,8 @@ static dscm_code load_diffusion(bundle_variable *v, const manifest *m, const jso
     if (code == DSCM_OK) code = manifest_size(m, object, where, "steps", 2, 100000, &steps, err);
     if (code == DSCM_OK) code = dscm_schedule_open(&v->schedule, kind, steps, err);
     if (code == DSCM_OK)
-        code = load_net(&v->score, m, json_object_get(object, "network"), where, DSCM_ARCH_UNET,
-                        DSCM_EXEC_INFER, err);
+        code = bundle_net_open(&v->score, m, json_object_get(object, "network"), where,
+                               DSCM_ARCH_UNET, DSCM_EXEC_INFER, err);
     if (code != DSCM_OK) return code;
     const dscm_net_config *c = &v->score.net->config;
     if (c->image_size != v->face.h || c->image_size != v->face.w || c->in_channels != v->face.c ||
@@ -256,8 +211,8 @@ static dscm_code load_edge(dscm_bundle *b, const manifest *m, const json_t *obje
                          "%s: edge %s -> %s: must go from a parent to an image, once", m->path,
                          parent, child);
     b->edges_count++;
-    code = load_net(&e->predictor, m, json_object_get(object, "predictor"), "edge predictor",
-                    DSCM_ARCH_ENCODER, DSCM_EXEC_INPUT_GRAD, err);
+    code = bundle_net_open(&e->predictor, m, json_object_get(object, "predictor"), "edge predictor",
+                           DSCM_ARCH_ENCODER, DSCM_EXEC_INPUT_GRAD, err);
     if (code != DSCM_OK) return code;
     size_t want = p->face.kind == DSCM_CATEGORICAL ? p->face.labels_count : 2;
     const dscm_net_config *n = &e->predictor.net->config;
@@ -413,8 +368,8 @@ static dscm_code load_net_list(bundle_net **out, size_t count, const manifest *m
     *out = dscm_alloc(count, sizeof **out, "evaluation nets", err);
     if (!*out) return DSCM_E_MEMORY;
     for (size_t i = 0; i < count; i++) {
-        dscm_code code = load_net(&(*out)[i], m, json_array_get(list, i), where, arch,
-                                  DSCM_EXEC_INPUT_GRAD, err);
+        dscm_code code = bundle_net_open(&(*out)[i], m, json_array_get(list, i), where, arch,
+                                         DSCM_EXEC_INPUT_GRAD, err);
         if (code != DSCM_OK) return code;
     }
     return DSCM_OK;
@@ -445,9 +400,9 @@ static dscm_code load_evaluation(dscm_bundle *b, const manifest *m, const json_t
                 {"autoencoder", &b->autoencoder, DSCM_ARCH_AUTOENCODER}};
     for (size_t i = 0; code == DSCM_OK && i < 3; i++)
         if (json_object_get(e, nets[i].key))
-            code = load_net(nets[i].net, m, json_object_get(e, nets[i].key), nets[i].key,
-                            nets[i].arch, DSCM_EXEC_INPUT_GRAD, err);
-    if (code == DSCM_OK && json_object_get(e, "pool")) {
+            code = bundle_net_open(nets[i].net, m, json_object_get(e, nets[i].key), nets[i].key,
+                                   nets[i].arch, DSCM_EXEC_INPUT_GRAD, err);
+    if (code == DSCM_OK && json_object_get(e, "pool") && !m->describe) {
         code = manifest_text(m, e, "evaluation", "pool", 255, &name, err);
         if (code == DSCM_OK) code = load_pool(b, m, name, err);
     }
@@ -467,7 +422,7 @@ static dscm_code load_evaluation(dscm_bundle *b, const manifest *m, const json_t
     if (code == DSCM_OK) code = load_scale(&b->accepted_im1, json_object_get(accepted, "im1"), err);
     if (code == DSCM_OK) code = load_scale(&b->accepted_im2, json_object_get(accepted, "im2"), err);
     b->info.has_oracle = b->oracle.net != NULL;
-    b->info.has_cld = b->vae.net && b->pool_count;
+    b->info.has_cld = b->vae.net && json_object_get(e, "pool");
     b->info.has_im = b->autoencoder.net && b->class_autoencoders;
     return code;
 }
@@ -512,36 +467,40 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
     return code;
 }
 
-static size_t net_bytes(const bundle_net *n)
-{
-    return n->weights ? dscm_weights_bytes(n->weights) : 0;
-}
-
 static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_error *err)
 {
     json_error_t parse;
     json_t *root = json_loadb(b->manifest, size, JSON_REJECT_DUPLICATES, &parse);
     if (!root)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, parse.line, parse.text);
-    manifest m = {
-        .path = path, .dir = b->dir, .files = json_object_get(root, "files"), .isa = b->isa};
+    manifest m = {.path = path,
+                  .dir = b->dir,
+                  .files = json_object_get(root, "files"),
+                  .describe = b->options.describe,
+                  .nets = &b->nets};
     dscm_code code = load_head(b, &m, root, err);
     if (code == DSCM_OK) code = load_graph(b, &m, root, err);
     if (code == DSCM_OK) code = load_defaults(b, &m, root, err);
     if (code == DSCM_OK) code = load_evaluation(b, &m, root, err);
     json_decref(root);
-    for (size_t i = 0; i < b->variables_count; i++)
-        b->info.bytes += net_bytes(&b->variables[i].score);
-    for (size_t i = 0; i < b->edges_count; i++) b->info.bytes += net_bytes(&b->edges[i].predictor);
-    return code;
+    for (const bundle_net *n = b->nets; n; n = n->next) b->info.parameters += n->net->params.floats;
+    return code == DSCM_OK && !b->options.describe ? bundle_nets_fill(b, err) : code;
+}
+
+dscm_load_options dscm_load_defaults(void)
+{
+    return (dscm_load_options){
+        .sessions = 1, .threads = dscm_cpu_count(), .isa = dscm_cpu_best_isa()};
 }
 
 dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err)
 {
-    return dscm_bundle_open_isa(out, dir, dscm_cpu_best_isa(), err);
+    dscm_load_options options = dscm_load_defaults();
+    return dscm_bundle_load(out, dir, &options, err);
 }
 
-dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa, dscm_error *err)
+dscm_code dscm_bundle_load(dscm_bundle **out, const char *dir, const dscm_load_options *options,
+                           dscm_error *err)
 {
     char path[4096];
     unsigned char *text = NULL;
@@ -557,7 +516,7 @@ dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa,
         dscm_free(text);
         return DSCM_E_MEMORY;
     }
-    b->isa = isa;
+    b->options = *options;
     b->manifest = (char *)text;
     dscm_sha256_hex(b->sha256, text, size);
     code = copy_text(&b->dir, dir, err);
@@ -579,7 +538,7 @@ static void close_variable(bundle_variable *v)
     dscm_free((char *)v->face.name);
     for (size_t i = 0; i < BUNDLE_VARIABLES_MAX; i++) dscm_free(v->levels[i]);
     dscm_schedule_close(&v->schedule);
-    close_net(&v->score);
+    bundle_net_close(&v->score);
 }
 
 void dscm_bundle_free(dscm_bundle *b)
@@ -587,13 +546,13 @@ void dscm_bundle_free(dscm_bundle *b)
     if (!b) return;
     size_t labels = b->scored >= 0 && b->variables ? b->variables[b->scored].face.labels_count : 0;
     for (size_t i = 0; b->class_autoencoders && i < labels; i++)
-        close_net(&b->class_autoencoders[i]);
-    for (size_t i = 0; b->ensemble && i < b->ensemble_count; i++) close_net(&b->ensemble[i]);
-    for (size_t i = 0; i < b->edges_count; i++) close_net(&b->edges[i].predictor);
+        bundle_net_close(&b->class_autoencoders[i]);
+    for (size_t i = 0; b->ensemble && i < b->ensemble_count; i++) bundle_net_close(&b->ensemble[i]);
+    for (size_t i = 0; i < b->edges_count; i++) bundle_net_close(&b->edges[i].predictor);
     for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
-    close_net(&b->oracle);
-    close_net(&b->vae);
-    close_net(&b->autoencoder);
+    bundle_net_close(&b->oracle);
+    bundle_net_close(&b->vae);
+    bundle_net_close(&b->autoencoder);
     dscm_free(b->class_autoencoders);
     dscm_free(b->ensemble);
     dscm_free(b->edges);

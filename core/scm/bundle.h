@@ -9,6 +9,7 @@
 
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
+#include "core/io/tensors.h"
 #include "core/models/net.h"
 
 #define BUNDLE_NAME_MAX      64
@@ -17,7 +18,13 @@
 
 typedef struct bundle_net {
     dscm_net *net;
-    dscm_weights *weights;
+    dscm_weights *weights; /* NULL in a bundle that is only described */
+    dscm_exec_mode mode;
+    dscm_tensors *file; /* mapped as long as weights are used from it, else NULL */
+    dscm_param_view *views;
+    bool viewable;           /* the file's types are such that kernels read them */
+    bool stored;             /* large weights stay in the file */
+    struct bundle_net *next; /* in the bundle's list of all networks */
 } bundle_net;
 
 typedef enum bundle_mechanism {
@@ -52,7 +59,8 @@ typedef struct bundle_scale {
 
 struct dscm_bundle {
     dscm_bundle_info info;
-    dscm_isa isa; /* that the weights are packed for */
+    dscm_load_options options;
+    bundle_net *nets; /* all networks below, in one list */
     char *name, *version, *licence, *provenance, *dir, *manifest;
     char sha256[65];
     bundle_variable *variables; /* (count), parents first */
@@ -74,9 +82,16 @@ struct dscm_bundle {
     bundle_scale accepted_cld, accepted_im1, accepted_im2;
 };
 
-/* dscm_bundle_open for an instruction set that need not be the widest one: to measure and test. */
-dscm_code dscm_bundle_open_isa(dscm_bundle **out, const char *dir, dscm_isa isa,
-                               dscm_error *err) DSCM_MUST_CHECK;
+struct manifest;
+/* Opens a network of {"config": {...}, "weights": "file"}, checks its file and puts it into the
+ * list; its weights come with bundle_nets_fill. */
+dscm_code bundle_net_open(bundle_net *n, const struct manifest *m, const json_t *object,
+                          const char *where, dscm_arch arch, dscm_exec_mode mode,
+                          dscm_error *err) DSCM_MUST_CHECK;
+void bundle_net_close(bundle_net *n);
+/* Decides what stays in the files and fills the weights of all networks. */
+dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
+
 /* Index of the edge parent -> child, or -1. */
 int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
 /* Edge whose parent a class-conditional score network of the image is told, or -1 when the network

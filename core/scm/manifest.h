@@ -9,11 +9,14 @@
 #include "core/base/cpu.h"
 #include "core/base/error.h"
 
+struct bundle_net;
+
 typedef struct manifest {
     const char *path; /* of manifest.json, for messages */
     const char *dir;
-    const json_t *files; /* name -> sha256 */
-    dscm_isa isa;        /* instruction set to pack weights for */
+    const json_t *files;      /* name -> sha256 */
+    bool describe;            /* files need not be read */
+    struct bundle_net **nets; /* list of the networks met so far */
 } manifest;
 
 /* Fails unless every key of the object is in the blank-separated list. */

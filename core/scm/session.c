@@ -7,54 +7,128 @@
 
 #include "core/base/memory.h"
 
-#define WALK_BUFFERS 7
+#define WALK_BUFFERS  7
+#define SESSION_BYTES ((size_t)1 << 30) /* that a session takes where nobody grants more */
 
-static dscm_code open_exec(dscm_session *s, dscm_exec **out, const bundle_net *n,
-                           dscm_exec_mode mode, const char *const *outputs, dscm_error *err)
-{
-    if (!n->net) return DSCM_OK;
-    dscm_exec_options options = {
-        .mode = mode, .batch = s->batch_max, .team = s->team, .outputs = outputs};
-    return dscm_exec_open(out, n->net->graph, n->weights, &options, err);
-}
+/* The executors of a session: which network, for what. */
+typedef struct exec_place {
+    const bundle_net *net;
+    dscm_exec_mode mode;
+    const char *const *outputs;
+    dscm_exec **out;
+} exec_place;
 
-static dscm_code open_execs(dscm_session *s, dscm_error *err)
+#define PLACES_MAX (BUNDLE_VARIABLES_MAX + 5)
+
+/* s may be NULL when the places are only measured. */
+static size_t list_execs(const dscm_bundle *b, dscm_session *s, exec_place *list)
 {
     static const char *const code_outputs[] = {"mu", "logvar", NULL};
-    const dscm_bundle *b = s->bundle;
-    dscm_code code = open_exec(s, &s->score, &s->image->score, DSCM_EXEC_INFER, NULL, err);
-    for (size_t e = 0; code == DSCM_OK && e < b->edges_count; e++)
+    size_t count = 0;
+    const exec_place fixed[] = {
+        {&b->variables[b->info.image].score, DSCM_EXEC_INFER, NULL, s ? &s->score : NULL},
+        {&b->oracle, DSCM_EXEC_INFER, NULL, s ? &s->oracle : NULL},
+        {&b->vae, DSCM_EXEC_INFER, code_outputs, s ? &s->vae : NULL},
+        {&b->autoencoder, DSCM_EXEC_INFER, NULL, s ? &s->autoencoder : NULL},
+        {b->class_autoencoders, DSCM_EXEC_INFER, NULL, s ? &s->class_autoencoder : NULL}};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (fixed[i].net && fixed[i].net->net) list[count++] = fixed[i];
+    for (size_t e = 0; e < b->edges_count; e++)
         if (b->edges[e].child == b->info.image)
-            code = open_exec(s, &s->predictors[e], &b->edges[e].predictor, DSCM_EXEC_INPUT_GRAD,
-                             NULL, err);
-    if (code == DSCM_OK) code = open_exec(s, &s->oracle, &b->oracle, DSCM_EXEC_INFER, NULL, err);
-    if (code == DSCM_OK) code = open_exec(s, &s->vae, &b->vae, DSCM_EXEC_INFER, code_outputs, err);
-    if (code == DSCM_OK)
-        code = open_exec(s, &s->autoencoder, &b->autoencoder, DSCM_EXEC_INFER, NULL, err);
-    if (code == DSCM_OK && b->class_autoencoders)
-        code = open_exec(s, &s->class_autoencoder, &b->class_autoencoders[0], DSCM_EXEC_INFER, NULL,
-                         err);
+            list[count++] = (exec_place){&b->edges[e].predictor, DSCM_EXEC_INPUT_GRAD, NULL,
+                                         s ? &s->predictors[e] : NULL};
+    return count;
+}
+
+static dscm_exec_options exec_options(const exec_place *p, size_t batch, dscm_team *team)
+{
+    return (dscm_exec_options){
+        .mode = p->mode, .batch = batch, .team = team, .outputs = p->outputs};
+}
+
+static size_t walk_bytes(const dscm_bundle *b, size_t batch)
+{
+    const dscm_variable *v = &b->faces[b->info.image];
+    return WALK_BUFFERS * dscm_arena_round(batch * v->h * v->w * v->c * sizeof(float));
+}
+
+/* Bytes of the block that all executors share. */
+static dscm_code measure_execs(const dscm_bundle *b, size_t batch, dscm_team *team, size_t *bytes,
+                               dscm_error *err)
+{
+    exec_place list[PLACES_MAX];
+    size_t count = list_execs(b, NULL, list);
+    dscm_code code = DSCM_OK;
+    *bytes = 0;
+    for (size_t i = 0; i < count && code == DSCM_OK; i++) {
+        size_t one = 0;
+        dscm_exec_options o = exec_options(&list[i], batch, team);
+        code = dscm_exec_measure(&one, list[i].net->net->graph, list[i].net->weights, &o, err);
+        if (one > *bytes) *bytes = one;
+    }
     return code;
 }
 
-static dscm_code open_buffers(dscm_session *s, dscm_error *err)
+dscm_code dscm_session_measure(const dscm_bundle *bundle, size_t batch, int threads, size_t *bytes,
+                               dscm_error *err)
 {
-    size_t bytes = dscm_arena_round(s->batch_max * s->size * sizeof(float));
-    dscm_code code = dscm_arena_open(&s->arena, WALK_BUFFERS * bytes, err);
+    dscm_team *team = NULL;
+    dscm_code code = threads != 1 ? dscm_team_open(&team, threads, err) : DSCM_OK;
+    if (code == DSCM_OK) code = measure_execs(bundle, batch, team, bytes, err);
+    *bytes += walk_bytes(bundle, batch);
+    dscm_team_free(team);
+    return code;
+}
+
+/* What one session may take. */
+static size_t budget_of(const dscm_bundle *b)
+{
+    const dscm_load_options *o = &b->options;
+    size_t weights = b->info.bytes + b->info.mapped_bytes;
+    if (!o->memory) return SESSION_BYTES;
+    return o->memory > weights ? (o->memory - weights) / (size_t)o->sessions : 0;
+}
+
+/* Fewer images per pass until the executors' block fits. */
+static dscm_code settle_batch(dscm_session *s, size_t *block, dscm_error *err)
+{
+    for (;; s->batch_max = (s->batch_max + 1) / 2) {
+        dscm_code code = measure_execs(s->bundle, s->batch_max, s->team, block, err);
+        bool fits = *block + walk_bytes(s->bundle, s->batch_max) <= budget_of(s->bundle);
+        if (code != DSCM_OK || fits || s->batch_max == 1) return code;
+    }
+}
+
+static dscm_code open_memory(dscm_session *s, dscm_error *err)
+{
+    size_t block = 0;
+    dscm_code code = settle_batch(s, &block, err);
+    size_t walk = walk_bytes(s->bundle, s->batch_max);
+    if (code == DSCM_OK) code = dscm_arena_open(&s->arena, walk + block, err);
     if (code != DSCM_OK) return code;
     float **const buffers[WALK_BUFFERS] = {&s->walk.x,     &s->walk.pair, &s->walk.eps,
                                            &s->walk.grad,  &s->walk.x0,   &s->walk.spare,
                                            &s->eval_images};
-    for (int i = 0; i < WALK_BUFFERS; i++) *buffers[i] = dscm_arena_take(&s->arena, bytes);
+    for (int i = 0; i < WALK_BUFFERS; i++)
+        *buffers[i] = dscm_arena_take(&s->arena, walk / WALK_BUFFERS);
     s->walk.size = s->size;
     s->walk.channels = s->image->face.c;
-    return DSCM_OK;
+    exec_place list[PLACES_MAX];
+    size_t count = list_execs(s->bundle, s, list);
+    void *shared = dscm_arena_take(&s->arena, block);
+    for (size_t i = 0; i < count && code == DSCM_OK; i++) {
+        dscm_exec_options o = exec_options(&list[i], s->batch_max, s->team);
+        o.memory = shared;
+        code = dscm_exec_open(list[i].out, list[i].net->net->graph, list[i].net->weights, &o, err);
+    }
+    return code;
 }
 
 dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_t batch_max,
                             int threads, dscm_error *err)
 {
     *out = NULL;
+    assert(!bundle->options.describe);
     if (batch_max < 1 || batch_max > 4096)
         return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in 1..4096", batch_max);
     dscm_session *s = dscm_alloc(1, sizeof *s, "session", err);
@@ -66,8 +140,7 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
     dscm_code code = s->predictors ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
-    if (code == DSCM_OK) code = open_execs(s, err);
-    if (code == DSCM_OK) code = open_buffers(s, err);
+    if (code == DSCM_OK) code = open_memory(s, err);
     if (code != DSCM_OK) {
         dscm_session_free(s);
         return code;
@@ -92,17 +165,9 @@ void dscm_session_free(dscm_session *s)
     dscm_free(s);
 }
 
-static size_t exec_bytes(const dscm_exec *x)
-{
-    return x ? dscm_exec_bytes(x) : 0;
-}
-
 size_t dscm_session_bytes(const dscm_session *s)
 {
-    size_t sum = s->arena.size + exec_bytes(s->score) + exec_bytes(s->oracle) + exec_bytes(s->vae) +
-                 exec_bytes(s->autoencoder) + exec_bytes(s->class_autoencoder);
-    for (size_t e = 0; e < s->bundle->edges_count; e++) sum += exec_bytes(s->predictors[e]);
-    return sum;
+    return s->arena.size;
 }
 
 dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_path *out,

@@ -13,10 +13,15 @@ struct dscm_session {
     dscm_exec *score;
     dscm_exec **predictors; /* (edges) NULL where the child is another image */
     dscm_exec *oracle, *vae, *autoencoder, *class_autoencoder; /* NULL where the bundle has none */
-    dscm_arena arena;                                          /* the walk's buffers */
+    dscm_arena arena; /* the walk's buffers, and one block for all executors, which never run at
+                         the same time */
     dscm_walk walk;
     float *eval_images; /* (batch_max, size) */
 };
+
+/* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
+dscm_code dscm_session_measure(const dscm_bundle *bundle, size_t batch, int threads, size_t *bytes,
+                               dscm_error *err) DSCM_MUST_CHECK;
 
 struct dscm_latent {
     dscm_options options; /* resolved; sampler names are static */

@@ -5,7 +5,7 @@
 #include "core/base/memory.h"
 #include "core/io/config.h"
 #include "core/io/file.h"
-#include "core/io/half.h"
+#include "core/base/half.h"
 #include "core/io/tensors.h"
 #include "tests/core/io/archive.h"
 #include "tests/harness.h"

@@ -1,9 +1,12 @@
 /* Conversions between float32 and the two 16-bit formats, rounding to nearest even. */
-#ifndef DSCM_CORE_IO_HALF_H
-#define DSCM_CORE_IO_HALF_H
+#ifndef DSCM_CORE_BASE_HALF_H
+#define DSCM_CORE_BASE_HALF_H
 
 #include <stdint.h>
 #include <string.h>
+
+/* How a row of weights is stored. */
+typedef enum dscm_store { DSCM_STORE_F32, DSCM_STORE_F16, DSCM_STORE_BF16 } dscm_store;
 
 static inline float dscm_bits_float(uint32_t bits)
 {

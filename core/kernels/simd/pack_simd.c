@@ -1,0 +1,124 @@
+#include "core/kernels/simd/pack_simd.h"
+
+#include "core/kernels/simd/vec.h"
+
+typedef uint16_t vh __attribute__((vector_size(2 * VW)));
+typedef uint16_t vhu __attribute__((vector_size(2 * VW), aligned(1), may_alias));
+typedef uint32_t vu __attribute__((vector_size(4 * VW)));
+
+/* ---- float16 and bfloat16 -----------------------------------------------------------------------
+ */
+/* Exponent and mantissa move into place and 2^112 corrects the bias, for subnormals too; infinity
+ * and NaN get the largest exponent. */
+INLINE vf widen_f16(vu h)
+{
+    vu magnitude = h & 0x7fff;
+    vf scaled = (vf)(magnitude << 13) * 0x1p112f;
+    vu special = (vu)(magnitude > 0x7bff) & 0x7f800000;
+    return (vf)((vu)scaled | special | (h & 0x8000) << 16);
+}
+
+static void widen(float *out, const void *in, size_t count, dscm_store type)
+{
+    size_t i = 0;
+    if (type == DSCM_STORE_F32) {
+        memcpy(out, in, count * sizeof *out);
+        return;
+    }
+    const unsigned char *from = in;
+    for (; i + VW <= count; i += VW) {
+        vu h = __builtin_convertvector(*(const vhu *)(from + 2 * i), vu);
+        store(out + i, type == DSCM_STORE_F16 ? widen_f16(h) : (vf)(h << 16));
+    }
+    for (; i < count; i++) {
+        uint16_t h;
+        memcpy(&h, from + 2 * i, 2);
+        out[i] = type == DSCM_STORE_F16 ? dscm_half_to_float(h) : dscm_bf16_to_float(h);
+    }
+}
+
+/* See dscm_float_to_half: the three ranges are computed side by side and chosen by masks. */
+INLINE vu narrow_f16(vu bits)
+{
+    vu sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    vu normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13;
+    vu small = (vu)((vf)magnitude + 0.5f) - 0x3f000000;
+    vu is_small = (vu)(magnitude < 0x38800000), is_large = (vu)(magnitude >= 0x477ff000);
+    vu is_nan = (vu)(magnitude > 0x7f800000);
+    vu value = (small & is_small) | (normal & ~is_small);
+    value = (0x7c00 & is_large) | (value & ~is_large);
+    return sign | value | (0x200 & is_nan);
+}
+
+INLINE vu narrow_bf16(vu bits)
+{
+    vu is_nan = (vu)((bits & 0x7fffffff) > 0x7f800000);
+    vu rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return ((bits >> 16 | 0x40) & is_nan) | (rounded & ~is_nan);
+}
+
+static void narrow(void *out, const float *in, size_t count, dscm_store type)
+{
+    size_t i = 0;
+    if (type == DSCM_STORE_F32) {
+        memcpy(out, in, count * sizeof *in);
+        return;
+    }
+    unsigned char *to = out;
+    for (; i + VW <= count; i += VW) {
+        vu bits = (vu)load(in + i);
+        vu h = type == DSCM_STORE_F16 ? narrow_f16(bits) : narrow_bf16(bits);
+        *(vhu *)(to + 2 * i) = __builtin_convertvector(h, vh);
+    }
+    for (; i < count; i++) {
+        uint16_t h = type == DSCM_STORE_F16 ? dscm_float_to_half(in[i]) : dscm_float_to_bf16(in[i]);
+        memcpy(to + 2 * i, &h, 2);
+    }
+}
+
+/* ---- transposition ------------------------------------------------------------------------------
+ */
+/* Exchanges the off-diagonal quarters of ever smaller squares. */
+INLINE void transpose_square(vf *v)
+{
+#pragma GCC unroll 4
+    for (int s = VW / 2; s >= 1; s /= 2) {
+        vi low, high; /* lanes of the pair (a, b): 0..VW-1 are a's */
+#pragma GCC unroll 16
+        for (int l = 0; l < VW; l++) {
+            low[l] = l & s ? VW + l - s : l;
+            high[l] = l & s ? VW + l : l + s;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < VW; i++) {
+            if (i & s) continue;
+            vf a = v[i], b = v[i | s];
+            v[i] = __builtin_shuffle(a, b, low);
+            v[i | s] = __builtin_shuffle(a, b, high);
+        }
+    }
+}
+
+static void transpose(float *out, size_t out_step, const float *in, size_t in_step, size_t rows,
+                      size_t columns)
+{
+    size_t r = 0;
+    for (; r + VW <= rows; r += VW) {
+        size_t j = 0;
+        for (; j + VW <= columns; j += VW) {
+            vf v[VW];
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VW; i++) v[i] = load(in + (r + i) * in_step + j);
+            transpose_square(v);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VW; i++) store(out + (j + i) * out_step + r, v[i]);
+        }
+        for (; j < columns; j++)
+            for (size_t i = 0; i < VW; i++) out[j * out_step + r + i] = in[(r + i) * in_step + j];
+    }
+    for (; r < rows; r++)
+        for (size_t j = 0; j < columns; j++) out[j * out_step + r] = in[r * in_step + j];
+}
+
+const dscm_pack_kernels ISA(dscm_pack_kernels) = {
+    .widen = widen, .narrow = narrow, .transpose = transpose};
