@@ -270,7 +270,7 @@ static void add_real(header_list *list, const char *name, double value)
 }
 
 size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const dscm_result *result,
-                          const dscm_abduction *abduction, size_t index)
+                          size_t index)
 {
     header_list list = {out, 0};
     const dscm_counterfactual *c = &result->counterfactuals[index];
@@ -289,6 +289,6 @@ size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const d
     add_real(&list, "L2", c->scores.l2);
     add_real(&list, "Changed-Share", c->scores.changed_share);
     add_real(&list, "Composition", c->composition);
-    if (abduction) add_text(&list, "Verdict", dscm_verdict_name(abduction->verdict));
+    if (result->verdict) add_text(&list, "Verdict", result->verdict);
     return list.count;
 }

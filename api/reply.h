@@ -33,9 +33,9 @@ typedef struct dscm_reply_header {
 } dscm_reply_header;
 #define DSCM_REPLY_HEADERS_MAX 24
 /* Scores of counterfactual `index` as X-Counterfactual-… headers; returns how many. The picture is
- * dscm_result_file(result, "counterfactual-<index>"). abduction may be NULL (samples). */
+ * dscm_result_file(result, "counterfactual-<index>"). */
 size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const dscm_result *result,
-                          const dscm_abduction *abduction, size_t index);
+                          size_t index);
 
 /* ---- jobs and events */
 

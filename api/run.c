@@ -175,12 +175,22 @@ const dscm_image_file *dscm_result_file(const dscm_result *result, const char *n
     return NULL;
 }
 
+void dscm_result_shrink(dscm_result *result)
+{
+    for (size_t i = 0; i < result->count; i++) {
+        free(result->counterfactuals[i].image);
+        result->counterfactuals[i].image = NULL;
+    }
+}
+
 size_t dscm_result_bytes(const dscm_result *result)
 {
     const dscm_variable *image = &result->info->variables[result->info->image];
+    size_t pixels = image->h * image->w * image->c;
     size_t bytes = sizeof(*result) + result->files_count * sizeof(*result->files);
-    bytes += result->count *
-             (sizeof(*result->counterfactuals) + image->h * image->w * image->c * sizeof(float));
+    bytes += result->count * sizeof(*result->counterfactuals);
+    for (size_t i = 0; i < result->count; i++)
+        if (result->counterfactuals[i].image) bytes += pixels * sizeof(float);
     for (size_t i = 0; i < result->files_count; i++) bytes += result->files[i].size;
     return bytes;
 }
@@ -276,6 +286,7 @@ static void finish(run *r, bool good)
         dscm_run_item *item = &r->items[i];
         if (good && item->result) {
             item->result->times = r->times;
+            if (r->from[i]) item->result->verdict = dscm_verdict_name(r->from[i]->verdict);
             item->result->times.decode = item->request->decode_ms;
         }
         if (good) continue;

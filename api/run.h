@@ -98,12 +98,15 @@ typedef struct dscm_result {
     size_t files_count;
     dscm_run_times times; /* the server fills `queue` */
     size_t batch;         /* images that ran together */
+    const char *verdict;  /* of the abduction, a static name; NULL for samples */
 } dscm_result;
 
 void dscm_result_free(dscm_result *result); /* takes NULL */
 /* The file of a name, or NULL. */
 const dscm_image_file *dscm_result_file(const dscm_result *result, const char *name);
 size_t dscm_result_bytes(const dscm_result *result);
+/* Lets go of the images as floats once the files are all that is wanted. */
+void dscm_result_shrink(dscm_result *result);
 
 /* ---- running ------------------------------------------------------------------------------- */
 

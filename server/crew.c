@@ -1,5 +1,8 @@
 #include "server/crew.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "core/base/memory.h"
 #include "server/clock.h"
 
@@ -86,9 +89,14 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
     }
 }
 
+/* A worker would use its time slice to the end while a request waits to be refused: it gives way
+ * to the threads that talk. Where the system does not allow it, it works as before. */
+#define WORKER_NICE 5
+
 static void *work(void *arg)
 {
     worker *w = arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     dscm_job *jobs[DSCM_BATCH_MAX];
     for (size_t count; (count = take_batch(w->crew, jobs));) run_batch(w, jobs, count);
     return NULL;

@@ -70,8 +70,7 @@ static void answer_picture(dscm_exchange *exchange, dscm_job *job)
         return;
     }
     dscm_reply_header headers[DSCM_REPLY_HEADERS_MAX];
-    size_t count = dscm_reply_headers(headers, outcome->result,
-                                      outcome->kept ? outcome->kept->value.data : NULL, 0);
+    size_t count = dscm_reply_headers(headers, outcome->result, 0);
     dscm_exchange_reply_shared(exchange, 200, "image/png", file->png, file->size, dscm_job_ref(job),
                                release_job);
     for (size_t i = 0; i < count; i++)

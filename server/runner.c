@@ -1,13 +1,18 @@
 #include "server/runner.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "server/clock.h"
 
-#define PROGRESS_MS 80  /* events are not made more often */
-#define PREVIEW_MS  250 /* nor previews, and those only while somebody looks */
+/* Events are not made more often, nor more than so many in a run that takes long; previews neither,
+ * and those only while somebody looks. */
+#define PROGRESS_MS   80
+#define PREVIEW_MS    250
+#define PROGRESS_MOST 250
+#define PREVIEW_MOST  80
 
 const dscm_engine_calls dscm_engine_real = {dscm_session_open, dscm_session_free, dscm_run};
 
@@ -46,7 +51,6 @@ static void outcome_free(void *data)
 {
     dscm_outcome *outcome = data;
     dscm_result_free(outcome->result);
-    dscm_kept_unref(outcome->cache, outcome->kept);
     free(outcome->json);
     dscm_free(outcome);
 }
@@ -148,13 +152,22 @@ static void tell(watch *w, dscm_job *job, size_t item, const dscm_run_event *eve
     if (!go) dscm_job_stopped(job); /* its client hears at once, though the batch may go on */
 }
 
+static int64_t pause_of(double length_ms, int64_t least, int most)
+{
+    double share = fmin(length_ms / most, 5000);
+    return share > (double)least ? (int64_t)share : least;
+}
+
 /* A batch stops when nobody is left who wants it. */
 static bool on_step(void *arg, const dscm_run_event *event)
 {
     watch *w = arg;
     int64_t now = dscm_clock_ms();
-    bool progress = now - w->progress_ms >= PROGRESS_MS || event->step == event->steps;
-    bool preview = now - w->preview_ms >= PREVIEW_MS, wanted = false;
+    double length = event->elapsed_ms + (event->eta_ms > 0 ? event->eta_ms : 0);
+    int64_t progress_pause = pause_of(length, PROGRESS_MS, PROGRESS_MOST);
+    bool progress = now - w->progress_ms >= progress_pause || event->step == event->steps;
+    bool preview = now - w->preview_ms >= pause_of(length, PREVIEW_MS, PREVIEW_MOST);
+    bool wanted = false;
     for (size_t i = 0; i < w->count; i++) {
         dscm_job *job = w->jobs[i];
         if (job->deadline_ms <= now) dscm_job_cancel(job, DSCM_REASON_DEADLINE);
@@ -221,21 +234,20 @@ static void finish_job(const dscm_engine *engine, dscm_job *job, dscm_result *re
                        dscm_kept *kept)
 {
     dscm_error err = {0};
-    dscm_outcome *outcome = dscm_alloc(1, sizeof *outcome, "a result", &err);
-    if (!outcome) {
-        dscm_result_free(result);
-        dscm_kept_unref(engine->cache, kept);
-        fail_job(job, DSCM_E_MEMORY, &err);
-        return;
-    }
     if (result) result->times.queue = (double)(job->started_us - job->created_us) * 1e-3;
-    *outcome = (dscm_outcome){result, kept, engine->cache, NULL, 0};
-    outcome->json = reply_of(engine, job, result, kept, &outcome->json_size);
-    if (!outcome->json) {
-        outcome_free(outcome);
+    size_t json_size = 0;
+    char *json = reply_of(engine, job, result, kept, &json_size);
+    dscm_kept_unref(engine->cache, kept);
+    dscm_outcome *outcome = dscm_alloc(1, sizeof *outcome, "a result", &err);
+    if (!outcome || !json) {
+        dscm_result_free(result);
+        dscm_free(outcome);
+        free(json);
         fail_job(job, dscm_fail(&err, DSCM_E_MEMORY, "no memory for the reply"), &err);
         return;
     }
+    *outcome = (dscm_outcome){result, json, json_size};
+    if (result) dscm_result_shrink(result);
     size_t bytes = (result ? dscm_result_bytes(result) : 0) + 2 * outcome->json_size;
     char *line = strndup(outcome->json, strcspn(outcome->json, "\n"));
     dscm_job_succeed(job, (dscm_payload){outcome, outcome_free, bytes}, line);

@@ -26,12 +26,11 @@ dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_kept *ke
  * that took the job from the queue. */
 void dscm_task_drop(dscm_job *job);
 
-/* What its result payload holds. */
+/* What its result payload holds: the reply, not what it was made from. A finished job does not keep
+ * an abduction alive, which the cache alone bounds. */
 typedef struct dscm_outcome {
-    dscm_result *result; /* owned; NULL for abductions */
-    dscm_kept *kept;     /* reference; NULL for samples */
-    dscm_abductions *cache;
-    char *json; /* the reply, ends in a newline */
+    dscm_result *result; /* owned, without its floats; NULL for abductions */
+    char *json;          /* the reply, ends in a newline */
     size_t json_size;
 } dscm_outcome;
 
