@@ -114,18 +114,28 @@ static dscm_job *line_cut(dscm_queue *queue, line *l, place *before)
     return job;
 }
 
+/* With the lock held; l: the client's line or NULL. */
+static dscm_push_result room(const dscm_queue *queue, const line *l)
+{
+    if (queue->closed) return DSCM_QUEUE_CLOSED;
+    if (queue->depth == queue->capacity) return DSCM_QUEUE_FULL;
+    return l && l->count >= queue->share ? DSCM_SHARE_FULL : DSCM_PUSHED;
+}
+
+dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client)
+{
+    pthread_mutex_lock(&queue->lock);
+    dscm_push_result result = room(queue, line_of(queue, client));
+    pthread_mutex_unlock(&queue->lock);
+    return result;
+}
+
 dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
                                  void *arg)
 {
-    dscm_push_result result = DSCM_PUSHED;
     pthread_mutex_lock(&queue->lock);
     line *l = line_of(queue, job->client);
-    if (queue->closed)
-        result = DSCM_QUEUE_CLOSED;
-    else if (queue->depth == queue->capacity)
-        result = DSCM_QUEUE_FULL;
-    else if (l && l->count >= queue->share)
-        result = DSCM_SHARE_FULL;
+    dscm_push_result result = room(queue, l);
     if (result == DSCM_PUSHED) {
         if (ready) ready(arg);
         if (!l) l = line_add(queue, job->client);

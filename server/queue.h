@@ -33,6 +33,8 @@ void dscm_queue_free(dscm_queue *queue); /* takes NULL; drops jobs still inside 
  * it: there the request that waits for the job is parked. */
 dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
                                  void *arg) DSCM_MUST_CHECK;
+/* What a push by this client would return now: to refuse before a request is even parsed. */
+dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client);
 /* Waits for a job; NULL once the queue is closed and empty. */
 dscm_job *dscm_queue_take(dscm_queue *queue);
 /* Fills jobs[] with up to `max` waiting jobs that `fits`, without waiting and skipping none of a

@@ -92,6 +92,12 @@ static bool find_kept(submission *s)
     return false;
 }
 
+/* Whose share of the queue counts. */
+static const char *client_of(const submission *s)
+{
+    return *s->exchange->owner ? s->exchange->owner : s->exchange->address;
+}
+
 static int64_t deadline_of(const submission *s)
 {
     const dscm_settings *o = &s->service->settings;
@@ -104,15 +110,12 @@ static bool make_job(submission *s)
 {
     dscm_error err = {0};
     dscm_payload task;
-    char client[DSCM_OWNER_SIZE];
-    const char *owner = s->exchange->owner;
-    snprintf(client, sizeof client, "%s", *owner ? owner : s->exchange->address);
     int64_t deadline = deadline_of(s);
     dscm_code code = dscm_task_make(&task, s->request, s->kept, s->service->abductions, &err);
     if (code == DSCM_OK) {
         s->request = NULL; /* the task's now */
         s->kept = NULL;
-        code = dscm_job_create(&s->job, owner, client, task, deadline,
+        code = dscm_job_create(&s->job, s->exchange->owner, client_of(s), task, deadline,
                                s->prefer.async || s->key != NULL, &err);
         if (code != DSCM_OK) task.release(task.data);
     }
@@ -190,7 +193,7 @@ static void wait_for_job(void *arg)
 static void refuse_push(submission *s, dscm_push_result result)
 {
     dscm_service *service = s->service;
-    service->jobs->forget(service->jobs, s->job);
+    if (s->job) service->jobs->forget(service->jobs, s->job);
     switch (result) {
     case DSCM_QUEUE_FULL:
         atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_QUEUE_FULL], 1);
@@ -237,11 +240,21 @@ static void hand_over(submission *s, bool repeated)
         dscm_exchange_header_set(s->exchange, "Preference-Applied", "respond-async");
 }
 
+/* Under overload nearly all requests are refused: that must not cost decoding a picture. A repeated
+ * request with its key may still find its job. */
+static bool has_room(submission *s)
+{
+    if (s->key) return true;
+    dscm_push_result result = dscm_queue_room(s->service->queue, client_of(s));
+    if (result != DSCM_PUSHED) refuse_push(s, result);
+    return result == DSCM_PUSHED;
+}
+
 static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work work)
 {
     submission s = {.service = service, .exchange = exchange, .work = work};
     bool repeated;
-    if (read_headers(&s) && read_request(&s) && find_kept(&s) && make_job(&s) &&
+    if (read_headers(&s) && has_room(&s) && read_request(&s) && find_kept(&s) && make_job(&s) &&
         store_job(&s, &repeated))
         hand_over(&s, repeated);
     dscm_request_free(s.request);
