@@ -167,7 +167,21 @@ function hideProblem() {
   $('problem').hidden = true;
 }
 
+// Asks for the key; what was refused is done again with it.
+function askForKey(again) {
+  $('key-form').hidden = false;
+  $('key').focus();
+  $('key-form').onsubmit = (event) => {
+    event.preventDefault();
+    client.useKey($('key').value);
+    $('key-form').hidden = true;
+    hideProblem();
+    again().catch(showProblem);
+  };
+}
+
 function showProblem(problem) {
+  if (problem.code === 'unauthorized') askForKey(model ? async () => {} : start);
   const box = $('problem'), title = document.createElement('strong');
   title.textContent = `${problem.title ?? 'Error'}. `;
   box.replaceChildren(title, problem.message);

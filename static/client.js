@@ -10,10 +10,20 @@ export class Problem extends Error {
   }
 }
 
+// The bearer key, for this tab only. Services without keys need none.
+let key = sessionStorage.getItem('key') ?? '';
+
+export function useKey(text) {
+  key = text.trim();
+  sessionStorage.setItem('key', key);
+}
+
+const withKey = (headers = {}) => (key ? {...headers, Authorization: `Bearer ${key}`} : headers);
+
 async function call(path, options = {}) {
   let reply;
   try {
-    reply = await fetch(path, options);
+    reply = await fetch(path, {...options, headers: withKey(options.headers)});
   } catch {
     throw new Problem({title: 'No connection', detail: 'The service cannot be reached.'});
   }
@@ -37,19 +47,55 @@ export const models = () => call('v1/models');
 export const model = (name) => call(`v1/models/${encodeURIComponent(name)}`);
 export const cancel = (id) => call(`v1/jobs/${id}`, {method: 'DELETE'});
 
-// Streams a job's events to `on.progress` and `on.preview`; resolves when it has ended.
-function follow(id, on) {
-  return new Promise((resolve) => {
-    const events = new EventSource(`v1/jobs/${id}/events`);
-    const listen = (name, handler) =>
-      events.addEventListener(name, (e) => handler(JSON.parse(e.data)));
-    listen('progress', (data) => on.progress?.(data));
-    listen('preview', (data) => on.preview?.(data));
-    const end = () => { events.close(); resolve(); };
-    for (const name of ['succeeded', 'failed', 'canceled']) events.addEventListener(name, end);
-    // The browser reconnects by itself after a cut; a refused stream is closed for good.
-    events.onerror = () => { if (events.readyState === EventSource.CLOSED) end(); };
-  });
+const TERMINAL = ['succeeded', 'failed', 'canceled'];
+
+// One event of a stream from its lines, comments left out.
+function parseEvent(text) {
+  const event = {name: 'message', data: '', id: null};
+  for (const line of text.split('\n')) {
+    const [, field, value] = line.match(/^(\w*): ?(.*)$/s) ?? [];
+    if (field === 'event') event.name = value;
+    if (field === 'data') event.data += value;
+    if (field === 'id') event.id = value;
+  }
+  return event;
+}
+
+// Hands the events of a reply to `take` as they come, until it says true (true) or the end (false).
+async function readEvents(reply, take) {
+  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  for (;;) {
+    const {value, done} = await reader.read();
+    if (done) return false;
+    text += value;
+    for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
+      if (!take(parseEvent(text.slice(0, end)))) continue;
+      reader.cancel();
+      return true;
+    }
+  }
+}
+
+// Streams a job's events to `on.progress` and `on.preview`; resolves when it has ended, or when the
+// stream is refused. EventSource would do, could it send a key. After a cut it goes on from the last
+// event.
+async function follow(id, on) {
+  let last = null;
+  for (let cuts = 0; cuts < 8; cuts++) {
+    try {
+      const reply = await fetch(`v1/jobs/${id}/events`,
+        {headers: withKey(last === null ? {} : {'Last-Event-ID': last})});
+      if (!reply.ok) return;
+      const ended = await readEvents(reply, (event) => {
+        last = event.id ?? last;
+        if (['progress', 'preview'].includes(event.name)) on[event.name]?.(JSON.parse(event.data));
+        return TERMINAL.includes(event.name);
+      });
+      if (ended) return;
+    } catch { /* cut: again in a moment */ }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
 }
 
 const ended = (job) => !['queued', 'running'].includes(job.status);

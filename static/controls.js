@@ -11,7 +11,8 @@ function element(tag, attributes = {}, ...children) {
 }
 
 function chips(variable, extra) {
-  const box = element('div', {class: 'chips'});
+  const short = variable.labels.every((label) => label.length < 3);
+  const box = element('div', {class: short ? 'chips short' : 'chips'});
   const options = [...variable.labels.map((l) => [l, l]), ...extra];
   for (const [value, text] of options)
     box.append(element('label', {}, element('input',

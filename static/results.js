@@ -114,9 +114,12 @@ function showOne(reply, request, index) {
   if (c.image)
     figures.push(figure('Counterfactual', png(c.image), `The picture under ${name}`,
       `counterfactual-${slug}.png`));
-  if (c.difference)
-    figures.push(figure('Difference', png(c.difference),
-      'Signed difference: red was added, blue was taken away', `difference-${slug}.png`));
+  if (c.difference) {
+    const map = figure('Difference', png(c.difference),
+      'Signed difference: red was added, blue was taken away', `difference-${slug}.png`);
+    map.className = 'map';
+    figures.push(map);
+  }
   $('figures').replaceChildren(...figures);
   showScores(reply, c);
   for (const [i, button] of [...$('fan').children].entries())
@@ -150,10 +153,12 @@ export function showReply(reply, request) {
     const image = document.createElement('img');
     image.src = png(c.image);
     image.alt = '';
-    const found = c.outcome === 'found';
+    const [mark, words] = c.outcome !== 'found' ? ['–', 'not found']
+      : doubted(c) ? ['?', 'found, but the second opinion differs'] : ['✓', 'found'];
     const text = document.createElement('span');
-    text.textContent = `${Object.values(c.intervention).join(', ')} ${found ? '✓' : '–'}`;
-    button.setAttribute('aria-label', `${doText(c.intervention)}, ${found ? 'found' : 'not found'}`);
+    text.textContent = `${Object.values(c.intervention).join(', ')} ${mark}`;
+    button.title = words;
+    button.setAttribute('aria-label', `${doText(c.intervention)}, ${words}`);
     button.append(image, text);
     button.addEventListener('click', () => showOne(reply, request, i));
     return button;

@@ -5,6 +5,7 @@ usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
 Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
 """
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from webdriver import Browser, NoBrowser
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CASES = []
+ARGS = argparse.Namespace()
 TAB, SPACE, ENTER, LEFT, RIGHT, UP, DOWN = ("\ue004", " ", "\ue007", "\ue012", "\ue014", "\ue013",
                                             "\ue015")
 
@@ -34,10 +36,10 @@ class Skip(Exception):
 
 
 class Service:
-    def __init__(self, program, data_dir):
+    def __init__(self, program, data_dir, *flags):
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [program, "serve", "--port", "0", "--admin-port", "0", "--data-dir", data_dir],
+            [program, "serve", "--port", "0", "--admin-port", "0", "--data-dir", data_dir, *flags],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         for line in self.process.stdout:
             found = re.search(r"http://\S+", line)
@@ -212,6 +214,35 @@ def phone_width_and_dark(b, url, shots):
 
 
 @case
+def key_is_asked_for(b, url, shots):
+    with tempfile.NamedTemporaryFile("w") as keys:
+        keys.write("page " + hashlib.sha256(b"open sesame").hexdigest() + "\n")
+        keys.flush()
+        service = Service(ARGS.program, ARGS.data_dir, "--keys-file", keys.name)
+        try:
+            b.open(service.url)
+            b.wait("!document.getElementById('key-form').hidden")
+            b.keys("wrong" + ENTER)
+            b.wait("!document.getElementById('key-form').hidden &&"
+                   "!document.getElementById('problem').hidden")
+            b.js("document.getElementById('key').value = ''")
+            b.click("#key")
+            b.keys("open sesame" + ENTER)
+            b.wait("document.querySelector('#variables input')")
+            assert b.js("return document.getElementById('problem').hidden")
+            b.js("window.seen = 0; new MutationObserver(() => seen++).observe("
+                 "document.getElementById('progress'), {attributes: true});")
+            b.draw("#sketch", EIGHT)
+            b.click("#variables input[value='3']")
+            b.click("#run")
+            b.wait(DONE)
+            assert b.js("return seen") >= 3, "no progress came through with the key"
+        finally:
+            assert service.close() == 0
+    b.errors()  # the refusals: expected here
+
+
+@case
 def names_and_hosts(b, url, shots):
     b.open(url)
     b.wait("document.querySelector('#variables input')")
@@ -253,7 +284,7 @@ def main():
     options.add_argument("--data-dir", default=ROOT)
     options.add_argument("--shots")
     options.add_argument("--filter", default="")
-    args = options.parse_args()
+    args = options.parse_args(namespace=ARGS)
     if not shutil.which("chromedriver"):
         print("  skip: there is no chromedriver (Debian: chromium-driver)")
         print(f"browser 0 passed, 0 failed, {len(CASES)} skipped")

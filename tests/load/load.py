@@ -355,7 +355,7 @@ def case_sigterm(count=50):
                 finally:
                     c.close()
 
-            threads = [threading.Thread(target=client) for _ in range(20)]
+            threads = [threading.Thread(target=client) for _ in range(60)]
             [t.start() for t in threads]
             time.sleep(0.1 + 0.02 * (i % 10))
             start = time.time()
