@@ -1,7 +1,8 @@
 /* The one program: subcommands and what they share.
  *
  * A subcommand is a file cmd_<name>.c with one function; main.c holds the table. Exit codes: 0
- * done, 1 failed, 2 wrong usage. Results go to standard output, messages to standard error.
+ * done, 1 failed, 2 wrong usage, 130 stopped by a signal, as shells have it. Results go to standard
+ * output, messages to standard error.
  */
 #ifndef DSCM_CLI_CLI_H
 #define DSCM_CLI_CLI_H
@@ -12,7 +13,7 @@
 
 #include "core/base/error.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
 
 /* argv[0] is the subcommand's name. */
 int cmd_bench(int argc, char **argv);
@@ -59,8 +60,8 @@ typedef struct cli_option {
  * message about wrong usage). `usage` is the first help line; `options` ends with a NULL name. */
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
               option_list *rest);
-/* Prints "diffscm NAME: message" and returns EXIT_FAILED, or EXIT_USAGE for errors in what the user
- * gave. */
+/* Prints "diffscm NAME: message" and returns EXIT_FAILED, EXIT_USAGE for errors in what the user
+ * gave, or EXIT_STOPPED for a run that a signal ended. */
 int cli_fail(const char *name, const dscm_error *err);
 /* Prints a usage error in one line and returns EXIT_USAGE. */
 int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
@@ -72,6 +73,10 @@ int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
  * working directory, in the install prefix. The message lists where it looked. */
 dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
                    dscm_error *err) DSCM_MUST_CHECK;
+
+/* Refuses, before the work, a result file that could not be written after it: its folder must be
+ * there and writable. `option` is named in the message; path NULL: nothing is asked for. */
+dscm_code cli_check_output(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- progress
  * --------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "cli/watch.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
+#include "core/io/file.h"
 #include "core/io/idx.h"
 
 typedef struct batch_run {
@@ -227,9 +228,11 @@ static dscm_code check_files(file_run *f, dscm_error *err)
                          f->r->images, v->h, v->w, v->c);
     if (scored < 0)
         return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
-    if (f->targets.ndim != 1 || f->targets.dims[0] < f->count)
+    if (!f->count)
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: there is no image in it", f->r->images);
+    if (f->targets.ndim != 1 || f->targets.dims[0] != f->images.dims[0])
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu targets for %zu images", f->r->targets,
-                         f->targets.dims[0], f->count);
+                         f->targets.ndim == 1 ? f->targets.dims[0] : 0, f->images.dims[0]);
     for (size_t i = 0; i < f->count; i++) {
         f->wanted[i] = f->targets.data[i];
         if ((size_t)f->wanted[i] >= m->info->variables[scored].labels_count)
@@ -240,37 +243,58 @@ static dscm_code check_files(file_run *f, dscm_error *err)
     return DSCM_OK;
 }
 
+/* Scores of all images, in parts: a signal may end it between two. */
+static dscm_code score_all(file_run *f, const float *shown, float *before, float *after,
+                           dscm_scores *scores, dscm_error *err)
+{
+    enum { PART = 64 };
+    const cli_model *m = &f->r->m;
+    int scored = cli_scored_variable(m), factual[PART];
+    size_t n = m->info->variables[scored].labels_count, size = cli_image_size(m);
+    dscm_session *s = f->sessions[0];
+    dscm_code code = DSCM_OK;
+    for (size_t at = 0; code == DSCM_OK && at < f->count; at += PART) {
+        size_t count = f->count - at < PART ? f->count - at : PART;
+        if (!f->stop.keep_going(f->stop.arg))
+            return dscm_fail(err, DSCM_E_CANCELED, "canceled after %zu of %zu scores", at,
+                             f->count);
+        const float *in = f->in + at * size, *out = shown + at * size;
+        code = dscm_observe(s, scored, before + at * n, in, count, err);
+        if (code == DSCM_OK) code = dscm_observe(s, scored, after + at * n, out, count, err);
+        for (size_t i = 0; code == DSCM_OK && i < count; i++)
+            factual[i] = (int)largest(before + (at + i) * n, n);
+        if (code == DSCM_OK)
+            code = dscm_score(s, scores + at, in, out, scored, f->wanted + at, factual, count, err);
+    }
+    return code;
+}
+
 static dscm_code write_scores(file_run *f, const float *shown, dscm_error *err)
 {
     const cli_model *m = &f->r->m;
-    int scored = cli_scored_variable(m);
-    const dscm_variable *v = &m->info->variables[scored];
-    size_t n = v->labels_count;
+    const dscm_variable *v = &m->info->variables[cli_scored_variable(m)];
+    size_t n = v->labels_count, length = 0;
+    char *text = NULL;
     float *before = dscm_alloc(2 * f->count * n, sizeof *before, "scores", err);
-    int *factual = dscm_alloc(f->count, sizeof *factual, "scores", err);
     dscm_scores *scores = dscm_alloc(f->count, sizeof *scores, "scores", err);
-    dscm_code code = before && factual && scores ? DSCM_OK : DSCM_E_MEMORY;
+    dscm_code code = before && scores ? DSCM_OK : DSCM_E_MEMORY;
     float *after = before ? before + f->count * n : NULL;
-    dscm_session *s = f->sessions[0];
-    if (code == DSCM_OK) code = dscm_observe(s, scored, before, f->in, f->count, err);
-    if (code == DSCM_OK) code = dscm_observe(s, scored, after, shown, f->count, err);
-    for (size_t i = 0; code == DSCM_OK && i < f->count; i++)
-        factual[i] = (int)largest(before + i * n, n);
-    if (code == DSCM_OK)
-        code = dscm_score(s, scores, f->in, shown, scored, f->wanted, factual, f->count, err);
-    FILE *file = code == DSCM_OK ? fopen(f->r->scores, "w") : NULL;
-    if (code == DSCM_OK && !file)
-        code = dscm_fail(err, DSCM_E_IO, "%s: cannot write", f->r->scores);
-    for (size_t i = 0; file && i < f->count; i++) {
+    if (code == DSCM_OK) code = score_all(f, shown, before, after, scores, err);
+    FILE *lines = code == DSCM_OK ? open_memstream(&text, &length) : NULL;
+    if (code == DSCM_OK && !lines)
+        code = dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the scores", f->r->scores);
+    for (size_t i = 0; lines && i < f->count; i++) {
         json_t *o =
             scores_json(v, before + i * n, after + i * n, f->wanted[i], f->scales[i], &scores[i]);
         json_object_set_new(o, "index", json_integer((json_int_t)i));
-        print_json(file, o);
+        print_json(lines, o);
     }
-    if (file && fclose(file) != 0)
-        code = dscm_fail(err, DSCM_E_IO, "%s: writing failed", f->r->scores);
+    if (lines && fclose(lines) != 0)
+        code = dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the scores", f->r->scores);
+    if (code == DSCM_OK)
+        code = dscm_file_replace(f->r->scores, &(dscm_piece){text, length}, 1, err);
+    free(text);
     dscm_free(before);
-    dscm_free(factual);
     dscm_free(scores);
     return code;
 }
@@ -284,12 +308,12 @@ static dscm_code write_file(file_run *f, dscm_error *err)
     f->result.data = dscm_alloc(f->result.count, 1, "result", err);
     if (!f->result.data) return DSCM_E_MEMORY;
     dscm_pixels_from_float(f->result.data, f->out, f->result.count);
-    dscm_code code = dscm_idx_write(&f->result, f->r->out, err);
-    /* scores are those of the 8-bit images that were written */
-    if (code == DSCM_OK && f->r->scores) {
+    dscm_code code = DSCM_OK;
+    if (f->r->scores) { /* of the 8-bit images that are written */
         dscm_pixels_to_float(f->out, f->result.data, f->result.count);
         code = write_scores(f, f->out, err);
     }
+    if (code == DSCM_OK) code = dscm_idx_write(&f->result, f->r->out, err);
     dscm_free(f->result.data);
     return code;
 }
@@ -374,7 +398,10 @@ int cmd_counterfactual(int argc, char **argv)
     if (r.images && (!r.targets || r.dos.count || r.rest.count))
         return cli_usage(argv[0], "--images goes with --targets, and not with --do or a picture");
     dscm_error err = {0};
-    dscm_code code = cli_model_open(&r.m, &err);
+    dscm_code code = cli_check_output("out", r.out, &err);
+    if (code == DSCM_OK) code = cli_check_output("scores", r.scores, &err);
+    if (code == DSCM_OK) code = cli_check_output("preview", r.preview, &err);
+    if (code == DSCM_OK) code = cli_model_open(&r.m, &err);
     if (code == DSCM_OK) code = r.images ? run_file(&r, &err) : run_single(&r, &err);
     cli_model_close(&r.m);
     return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);

@@ -23,7 +23,7 @@ static dscm_code parse_scale(cli_model *m, dscm_error *err)
         return DSCM_OK;
     }
     m->options.scale = strtod(m->scale_text, &end);
-    if (end == m->scale_text || *end || !isfinite(m->options.scale))
+    if (end == m->scale_text || *end || !(m->options.scale >= 0 && m->options.scale <= 1000))
         return dscm_fail(err, DSCM_E_INVALID, "--scale %s: must be a number in 0..1000, or auto",
                          m->scale_text);
     return DSCM_OK;

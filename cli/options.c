@@ -20,7 +20,12 @@ int cli_usage(const char *name, const char *format, ...)
 
 int cli_fail(const char *name, const dscm_error *err)
 {
-    fprintf(stderr, "diffscm %s: %s\n", name, err->message[0] ? err->message : "failed");
+    const char *text = err->message[0] ? err->message : "failed";
+    if (err->code == DSCM_E_CANCELED) {
+        fprintf(stderr, "diffscm %s: stopped by a signal: %s\n", name, text);
+        return EXIT_STOPPED;
+    }
+    fprintf(stderr, "diffscm %s: %s\n", name, text);
     return err->code == DSCM_E_INVALID || err->code == DSCM_E_UNKNOWN ? EXIT_USAGE : EXIT_FAILED;
 }
 

@@ -1,4 +1,4 @@
-/* Where the files that come with the program are. */
+/* Where the files that come with the program are, and where results may go. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -63,4 +63,27 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
     if (name && is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
     return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s; looked in %s", kind,
                      name ? "/" : "", name ? name : "", looked);
+}
+
+dscm_code cli_check_output(const char *option, const char *path, dscm_error *err)
+{
+    char folder[PATH_SIZE];
+    if (!path) return DSCM_OK;
+    if (!*path) return dscm_fail(err, DSCM_E_INVALID, "--%s: the name is empty", option);
+    if (is_folder(path))
+        return dscm_fail(err, DSCM_E_INVALID, "--%s %s: is a folder, must be a file", option, path);
+    if (snprintf(folder, sizeof folder, "%s", path) >= (int)sizeof folder)
+        return dscm_fail(err, DSCM_E_LIMIT, "--%s %s: the path is too long", option, path);
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        strcpy(folder, ".");
+    else
+        slash[slash == folder] = 0;
+    if (!is_folder(folder))
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "--%s %s: there is no folder %s", option, path,
+                         folder);
+    if (access(folder, W_OK | X_OK) != 0)
+        return dscm_fail(err, DSCM_E_IO, "--%s %s: cannot write in %s: %s", option, path, folder,
+                         strerror(errno));
+    return DSCM_OK;
 }

@@ -78,7 +78,8 @@ int cmd_sample(int argc, char **argv)
     if (!out || rest.count)
         return cli_usage(argv[0], "--out (-o) is needed, and nothing but options");
     dscm_error err = {0};
-    dscm_code code = cli_model_open(&m, &err);
+    dscm_code code = cli_check_output("out", out, &err);
+    if (code == DSCM_OK) code = cli_model_open(&m, &err);
     if (code == DSCM_OK) code = run(&m, out, count, &dos, &err);
     cli_model_close(&m);
     return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);

@@ -13,10 +13,19 @@
 
 static volatile sig_atomic_t stop_asked;
 
-static void ask_stop(int signal)
+static void ask_stop(int number)
 {
-    (void)signal;
+    (void)number;
     stop_asked = 1;
+}
+
+/* The first signal asks the run to stop after its step, a second one kills. */
+static void listen(void)
+{
+    struct sigaction action = {.sa_handler = ask_stop, .sa_flags = SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 typedef struct train_run {
@@ -137,7 +146,15 @@ static dscm_code loop(train_run *r, dscm_error *err)
         }
     }
     cli_progress_end(&progress);
-    return save(r, err);
+    dscm_code code = save(r, err);
+    size_t done = dscm_trainer_samples(r->trainer);
+    /* No weights then: who finds the file takes the training for finished. */
+    if (code == DSCM_OK && stop_asked && done < r->options.samples)
+        code = dscm_fail(err, DSCM_E_CANCELED, "%zu of %zu samples done%s%s%s", done,
+                         r->options.samples, r->checkpoint ? ", saved in " : ", nothing saved",
+                         r->checkpoint ? r->checkpoint : " without --checkpoint",
+                         r->checkpoint ? "; the same command goes on from there" : "");
+    return code;
 }
 
 static dscm_code print_held_out(train_run *r, dscm_error *err)
@@ -179,6 +196,8 @@ static dscm_code run(train_run *r, dscm_error *err)
     return code;
 }
 
+#define TASKS "score|predictor|oracle|vae|autoencoder"
+
 static int parse_task(int argc, char **argv, dscm_task *task)
 {
     for (int t = 0; argc > 1 && t < DSCM_TASK_COUNT; t++)
@@ -186,15 +205,18 @@ static int parse_task(int argc, char **argv, dscm_task *task)
             *task = (dscm_task)t;
             return -1;
         }
-    bool help = argc > 1 && strcmp(argv[1], "--help") == 0;
-    fprintf(help ? stdout : stderr, "usage: diffscm train score|predictor|oracle|vae|autoencoder "
-                                    "--data DIR --out FILE [options]\n");
-    return help ? EXIT_DONE : EXIT_USAGE;
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        printf("usage: diffscm train " TASKS " --data DIR --out FILE [options]\n\n"
+               "diffscm train TASK --help lists the options\n");
+        return EXIT_DONE;
+    }
+    return argc > 1 ? cli_usage("train", "\"%s\" is no task; allowed are " TASKS, argv[1])
+                    : cli_usage("train", "a task is needed: " TASKS);
 }
 
 int cmd_train(int argc, char **argv)
 {
-    dscm_task task;
+    dscm_task task = DSCM_TASK_SCORE;
     int exit_code = parse_task(argc, argv, &task);
     if (exit_code >= 0) return exit_code;
     train_run r = {.options = dscm_train_defaults(task),
@@ -251,8 +273,11 @@ int cmd_train(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
     if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");
-    signal(SIGINT, ask_stop);
-    signal(SIGTERM, ask_stop);
     dscm_error err = {0};
-    return run(&r, &err) == DSCM_OK ? EXIT_DONE : cli_fail("train", &err);
+    dscm_code code = cli_check_output("out", r.out, &err);
+    if (code == DSCM_OK) code = cli_check_output("checkpoint", r.checkpoint, &err);
+    if (code == DSCM_OK) code = cli_check_output("log", r.log, &err);
+    listen();
+    if (code == DSCM_OK) code = run(&r, &err);
+    return code == DSCM_OK ? EXIT_DONE : cli_fail("train", &err);
 }

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,10 +67,30 @@ static bool write_all(int fd, const unsigned char *bytes, size_t size)
     return true;
 }
 
+/* Pipes and devices cannot be replaced (and a device must not be): written as they are. */
+static dscm_code write_through(const char *path, const dscm_piece *pieces, size_t count,
+                               dscm_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", path, strerror(errno));
+    bool good = true;
+    for (size_t i = 0; good && i < count; i++) good = write_all(fd, pieces[i].data, pieces[i].size);
+    good = close(fd) == 0 && good;
+    return good ? DSCM_OK
+                : dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", path, strerror(errno));
+}
+
 dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
                             dscm_error *err)
 {
-    char temporary[4096];
+    char temporary[4096], target[PATH_MAX];
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+            return write_through(path, pieces, count, err);
+        /* a link stays one: the file it names is replaced */
+        if (realpath(path, target)) path = target;
+    }
     int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
     if (length < 0 || (size_t)length >= sizeof temporary)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: the path is too long", path);

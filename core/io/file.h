@@ -16,7 +16,8 @@ typedef struct dscm_piece {
     size_t size;
 } dscm_piece;
 /* Writes the pieces one after another to a temporary name, syncs and renames: readers see the old
- * file or the whole new one. */
+ * file or the whole new one. A link is followed; what is no regular file (a pipe, a device) is
+ * written to as it stands. */
 dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
                             dscm_error *err) DSCM_MUST_CHECK;
 

@@ -4,14 +4,13 @@ Wrong use must end in one clear line on standard error and the right exit code; 
 on the shipped mnist model and example digits."""
 import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
 
-import cases_verify
+import cases_verify, cases_wrong
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(sys.argv[1])
 EXAMPLES = os.path.join(ROOT, "examples", "mnist")
 FOLDER = tempfile.TemporaryDirectory()
 FAST = ["--steps", "5", "--threads", "1"]
-
 
 
 def run(*args, cwd=ROOT):
@@ -247,7 +246,14 @@ def test_damaged_model_is_refused():
             blob[-1] ^= 1
         with open(os.path.join(folder, name), "wb") as f:
             f.write(blob)
-    refused(["info", folder], 1, "score.safetensors")
+    use = ["counterfactual", digit(3), "--do", "digit=8", "-o", path("never.png"), "--model"]
+    refused(["info", folder, "--check"], 1, "score.safetensors", "SHA-256")
+    refused([*use, folder], 1, "score.safetensors", "SHA-256")
+    os.truncate(os.path.join(folder, "score.safetensors"), 1000)
+    refused([*use, folder], 1, "score.safetensors")
+    os.remove(os.path.join(folder, "score.safetensors"))
+    refused([*use, folder], 1, "score.safetensors", "No such file")
+    assert not os.path.exists(path("never.png"))
 
 
 def write_digits(folder, split, shifts):
@@ -395,7 +401,8 @@ def test_bench_report():
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     passed = failed = 0
-    tests = {**globals(), **cases_verify.cases(run, path)}
+    tests = {**globals(), **cases_verify.cases(run, path),
+             **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}
     for name, case in tests.items():
         if not name.startswith("test_") or wanted not in name:
             continue

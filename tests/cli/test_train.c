@@ -112,20 +112,34 @@ static void killed_runs_go_on_exactly(void)
     same_files("whole.st", "killed.st");
 }
 
+static void message_has(const char *name, const char *part)
+{
+    char file[64];
+    size_t size = 0;
+    snprintf(file, sizeof file, "%s.err", name);
+    char *text = (char *)content(file, &size);
+    REQUIRE(text);
+    CHECK_HAS(text, part);
+    dscm_free(text);
+}
+
 static void asked_to_stop_it_saves(void)
 {
     pid_t child = start("asked", "100000000", "--seed", "3");
     REQUIRE(appears("asked.ck"));
-    kill(child, SIGTERM);
-    CHECK_INT(finish(child), 0);
-    CHECK(appears("asked.st"));
+    kill(child, SIGINT);
+    CHECK_INT(finish(child), 130);
+    char path[128];
+    snprintf(path, sizeof path, "%s/asked.st", dir);
+    CHECK(access(path, F_OK) != 0); /* half-trained weights would look like finished ones */
+    message_has("asked", "stopped by a signal");
+    message_has("asked", "asked.ck");
     child = start("asked", "100000000", "--time-limit", "0.05");
     CHECK_INT(finish(child), 1); /* another seed than the checkpoint's */
-    size_t size = 0;
-    char *text = (char *)content("asked.err", &size);
-    REQUIRE(text);
-    CHECK_HAS(text, "checkpoint of other settings");
-    dscm_free(text);
+    message_has("asked", "checkpoint of other settings");
+    child = start("limited", "100000000", "--time-limit", "0.2");
+    CHECK_INT(finish(child), 0); /* who sets a limit wants the weights of that moment */
+    CHECK(appears("limited.st"));
 }
 
 static void the_log_is_a_table(void)

@@ -1,0 +1,209 @@
+"""Wrong use and damaged files: one clear line, the right exit code, and nothing left behind."""
+import gzip, os, shutil, signal, struct, subprocess, time
+
+
+def cases(program, root, refused, run, path, write_png, write_idx):
+    """Test functions over the runner's helpers."""
+    out = ["-o", path("never.png")]
+    one = ["counterfactual", os.path.join(root, "examples", "mnist", "3.png"), "--do", "digit=8"]
+
+    def test_numbers_are_checked():
+        for option, value in (("--steps", "0"), ("--steps", "1"), ("--steps", "-5"),
+                              ("--steps", "1e3"), ("--scale", "nan"), ("--scale", "inf"),
+                              ("--scale", "-1"), ("--scale", "1e9"), ("--scale", "strong"),
+                              ("--ratio", "nan"), ("--ratio", "0"), ("--threads", "0"),
+                              ("--threads", "999"), ("--batch", "0"), ("--seed", "1.5"),
+                              ("--memory", "5"), ("--memory", "2X")):
+            refused([*one, *out, option, value], 2, option.strip("-"), value)
+        refused([*one, *out, "--steps", ""], 2, "--steps")
+
+    def test_interventions_are_checked():
+        picture = one[:2]
+        for text, part in (("digit=11", "11"), ("digit=", "digit"), ("=3", "VARIABLE=VALUE"),
+                           ("image=3", "image"), ("digit=3.5", "3.5"), ("digit=-1", "-1")):
+            refused([*picture, "--do", text, *out], 2, part)
+        refused([*one, "--do", "digit=7", *out], 2, "digit", "twice")
+        refused(["sample", "--do", "digit=99", *out], 2, "99")
+
+    def test_results_are_refused_before_the_work():
+        absent = os.path.join(path("no-folder"), "x.png")
+        refused([*one, "-o", absent], 1, "--out", "no-folder")
+        refused([*one, "-o", path("")], 2, "--out", "folder")
+        refused([*one, "-o", ""], 2, "--out", "empty")
+        refused([*one, *out, "--preview", absent], 1, "--preview", "no-folder")
+        refused(["sample", "-o", absent], 1, "--out", "no-folder")
+        refused(["demo", "-o", absent], 1, "--out", "no-folder")
+        data = ["train", "oracle", "--data", path(".")]
+        refused([*data, "--out", absent], 1, "--out", "no-folder")
+        refused([*data, "--out", path("o"), "--checkpoint", absent], 1, "--checkpoint")
+        refused([*data, "--out", path("o"), "--log", absent], 1, "--log")
+
+    def test_models_are_checked():
+        os.makedirs(path("no-model"), exist_ok=True)
+        refused([*one, *out, "--model", path("no-model")], 1, "no-model/manifest.json")
+        refused([*one, *out, "--model", path("absent/model")], 1, "absent/model")
+        refused([*one, *out, "--data-dir", path("no-model")], 1, "models/mnist", "no-model")
+        for text, part in (("", "manifest.json"), ("{", "manifest.json"), ("[]", "manifest.json"),
+                           ("{\"format\": 3}", "format"), ("\0" * 40, "manifest.json"),
+                           ("[" * 100000, "manifest.json")):
+            with open(os.path.join(path("no-model"), "manifest.json"), "w") as f:
+                f.write(text)
+            refused(["info", path("no-model")], 1, part)
+
+    def test_pictures_are_checked():
+        picture = ["--do", "digit=8", *out]
+        for name, blob in (("empty.png", b""), ("text.png", b"not a picture\n" * 20),
+                           ("gif.png", b"GIF89a" + bytes(100)),
+                           ("jpeg.png", b"\xff\xd8\xff\xe0" + bytes(60)),
+                           ("jpeg2.png", b"\xff\xd8\xff\xe0\x00\x10JFIF\0" + b"\xff" * 400)):
+            with open(path(name), "wb") as f:
+                f.write(blob)
+            refused(["counterfactual", path(name), *picture], 1, name)
+        # a header that promises 4 gigapixels costs nothing
+        with open(write_png("huge.png", 28, 28), "rb") as f:
+            blob = bytearray(f.read())
+        struct.pack_into(">II", blob, 16, 65535, 65535)
+        with open(path("huge.png"), "wb") as f:
+            f.write(blob)
+        refused(["counterfactual", path("huge.png"), *picture], 1, "huge.png")
+        refused(["counterfactual", root, *picture], 1, "not a regular file")
+        refused(["counterfactual", write_png("wide.png", 29, 28), *picture], 1, "29x28", "--resize")
+        assert not os.path.exists(path("never.png"))
+
+    def test_idx_files_are_checked():
+        good = write_idx("good", (2, 28, 28), bytes(2 * 784))
+        two = write_idx("good-targets", (2,), bytes([3, 4]))
+        three = write_idx("three-targets", (3,), bytes([3, 4, 5]))
+        square = write_idx("square-targets", (2, 1), bytes([3, 4]))
+        result = ["--out", path("never")]
+
+        def images_refused(blob, *parts, name="bad-idx"):
+            with open(path(name), "wb") as f:
+                f.write(blob)
+            refused(["counterfactual", "--images", path(name), "--targets", two, *result], 1, name,
+                    *parts)
+
+        with open(good, "rb") as f:
+            blob = f.read()
+        for cut in (0, 3, 4, 15, 16, 17, len(blob) - 1):
+            images_refused(blob[:cut])
+        images_refused(blob + b"\0")                            # one byte too many
+        images_refused(b"\0\0\x0d" + blob[3:])                  # floats
+        images_refused(b"\0\0\x08\x09" + blob[4:])              # nine dimensions
+        images_refused(b"\0\0\x08\x03" + b"\xff" * 12)          # more than memory holds
+        images_refused(write_blob((0, 28, 28)))                 # no image
+        packed = gzip.compress(blob)
+        for cut in (1, 10, len(packed) // 2, len(packed) - 1):
+            images_refused(packed[:cut], name="bad-idx.gz")
+        images_refused(packed[:-8] + b"\0" * 8, name="bad-idx.gz")  # the checksum of other bytes
+        images_refused(gzip.compress(bytes([0, 0, 8, 3]) + b"\x7f\xff\xff\xff" * 3),
+                       name="bad-idx.gz")
+        for targets, part in ((three, "3 targets for 2"), (square, "targets for 2"),
+                              (good, "targets for 2"), (path("absent"), "absent")):
+            refused(["counterfactual", "--images", good, "--targets", targets, *result], 1, part)
+        assert not os.path.exists(path("never"))
+
+    def write_blob(shape):
+        return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+    def test_training_is_checked():
+        refused(["train"], 2, "task", "score")
+        refused(["train", "everything"], 2, "everything", "oracle")
+        refused(["train", "oracle", "--data", path("absent"), "--out", path("o")], 1, "absent")
+        refused(["train", "oracle", "--out", path("o")], 2, "--data")
+        refused(["train", "oracle", "--data", path("."), "--out", path("o"), "--lr", "nan"], 2,
+                "--lr")
+        code, text, err = run("train", "--help")
+        assert code == 0 and "oracle" in text and err == ""
+
+    def test_verify_is_checked():
+        refused(["verify"], 2, "no case")
+        code, text, err = run("verify", path("no-case"))
+        assert code == 1 and "no-case/config.json" in text and "1 failed" in text, (text, err)
+
+    def test_checkpoints_are_checked():
+        """Cut, lengthened and turned bytes of a training checkpoint."""
+        folder = path("tiny")
+        os.makedirs(folder, exist_ok=True)
+        write_idx("tiny/train-images-idx3-ubyte", (40, 12, 12), bytes(range(240)) * 24)
+        write_idx("tiny/train-labels-idx1-ubyte", (40,), bytes([0, 1] * 20))
+        command = ["train", "autoencoder", "--data", folder, "--out", path("tiny.st"),
+                   "--checkpoint", path("tiny.ck"), "--samples", "40", "--batch", "20",
+                   "--threads", "1"]
+        code, _, err = run(*command)
+        assert code == 0, err
+        with open(path("tiny.ck"), "rb") as f:
+            blob = f.read()
+        (length,) = struct.unpack("<Q", blob[:8])
+        flipped = blob[:20] + bytes([blob[20] ^ 1]) + blob[21:]
+        grown = struct.pack("<Q", 1 << 62) + blob[8:]
+        for damaged in (b"", blob[:7], blob[:8 + length // 2], blob[:-1], blob + b"\0", flipped,
+                        grown, b"{}" * 50):
+            with open(path("tiny.ck"), "wb") as f:
+                f.write(damaged)
+            refused(command, 1, "tiny.ck")
+
+    # ---- signals ---------------------------------------------------------------------------------
+    def stopped(args, seconds, number=signal.SIGINT):
+        """Starts, waits, signals: exit code 130 soon after, one line that says so, no new file."""
+        folder = path("stopped")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        child = subprocess.Popen([program, *args], cwd=folder, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        time.sleep(seconds)
+        assert child.poll() is None, child.communicate()
+        child.send_signal(number)
+        start = time.time()
+        text, err = child.communicate(timeout=60)
+        took = time.time() - start
+        assert child.returncode == 130, (child.returncode, text, err)
+        said = [line for line in err.splitlines() if line.startswith("diffscm ")]
+        assert len(said) == 1 and "stopped by a signal" in said[0], err
+        assert text == "" and took < 15, (text, took)
+        return folder, said[0]
+
+    def test_a_signal_ends_a_long_counterfactual():
+        images = write_idx("many", (3000, 28, 28), bytes(3000 * 784))
+        targets = write_idx("many-targets", (3000,), bytes(3000))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            folder, _ = stopped(["counterfactual", "--images", images, "--targets", targets,
+                                 "--out", "z", "--scores", "s", "--steps", "100", "--model",
+                                 os.path.join(root, "models", "mnist")], 2, number)
+            assert os.listdir(folder) == []
+
+    def test_a_signal_ends_long_sampling():
+        folder, said = stopped(["sample", "--count", "2000", "-o", "x.png", "--steps", "500",
+                                "--model", os.path.join(root, "models", "mnist")], 2)
+        assert "of 500 steps" in said or "within a step" in said, said
+        assert os.listdir(folder) == []
+
+    def test_a_signal_ends_training():
+        folder = path("train-data")
+        os.makedirs(folder, exist_ok=True)
+        write_idx("train-data/train-images-idx3-ubyte", (64, 28, 28), bytes(64 * 784))
+        write_idx("train-data/train-labels-idx1-ubyte", (64,), bytes([0, 1] * 32))
+        command = ["train", "score", "--data", folder, "--out", "o.st", "--batch", "8",
+                   "--samples", "100000000"]
+        left, said = stopped(command, 2)
+        assert "nothing saved" in said and os.listdir(left) == []
+        left, said = stopped([*command, "--checkpoint", "o.ck"], 2)
+        assert "saved in o.ck" in said and os.listdir(left) == ["o.ck"]
+
+    def test_results_may_go_to_a_pipe_or_through_a_link():
+        command = [program, "sample", "--count", "1", "--steps", "2", "--model",
+                   os.path.join(root, "models", "mnist"), "-o"]
+        os.mkfifo(path("pipe"))
+        child = subprocess.Popen([*command, path("pipe")], stderr=subprocess.PIPE)
+        with open(path("pipe"), "rb") as f:
+            blob = f.read()
+        assert child.wait() == 0, child.stderr.read()
+        assert len(blob) == 16 + 784 and blob[:4] == b"\0\0\x08\x03", len(blob)
+        with open(path("old"), "wb") as f:
+            f.write(b"old")
+        os.symlink(path("old"), path("link"))
+        subprocess.run([*command, path("link")], check=True, capture_output=True)
+        with open(path("old"), "rb") as f:
+            assert f.read() == blob and os.path.islink(path("link"))
+
+    return {name: f for name, f in locals().items() if name.startswith("test_")}
