@@ -7,7 +7,7 @@
 
 The peer is bench/torch_peer.py: our own module of the same networks and the `published` sampler,
 with PyTorch's defaults. A row "batch B" is a job of B images handed over at once: seconds until all
-are done, per image. Each side takes the better of the thread counts, the peers the better of all
+are done, per image; diffscm works through it in parts of at most 16. Each side takes the better of the thread counts, the peers the better of all
 their versions; what starts and loads is not timed. A root (made, for example, by
 `mmdebstrap --include=python3-torch,python3-numpy trixie DIR`, with /proc and /sys mounted in it)
 needs the right to chroot. --json keeps every measurement and adds to those of earlier runs, so rows
@@ -137,7 +137,8 @@ class Peer:
 def ours(args, folder, batch, jobs, threads, options):
     """Seconds per image of the program's own clock, and the images."""
     out, times = os.path.join(folder, "ours"), []
-    part = -(-batch // threads)
+    share = -(-batch // threads)
+    part = -(-share // -(-share // 16))  # even parts of at most 16, the program's own default
     for _ in range(1 if batch == 1 else jobs):
         count = batch * jobs if batch == 1 else batch
         done = run(args, [args.program, "counterfactual", "--model", args.model, "--images",
