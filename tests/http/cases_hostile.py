@@ -1,6 +1,7 @@
 """Strictness probes, slow clients, bombs, amplifiers, limits."""
-import json, random, socket, struct, threading, time, zlib
+import json, random, re, socket, struct, threading, time, zlib
 
+import lib
 from lib import Server, chunk, picture, picture64, status_of
 
 HEAD = b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -89,13 +90,17 @@ def test_pipelined_requests_are_answered_in_order():
         assert codes == [200, 200, 200, 404], codes
 
 
-def timed(s, call, limit_ms=250):
-    start = time.time()
-    r = call()
-    took = (time.time() - start) * 1e3
-    assert 400 <= r.status < 500, (r.status, r.body[:200])
-    assert r.headers["content-type"] == "application/problem+json", r.headers
-    assert took < limit_ms, took
+def timed(s, call, attempts=20):
+    """A refusal as problem+json, within 50 ms; a busy machine may need several attempts, a program
+    built with sanitizers more time."""
+    took, limit_ms = [], 500 if re.search("/[at]san/", lib.PROGRAM) else 50
+    while not took or min(took) > limit_ms and len(took) < attempts:
+        start = time.time()
+        r = call()
+        took.append((time.time() - start) * 1e3)
+        assert 400 <= r.status < 500, (r.status, r.body[:200])
+        assert r.headers["content-type"] == "application/problem+json", r.headers
+    assert min(took) <= limit_ms, took
     return r
 
 
@@ -138,6 +143,7 @@ def test_truncation_at_every_byte():
         for n in range(1, len(whole)):
             r = s.post(body=whole[:n])
             assert 400 <= r.status < 500, (n, r.status)
+            assert r.headers["content-type"] == "application/problem+json", (n, r.headers)
 
 
 def test_every_color_type_and_depth():
