@@ -19,7 +19,7 @@ ARM64_LIB   := $(OUT)/libarm64.a
 arm64-test:
 	@tools/setup.sh arm64
 	@$(SUB) BUILD=arm64 CC=$(ARM64_CC) arm64-programs
-	@TEST_RUN=$(ARM64_RUN) tests/run.sh --unit build/arm64/cross $(ONLY)
+	@TEST_RUN=$(ARM64_RUN) tests/run.sh --unit build/arm64/cross '$(ONLY)'
 
 ifeq ($(BUILD),arm64)
 arm64-programs: $(ARM64_TESTS)

@@ -23,19 +23,19 @@ test:
 	@$(SUB) all tests
 	@tests/run.sh build/release
 
-## make unit     the C test programs alone, built as BUILD says; ONLY=name filters the programs
+## make unit     the C test programs alone, built as BUILD says; ONLY=regex filters the programs
 unit: tests
-	@tests/run.sh --unit $(OUT) $(ONLY)
+	@tests/run.sh --unit $(OUT) '$(ONLY)'
 
 ## make asan     the tests under AddressSanitizer and UndefinedBehaviourSanitizer; UNIT=1: no HTTP
 asan:
 	@$(SUB) BUILD=asan all tests
-	@tests/run.sh $(if $(UNIT),--unit) build/asan $(ONLY)
+	@tests/run.sh $(if $(UNIT),--unit) build/asan '$(ONLY)'
 
 ## make tsan     the tests under ThreadSanitizer
 tsan:
 	@$(SUB) BUILD=tsan all tests
-	@tests/run.sh $(if $(UNIT),--unit) build/tsan $(ONLY)
+	@tests/run.sh $(if $(UNIT),--unit) build/tsan '$(ONLY)'
 
 ## make bench    time of every kernel and network against this machine's peak
 bench: all

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the tests of one build and sums up their summary lines.
 #
-#   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: C programs that need no server; NAME filters them
+#   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: C programs that need no server; NAME, a regular expression, filters them
 #
 # TEST_RUN is put before each C program, such as an emulator of another processor.
 # Every suite prints "<name> N passed, N failed, N skipped" last; one that does not (a crash, a
@@ -50,7 +50,7 @@ suite() { # name, command...
 
 for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x | sort); do
     case $unit$program in 1*/tests/http/*) continue ;; esac
-    [[ $program == *"$only"* ]] && suite "${program##*/}" ${TEST_RUN:-} "$program"
+    [[ $program =~ $only ]] && suite "${program##*/}" ${TEST_RUN:-} "$program"
 done
 
 if [ -z "$unit" ]; then
