@@ -96,15 +96,16 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
  * memory either. */
 #define WINOGRAD_CACHED_WEIGHTS  ((size_t)120000)
 #define WINOGRAD_WIDE_MIN_PIXELS ((size_t)1024)
-/* The weight gradient pays 36 accumulators per weight: only large images amortise them. */
-#define WINOGRAD_GRAD_MIN_PIXELS 400
+/* The weight gradient sums over a whole batch before it needs its 36 accumulators per weight. */
+#define WINOGRAD_GRAD_MIN_PIXELS      ((size_t)9)
+#define WINOGRAD_WIDE_GRAD_MIN_PIXELS ((size_t)400)
 
 static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass)
 {
     if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
-    size_t least = pass == DSCM_CONV_WEIGHT_GRAD ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
-    if (pass != DSCM_CONV_WEIGHT_GRAD && s->ci * s->co > WINOGRAD_CACHED_WEIGHTS)
-        least = WINOGRAD_WIDE_MIN_PIXELS;
+    bool grad = pass == DSCM_CONV_WEIGHT_GRAD, wide = s->ci * s->co > WINOGRAD_CACHED_WEIGHTS;
+    size_t least = grad ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
+    if (wide) least = grad ? WINOGRAD_WIDE_GRAD_MIN_PIXELS : WINOGRAD_WIDE_MIN_PIXELS;
     if (s->h * s->w >= least && supports(s, isa, pass, DSCM_CONV_WINOGRAD))
         return DSCM_CONV_WINOGRAD;
     return DSCM_CONV_DIRECT;

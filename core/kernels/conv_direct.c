@@ -197,6 +197,36 @@ static void run_patches(void *arg, size_t index, int worker)
         job->k->multiply(&m);
 }
 
+/* ---- images of 3x3 pixels: the border would be two fifths of the products -----------------------
+ */
+static bool is_image3(const conv_view *v)
+{
+    return v->kernel == 3 && v->stride == 1 && v->dilate == 1 && v->out_h == 3 && v->out_w == 3 &&
+           !narrow(v);
+}
+
+/* A task is one image and one block of output channels, all images of a block after each other. */
+static void run_image3(void *arg, size_t index, int worker)
+{
+    const band_job *job = arg;
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    size_t first = index % a->batch * 9, c = index / a->batch * job->k->block;
+    (void)worker;
+    dscm_multiply m = {.out = a->out + first * a->ldo + c,
+                       .ldo = a->ldo,
+                       .in = a->in + first * a->ldi,
+                       .in_step = a->ldi,
+                       .k = v->in_c,
+                       .w = a->packed + c * 9 * v->in_c,
+                       .cols = v->out_c - c < job->k->block ? v->out_c - c : job->k->block,
+                       .bias = a->bias ? a->bias + c : NULL,
+                       .residual = a->residual ? a->residual + first * a->ldr + c : NULL,
+                       .ldr = a->ldr,
+                       .add = a->add};
+    job->k->image3(&m);
+}
+
 /* ---- wide: the image is padded once; a task makes one block of output channels of all its pixels,
  * one kernel row of the weights at a time, so that those weights stay in the second-level cache. */
 typedef struct wide_job {
@@ -258,6 +288,10 @@ static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const conv_
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
     band_job job = {.k = k, .v = v, .a = a, .floats = worker_floats(v)};
+    if (is_image3(v)) {
+        dscm_team_run(a->team, a->batch * ((v->out_c + k->block - 1) / k->block), run_image3, &job);
+        return;
+    }
     if (few_pixels(v)) {
         size_t pixels = a->batch * v->out_h * v->out_w;
         dscm_team_run(a->team, (pixels + DSCM_CONV_FEW_PIXELS - 1) / DSCM_CONV_FEW_PIXELS,
@@ -331,7 +365,7 @@ typedef struct tap_job {
     const dscm_conv *plan;
     const float *dout, *in;
     size_t ldo, ldi, batch;
-    float *acc; /* (taps, Ci, Co) */
+    float *acc; /* (taps, Ci, Co), or (taps, Co, Ci) where Co is less */
 } tap_job;
 
 /* Outputs 0..n-1 of one axis whose tap k reads inside 0..size-1: [*first, *last). */
@@ -355,6 +389,7 @@ static void run_tap(void *arg, size_t tap, int worker)
     tap_range(&y0, &y1, s->h, ho, ky, margin, s->stride);
     tap_range(&x0, &x1, s->w, wo, kx, margin, s->stride);
     if (y1 <= y0 || x1 <= x0) return;
+    bool swap = s->co < s->ci; /* the accumulators of a tap are then (Co, Ci) */
     for (size_t b = 0; b < job->batch; b++) {
         size_t iy = y0 * stride + (size_t)ky - (size_t)margin;
         size_t ix = x0 * stride + (size_t)kx - (size_t)margin;
@@ -370,6 +405,19 @@ static void run_tap(void *arg, size_t tap, int worker)
                         .pixels = x1 - x0,
                         .rows = s->ci,
                         .cols = s->co};
+        if (swap)
+            m = (dscm_outer){.acc = m.acc,
+                             .ldacc = s->ci,
+                             .a = m.b,
+                             .a_line = m.b_line,
+                             .a_step = m.b_step,
+                             .b = m.a,
+                             .b_line = m.a_line,
+                             .b_step = m.a_step,
+                             .lines = m.lines,
+                             .pixels = m.pixels,
+                             .rows = s->co,
+                             .cols = s->ci};
         dscm_conv_kernels_of(job->plan->isa)->outer(&m);
     }
 }
@@ -392,5 +440,6 @@ void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float 
     for (size_t t = 0; t < taps; t++)
         for (size_t i = 0; i < s->ci; i++)
             for (size_t o = 0; o < s->co; o++)
-                dw[(o * s->ci + i) * taps + t] += job.acc[(t * s->ci + i) * s->co + o];
+                dw[(o * s->ci + i) * taps + t] +=
+                    job.acc[t * s->ci * s->co + (s->co < s->ci ? o * s->ci + i : i * s->co + o)];
 }

@@ -226,7 +226,7 @@ void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, cons
 /* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ----------------------------------
  */
 #define GRAD_TILES                                                                                 \
-    ((size_t)64) /* tiles of a block: long sums, so that accumulators are revisited rarely */
+    ((size_t)128) /* tiles of a block: long sums, so that accumulators are revisited rarely */
 
 typedef struct grad_job {
     const dscm_conv_kernels *k;

@@ -163,6 +163,53 @@ static void multiply_narrow(const dscm_multiply *m)
         }
 }
 
+/* ---- images of 3x3 pixels: all nine in registers
+ * --------------------------------------------------- */
+#define I3_VECTORS (MR > 6 ? 2 : 1) /* vectors of columns at a time: 9 sums each */
+
+/* Adds the products of one tap: output (y,x) reads input (y + ky - 1, x + kx - 1). */
+INLINE void image3_tap(vf acc[9][I3_VECTORS], const dscm_multiply *m, const float *w, const int tap)
+{
+    const float *at[3];
+#pragma GCC unroll 3
+    for (int y = 0; y < 3; y++) {
+        at[y] = m->in + (size_t)(3 * y) * m->in_step;
+        OPAQUE(at[y]);
+    }
+    for (size_t k = 0; k < m->k; k++, w += CB) {
+        vf y[I3_VECTORS];
+#pragma GCC unroll 2
+        for (int v = 0; v < I3_VECTORS; v++) y[v] = load(w + v * VW);
+#pragma GCC unroll 9
+        for (int p = 0; p < 9; p++) {
+            const int iy = p / 3 + tap / 3 - 1, ix = p % 3 + tap % 3 - 1;
+            if (iy < 0 || iy > 2 || ix < 0 || ix > 2) continue;
+            vf x = splat(at[iy][(size_t)ix * m->in_step + k]);
+#pragma GCC unroll 2
+            for (int v = 0; v < I3_VECTORS; v++) acc[p][v] += x * y[v];
+        }
+    }
+}
+
+static void image3_columns(const dscm_multiply *m, size_t c, const float *w)
+{
+    vf acc[9][I3_VECTORS];
+    for (int p = 0; p < 9; p++)
+        for (int v = 0; v < I3_VECTORS; v++) acc[p][v] = (vf){0};
+#pragma GCC unroll 9
+    for (int tap = 0; tap < 9; tap++) image3_tap(acc, m, w + (size_t)tap * m->k * CB, tap);
+    for (size_t p = 0; p < 9; p++)
+        for (size_t v = 0; v < I3_VECTORS; v++) finish(m, p, c + v * VW, acc[p][v]);
+}
+
+static void image3(const dscm_multiply *m)
+{
+    const float *w = m->w;
+    for (size_t c = 0; c < m->cols; c += CB, w += 9 * m->k * CB)
+        for (size_t v = 0; v < 2; v += I3_VECTORS)
+            if (c + v * VW < m->cols) image3_columns(m, c + v * VW, w + v * VW);
+}
+
 /* ---- outer: MR rows x 2 vectors of columns, summed over pixels
  * ------------------------------------- */
 INLINE void add_tail(float *out, vf v, size_t count)
@@ -265,6 +312,7 @@ const dscm_conv_kernels ISA(dscm_conv_kernels) = {
     .multiply = multiply,
     .outer = outer,
     .multiply_narrow = multiply_narrow,
+    .image3 = image3,
     .column_sums = column_sums,
     .winograd = &ISA(dscm_winograd_kernels),
 };

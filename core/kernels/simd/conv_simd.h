@@ -28,7 +28,8 @@ typedef struct dscm_multiply {
 } dscm_multiply;
 
 /* acc[r][c] += sum over lines l and p of a[l * a_line + p * a_step + r] * b[l * b_line + p * b_step
- * + c] for r < rows, c < cols: what a weight gradient sums over pixels. */
+ * + c] for r < rows, c < cols: what a weight gradient sums over pixels. Vectors run along the
+ * columns: the caller puts the larger side there (acc transposed, a and b exchanged). */
 typedef struct dscm_outer {
     float *acc;
     size_t ldacc;
@@ -45,6 +46,9 @@ typedef struct dscm_conv_kernels {
     void (*outer)(const dscm_outer *m);
     /* Dot products instead of columns, for cols <= 4: w is (cols, segs*k) without padding. */
     void (*multiply_narrow)(const dscm_multiply *m);
+    /* A 3x3 convolution of one 3x3 image, without the products with its zero border: in, in_step
+     * and out, ldo are its 9 pixels, w is packed as for `multiply` with 9 segments of k. */
+    void (*image3)(const dscm_multiply *m);
     /* sum[c] += in[p * ld + c] over the pixels, in partial sums of limited length. */
     void (*column_sums)(float *sum, const float *in, size_t ld, size_t pixels, size_t channels);
     const dscm_winograd_kernels *winograd;
