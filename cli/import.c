@@ -13,10 +13,10 @@
 #include "cli/imagenet_labels.h"
 #include "core/base/memory.h"
 #include "core/io/config.h"
+#include "core/io/convert.h"
 #include "core/io/file.h"
 #include "core/io/infer.h"
 #include "core/io/presets.h"
-#include "core/io/sha256.h"
 
 #define LABEL_FILE_MAX ((size_t)16 << 20)
 
@@ -116,60 +116,23 @@ static dscm_code settle(import_run *r, dscm_error *err)
 
 /* ---- weights ------------------------------------------------------------------------------------
  */
-/* Weights must be numbers that the storage type can hold. */
-static dscm_code check_values(const dscm_params *table, const float *values, dscm_dtype dtype,
-                              const char *path, dscm_error *err)
-{
-    const float most = dtype == DSCM_F16 ? 65504.0f : 3.38e38f;
-    for (size_t i = 0; i < table->count; i++) {
-        const dscm_param *p = &table->items[i];
-        float largest = 0;
-        bool sound = true;
-        for (size_t k = 0; k < p->count; k++) {
-            float v = fabsf(values[p->offset + k]);
-            sound &= v <= 3.4028235e38f;
-            largest = v > largest ? v : largest;
-        }
-        if (!sound)
-            return dscm_fail(err, DSCM_E_FORMAT, "%s: parameter \"%s\" holds NaN or infinity", path,
-                             p->name);
-        if (largest > most)
-            return dscm_fail(err, DSCM_E_LIMIT,
-                             "%s: parameter \"%s\" holds %g, which %s cannot; use --dtype %s", path,
-                             p->name, (double)largest, dtype == DSCM_F16 ? "f16" : "bf16",
-                             dtype == DSCM_F16 ? "bf16" : "f32");
-    }
-    return DSCM_OK;
-}
-
-static dscm_code add_file(import_run *r, const char *name, const char *path, dscm_error *err)
-{
-    char sha256[65];
-    dscm_code code = dscm_sha256_file(sha256, path, err);
-    if (code == DSCM_OK && json_object_set_new(r->files, name, json_string(sha256)) != 0)
-        code = dscm_fail(err, DSCM_E_MEMORY, "out of memory");
-    return code;
-}
-
-/* Loads, checks and writes the weights of an opened network. */
+/* Checks and writes the weights of an opened network. */
 static dscm_code convert(import_run *r, const dscm_net *net, const dscm_tensors *set,
                          const char *from, const char *file, dscm_error *err)
 {
-    char path[4096];
+    char path[4096], sha256[65];
     size_t unused = 0;
     int length = snprintf(path, sizeof path, "%s/%s", r->out, file);
     if (length < 0 || (size_t)length >= sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", r->out);
-    float *values = dscm_alloc(net->params.floats, sizeof *values, from, err);
-    if (!values) return DSCM_E_MEMORY;
-    dscm_code code = dscm_params_load(&net->params, values, set, &unused, err);
-    if (code == DSCM_OK) code = check_values(&net->params, values, r->dtype, from, err);
-    if (code == DSCM_OK && unused)
+    dscm_code code = dscm_params_convert(&net->params, set, path, r->dtype, &unused, sha256, err);
+    if (code != DSCM_OK) return code;
+    if (unused)
         fprintf(stderr, "note: %s: %zu tensors that no forward pass uses are skipped\n", from,
                 unused);
-    if (code == DSCM_OK) code = dscm_params_save(&net->params, values, path, r->dtype, NULL, err);
-    dscm_free(values);
-    return code == DSCM_OK ? add_file(r, file, path, err) : code;
+    return json_object_set_new(r->files, file, json_string(sha256)) == 0
+               ? DSCM_OK
+               : dscm_fail(err, DSCM_E_MEMORY, "out of memory");
 }
 
 static dscm_code check_preset(const import_run *r, const dscm_net *net, size_t expected,
@@ -281,8 +244,8 @@ static json_t *build_manifest(const import_run *r, json_t *labels)
                      "s:O}",
                      "format", "diffscm-bundle-1", "name", r->name, "version", "1", "licence",
                      r->licence, "provenance", r->provenance, "variables", variables, "edges",
-                     edges, "defaults", "sampler", "obelm", "steps", 20, "ratio", 1.0,
-                     "calibration", "sampler", "obelm", "steps", 20, "scale", r->scale, "files",
+                     edges, "defaults", "sampler", "residual", "steps", 20, "ratio", 1.0,
+                     "calibration", "sampler", "residual", "steps", 20, "scale", r->scale, "files",
                      r->files);
 }
 

@@ -67,43 +67,84 @@ static bool write_all(int fd, const unsigned char *bytes, size_t size)
     return true;
 }
 
-/* Pipes and devices cannot be replaced (and a device must not be): written as they are. */
-static dscm_code write_through(const char *path, const dscm_piece *pieces, size_t count,
-                               dscm_error *err)
+struct dscm_file_writer {
+    int fd;
+    bool through; /* straight into a pipe or a device */
+    char path[PATH_MAX], temporary[PATH_MAX + 32];
+};
+
+static dscm_code open_writer(dscm_file_writer *w, const char *path, dscm_error *err)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", path, strerror(errno));
-    bool good = true;
-    for (size_t i = 0; good && i < count; i++) good = write_all(fd, pieces[i].data, pieces[i].size);
-    good = close(fd) == 0 && good;
-    return good ? DSCM_OK
-                : dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", path, strerror(errno));
+    struct stat info;
+    bool there = stat(path, &info) == 0;
+    w->fd = -1;
+    /* Pipes and devices cannot be replaced (and a device must not be): written as they are. */
+    w->through = there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+    /* A link stays one: the file it names is replaced. */
+    if (!there || !realpath(path, w->path)) {
+        if (strlen(path) >= sizeof w->path)
+            return dscm_fail(err, DSCM_E_LIMIT, "%s: the path is too long", path);
+        snprintf(w->path, sizeof w->path, "%s", path);
+    }
+    snprintf(w->temporary, sizeof w->temporary, "%s.%ld.tmp", w->path, (long)getpid());
+    w->fd = w->through ? open(path, O_WRONLY | O_CLOEXEC)
+                       : open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (w->fd >= 0) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", w->through ? path : w->temporary,
+                     strerror(errno));
+}
+
+dscm_code dscm_file_begin(dscm_file_writer **out, const char *path, dscm_error *err)
+{
+    *out = NULL;
+    dscm_file_writer *w = dscm_alloc(1, sizeof *w, path, err);
+    if (!w) return DSCM_E_MEMORY;
+    dscm_code code = open_writer(w, path, err);
+    if (code == DSCM_OK)
+        *out = w;
+    else
+        dscm_free(w);
+    return code;
+}
+
+static dscm_code writing_failed(const dscm_file_writer *w, dscm_error *err)
+{
+    return dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", w->path, strerror(errno));
+}
+
+dscm_code dscm_file_put(dscm_file_writer *w, const void *bytes, size_t size, dscm_error *err)
+{
+    return write_all(w->fd, bytes, size) ? DSCM_OK : writing_failed(w, err);
+}
+
+dscm_code dscm_file_commit(dscm_file_writer *w, dscm_error *err)
+{
+    bool good = w->through || fsync(w->fd) == 0;
+    good = close(w->fd) == 0 && good;
+    w->fd = -1;
+    good = good && (w->through || rename(w->temporary, w->path) == 0);
+    dscm_code code = good ? DSCM_OK : writing_failed(w, err);
+    if (good) w->through = true; /* nothing is left to remove */
+    dscm_file_abandon(w);
+    return code;
+}
+
+void dscm_file_abandon(dscm_file_writer *w)
+{
+    if (!w) return;
+    if (w->fd >= 0) close(w->fd);
+    if (!w->through) unlink(w->temporary);
+    dscm_free(w);
 }
 
 dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
                             dscm_error *err)
 {
-    char temporary[4096], target[PATH_MAX];
-    struct stat info;
-    if (stat(path, &info) == 0) {
-        if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
-            return write_through(path, pieces, count, err);
-        /* a link stays one: the file it names is replaced */
-        if (realpath(path, target)) path = target;
-    }
-    int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
-    if (length < 0 || (size_t)length >= sizeof temporary)
-        return dscm_fail(err, DSCM_E_LIMIT, "%s: the path is too long", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", temporary, strerror(errno));
-    bool good = true;
-    for (size_t i = 0; good && i < count; i++) good = write_all(fd, pieces[i].data, pieces[i].size);
-    good = good && fsync(fd) == 0;
-    good = close(fd) == 0 && good;
-    good = good && rename(temporary, path) == 0;
-    if (good) return DSCM_OK;
-    dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", path, strerror(errno));
-    unlink(temporary);
-    return DSCM_E_IO;
+    dscm_file_writer *w = NULL;
+    dscm_code code = dscm_file_begin(&w, path, err);
+    for (size_t i = 0; i < count && code == DSCM_OK; i++)
+        code = dscm_file_put(w, pieces[i].data, pieces[i].size, err);
+    if (code == DSCM_OK) return dscm_file_commit(w, err);
+    dscm_file_abandon(w);
+    return code;
 }

@@ -21,4 +21,14 @@ typedef struct dscm_piece {
 dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
                             dscm_error *err) DSCM_MUST_CHECK;
 
+/* The same in steps, for content that is made on the way. A commit takes the writer, also when it
+ * fails; abandoning leaves the old file (takes NULL). */
+typedef struct dscm_file_writer dscm_file_writer;
+dscm_code dscm_file_begin(dscm_file_writer **out, const char *path,
+                          dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_file_put(dscm_file_writer *w, const void *bytes, size_t size,
+                        dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_file_commit(dscm_file_writer *w, dscm_error *err) DSCM_MUST_CHECK;
+void dscm_file_abandon(dscm_file_writer *w);
+
 #endif

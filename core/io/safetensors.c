@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/half.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
-#include "core/base/half.h"
 #include "core/io/tensors_internal.h"
 
 #define HEADER_MAX       ((size_t)8 << 20)
@@ -211,7 +211,7 @@ static size_t element_count(const dscm_tensor_out *t)
     return count;
 }
 
-/* Header text padded with blanks to a multiple of 8, or NULL. */
+/* Header text, or NULL. */
 static char *header_text(const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
                          const char *const *metadata)
 {
@@ -263,24 +263,40 @@ static dscm_code data_pieces(dscm_piece *pieces, unsigned char **block,
     return DSCM_OK;
 }
 
+dscm_code dscm_safetensors_header(unsigned char **header, size_t *size,
+                                  const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
+                                  const char *const *metadata, const char *path, dscm_error *err)
+{
+    char *text = header_text(tensors, count, dtype, metadata);
+    size_t length = text ? strlen(text) : 0, padded = (length + 7) / 8 * 8;
+    *size = 8 + padded;
+    *header = text ? dscm_alloc(*size, 1, path, err) : NULL;
+    if (!*header) {
+        free(text);
+        return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
+    }
+    for (int i = 0; i < 8; i++) (*header)[i] = (unsigned char)((uint64_t)padded >> (8 * i));
+    memset(*header + 8, ' ', padded);
+    memcpy(*header + 8, text, length);
+    free(text);
+    return DSCM_OK;
+}
+
 dscm_code dscm_safetensors_write(const char *path, const dscm_tensor_out *tensors, size_t count,
                                  dscm_dtype dtype, const char *const *metadata, dscm_error *err)
 {
-    unsigned char prefix[8], *block = NULL;
-    char *text = header_text(tensors, count, dtype, metadata);
-    dscm_piece *pieces = dscm_alloc(count + 3, sizeof *pieces, path, err);
+    unsigned char *header = NULL, *block = NULL;
+    size_t size = 0;
     dscm_code code =
-        text && pieces ? DSCM_OK : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
-    if (code == DSCM_OK) code = data_pieces(pieces + 3, &block, tensors, count, dtype, err);
+        dscm_safetensors_header(&header, &size, tensors, count, dtype, metadata, path, err);
+    if (code != DSCM_OK) return code;
+    dscm_piece *pieces = dscm_alloc(count + 1, sizeof *pieces, path, err);
+    code = pieces ? data_pieces(pieces + 1, &block, tensors, count, dtype, err) : DSCM_E_MEMORY;
     if (code == DSCM_OK) {
-        size_t length = strlen(text), padded = (length + 7) / 8 * 8;
-        for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)((uint64_t)padded >> (8 * i));
-        pieces[0] = (dscm_piece){prefix, sizeof prefix};
-        pieces[1] = (dscm_piece){text, length};
-        pieces[2] = (dscm_piece){"        ", padded - length};
-        code = dscm_file_replace(path, pieces, count + 3, err);
+        pieces[0] = (dscm_piece){header, size};
+        code = dscm_file_replace(path, pieces, count + 1, err);
     }
-    free(text);
+    dscm_free(header);
     dscm_free(block);
     dscm_free(pieces);
     return code;

@@ -62,3 +62,38 @@ dscm_code dscm_sha256_file(char out[65], const char *path, dscm_error *err)
     close(fd);
     return code;
 }
+
+struct dscm_sha256 {
+    EVP_MD_CTX *context;
+    bool failed;
+};
+
+dscm_code dscm_sha256_open(dscm_sha256 **out, dscm_error *err)
+{
+    dscm_sha256 *d = *out = dscm_alloc(1, sizeof *d, "SHA-256", err);
+    if (!d) return DSCM_E_MEMORY;
+    d->context = EVP_MD_CTX_new();
+    d->failed = !d->context || EVP_DigestInit_ex(d->context, EVP_sha256(), NULL) != 1;
+    return DSCM_OK;
+}
+
+void dscm_sha256_add(dscm_sha256 *d, const void *bytes, size_t size)
+{
+    if (!d->failed) d->failed = EVP_DigestUpdate(d->context, bytes, size) != 1;
+}
+
+dscm_code dscm_sha256_close(dscm_sha256 *d, char out[65], dscm_error *err)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    if (d->failed || EVP_DigestFinal_ex(d->context, digest, NULL) != 1)
+        return dscm_fail(err, DSCM_E_SYSTEM, "SHA-256 failed");
+    print_digest(out, digest);
+    return DSCM_OK;
+}
+
+void dscm_sha256_free(dscm_sha256 *d)
+{
+    if (!d) return;
+    EVP_MD_CTX_free(d->context);
+    dscm_free(d);
+}

@@ -324,9 +324,8 @@ static const char *likely_key(const char *name)
     return "channel_mult or num_res_blocks";
 }
 
-/* The tensor of a parameter, of the right shape. */
-static dscm_code find_param(const dscm_tensor_info **out, const dscm_param *p,
-                            const dscm_tensors *set, dscm_error *err)
+dscm_code dscm_params_find_tensor(const dscm_tensor_info **out, const dscm_param *p,
+                                  const dscm_tensors *set, dscm_error *err)
 {
     char want[96], got[96];
     const dscm_tensor_info *t = *out = dscm_tensors_find(set, p->name);
@@ -345,13 +344,19 @@ static dscm_code find_param(const dscm_tensor_info **out, const dscm_param *p,
                      set->path, p->name, got, want, likely_key(p->name));
 }
 
+void dscm_tensors_release_tensor(const dscm_tensors *set, const dscm_tensor_info *info)
+{
+    if (stored(info)->contiguous)
+        dscm_tensors_release(set, stored(info)->data, info->count * dscm_dtype_size(info->dtype));
+}
+
 dscm_code dscm_params_view(const dscm_params *table, dscm_param_view *views, bool *viewable,
                            const dscm_tensors *set, dscm_error *err)
 {
     *viewable = true;
     for (size_t i = 0; i < table->count; i++) {
         const dscm_tensor_info *info;
-        dscm_code code = find_param(&info, &table->items[i], set, err);
+        dscm_code code = dscm_params_find_tensor(&info, &table->items[i], set, err);
         if (code != DSCM_OK) return code;
         const stored_tensor *t = stored(info);
         views[i] = (dscm_param_view){.data = t->data,
@@ -368,7 +373,7 @@ dscm_code dscm_params_load(const dscm_params *table, float *values, const dscm_t
 {
     for (size_t i = 0; i < table->count; i++) {
         const dscm_tensor_info *t;
-        dscm_code code = find_param(&t, &table->items[i], set, err);
+        dscm_code code = dscm_params_find_tensor(&t, &table->items[i], set, err);
         if (code == DSCM_OK)
             code = dscm_tensors_read_f32(set, t, values + table->items[i].offset, err);
         if (code != DSCM_OK) return code;
@@ -377,17 +382,34 @@ dscm_code dscm_params_load(const dscm_params *table, float *values, const dscm_t
     return DSCM_OK;
 }
 
-dscm_code dscm_params_save(const dscm_params *table, const float *values, const char *path,
-                           dscm_dtype dtype, const char *const *metadata, dscm_error *err)
+static dscm_tensor_out *list_params(const dscm_params *table, const float *values, dscm_error *err)
 {
     dscm_tensor_out *list = dscm_alloc(table->count, sizeof *list, "tensor list", err);
-    if (!list) return DSCM_E_MEMORY;
-    for (size_t i = 0; i < table->count; i++)
+    for (size_t i = 0; list && i < table->count; i++)
         list[i] = (dscm_tensor_out){.name = table->items[i].name,
                                     .dims = table->items[i].dims,
                                     .ndim = table->items[i].ndim,
-                                    .data = values + table->items[i].offset};
+                                    .data = values ? values + table->items[i].offset : NULL};
+    return list;
+}
+
+dscm_code dscm_params_save(const dscm_params *table, const float *values, const char *path,
+                           dscm_dtype dtype, const char *const *metadata, dscm_error *err)
+{
+    dscm_tensor_out *list = list_params(table, values, err);
+    if (!list) return DSCM_E_MEMORY;
     dscm_code code = dscm_safetensors_write(path, list, table->count, dtype, metadata, err);
+    dscm_free(list);
+    return code;
+}
+
+dscm_code dscm_params_header(unsigned char **header, size_t *size, const dscm_params *table,
+                             dscm_dtype dtype, const char *path, dscm_error *err)
+{
+    dscm_tensor_out *list = list_params(table, NULL, err);
+    if (!list) return DSCM_E_MEMORY;
+    dscm_code code =
+        dscm_safetensors_header(header, size, list, table->count, dtype, NULL, path, err);
     dscm_free(list);
     return code;
 }

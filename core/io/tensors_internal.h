@@ -36,6 +36,20 @@ dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_ten
 /* A file with more tensors than this is refused; the largest published networks have some 2000. */
 #define DSCM_TENSORS_MAX 65536
 
+/* The tensor of a parameter, of the right shape, or DSCM_E_MISMATCH; see dscm_params_load. */
+dscm_code dscm_params_find_tensor(const dscm_tensor_info **out, const dscm_param *p,
+                                  const dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
+/* See dscm_tensors_release. */
+void dscm_tensors_release_tensor(const dscm_tensors *set, const dscm_tensor_info *info);
+/* All that stands before the data of a safetensors file; `data` of the tensors is not looked at.
+ * Release with dscm_free. path: for messages. */
+dscm_code dscm_safetensors_header(unsigned char **header, size_t *size,
+                                  const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
+                                  const char *const *metadata, const char *path,
+                                  dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_params_header(unsigned char **header, size_t *size, const dscm_params *table,
+                             dscm_dtype dtype, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+
 /* Readers of one format each; set->bytes and size are given. */
 dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_torch_read(dscm_tensors *set, dscm_error *err) DSCM_MUST_CHECK;
