@@ -172,6 +172,19 @@ static dscm_code read_arch(dscm_arch *arch, const json_t *object, const char *wh
                      text);
 }
 
+/* Published configurations list the keys of score networks and classifiers together: one of the
+ * other kind is passed over when its value switches nothing on. The pool of a score network never
+ * does. */
+static bool says_nothing(const char *name, const json_t *value, dscm_arch arch)
+{
+    if (!(RESIDUAL & 1u << arch)) return false;
+    for (size_t i = 0; i < KEYS; i++)
+        if (strcmp(name, keys[i].name) == 0 && keys[i].archs & RESIDUAL)
+            return json_is_null(value) || json_is_false(value) || json_is_string(value) ||
+                   (json_is_integer(value) && json_integer_value(value) <= 0);
+    return false;
+}
+
 dscm_code dscm_net_config_parse(dscm_net_config *out, const json_t *object, const char *where,
                                 dscm_error *err)
 {
@@ -187,6 +200,7 @@ dscm_code dscm_net_config_parse(dscm_net_config *out, const json_t *object, cons
         size_t i = 0;
         if (strcmp(name, "arch") == 0 || strcmp(name, "kind") == 0) continue;
         while (i < KEYS && (strcmp(name, keys[i].name) != 0 || !(keys[i].archs & 1u << arch))) i++;
+        if (i == KEYS && says_nothing(name, value, arch)) continue;
         if (i == KEYS)
             return dscm_fail(err, DSCM_E_UNKNOWN, "%s: unknown key \"%s\" for arch %s", where, name,
                              dscm_arch_name(arch));

@@ -172,9 +172,37 @@ static void preset_names(void)
     CHECK_HAS(err.message, "\"96\" is not one of 64");
 }
 
+/* Keys of the other kind of network are passed over when they switch nothing on. */
+static void keys_of_the_other_kind(void)
+{
+    static const struct {
+        const char *text;
+        bool accepted;
+    } cases[] = {
+        {"{\"arch\":\"encoder\",\"learn_sigma\":false,\"num_classes\":null}", true},
+        {"{\"arch\":\"encoder\",\"learn_sigma\":true}", false},
+        {"{\"arch\":\"encoder\",\"num_classes\":10}", false},
+        {"{\"arch\":\"unet\",\"pool\":\"attention\",\"pool_attention_order\":\"new\"}", true},
+        {"{\"arch\":\"cnn\",\"learn_sigma\":false}", false},
+        {"{\"arch\":\"encoder\",\"nonsense\":false}", false},
+    };
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        json_t *object = json_loads(cases[i].text, 0, NULL);
+        dscm_net_config config;
+        dscm_error err = {0};
+        REQUIRE(object != NULL);
+        dscm_code code = dscm_net_config_parse(&config, object, "test", &err);
+        if ((code == DSCM_OK) != cases[i].accepted)
+            TEST_FAIL_("%s: %s", cases[i].text, code == DSCM_OK ? "accepted" : err.message);
+        if (code != DSCM_OK) CHECK_HAS(err.message, "unknown key");
+        json_decref(object);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"presets", presets},
+    static const test_case cases[] = {{"keys_of_the_other_kind", keys_of_the_other_kind},
+                                      {"presets", presets},
                                       {"small_networks", small_networks},
                                       {"contradictions", contradictions},
                                       {"preset_names", preset_names}};
