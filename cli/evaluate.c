@@ -11,9 +11,11 @@
 #include "core/base/rng.h"
 
 static const char methods_default[] =
-    "ours,auto,published:ratio=0.95,pgd,greedy,prototype,identity,nearest,random,real";
+    "ours,auto,published:ratio=0.75:dynamic=1:scale=1,published:ratio=0.95:dynamic=0:scale=64,"
+    "pgd,greedy,prototype,identity,nearest,random,real";
 static const char frontier_default[] =
-    "ours:steps=5/10/20:scale=0/2/4/6/8/10/14/20,published:ratio=0.95:scale=0/2/4/8/16";
+    "ours:steps=5/10/20:scale=0/2/4/8/12/20/32,"
+    "published:ratio=0.95:dynamic=0:scale=0/1/2/4/8/16/32/64/128/256";
 static const char frontier_quick[] = "ours:scale=0/4/8/12/20";
 
 static dscm_code open_data(evaluation *e, dscm_error *err)

@@ -67,4 +67,4 @@ for m in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$m.st"; done
 "$program" bundle --out "$out" --name "$name" --provenance "$provenance" --variable $variable \
     --labels "$labels" --score "$work/score.st" --predictor "$work/predictor.st" \
     --oracle "$work/oracle.st" --vae "$work/vae.st" --autoencoder "$work/ae.st" \
-    --pool-data "$data" --sampler residual --steps 10 --ratio 0.95 "$@"
+    --pool-data "$data" --sampler residual --steps 10 --ratio 0.98 "$@"
