@@ -23,7 +23,7 @@ mnist)
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
-    score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--samples 400000"
+    score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000"
     ;;
 *)
     echo "$0: $name: must be mnist or fashion" >&2
