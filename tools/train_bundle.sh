@@ -18,11 +18,13 @@ mnist)
     [ ! -e "$data/dev-images-idx3-ubyte.gz" ] || held=dev
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
+    walk="--steps 10 --ratio 0.98"
     score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000"
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
+    walk="--steps 20 --ratio 0.95"
     score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000"
     ;;
 *)
@@ -64,7 +66,8 @@ set --
 for c in 0 1 2 3 4 5 6 7 8 9; do set -- "$@" --class-autoencoder "$work/ae$c.st"; done
 for m in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$m.st"; done
 [ ! -e "$work/measured.json" ] || set -- "$@" --measured "$work/measured.json"
+# shellcheck disable=SC2086
 "$program" bundle --out "$out" --name "$name" --provenance "$provenance" --variable $variable \
     --labels "$labels" --score "$work/score.st" --predictor "$work/predictor.st" \
     --oracle "$work/oracle.st" --vae "$work/vae.st" --autoencoder "$work/ae.st" \
-    --pool-data "$data" --sampler residual --steps 10 --ratio 0.98 "$@"
+    --pool-data "$data" --sampler residual $walk "$@"
