@@ -140,10 +140,11 @@ static dscm_code write_quality(page *p, const evaluation *e, dscm_error *err)
     dscm_code code = write_table(p, e, false, validity, COUNT(validity), EXTRA_NONE, err);
     if (code != DSCM_OK) return code;
     page_heading(p, 2, "Realism");
-    page_text(p, "CLD = log(exp P(S_CF ≤ div) + exp P(S_F ≥ div)), range .693 to 1.693, lower is "
-                 "better; an unchanged image scores 1.313 and a random real image of the target "
-                 "class about .98, so it is read with its two terms and with validity. IM1, IM2: "
-                 "pixels on [0,1], lower is better; \"random test image\" is their floor.");
+    page_text(p,
+              "CLD = log(exp P(S_CF ≤ div) + exp P(S_F ≥ div)), range .693 to 1.693, lower is "
+              "better; an unchanged image scores 1.313, and random real images of the target "
+              "class score well too, so it is read with its two terms and with validity. IM1, IM2: "
+              "pixels on [0,1], lower is better; \"random test image\" is their floor.");
     if (!isnan(e->fid_floor))
         page_text(p,
                   "Fréchet distance: in the oracle's last hidden layer (%zu features), %zu "
