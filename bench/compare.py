@@ -29,7 +29,7 @@ import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PEER = os.path.join(ROOT, "bench", "torch_peer.py")
-PUBLISHED = ["--sampler", "published", "--steps", "100", "--ratio", "0.75", "--dynamic", "--scale", "1"]
+PUBLISHED = ["--sampler", "published", "--steps", "100", "--ratio", "0.75", "--dynamic"]
 # row: images per job, jobs of the peer, jobs of diffscm, least factor wanted
 ROWS = {"batch-1": (1, 5, 10, 10), "batch-10": (10, 2, 4, 8), "batch-100": (100, 1, 2, 5),
         "default": (1, 5, 40, 40), "training": (64, 8, 0, 6)}
@@ -125,7 +125,8 @@ class Peer:
     def counterfactual(self, batch, jobs, threads):
         files = [f"{self.inside}/{name}" for name in ("images", "targets", "peer")]
         found = self.measure("counterfactual", *files, "--batch", str(batch), "--count",
-                             str(batch * jobs), "--threads", str(threads))
+                             str(batch * jobs), "--threads", str(threads), "--scale",
+                             self.args.scale)
         return found["seconds_per_image"], found["torch"], read_idx(self.folder + "/peer")[1]
 
     def train(self, batch, steps, threads):
@@ -165,7 +166,7 @@ def far(a, b):
 
 def measure(args, row, folder, peers, kept):
     batch, peer_jobs, our_jobs, _ = ROWS[row]
-    options = [] if row == "default" else PUBLISHED
+    options = [] if row == "default" else [*PUBLISHED, "--scale", args.scale]
     found = kept.setdefault(row, {"ours": [], "peers": []})
     mine = None
     for threads in args.threads:
@@ -217,6 +218,7 @@ def main():
     parser.add_argument("--root", action="append", default=[], metavar="DIR")
     parser.add_argument("--rows", default=",".join(ROWS), help="of: " + ", ".join(ROWS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--scale", default="10", help="guidance, strong enough to change digits (10)")
     parser.add_argument("--prefix", default="", help="put before every measured command")
     parser.add_argument("--json", metavar="FILE", help="measurements, added to those there")
     args = parser.parse_args()
