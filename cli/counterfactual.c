@@ -347,10 +347,11 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
         double started = cli_seconds();
         dscm_team_run(team, f->parts, run_file_part, f);
         cli_progress_end(&f->progress);
-        fprintf(stderr, "%zu images in %.3f s\n", f->count, cli_seconds() - started);
         for (size_t t = 0; code == DSCM_OK && t < m->threads; t++)
             if (f->errors[t].code != DSCM_OK)
                 code = dscm_fail(err, f->errors[t].code, "%s", f->errors[t].message);
+        if (code == DSCM_OK)
+            fprintf(stderr, "%zu images in %.3f s\n", f->count, cli_seconds() - started);
     }
     if (code == DSCM_OK) code = write_file(f, err);
     for (size_t t = 0; t < 256; t++) dscm_session_free(f->sessions[t]);

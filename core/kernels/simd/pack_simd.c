@@ -83,7 +83,7 @@ INLINE void transpose_square(vf *v)
 {
 #pragma GCC unroll 4
     for (int s = VW / 2; s >= 1; s /= 2) {
-        vi low, high; /* lanes of the pair (a, b): 0..VW-1 are a's */
+        vi low = {0}, high = {0}; /* lanes of the pair (a, b): 0..VW-1 are a's */
 #pragma GCC unroll 16
         for (int l = 0; l < VW; l++) {
             low[l] = l & s ? VW + l - s : l;
