@@ -93,21 +93,26 @@ static void tiles_of_point(const tiling *t, size_t p, size_t first, size_t count
 
 /* ---- blocks of tiles ----------------------------------------------------------------------------
  */
-/* Cuts the work: into blocks whose transformed tiles stay in cache, even ones; for a team with few
- * tiles into groups of columns, so that each worker reads a part of the weights only. */
-static void cut_up(tiling *t, const dscm_conv_kernels *k, const conv_view *v, int threads)
+/* Most tiles of a block: as many as keep their transforms in cache. */
+static size_t tiles_that_fit(const conv_view *v)
 {
-    size_t fit = BLOCK_BYTES / (POINTS * (v->in_c + v->out_c) * sizeof(float)) / TILES_STEP;
-    size_t workers = (size_t)threads, columns = (v->out_c + k->block - 1) / k->block;
-    fit *= TILES_STEP;
+    size_t fit = BLOCK_BYTES / (POINTS * (v->in_c + v->out_c) * sizeof(float));
+    fit = fit / TILES_STEP * TILES_STEP;
     /* Where the weights outgrow the cache, a block must be long enough to pay for reading them. */
     if (POINTS * v->in_c * v->out_c * sizeof(float) > 2 * BLOCK_BYTES) fit = TILES_MAX;
-    if (fit < TILES_STEP) fit = TILES_STEP;
-    if (fit > TILES_MAX) fit = TILES_MAX;
+    return fit < TILES_STEP ? TILES_STEP : fit > TILES_MAX ? TILES_MAX : fit;
+}
+
+/* Cuts the work into even blocks; for a team with few tiles into groups of columns instead, so that
+ * each worker reads a part of the weights only. */
+static void cut_up(tiling *t, const dscm_conv_kernels *k, const conv_view *v, int threads)
+{
+    size_t workers = (size_t)threads, columns = (v->out_c + k->block - 1) / k->block;
+    size_t fit = tiles_that_fit(v), share = (t->total + workers - 1) / workers;
     if (t->total < workers * TILES_STEP)
         t->groups = columns < workers ? columns : workers;
-    else if (fit > (t->total + workers - 1) / workers)
-        fit = (t->total + workers - 1) / workers;
+    else if (fit > share)
+        fit = share;
     t->blocks = (t->total + fit - 1) / fit;
     t->block = (t->total + t->blocks - 1) / t->blocks;
 }
@@ -136,14 +141,10 @@ static size_t block_floats(const conv_view *v, size_t tiles)
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads)
 {
-    size_t most = 0; /* a smaller batch may be cut into longer blocks: take the longest */
-    for (size_t b = 1; b <= batch; b++) {
-        tiling t = tile_up(v->out_h, v->out_w, b);
-        cut_up(&t, k, v, threads);
-        if (t.block > most) most = t.block;
-        if (t.total > (size_t)threads * TILES_MAX) break; /* longer lists are cut alike */
-    }
-    if (most < TILES_MAX && batch > 1) most = most + TILES_STEP;
+    (void)k;
+    /* No block is longer than what fits, nor than the list: so it is for every smaller batch. */
+    size_t most = tile_up(v->out_h, v->out_w, batch).total, fit = tiles_that_fit(v);
+    if (most > fit) most = fit;
     return dscm_arena_round(block_floats(v, most) * sizeof(float)) * (size_t)threads;
 }
 

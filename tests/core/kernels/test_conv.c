@@ -284,6 +284,24 @@ static void wide_layers(void)
               DSCM_CONV_DIRECT);
 }
 
+/* Scratch is taken for the largest batch; blocks of a smaller or larger one differ in length. */
+static void scratch_serves_every_batch(void)
+{
+    dscm_conv_shape s = {32, 32, 16, 16, 3, 1};
+    dscm_conv plan = dscm_conv_plan(s, dscm_cpu_best_isa(), DSCM_CONV_WINOGRAD);
+    buffer scratch = scratch_for(&plan, DSCM_CONV_FORWARD, 7, NULL);
+    buffer packed = buffer_open(dscm_conv_packed_floats(&plan, DSCM_CONV_FORWARD), 0.5f);
+    buffer in = buffer_open(7 * 1024 * 16, 1), out = buffer_open(7 * 1024 * 16, NAN);
+    for (size_t batch = 1; batch <= 7; batch++)
+        dscm_conv_forward(&plan, out.data, 16, in.data, 16, packed.data, NULL, NULL, 0, batch,
+                          scratch.data, NULL);
+    CHECK(isfinite(out.data[out.count - 1]));
+    buffer_close(&scratch, "scratch");
+    buffer_close(&packed, "packed");
+    buffer_close(&in, "in");
+    buffer_close(&out, "out");
+}
+
 /* The planner must not fall back silently: a forced algorithm is used where the shape allows it. */
 static void forced_algorithms_are_used(void)
 {
@@ -313,6 +331,7 @@ int main(int argc, char **argv)
         {"alone", alone},
         {"in_a_team", in_a_team},
         {"wide_layers", wide_layers},
+        {"scratch_serves_every_batch", scratch_serves_every_batch},
         {"forced_algorithms_are_used", forced_algorithms_are_used},
         {"matrix_products_are_checked", matrix_products_are_checked},
     };
