@@ -231,7 +231,7 @@ static void configurations(void)
         {"{}", "arch"},
         {"{\"arch\":\"gan\"}", "gan"},
         {"{\"arch\":\"unet\",\"colour\":1}", "colour"},
-        {"{\"arch\":\"unet\",\"pool\":\"spatial\"}", "pool"},
+        {"{\"arch\":\"cnn\",\"pool\":\"spatial\"}", "pool"},
         {"{\"arch\":\"unet\",\"image_size\":\"28\"}", "image_size"},
         {"{\"arch\":\"unet\",\"image_size\":-3}", "image_size"},
         {"{\"arch\":\"unet\",\"image_size\":100000}", "image_size"},
