@@ -117,13 +117,16 @@ static dscm_code write_script(const evaluation *e, size_t curves, size_t studies
         head(f, "curve.svg", 900, 460);
         fprintf(f,
                 "set title 'CLD over the guidance scale'\nset xlabel 'guidance scale s'\n"
+                "set nonlinear x via asinh(4*x) inverse sinh(x)/4\n"
+                "set xtics (0,.2,.5,1,2,5,10,20,50,100,200,500)\n"
                 "set ylabel 'CLD (lower is better)'\nset key outside bottom center vertical\n"
                 "$paper << E\n%sE\nplot for [i=0:%zu] 'curves.dat' index i using 1:2:3:4 with "
                 "yerrorlines pt 7 ps .5 title columnheader(1), $paper with linespoints lc rgb "
-                "'black' dt 2 pt 6 ps .6 title \"Sanchez & Tsaftaris 2022, as printed\"\n",
+                "'black' dt 2 pt 6 ps .6 title \"Sanchez and Tsaftaris 2022, as printed\"\n",
                 paper_curve, curves - 1);
         head(f, "frontier.svg", 1000, 520);
         fprintf(f,
+                "unset nonlinear x\nset xtics autofreq\n"
                 "set multiplot layout 1,2\nset ylabel 'oracle validity'\nset yrange [-.02:1.02]\n"
                 "unset title\nset key outside bottom center vertical maxrows 8\n"
                 "set xlabel 'CLD'\nplot for [i=0:%zu] 'curves.dat' index i using 2:5 with "
