@@ -86,8 +86,9 @@ dscm_code bench_networks(bench *b, dscm_error *err)
 {
     const dscm_bundle *bundle = b->bundle;
     dscm_code code = DSCM_OK;
-    for (int all = 0; code == DSCM_OK && all <= (b->team != NULL); all++) {
-        dscm_team *team = all ? b->team : NULL;
+    dscm_team *const teams[] = {NULL, b->team};
+    for (size_t all = 0; code == DSCM_OK && all < (b->team ? 2 : 1); all++) {
+        dscm_team *team = teams[all];
         code = bench_both(b, "score", &b->image->score, false, team, err);
         for (size_t e = 0; code == DSCM_OK && e < bundle->edges_count; e++) {
             char name[BUNDLE_NAME_MAX + 16];

@@ -28,7 +28,7 @@ static double time_group(void (*fn)(void *arg), void *arg, size_t group)
 
 bench_time bench_measure(void (*fn)(void *arg), void *arg, double seconds)
 {
-    double samples[SAMPLES_MAX];
+    double samples[SAMPLES_MAX] = {0};
     size_t count = 0, group = 1;
     fn(arg);
     double once = time_group(fn, arg, 1), start = cli_seconds();

@@ -258,9 +258,10 @@ static dscm_code write_matrix(page *p, const evaluation *e, const eval_method *r
 {
     const dscm_variable *v = &e->m.info->variables[e->data.variable];
     size_t n = v->labels_count;
-    double *sums = dscm_alloc(2 * n * n, sizeof *sums, "matrix", err), *counts = sums + n * n;
+    double *sums = dscm_alloc(2 * n * n, sizeof *sums, "matrix", err);
     double low = INFINITY, high = -INFINITY;
     if (!sums) return DSCM_E_MEMORY;
+    double *counts = sums + n * n;
     for (size_t i = 0; i < r->count; i++) {
         const double *row = r->rows[i].values;
         size_t at = (size_t)row[DSCM_COL_LABEL] * n + (size_t)row[DSCM_COL_TARGET];

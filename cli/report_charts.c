@@ -46,7 +46,7 @@ static dscm_code write_curves(const evaluation *e, size_t *count, dscm_error *er
         *count += 1;
         for (size_t k = i; code == DSCM_OK && k < e->count; k++) {
             const eval_method *r = &e->list[k];
-            dscm_interval cld, oracle, l1;
+            dscm_interval cld = {0}, oracle = {0}, l1 = {0};
             if (!r->curve || strcmp(r->series, e->list[i].series) != 0) continue;
             code = report_interval(r, DSCM_COL_CLD, &cld, err);
             if (code == DSCM_OK) code = report_interval(r, DSCM_COL_ORACLE, &oracle, err);
@@ -66,7 +66,7 @@ static dscm_code write_points(const evaluation *e, dscm_error *err)
     FILE *f = open_in(e, "points.dat", err);
     dscm_code code = f ? DSCM_OK : DSCM_E_IO;
     for (size_t i = 0; code == DSCM_OK && i < e->count; i++) {
-        dscm_interval cld, oracle, l1;
+        dscm_interval cld = {0}, oracle = {0}, l1 = {0};
         if (e->list[i].curve) continue;
         code = report_interval(&e->list[i], DSCM_COL_CLD, &cld, err);
         if (code == DSCM_OK) code = report_interval(&e->list[i], DSCM_COL_ORACLE, &oracle, err);

@@ -2,10 +2,10 @@
 #include <jansson.h>
 #include <unistd.h>
 
+#include "core/base/half.h"
 #include "core/base/memory.h"
 #include "core/io/config.h"
 #include "core/io/file.h"
-#include "core/base/half.h"
 #include "core/io/tensors.h"
 #include "tests/core/io/archive.h"
 #include "tests/harness.h"
