@@ -14,6 +14,7 @@ import sys
 RECORDED = "bench/recorded.json"
 LIMIT = 1.5
 TRIES = 3
+PATIENCE = 8  # measurements before a row that stays worse fails: neighbours come and go
 
 
 def measure(program, isa):
@@ -73,7 +74,7 @@ def compare(program, isa):
         print(f"bench gate: recorded on {entry['cpu']}, this is {machine['cpu']}: "
               "only the median of each section decides")
         worse = worse_sections
-    for _ in range(TRIES - 1):
+    for _ in range(PATIENCE - 1):
         if not worse(now, then):
             break
         again = measure(program, isa)[1]
