@@ -110,6 +110,14 @@ static void fill_band(float *pad, const conv_view *v, const float *image, size_t
     }
 }
 
+static void multiply(const band_job *job, const dscm_multiply *m)
+{
+    if (narrow(job->v))
+        job->k->multiply_narrow(m);
+    else
+        job->k->multiply(m);
+}
+
 static void run_band(void *arg, size_t index, int worker)
 {
     const band_job *job = arg;
@@ -137,10 +145,7 @@ static void run_band(void *arg, size_t index, int worker)
                            .residual = a->residual ? a->residual + pixel * a->ldr : NULL,
                            .ldr = a->ldr,
                            .add = a->add};
-        if (narrow(v))
-            job->k->multiply_narrow(&m);
-        else
-            job->k->multiply(&m);
+        multiply(job, &m);
     }
 }
 
@@ -191,10 +196,7 @@ static void run_patches(void *arg, size_t index, int worker)
                        .residual = a->residual ? a->residual + first * a->ldr : NULL,
                        .ldr = a->ldr,
                        .add = a->add};
-    if (narrow(v))
-        job->k->multiply_narrow(&m);
-    else
-        job->k->multiply(&m);
+    multiply(job, &m);
 }
 
 /* ---- images of 3x3 pixels: the border would be two fifths of the products -----------------------
