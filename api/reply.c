@@ -246,7 +246,7 @@ char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, s
     return reply_text(out, size);
 }
 
-/* ---- headers */
+/* ---- headers ---- */
 
 typedef struct header_list {
     dscm_reply_header *out;

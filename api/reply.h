@@ -10,7 +10,7 @@
 #include "api/problem.h"
 #include "api/run.h"
 
-/* ---- results */
+/* ---- results ---- */
 
 typedef struct dscm_reply_ids {
     const char *job;       /* id of the job */
@@ -26,7 +26,7 @@ char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids
 /* 200 of POST /samples. */
 char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, size_t *size);
 
-/* ---- Accept: image/png */
+/* ---- Accept: image/png ---- */
 
 typedef struct dscm_reply_header {
     char name[48], value[128];
@@ -37,7 +37,7 @@ typedef struct dscm_reply_header {
 size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const dscm_result *result,
                           size_t index);
 
-/* ---- jobs and events */
+/* ---- jobs and events ---- */
 
 typedef enum dscm_job_state {
     DSCM_JOB_QUEUED,
@@ -75,7 +75,7 @@ char *dscm_event_progress(const dscm_run_event *event);
  * the run, for a model image of info. NULL also when the event carries no preview. */
 char *dscm_event_preview(const dscm_run_event *event, const dscm_bundle_info *info, size_t item);
 
-/* ---- models and description */
+/* ---- models and description ---- */
 
 typedef struct dscm_model_limits {
     size_t body_bytes; /* largest request body */

@@ -41,8 +41,7 @@ void run_quantize(float *image, size_t count)
     }
 }
 
-/* ---- progress ----------------------------------------------------------------------------------
- */
+/* ---- progress ---- */
 
 static const char *phase_name(run_phase phase)
 {
@@ -154,8 +153,7 @@ double dscm_request_cost(const dscm_request *request)
     return steps * (abduct + guided * images);
 }
 
-/* ---- results -----------------------------------------------------------------------------------
- */
+/* ---- results ---- */
 
 void dscm_result_free(dscm_result *result)
 {
@@ -236,8 +234,7 @@ static dscm_code make_results(run *r)
     return DSCM_OK;
 }
 
-/* ---- the run -----------------------------------------------------------------------------------
- */
+/* ---- the run ---- */
 
 static dscm_code setup(run *r)
 {

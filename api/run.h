@@ -10,7 +10,7 @@
 
 #include "api/request.h"
 
-/* ---- what is kept of an abduction ---------------------------------------------------------- */
+/* ---- what is kept of an abduction ---- */
 
 typedef enum dscm_verdict {
     DSCM_VERDICT_GOOD,       /* reconstructed faithfully and familiar to the model */
@@ -39,7 +39,7 @@ typedef struct dscm_abduction {
 void dscm_abduction_free(dscm_abduction *abduction); /* takes NULL */
 size_t dscm_abduction_bytes(const dscm_abduction *abduction);
 
-/* ---- progress ------------------------------------------------------------------------------ */
+/* ---- progress ---- */
 
 typedef struct dscm_run_event {
     const char *phase;  /* "abduct", "reconstruct", "predict", "score" */
@@ -60,7 +60,7 @@ typedef struct dscm_run_progress {
     bool (*keep_going)(void *arg);
 } dscm_run_progress;
 
-/* ---- results ------------------------------------------------------------------------------- */
+/* ---- results ---- */
 
 typedef struct dscm_counterfactual {
     dscm_target target;
@@ -108,7 +108,7 @@ size_t dscm_result_bytes(const dscm_result *result);
 /* Lets go of the images as floats once the files are all that is wanted. */
 void dscm_result_shrink(dscm_result *result);
 
-/* ---- running ------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 typedef struct dscm_run_item {
     const dscm_request *request;

@@ -17,8 +17,7 @@ bool bench_wants(const bench *b, const char *section)
     return !b->only || strcmp(b->only, section) == 0;
 }
 
-/* ---- options ------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 static dscm_code parse_isa(bench *b, dscm_error *err)
 {
     dscm_isa best = dscm_cpu_best_isa();

@@ -151,8 +151,7 @@ static dscm_code bench_call(const setting *s, const char *name, const dscm_optio
     return code;
 }
 
-/* ---- several workers ----------------------------------------------------------------------------
- */
+/* ---- several workers ---- */
 typedef struct crew {
     job *jobs; /* one per worker */
     size_t workers;

@@ -17,8 +17,7 @@ static void fill(float *x, size_t count)
     dscm_rng_normal(&rng, x, count);
 }
 
-/* ---- convolutions -------------------------------------------------------------------------------
- */
+/* ---- convolutions ---- */
 typedef struct shape_list {
     dscm_conv_shape items[SHAPES_MAX];
     size_t count;
@@ -116,8 +115,7 @@ static dscm_code bench_conv(bench *b, const dscm_conv_shape *s, dscm_conv_pass p
     return code;
 }
 
-/* ---- norm ---------------------------------------------------------------------------------------
- */
+/* ---- norm ---- */
 /* A network of one operation, so that what is timed is what networks run. */
 typedef struct norm_job {
     dscm_params params;
@@ -181,8 +179,7 @@ static dscm_code bench_norm(bench *b, size_t side, size_t channels, dscm_error *
     return code;
 }
 
-/* ---- matrix products ----------------------------------------------------------------------------
- */
+/* ---- matrix products ---- */
 typedef struct gemm_job {
     size_t n;
     float *a, *b, *c;

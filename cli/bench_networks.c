@@ -10,8 +10,7 @@
 #define TRAIN_BATCH  ((size_t)64)
 #define TRAIN_IMAGES ((size_t)512)
 
-/* ---- networks -----------------------------------------------------------------------------------
- */
+/* ---- networks ---- */
 typedef struct net_job {
     const dscm_net *net;
     dscm_exec *exec;
@@ -104,8 +103,7 @@ dscm_code bench_networks(bench *b, dscm_error *err)
     return code;
 }
 
-/* ---- training -----------------------------------------------------------------------------------
- */
+/* ---- training ---- */
 typedef struct train_job {
     dscm_trainer *trainer;
     dscm_code code;

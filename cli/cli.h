@@ -28,8 +28,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 
-/* ---- options
- * ---------------------------------------------------------------------------------------- */
+/* ---- options ---- */
 typedef enum option_kind {
     OPT_FLAG, /* bool *: no value */
     OPT_TEXT, /* const char ** */
@@ -66,8 +65,7 @@ int cli_fail(const char *name, const dscm_error *err);
 /* Prints a usage error in one line and returns EXIT_USAGE. */
 int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
 
-/* ---- files that come with the program
- * --------------------------------------------------------------- */
+/* ---- files that come with the program ---- */
 /* Finds the folder `kind`/`name` ("models", "mnist") or "static": as a path of its own when it
  * exists, in `data_dir` when given, next to the program or one and two folders above it, in the
  * working directory, in the install prefix. The message lists where it looked. */
@@ -78,8 +76,7 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
  * there and writable. `option` is named in the message; path NULL: nothing is asked for. */
 dscm_code cli_check_output(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
-/* ---- progress
- * --------------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 /* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. */
 typedef struct cli_progress {
     const char *label, *unit;

@@ -19,8 +19,7 @@ typedef struct batch_run {
     bool resize, null;
 } batch_run;
 
-/* ---- scores as JSON -----------------------------------------------------------------------------
- */
+/* ---- scores as JSON ---- */
 static void set_real(json_t *object, const char *key, double v)
 {
     if (isfinite(v)) json_object_set_new(object, key, json_real(v));
@@ -81,8 +80,7 @@ static void print_json(FILE *f, json_t *object)
     json_decref(object);
 }
 
-/* ---- one part of the work
- * ------------------------------------------------------------------------- */
+/* ---- one part of the work ---- */
 typedef struct part {
     const batch_run *r;
     dscm_session *session;
@@ -129,8 +127,7 @@ static dscm_code run_part(part *p, dscm_error *err)
     return code;
 }
 
-/* ---- one picture --------------------------------------------------------------------------------
- */
+/* ---- one picture ---- */
 static dscm_code run_single(batch_run *r, dscm_error *err)
 {
     cli_model *m = &r->m;
@@ -182,8 +179,7 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     return code;
 }
 
-/* ---- an IDX file: parts are spread over one-thread sessions
- * ------------------------------------------ */
+/* ---- an IDX file: parts are spread over one-thread sessions ---- */
 typedef struct file_run {
     batch_run *r;
     dscm_idx images, targets, result;

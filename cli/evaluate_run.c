@@ -29,8 +29,7 @@ dscm_code eval_first_error(evaluation *e, dscm_error *err)
     return DSCM_OK;
 }
 
-/* ---- one method ---------------------------------------------------------------------------------
- */
+/* ---- one method ---- */
 static void run_part(void *arg, size_t index, int worker)
 {
     evaluation *e = arg;
@@ -111,8 +110,7 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err)
     return DSCM_OK;
 }
 
-/* ---- the folder ---------------------------------------------------------------------------------
- */
+/* ---- the folder ---- */
 /* The networks' identity: the hash of the manifest's list of file hashes. The manifest's own hash
  * would change with every calibrated scale, which a resumed evaluation names itself. */
 static dscm_code hash_networks(evaluation *e, dscm_error *err)

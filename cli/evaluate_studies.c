@@ -8,8 +8,7 @@
 #include "cli/evaluate.h"
 #include "core/base/memory.h"
 
-/* ---- tables of numbers on disk ------------------------------------------------------------------
- */
+/* ---- tables of numbers on disk ---- */
 /* Reads whole rows of `width` numbers, at most `limit` of them. A missing file has none; a last
  * line that was cut off, and all after a line that is no row, is computed again. */
 static size_t read_rows(const char *path, double *rows, size_t width, size_t limit)
@@ -43,8 +42,7 @@ static dscm_code write_rows(const char *path, const double *rows, size_t width, 
     return DSCM_OK;
 }
 
-/* ---- composition and reversibility --------------------------------------------------------------
- */
+/* ---- composition and reversibility ---- */
 static void study_part(void *arg, size_t index, int worker)
 {
     evaluation *e = arg;
@@ -97,8 +95,7 @@ dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *er
     return DSCM_OK;
 }
 
-/* ---- seconds per image --------------------------------------------------------------------------
- */
+/* ---- seconds per image ---- */
 enum {
     TIMED_MAX = 64,
     TIMED_WIDTH = 2,
@@ -179,8 +176,7 @@ dscm_code eval_time(evaluation *e, eval_method *r, dscm_error *err)
     return code;
 }
 
-/* ---- Fréchet distances --------------------------------------------------------------------------
- */
+/* ---- Fréchet distances ---- */
 /* Features of every second image, from `parity` on: out (…, width). Returns how many. */
 static size_t half_features(evaluation *e, const uint8_t *pixels, size_t count, size_t parity,
                             float *out)

@@ -32,8 +32,7 @@ typedef struct import_run {
     json_t *files; /* name -> sha256 */
 } import_run;
 
-/* ---- what is given ------------------------------------------------------------------------------
- */
+/* ---- what is given ---- */
 /* Adds the --set lines meant for `net` ("score" or "predictor") to the given keys. */
 static dscm_code add_settings(const import_run *r, const char *net, json_t *given, dscm_error *err)
 {
@@ -114,8 +113,7 @@ static dscm_code settle(import_run *r, dscm_error *err)
     return dscm_fail(err, DSCM_E_INVALID, "--dtype %s: must be f32, f16 or bf16", r->dtype_name);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------
- */
+/* ---- weights ---- */
 /* Checks and writes the weights of an opened network. */
 static dscm_code convert(import_run *r, const dscm_net *net, const dscm_tensors *set,
                          const char *from, const char *file, dscm_error *err)
@@ -188,8 +186,7 @@ static dscm_code check_pair(const import_run *r, dscm_error *err)
     return DSCM_OK;
 }
 
-/* ---- manifest -----------------------------------------------------------------------------------
- */
+/* ---- manifest ---- */
 static dscm_code read_labels(const import_run *r, json_t *labels, dscm_error *err)
 {
     unsigned char *text = NULL;
@@ -273,8 +270,7 @@ static dscm_code write_manifest(const import_run *r, dscm_error *err)
     return code;
 }
 
-/* ---- the command --------------------------------------------------------------------------------
- */
+/* ---- the command ---- */
 static dscm_code make_folder(const import_run *r, dscm_error *err)
 {
     char path[4096];

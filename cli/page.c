@@ -94,8 +94,7 @@ void page_code(page *p, const char *text)
     fputs(p->html ? "</code></pre>\n" : "\n```\n\n", p->file);
 }
 
-/* ---- tables -------------------------------------------------------------------------------------
- */
+/* ---- tables ---- */
 void page_table(page *p)
 {
     fputs(p->html ? "<div class=\"t\"><table>\n<tr>" : "|", p->file);
@@ -156,8 +155,7 @@ void page_table_end(page *p)
     fputs(p->html ? "</table></div>\n" : "\n", p->file);
 }
 
-/* ---- pictures -----------------------------------------------------------------------------------
- */
+/* ---- pictures ---- */
 static void embed(page *p, const char *path, const char *alt)
 {
     unsigned char *bytes = NULL;

@@ -43,8 +43,7 @@ static const shown_column points[] = {{DSCM_COL_ORACLE, "oracle validity", 3},
                                       {DSCM_COL_L1, "L1", 1}};
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* ---- figures ------------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 static dscm_code interval(const double *first, size_t stride, size_t count, dscm_interval *out,
                           dscm_error *err)
 {
@@ -114,8 +113,7 @@ static dscm_code write_table(page *p, const evaluation *e, bool curve, const sho
     return DSCM_OK;
 }
 
-/* ---- sections -----------------------------------------------------------------------------------
- */
+/* ---- sections ---- */
 static void write_settings(page *p, const evaluation *e)
 {
     const dscm_bundle_info *info = e->m.info;

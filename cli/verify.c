@@ -9,8 +9,7 @@
 #include "core/base/memory.h"
 #include "core/io/file.h"
 
-/* ---- comparing ----------------------------------------------------------------------------------
- */
+/* ---- comparing ---- */
 static double largest(const double *v, size_t count)
 {
     double most = 0;
@@ -69,8 +68,7 @@ dscm_code verify_compare_f32(verify_case *c, const char *name, const float *got,
     return code;
 }
 
-/* ---- layouts: reference tensors are (B,C,H,W), ours (B,H,W,C)
- * --------------------------------------- */
+/* ---- layouts: reference tensors are (B,C,H,W), ours (B,H,W,C) ---- */
 void verify_to_last(float *out, const float *in, size_t batch, size_t c, size_t pixels)
 {
     for (size_t b = 0; b < batch; b++)
@@ -103,8 +101,7 @@ float *verify_tensor(verify_case *c, const char *name, size_t *count, dscm_error
     return v;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 static const struct {
     const char *kind;
     dscm_code (*run)(verify_case *c, dscm_error *err);

@@ -7,8 +7,7 @@
 #include "core/diffusion/sampler.h"
 #include "core/io/config.h"
 
-/* ---- schedule -----------------------------------------------------------------------------------
- */
+/* ---- schedule ---- */
 static dscm_code check_schedule(verify_case *c, dscm_schedule_kind kind, size_t steps,
                                 dscm_error *err)
 {
@@ -51,8 +50,7 @@ dscm_code verify_schedule(verify_case *c, dscm_error *err)
     return code;
 }
 
-/* ---- counterfactual -----------------------------------------------------------------------------
- */
+/* ---- counterfactual ---- */
 typedef struct loaded {
     dscm_net *net;
     dscm_weights *weights;

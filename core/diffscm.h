@@ -23,8 +23,7 @@
 #include "core/base/error.h"
 #include "core/base/team.h"
 
-/* ---- variables and graph ------------------------------------------------------------------------
- */
+/* ---- variables and graph ---- */
 typedef enum dscm_kind { DSCM_CATEGORICAL, DSCM_CONTINUOUS, DSCM_IMAGE } dscm_kind;
 
 typedef struct dscm_variable {
@@ -38,8 +37,7 @@ typedef struct dscm_variable {
     size_t parents_count;
 } dscm_variable;
 
-/* ---- bundle -------------------------------------------------------------------------------------
- */
+/* ---- bundle ---- */
 typedef struct dscm_bundle dscm_bundle;
 
 /* Strength that validity needs at a number of steps, measured on development data. */
@@ -93,8 +91,7 @@ dscm_code dscm_variable_find(const dscm_bundle *bundle, const char *name, int *i
 dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *text, double *value,
                            dscm_error *err) DSCM_MUST_CHECK;
 
-/* ---- options ------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 typedef struct dscm_options {
     const char *sampler; /* name out of dscm_sampler_name(); NULL: the bundle's default */
     size_t steps;        /* kept levels; 0: the bundle's default for the sampler */
@@ -111,8 +108,7 @@ dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
 const char *dscm_sampler_name(size_t index);
 bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
 
-/* ---- progress -----------------------------------------------------------------------------------
- */
+/* ---- progress ---- */
 typedef enum dscm_phase { DSCM_PHASE_ABDUCT, DSCM_PHASE_PREDICT, DSCM_PHASE_SCORE } dscm_phase;
 
 typedef struct dscm_progress_event {
@@ -132,8 +128,7 @@ typedef struct dscm_progress {
     bool (*keep_going)(void *arg);
 } dscm_progress;
 
-/* ---- session ------------------------------------------------------------------------------------
- */
+/* ---- session ---- */
 typedef struct dscm_session dscm_session;
 
 /* batch_max: largest number of images per network pass, less where memory is short (see
@@ -144,8 +139,7 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
 void dscm_session_free(dscm_session *session); /* takes NULL */
 size_t dscm_session_bytes(const dscm_session *session);
 
-/* ---- abduct, act, predict -----------------------------------------------------------------------
- */
+/* ---- abduct, act, predict ---- */
 typedef struct dscm_latent dscm_latent;
 
 /* Infers the exogenous noise of `count` images under resolved options (sampler, steps, ratio and
@@ -222,8 +216,7 @@ dscm_code dscm_predict_auto(dscm_session *session, float *out, dscm_auto_result 
                             const dscm_options *options, const dscm_auto *search,
                             const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
 
-/* ---- observing and scoring ----------------------------------------------------------------------
- */
+/* ---- observing and scoring ---- */
 /* Probabilities of a categorical parent by its anti-causal predictor at t = 0: out (count,labels);
  * of a continuous one: mean and variance (count,2). */
 dscm_code dscm_observe(dscm_session *session, int variable, float *out, const float *images,

@@ -21,8 +21,7 @@
 #define DRAIN_MAX    ((size_t)4 << 20) /* of a body that is not wanted; beyond it we hang up */
 #define THREAD_STACK ((size_t)2 << 20) /* deep JSON needs more than 512 KiB */
 
-/* ---- exchanges ----------------------------------------------------------------------------------
- */
+/* ---- exchanges ---- */
 
 exchange *dscm_exchange_ref_(exchange *e)
 {
@@ -95,8 +94,7 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
     return e;
 }
 
-/* ---- strictness
- * ---------------------------------------------------------------------------------- */
+/* ---- strictness ---- */
 
 typedef struct header_counts {
     int hosts, lengths, encodings;
@@ -143,8 +141,7 @@ static bool strict(exchange *e, const char *version, size_t *length, bool *has_b
     return false;
 }
 
-/* ---- the life of a request
- * ------------------------------------------------------------------------ */
+/* ---- the life of a request ---- */
 
 static void choose_request_id(exchange *e)
 {
@@ -286,8 +283,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     dscm_exchange_unref_(e);
 }
 
-/* ---- connections
- * ----------------------------------------------------------------------------------- */
+/* ---- connections ---- */
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code)

@@ -86,10 +86,10 @@ size_t dscm_http_connections(dscm_http *http);
 /* Closes. No exchange may be parked: all their jobs must have ended. */
 void dscm_http_free(dscm_http *http); /* takes NULL */
 
-/* ---- reading */
+/* ---- reading ---- */
 const char *dscm_exchange_header(dscm_exchange *exchange, const char *name); /* NULL: not given */
 
-/* ---- replying: exactly one of reply, file, problem, stream per exchange */
+/* ---- replying: exactly one of reply, file, problem, stream per exchange ---- */
 /* A header of the reply; to be called after the reply was made. */
 void dscm_exchange_header_set(dscm_exchange *exchange, const char *name, const char *value);
 /* body NULL means that making it failed for want of memory: 500. Takes a DSCM_BODY_FREE body. */
@@ -108,7 +108,7 @@ void dscm_exchange_stream(dscm_exchange *exchange, const char *type);
 void dscm_exchange_close(dscm_exchange *exchange); /* the connection ends with this reply */
 bool dscm_exchange_replied(const dscm_exchange *exchange);
 
-/* ---- waiting */
+/* ---- waiting ---- */
 /* Suspends the connection until the job ends (after UINT64_MAX) or has an event newer than `after`,
  * or wake_ms comes, or the client leaves; then calls `resume`, or the stream's reader again. */
 void dscm_exchange_park(dscm_exchange *exchange, dscm_job *job, uint64_t after, int64_t wake_ms);

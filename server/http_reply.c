@@ -7,8 +7,7 @@
 #include "server/clock.h"
 #include "server/http_internal.h"
 
-/* ---- making replies
- * -------------------------------------------------------------------------------- */
+/* ---- making replies ---- */
 
 static void made(exchange *e, int status, const char *type, size_t size,
                  struct MHD_Response *response)
@@ -164,8 +163,7 @@ void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail)
     (void)sent; /* the connection ends either way */
 }
 
-/* ---- waiting
- * ---------------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 /* Whoever took the waiter off the job, or found it taken off, resumes; nobody else does. */
 static void unpark(exchange *e)

@@ -95,8 +95,7 @@ static size_t find_route(const dscm_service *service, const dscm_exchange *excha
     return ROUTE_OTHER;
 }
 
-/* ---- before the body
- * -------------------------------------------------------------------------------- */
+/* ---- before the body ---- */
 
 static void preflight(dscm_exchange *exchange, const char *allowed)
 {
@@ -181,8 +180,7 @@ void dscm_routes_handle(void *arg, dscm_exchange *exchange)
     r->handler(arg, exchange, &captures);
 }
 
-/* ---- with every reply
- * ------------------------------------------------------------------------------- */
+/* ---- with every reply ---- */
 
 static bool origin_allowed(const dscm_service *service, const char *origin)
 {

@@ -33,7 +33,7 @@ dscm_handler dscm_get_job, dscm_get_job_events, dscm_delete_job, dscm_get_job_im
 /* routes_info.c */
 dscm_handler dscm_get_models, dscm_get_model, dscm_get_openapi, dscm_get_asset;
 
-/* ---- replies that several handlers make (routes_jobs.c) */
+/* ---- replies that several handlers make (routes_jobs.c) ---- */
 /* What there is to say about a job now: result, problem, or 202. */
 void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *job);
 /* 202 (or `status`) with the job's state. */

@@ -19,8 +19,7 @@ static const dscm_outcome *outcome_of(const dscm_job *job)
     return job->result.data;
 }
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job *job, int code)
 {
@@ -132,8 +131,7 @@ void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *j
     }
 }
 
-/* ---- finding
- * ---------------------------------------------------------------------------------------- */
+/* ---- finding ---- */
 
 /* The exchange's job, or NULL after a refusal. The exchange holds the reference. */
 static dscm_job *find_job(dscm_service *service, dscm_exchange *exchange, const char *id)
@@ -221,8 +219,7 @@ void dscm_delete_abduction(dscm_service *service, dscm_exchange *exchange,
                              captures->text[0]);
 }
 
-/* ---- events
- * ----------------------------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static ssize_t read_events(dscm_exchange *exchange, char *out, size_t size)
 {

@@ -18,8 +18,7 @@ typedef struct submission {
     dscm_job *job;
 } submission;
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static bool read_headers(submission *s)
 {
@@ -126,8 +125,7 @@ static bool make_job(submission *s)
     return false;
 }
 
-/* ---- storing: the same key asks for the same job
- * --------------------------------------------------- */
+/* ---- storing: the same key asks for the same job ---- */
 
 static void digest_request(const submission *s, uint8_t out[DSCM_DIGEST_SIZE])
 {
@@ -168,8 +166,7 @@ static bool store_job(submission *s, bool *repeated)
     return false;
 }
 
-/* ---- handing over
- * ----------------------------------------------------------------------------------- */
+/* ---- handing over ---- */
 
 static void waited(dscm_exchange *exchange)
 {

@@ -16,8 +16,7 @@
 
 const dscm_engine_calls dscm_engine_real = {dscm_session_open, dscm_session_free, dscm_run};
 
-/* ---- payloads
- * --------------------------------------------------------------------------------------- */
+/* ---- payloads ---- */
 
 static void task_free(void *data)
 {
@@ -65,8 +64,7 @@ static const dscm_request *request_of(const dscm_job *job)
     return ((const dscm_task *)job->task.data)->request;
 }
 
-/* ---- a worker's state
- * ------------------------------------------------------------------------------- */
+/* ---- a worker's state ---- */
 
 typedef struct worker_state {
     dscm_engine *engine;
@@ -128,8 +126,7 @@ static size_t runner_weight(void *arg, const dscm_job *job)
     return images ? images : 1;
 }
 
-/* ---- progress
- * --------------------------------------------------------------------------------------- */
+/* ---- progress ---- */
 
 typedef struct watch {
     dscm_job **jobs;
@@ -195,8 +192,7 @@ static bool still_wanted(void *arg)
     return wanted;
 }
 
-/* ---- ends
- * ------------------------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 static void fail_job(dscm_job *job, dscm_code code, const dscm_error *err)
 {
@@ -254,8 +250,7 @@ static void finish_job(const dscm_engine *engine, dscm_job *job, dscm_result *re
     free(line);
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 static void digest_of(const dscm_request *request, uint8_t digest[DSCM_DIGEST_SIZE], bool *made)
 {

@@ -19,8 +19,7 @@
 #define SWEEP_MS        1000
 #define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
 
-/* ---- models
- * ----------------------------------------------------------------------------------------- */
+/* ---- models ---- */
 
 #define LARGE_SIDE 64 /* pixels from which one image keeps all processors busy */
 
@@ -127,8 +126,7 @@ static dscm_code load_models(dscm_service *service, dscm_error *err)
     return code;
 }
 
-/* ---- housekeeping
- * ----------------------------------------------------------------------------------- */
+/* ---- housekeeping ---- */
 
 void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason)
 {
@@ -161,8 +159,7 @@ static void *keep_house(void *arg)
     return NULL;
 }
 
-/* ---- start
- * ------------------------------------------------------------------------------------------ */
+/* ---- start ---- */
 
 /* Connections need descriptors: better to refuse at the start than to run out of them later. */
 static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *err)
@@ -298,8 +295,7 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     return DSCM_OK;
 }
 
-/* ---- stop
- * ------------------------------------------------------------------------------------------- */
+/* ---- stop ---- */
 
 static void nap(void)
 {

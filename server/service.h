@@ -65,7 +65,7 @@ void dscm_service_reload(dscm_service *service);
 
 int dscm_service_port(const dscm_service *service); /* of the public listener */
 
-/* ---- hooks of the listeners (routes.c, admin.c) */
+/* ---- hooks of the listeners (routes.c, admin.c) ---- */
 extern const char *const dscm_route_names[]; /* by route index, NULL after the last */
 void dscm_routes_head(void *service, dscm_exchange *exchange);
 void dscm_routes_handle(void *service, dscm_exchange *exchange);
@@ -76,7 +76,7 @@ void dscm_admin_head(void *service, dscm_exchange *exchange);
 void dscm_admin_handle(void *service, dscm_exchange *exchange);
 void dscm_admin_done(void *service, dscm_exchange *exchange, int64_t took_us);
 
-/* ---- for handlers */
+/* ---- for handlers ---- */
 /* Seconds after which a refused client may try again. */
 long dscm_service_retry_after(dscm_service *service);
 /* Milliseconds until a job at that place of the queue is done, NaN before the first job. */

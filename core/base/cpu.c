@@ -26,8 +26,7 @@ dscm_isa dscm_cpu_best_isa(void)
 #endif
 }
 
-/* ---- how much of it -----------------------------------------------------------------------------
- */
+/* ---- how much of it ---- */
 static bool read_longs(const char *path, const char *format, long *a, long *b)
 {
     FILE *f = fopen(path, "r");

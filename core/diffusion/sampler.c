@@ -58,8 +58,7 @@ bool dscm_sampler_checks(const char *name)
     return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s == DSCM_SAMPLER_RESIDUAL;
 }
 
-/* ---- paths --------------------------------------------------------------------------------------
- */
+/* ---- paths ---- */
 static double angle_of(double alpha_bar)
 {
     return atan2(sqrt(1 - alpha_bar), sqrt(alpha_bar));
@@ -159,8 +158,7 @@ size_t dscm_path_evaluations(const dscm_path *path, bool up)
     return high - low + 1;
 }
 
-/* ---- moves --------------------------------------------------------------------------------------
- */
+/* ---- moves ---- */
 static size_t total(const dscm_walk *w)
 {
     return w->batch * w->size;
@@ -312,8 +310,7 @@ static void move_bdia(const dscm_path *p, dscm_walk *w, size_t k, bool up)
     }
 }
 
-/* ---- the loop -----------------------------------------------------------------------------------
- */
+/* ---- the loop ---- */
 /* Noise estimate of the present state at level k, guided on the way down, limited where the sampler
  * says so. */
 static dscm_code evaluate(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,

@@ -5,13 +5,16 @@
  * behind two functions, so that tests can put closed forms in their place. Nothing here allocates
  * in a step.
  *
+ *   residual   ddim that keeps what each of its steps down would miss: exactly invertible
+ *   obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM); the state is a pair of
+ *              neighbouring levels
+ *   bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1; a pair too
+ *   implicit   ddim downwards; upwards each step is solved for by fixed-point iteration (Pan et al.
+ *              2023)
  *   ddim       the plain deterministic move with the right level on both sides (Song et al. 2021)
- *   published  the published Diff-SCM code bit for quirk: x0 is normalised or clamped, eps
- * re-derived from it in both directions, and abduction ends one level above the one where
- * prediction starts obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM): the
- * state is a pair of levels bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1
- * unless said otherwise implicit   ddim downwards; upwards each step is solved for by fixed-point
- * iteration (Pan et al. 2023)
+ *   published  the published Diff-SCM code quirk for quirk: x0 is normalised or clamped, eps
+ *              re-derived from it in both directions, and abduction ends one level above the one
+ *              where prediction starts
  */
 #ifndef DSCM_CORE_DIFFUSION_SAMPLER_H
 #define DSCM_CORE_DIFFUSION_SAMPLER_H

@@ -68,8 +68,7 @@ void dscm_schedule_close(dscm_schedule *s)
     *s = (dscm_schedule){0};
 }
 
-/* ---- spacing ------------------------------------------------------------------------------------
- */
+/* ---- spacing ---- */
 static bool parse_count(const char **text, size_t *out)
 {
     char *end;

@@ -7,8 +7,7 @@
 #include "core/base/memory.h"
 #include "core/io/idx.h"
 
-/* ---- probes -------------------------------------------------------------------------------------
- */
+/* ---- probes ---- */
 dscm_code dscm_probe_open(dscm_probe *out, const dscm_net *net, const dscm_weights *weights,
                           const char *output, size_t batch, dscm_error *err)
 {
@@ -47,8 +46,7 @@ const float *dscm_probe_backward(dscm_probe *probe, const float *dout, size_t co
     return dscm_exec_grad(probe->exec, probe->x);
 }
 
-/* ---- shared pieces ------------------------------------------------------------------------------
- */
+/* ---- shared pieces ---- */
 static float clampf(float v, float low, float high)
 {
     return v < low ? low : v > high ? high : v;
@@ -68,8 +66,7 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- projected gradient descent -----------------------------------------------------------------
- */
+/* ---- projected gradient descent ---- */
 dscm_pgd_options dscm_pgd_defaults(void)
 {
     return (dscm_pgd_options){.radius = 0.8, .step = 0.08, .iterations = 40};
@@ -111,8 +108,7 @@ dscm_code dscm_baseline_pgd(float *out, const float *images, const int *targets,
     return DSCM_OK;
 }
 
-/* ---- greedy pixels on an ensemble ---------------------------------------------------------------
- */
+/* ---- greedy pixels on an ensemble ---- */
 dscm_greedy_options dscm_greedy_defaults(void)
 {
     return (dscm_greedy_options){.delta = 0.4, .visits = 5, .iterations = 700, .confidence = 0.99};
@@ -208,8 +204,7 @@ dscm_code dscm_baseline_greedy(float *out, const float *images, const int *targe
     return code;
 }
 
-/* ---- real images --------------------------------------------------------------------------------
- */
+/* ---- real images ---- */
 static double squared_distance(const float *image, const uint8_t *pixels, size_t width,
                                double limit)
 {

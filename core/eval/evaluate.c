@@ -31,8 +31,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- methods ------------------------------------------------------------------------------------
- */
+/* ---- methods ---- */
 typedef dscm_code method_fn(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                             size_t count, dscm_record *rows, dscm_error *err);
 
@@ -216,8 +215,7 @@ dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *
     return DSCM_OK;
 }
 
-/* ---- workers ------------------------------------------------------------------------------------
- */
+/* ---- workers ---- */
 static dscm_code open_probe(dscm_probe *out, const bundle_net *n, const char *output, size_t batch,
                             dscm_error *err)
 {
@@ -311,8 +309,7 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
     dscm_free(w);
 }
 
-/* ---- records ------------------------------------------------------------------------------------
- */
+/* ---- records ---- */
 /* A light blur: the 3x3 binomial kernel (1 2 1) x (1 2 1) / 16, edges repeated. */
 static void blur(float *out, const float *in, size_t h, size_t w, size_t c)
 {
@@ -440,8 +437,7 @@ dscm_code dscm_eval_run(dscm_eval_worker *w, const dscm_eval_setting *s, size_t 
     return code == DSCM_OK ? record_scores(w, count, rows, err) : code;
 }
 
-/* ---- composition and reversibility
- * --------------------------------------------------------------- */
+/* ---- composition and reversibility ---- */
 /* As delivered: through 8 bits and back. */
 static void deliver(float *images, size_t floats)
 {
@@ -492,8 +488,7 @@ dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_options *optio
     return code;
 }
 
-/* ---- features -----------------------------------------------------------------------------------
- */
+/* ---- features ---- */
 size_t dscm_eval_features_width(const dscm_eval_worker *w)
 {
     return w->features.width;

@@ -128,8 +128,7 @@ dscm_code dscm_idx_read(dscm_idx *out, const char *path, dscm_error *err)
     return code;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 static size_t header_bytes(unsigned char *out, const dscm_idx *idx)
 {
     memset(out, 0, HEADER(DSCM_IDX_DIMS_MAX));
@@ -178,8 +177,7 @@ dscm_code dscm_idx_write(const dscm_idx *idx, const char *path, dscm_error *err)
     return dscm_file_replace(path, pieces, 2, err);
 }
 
-/* ---- data sets ----------------------------------------------------------------------------------
- */
+/* ---- data sets ---- */
 static dscm_code read_part(dscm_idx *out, const char *dir, const char *split, const char *what,
                            int ndim, dscm_error *err)
 {

@@ -91,8 +91,7 @@ static dscm_code look(sight *s, dscm_error *err)
     return DSCM_OK;
 }
 
-/* ---- explaining ---------------------------------------------------------------------------------
- */
+/* ---- explaining ---- */
 /* The residual blocks of a level share width and attention; the block between two levels shrinks
  * the image and has neither attention nor another width. */
 static bool explains(const sight *s, plan *p)
@@ -160,8 +159,7 @@ static dscm_code explain(const sight *s, const json_t *given, plan *out, dscm_er
     return DSCM_OK;
 }
 
-/* ---- facts --------------------------------------------------------------------------------------
- */
+/* ---- facts ---- */
 static void put_size(json_t *facts, const char *key, size_t value)
 {
     json_object_set_new(facts, key, json_integer((json_int_t)value));
@@ -232,8 +230,7 @@ static dscm_code gather(const sight *s, const plan *p, size_t side, json_t *fact
     return classes_of(s, facts, err);
 }
 
-/* ---- comparing with what was given --------------------------------------------------------------
- */
+/* ---- comparing with what was given ---- */
 /* Attention at a resolution that no level has is no attention: such entries do not count. */
 static bool same_places(const double *given, size_t count, const json_t *fact, size_t side,
                         size_t levels)

@@ -129,8 +129,7 @@ static uint64_t little(const unsigned char *p, size_t bytes)
     return v;
 }
 
-/* ---- tuples, dictionaries, memo -----------------------------------------------------------------
- */
+/* ---- tuples, dictionaries, memo ---- */
 static dscm_code make_tuple(machine *m, size_t count)
 {
     if (count > m->stack.count) return bad(m, "tuple of more items than there are");
@@ -190,8 +189,7 @@ static dscm_code memo_get(machine *m, uint64_t index)
     return push(m, ((value *)m->memo.items)[index]);
 }
 
-/* ---- what torch builds --------------------------------------------------------------------------
- */
+/* ---- what torch builds ---- */
 static const value *tuple_item(const machine *m, const value *tuple, size_t i)
 {
     return (const value *)m->pool.items + tuple->first + i;
@@ -325,8 +323,7 @@ static dscm_code find_global(machine *m)
                      (const char *)line + 1);
 }
 
-/* ---- opcodes ------------------------------------------------------------------------------------
- */
+/* ---- opcodes ---- */
 static dscm_code push_text(machine *m, size_t length_bytes)
 {
     const unsigned char *raw, *text;

@@ -194,8 +194,7 @@ dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err)
     return code;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 static void convert(unsigned char *out, const float *in, size_t count, dscm_dtype dtype)
 {
     for (size_t i = 0; i < count; i++) {

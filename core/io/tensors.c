@@ -194,8 +194,7 @@ const char *dscm_tensors_metadata(const dscm_tensors *set, const char *key)
     return NULL;
 }
 
-/* ---- conversion ---------------------------------------------------------------------------------
- */
+/* ---- conversion ---- */
 static double element(dscm_dtype dtype, const unsigned char *p)
 {
     uint16_t u16;
@@ -294,8 +293,7 @@ dscm_code dscm_tensors_read_i64(const dscm_tensors *set, const dscm_tensor_info 
     return DSCM_OK;
 }
 
-/* ---- parameter tables ---------------------------------------------------------------------------
- */
+/* ---- parameter tables ---- */
 static void shape_text(char *out, size_t size, const size_t *dims, int ndim)
 {
     size_t used = (size_t)snprintf(out, size, "(");

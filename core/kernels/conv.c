@@ -65,8 +65,7 @@ conv_weights dscm_conv_weights(const dscm_conv_shape *shape, dscm_conv_pass pass
     return (conv_weights){.w = w, .out_step = taps, .in_step = shape->ci * taps, .reversed = true};
 }
 
-/* ---- planning -----------------------------------------------------------------------------------
- */
+/* ---- planning ---- */
 static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass,
                      dscm_conv_algo algo)
 {
@@ -125,8 +124,7 @@ dscm_conv dscm_conv_plan(dscm_conv_shape shape, dscm_isa isa, dscm_conv_algo alg
     return plan;
 }
 
-/* ---- packed weights and scratch -----------------------------------------------------------------
- */
+/* ---- packed weights and scratch ---- */
 size_t dscm_conv_packed_floats(const dscm_conv *plan, dscm_conv_pass pass)
 {
     const dscm_conv_shape *s = &plan->shape;
@@ -158,8 +156,7 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
     return dscm_conv_direct_scratch(&v, threads);
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 static void run(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a)
 {
     const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);

@@ -26,8 +26,7 @@ size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v)
     return columns * v->in_c * (size_t)(v->kernel * v->kernel);
 }
 
-/* ---- bands --------------------------------------------------------------------------------------
- */
+/* ---- bands ---- */
 typedef struct band_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
@@ -149,9 +148,7 @@ static void run_band(void *arg, size_t index, int worker)
     }
 }
 
-/* ---- patches: small images, where a row is too short for a register tile
- * --------------------------
- */
+/* ---- patches: small images, where a row is too short for a register tile ---- */
 /* The K x K x Ci inputs of output pixel `p` of the batch, zeros outside the image. */
 static void fill_patch(float *patch, const conv_view *v, const conv_args *a, size_t p)
 {
@@ -199,8 +196,7 @@ static void run_patches(void *arg, size_t index, int worker)
     multiply(job, &m);
 }
 
-/* ---- images of 3x3 pixels: the border would be two fifths of the products -----------------------
- */
+/* ---- images of 3x3 pixels: the border would be two fifths of the products ---- */
 static bool is_image3(const conv_view *v)
 {
     return v->kernel == 3 && v->stride == 1 && v->dilate == 1 && v->out_h == 3 && v->out_w == 3 &&
@@ -312,8 +308,7 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
     dscm_team_run(a->team, a->batch * job.bands, run_band, &job);
 }
 
-/* ---- 1x1 ----------------------------------------------------------------------------------------
- */
+/* ---- 1x1 ---- */
 #define POINTWISE_PIXELS ((size_t)112) /* pixels of a task: a multiple of every register tile */
 
 typedef struct pointwise_job {
@@ -356,8 +351,7 @@ void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, con
     dscm_team_run(a->team, (job.pixels + job.task - 1) / job.task, run_pixels, &job);
 }
 
-/* ---- weight gradient ----------------------------------------------------------------------------
- */
+/* ---- weight gradient ---- */
 size_t dscm_conv_direct_grad_scratch(const dscm_conv_shape *s)
 {
     return (size_t)(s->kernel * s->kernel) * s->ci * s->co * sizeof(float);

@@ -24,7 +24,7 @@ size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v)
     return POINTS * v->in_c * columns_of(k, v->out_c);
 }
 
-/* ---- tiles --------------------------------------------------------------------------------------
+/* ---- tiles ----
  *
  * An axis of n outputs is cut into full tiles of 4 and perhaps one smaller at the end, which
  * multiplies at fewer points. Tiles are listed for the whole batch in the order (small, full),
@@ -91,8 +91,7 @@ static void tiles_of_point(const tiling *t, size_t p, size_t first, size_t count
     if (*to < *from) *to = *from;
 }
 
-/* ---- blocks of tiles ----------------------------------------------------------------------------
- */
+/* ---- blocks of tiles ---- */
 /* Most tiles of a block: as many as keep their transforms in cache. */
 static size_t tiles_that_fit(const conv_view *v)
 {
@@ -224,8 +223,7 @@ void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, cons
     dscm_team_run(a->team, job.tiles.blocks * job.tiles.groups, run_block, &job);
 }
 
-/* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ----------------------------------
- */
+/* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ---- */
 #define GRAD_TILES                                                                                 \
     ((size_t)128) /* tiles of a block: long sums, so that accumulators are revisited rarely */
 

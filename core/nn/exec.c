@@ -24,10 +24,11 @@ static const op_class *const classes[OP_KINDS] = {
     [OP_REPARAM] = &dscm_op_reparam_class,
 };
 
-/* ---- buffers and their lifetimes
- * ------------------------------------------------------------------- Time: operation i runs
- * forward at i and backward at 2n-1-i. A buffer occupies its bytes from its first writer to its
- * last reader, both included; buffers whose times overlap get different places. */
+/* ---- buffers and their lifetimes ----
+ *
+ * Time: operation i runs forward at i and backward at 2n-1-i. A buffer occupies its bytes from its
+ * first writer to its last reader, both included; buffers whose times overlap get different
+ * places. */
 typedef struct span {
     size_t bytes, from, to, offset;
     bool used;
@@ -233,8 +234,7 @@ static dscm_code plan_memory(plan *p, const dscm_exec_options *options, dscm_err
     return DSCM_OK;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 static dscm_code open_exec(dscm_exec **out, const dscm_graph *g, const dscm_weights *w,
                            const dscm_exec_options *options, bool only_measure, dscm_error *err)
 {
@@ -351,8 +351,7 @@ void dscm_exec_seed_dropout(dscm_exec *x, uint64_t seed, uint64_t first_sample)
     x->dropout_sample = first_sample;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 void dscm_exec_watch(dscm_exec *x, bool (*go)(void *arg), void *arg)
 {
     x->go = go;

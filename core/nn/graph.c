@@ -80,8 +80,7 @@ static bool broken(const dscm_graph *g, dscm_tensor x)
     return g->error.code != DSCM_OK || x < 0;
 }
 
-/* ---- inputs and outputs -------------------------------------------------------------------------
- */
+/* ---- inputs and outputs ---- */
 static dscm_tensor add_input(dscm_graph *g, const char *name, size_t h, size_t w, size_t c,
                              bool cond)
 {
@@ -164,8 +163,7 @@ bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape)
     return false;
 }
 
-/* ---- operations ---------------------------------------------------------------------------------
- */
+/* ---- operations ---- */
 dscm_tensor dscm_op_conv(dscm_graph *g, dscm_tensor x, const char *name, size_t co, int kernel,
                          int stride, bool zero_init, bool conv1d)
 {
@@ -383,8 +381,7 @@ dscm_tensor dscm_op_reparam(dscm_graph *g, dscm_tensor mu, dscm_tensor logvar, d
     return out;
 }
 
-/* ---- finishing ----------------------------------------------------------------------------------
- */
+/* ---- finishing ---- */
 /* A tensor may live inside the concat buffer when it is written by an operation, is no input or
  * output (their storage is dense), is in no other buffer, and every other reader comes before the
  * buffer's readers: then backward writes the whole gradient buffer before anybody adds to a part of

@@ -37,8 +37,7 @@ void dscm_graph_free(dscm_graph *g); /* takes NULL */
 /* Ends building: plans convolutions and tells the first error of the builder calls. */
 dscm_code dscm_graph_finish(dscm_graph *g, dscm_error *err) DSCM_MUST_CHECK;
 
-/* ---- inputs and outputs; names are unique -------------------------------------------------------
- */
+/* ---- inputs and outputs; names are unique ---- */
 dscm_tensor dscm_graph_image(dscm_graph *g, const char *name, size_t h, size_t w, size_t c);
 dscm_tensor dscm_graph_condition(dscm_graph *g, const char *name,
                                  size_t c); /* (conditions,1,1,c) */
@@ -53,8 +52,7 @@ bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape);
 dscm_tensor dscm_graph_find(const dscm_graph *g, const char *name);
 void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, size_t *c);
 
-/* ---- operations; `name` is the parameter prefix ("out.2" makes out.2.weight, out.2.bias)
- * ---------- */
+/* ---- operations; `name` is the parameter prefix ("out.2" makes out.2.weight, out.2.bias) ---- */
 typedef enum dscm_act { DSCM_ACT_NONE, DSCM_ACT_SILU, DSCM_ACT_RELU } dscm_act;
 
 /* Zero-padded convolution, kernel 1 or 3, stride 1 or 2; weight dims (Co,Ci,K,K), or (Co,Ci,1) when
@@ -93,8 +91,7 @@ dscm_tensor dscm_op_label_embedding(dscm_graph *g, dscm_tensor label, const char
 /* mu + exp(logvar/2) * noise, all of one shape: the reparametrised draw of a VAE. */
 dscm_tensor dscm_op_reparam(dscm_graph *g, dscm_tensor mu, dscm_tensor logvar, dscm_tensor noise);
 
-/* ---- weights
- * ------------------------------------------------------------------------------------- */
+/* ---- weights ---- */
 /* Parameter values in the forms the kernels want (packed, Winograd-transformed). Immutable between
  * calls of dscm_weights_update, shared by every executor of the graph. */
 typedef struct dscm_weights dscm_weights;
@@ -138,8 +135,7 @@ void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team);
 void dscm_weights_free(dscm_weights *w);
 size_t dscm_weights_bytes(const dscm_weights *w); /* in memory; views are not counted */
 
-/* ---- running
- * ------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 typedef struct dscm_exec dscm_exec;
 
 typedef struct dscm_exec_options {

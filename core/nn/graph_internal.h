@@ -120,8 +120,7 @@ extern const op_class dscm_op_conv_class, dscm_op_norm_class, dscm_op_act_class,
     dscm_op_pool_tokens_class, dscm_op_first_token_class, dscm_op_time_class, dscm_op_label_class,
     dscm_op_reparam_class;
 
-/* ---- helpers for operations
- * ------------------------------------------------------------------------ */
+/* ---- helpers for operations ---- */
 static inline const node_tensor *tensor_of(const dscm_exec *x, int t)
 {
     return &x->graph->tensors[t];

@@ -104,8 +104,7 @@ const op_class dscm_op_attention_class = {.forward = attention_forward,
                                           .reads = 1u,
                                           .scratch_bytes = attention_scratch};
 
-/* ---- token pool: mean token first, then the pixels, plus position (C,HW+1)
- * ------------------------- */
+/* ---- token pool: mean token first, then the pixels, plus position (C,HW+1) ---- */
 static void tokens_forward(dscm_exec *x, const node_op *op)
 {
     size_t n = pixels_of(x, op->in[0]), c = tensor_of(x, op->out)->c, ldi = ld_of(x, op->in[0]);

@@ -79,8 +79,7 @@ static void reparam_backward(dscm_exec *x, const node_op *op)
 const op_class dscm_op_reparam_class = {
     .forward = reparam_forward, .backward = reparam_backward, .reads = 6u};
 
-/* ---- dropout: a mask byte per element, drawn per sample, drawn again in backward
- * ---------------------- */
+/* ---- dropout: a mask byte per element, drawn per sample, drawn again in backward ---- */
 static void dropout_row(const dscm_exec *x, const node_op *op, size_t row, float *to, size_t ld_to,
                         const float *from, size_t ld_from, bool add)
 {

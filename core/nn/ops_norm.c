@@ -147,8 +147,7 @@ static void fill_vectors(const norm_job *job, norm_slice *s)
         }
 }
 
-/* ---- forward ------------------------------------------------------------------------------------
- */
+/* ---- forward ---- */
 static void find_statistics(const norm_job *job, norm_slice *s)
 {
     float *stats = job->stats + s->row * 2 * job->groups + s->group;
@@ -194,8 +193,7 @@ static void norm_forward(dscm_exec *x, const node_op *op)
     dscm_team_run(x->team, rows_of(x, op->out) * job.slices, norm_slice_forward, &job);
 }
 
-/* ---- backward -----------------------------------------------------------------------------------
- */
+/* ---- backward ---- */
 /* dx = gain·dy − rstd·m1 − rstd²·m2·(x − mean), m1 = mean over the group of g·dy, m2 = of
  * g·dy·(x − mean)·rstd, g = gamma·(1 + scale); written as p·dy + q·x + r per channel. */
 static void find_coefficients(const norm_job *job, norm_slice *s)
@@ -286,8 +284,7 @@ const op_class dscm_op_norm_class = {.forward = norm_forward,
                                      .aux_bytes = norm_aux,
                                      .scratch_bytes = norm_scratch};
 
-/* ---- activation ---------------------------------------------------------------------------------
- */
+/* ---- activation ---- */
 static void act_forward(dscm_exec *x, const node_op *op)
 {
     size_t c = tensor_of(x, op->out)->c, pixels = rows_of(x, op->out) * pixels_of(x, op->out);

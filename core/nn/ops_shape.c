@@ -9,8 +9,7 @@ static const float *row_in(const dscm_exec *x, int t, size_t row)
     return x->data[t] + row * pixels_of(x, t) * ld_of(x, t);
 }
 
-/* ---- add ----------------------------------------------------------------------------------------
- */
+/* ---- add ---- */
 static void add_forward(dscm_exec *x, const node_op *op)
 {
     int a = op->in[0], b = op->in[1], out = op->out;
@@ -50,8 +49,7 @@ static void add_backward(dscm_exec *x, const node_op *op)
 
 const op_class dscm_op_add_class = {.forward = add_forward, .backward = add_backward};
 
-/* ---- concat: inputs that live inside the buffer cost nothing
- * ----------------------------------------- */
+/* ---- concat: inputs that live inside the buffer cost nothing ---- */
 static void concat_forward(dscm_exec *x, const node_op *op)
 {
     size_t at = 0;
@@ -81,8 +79,7 @@ static void concat_backward(dscm_exec *x, const node_op *op)
 
 const op_class dscm_op_concat_class = {.forward = concat_forward, .backward = concat_backward};
 
-/* ---- resampling by two
- * ------------------------------------------------------------------------------ */
+/* ---- resampling by two ---- */
 /* Between a small image and one of twice its size; an odd last line of the large one is left alone.
  * A task is a line of the small image. */
 typedef struct resample {
@@ -241,8 +238,7 @@ static void maxpool_backward(dscm_exec *x, const node_op *op)
 const op_class dscm_op_maxpool_class = {
     .forward = maxpool_forward, .backward = maxpool_backward, .reads = 1u};
 
-/* ---- mean over pixels
- * --------------------------------------------------------------------------------- */
+/* ---- mean over pixels ---- */
 static void mean_forward(dscm_exec *x, const node_op *op)
 {
     size_t pixels = pixels_of(x, op->in[0]), c = tensor_of(x, op->out)->c,
@@ -273,8 +269,7 @@ static void mean_backward(dscm_exec *x, const node_op *op)
 
 const op_class dscm_op_mean_class = {.forward = mean_forward, .backward = mean_backward};
 
-/* ---- reshape: a copy, since buffers may have gaps
- * ------------------------------------------------------ */
+/* ---- reshape: a copy, since buffers may have gaps ---- */
 static void reshape_forward(dscm_exec *x, const node_op *op)
 {
     const node_tensor *in = tensor_of(x, op->in[0]), *out = tensor_of(x, op->out);

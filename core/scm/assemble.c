@@ -30,8 +30,7 @@ dscm_code dscm_network_settings(json_t **settings, const char *path, dscm_error 
     return DSCM_OK;
 }
 
-/* ---- the pool -----------------------------------------------------------------------------------
- */
+/* ---- the pool ---- */
 typedef struct encoder {
     dscm_net *net;
     dscm_weights *weights;
@@ -130,8 +129,7 @@ dscm_code dscm_pool_write(const char *path, const char *vae_path, const dscm_dat
     return code;
 }
 
-/* ---- the manifest -------------------------------------------------------------------------------
- */
+/* ---- the manifest ---- */
 static dscm_code add_hash(json_t *hashes, const char *dir, const char *name, dscm_error *err)
 {
     char path[4096], hex[65];

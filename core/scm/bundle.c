@@ -17,8 +17,7 @@
 #define MANIFEST_MAX ((size_t)4 << 20)
 #define FORMAT       "diffscm-bundle-1"
 
-/* ---- variables ----------------------------------------------------------------------------------
- */
+/* ---- variables ---- */
 static dscm_code load_labels(bundle_variable *v, const manifest *m, const json_t *object,
                              const char *where, dscm_error *err)
 {
@@ -276,8 +275,7 @@ int dscm_bundle_condition(const dscm_bundle *b)
     return -1;
 }
 
-/* ---- defaults and calibration -------------------------------------------------------------------
- */
+/* ---- defaults and calibration ---- */
 static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *root,
                                dscm_error *err)
 {
@@ -315,8 +313,7 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     return DSCM_OK;
 }
 
-/* ---- evaluation nets ----------------------------------------------------------------------------
- */
+/* ---- evaluation nets ---- */
 static dscm_code load_pool(dscm_bundle *b, const manifest *m, const char *file, dscm_error *err)
 {
     char path[4096];
@@ -427,8 +424,7 @@ static dscm_code load_evaluation(dscm_bundle *b, const manifest *m, const json_t
     return code;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------
- */
+/* ---- the whole ---- */
 static dscm_code copy_text(char **out, const char *text, dscm_error *err)
 {
     *out = dscm_strdup(text, err);

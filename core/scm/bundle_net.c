@@ -64,8 +64,7 @@ void bundle_net_close(bundle_net *n)
     *n = (bundle_net){0};
 }
 
-/* ---- what stays in memory -----------------------------------------------------------------------
- */
+/* ---- what stays in memory ---- */
 static size_t file_bytes(const bundle_net *n)
 {
     size_t bytes = 0;

@@ -101,8 +101,7 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     return code;
 }
 
-/* ---- from queries to guidance
- * --------------------------------------------------------------------- */
+/* ---- from queries to guidance ---- */
 static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
 {
     for (size_t i = 0; i < q->count; i++)
@@ -264,8 +263,7 @@ static dscm_code check_latent(const dscm_session *s, const dscm_latent *latent,
     return DSCM_OK;
 }
 
-/* ---- prediction ---------------------------------------------------------------------------------
- */
+/* ---- prediction ---- */
 static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
                                 const guidance *guided, const dscm_path *path,
                                 const dscm_progress *progress, dscm_error *err)
@@ -314,8 +312,7 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
     return code;
 }
 
-/* ---- the smallest scale that flips
- * --------------------------------------------------------------- */
+/* ---- the smallest scale that flips ---- */
 typedef struct search {
     dscm_session *s;
     const dscm_latent *latent;

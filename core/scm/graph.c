@@ -71,8 +71,7 @@ dscm_code dscm_value_parse(const dscm_bundle *b, int variable, const char *text,
     return DSCM_OK;
 }
 
-/* ---- options ------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 dscm_options dscm_options_defaults(void)
 {
     return (dscm_options){.scale = (double)NAN, .dynamic = -1};

@@ -10,8 +10,7 @@
 #define CHANGED 0.05 /* of the pixel range */
 #define IM_EPS  1e-7
 
-/* ---- formulas -----------------------------------------------------------------------------------
- */
+/* ---- formulas ---- */
 double dscm_gaussian_kl(const float *ma, const float *la, const float *mb, const float *lb,
                         size_t n)
 {
@@ -48,8 +47,7 @@ double dscm_im2(const float *x, const float *by_target, const float *by_all, siz
     return squared_gap(by_target, by_all, n) / (size + IM_EPS);
 }
 
-/* ---- observing ----------------------------------------------------------------------------------
- */
+/* ---- observing ---- */
 static void softmax_row(float *out, const float *logits, size_t n)
 {
     float top = logits[0], sum = 0;
@@ -104,8 +102,7 @@ dscm_code dscm_observe_oracle(dscm_session *s, int variable, float *out, const f
     return DSCM_OK;
 }
 
-/* ---- one pass of scores -------------------------------------------------------------------------
- */
+/* ---- one pass of scores ---- */
 typedef struct score_job {
     dscm_session *s;
     const float *factual, *counterfactual;

@@ -197,8 +197,7 @@ void dscm_session_store(const dscm_session *s, dscm_latent *l, size_t first, siz
         memcpy(l->extra + first * s->size, s->walk.pair, n * s->size * sizeof(float));
 }
 
-/* ---- the walk -----------------------------------------------------------------------------------
- */
+/* ---- the walk ---- */
 typedef struct walker {
     dscm_session *s;
     const walk_call *call;

@@ -9,8 +9,7 @@ static const uint8_t *pixels_of_image(const shard *s, size_t i)
     return s->data->pixels + (size_t)s->images[i] * s->pixels;
 }
 
-/* ---- inputs -------------------------------------------------------------------------------------
- */
+/* ---- inputs ---- */
 /* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform */
 static void noised_inputs(shard *s)
 {
@@ -86,8 +85,7 @@ static void unit_inputs(shard *s)
             x[i * s->pixels + p] = (float)pixels_of_image(s, i)[p] / 255.0f;
 }
 
-/* ---- losses -------------------------------------------------------------------------------------
- */
+/* ---- losses ---- */
 /* mean over pixels of (out - target)^2; out may have more channels than the image (learned
  * variance, which this objective leaves alone). */
 static double squared_loss(shard *s, const float *target, double weight, bool grads)

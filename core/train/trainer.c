@@ -33,8 +33,7 @@ dscm_train_options dscm_train_defaults(dscm_task task)
                                 .isa = dscm_cpu_best_isa()};
 }
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening ---- */
 static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *data,
                                dscm_error *err)
 {
@@ -174,8 +173,7 @@ size_t dscm_trainer_samples(const dscm_trainer *t)
     return t->samples;
 }
 
-/* ---- a step -------------------------------------------------------------------------------------
- */
+/* ---- a step ---- */
 /* Image of training sample n: every epoch goes through the pool in an order of its own. */
 static uint32_t image_of_sample(dscm_trainer *t, size_t n)
 {
@@ -262,8 +260,7 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
     return DSCM_OK;
 }
 
-/* ---- held-out figures ---------------------------------------------------------------------------
- */
+/* ---- held-out figures ---- */
 typedef struct held_out_job {
     dscm_trainer *t;
     const dscm_dataset *data;

@@ -13,8 +13,7 @@
 
 static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
 
-/* ---- building PNG files -------------------------------------------------------------------------
- */
+/* ---- building PNG files ---- */
 static void put_big(buffer *b, uint32_t v)
 {
     for (int i = 3; i >= 0; i--) put_number(b, v >> (8 * i) & 255, 1);
@@ -287,8 +286,7 @@ static void png_round_trip(void)
     }
 }
 
-/* ---- JPEG ---------------------------------------------------------------------------------------
- */
+/* ---- JPEG ---- */
 /* w x h, left half dark, upper half blue; with an EXIF orientation unless 0. */
 static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endian)
 {
@@ -389,8 +387,7 @@ static void reduced_jpeg(void)
     buffer_free(&b);
 }
 
-/* ---- fitting ------------------------------------------------------------------------------------
- */
+/* ---- fitting ---- */
 static void area_average(void)
 {
     uint8_t in[6 * 9], out[6 * 9];

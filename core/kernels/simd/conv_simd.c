@@ -2,8 +2,7 @@
 
 #include "core/kernels/simd/vec.h"
 
-/* ---- multiply: MR pixels x 2 vectors of columns in registers
- * --------------------------------------- */
+/* ---- multiply: MR pixels x 2 vectors of columns in registers ---- */
 INLINE void finish_row(const dscm_multiply *m, size_t p, size_t c, vf v)
 {
     float *out = m->out + p * m->ldo + c;
@@ -163,8 +162,7 @@ static void multiply_narrow(const dscm_multiply *m)
         }
 }
 
-/* ---- images of 3x3 pixels: all nine in registers
- * --------------------------------------------------- */
+/* ---- images of 3x3 pixels: all nine in registers ---- */
 #define I3_VECTORS (MR > 6 ? 2 : 1) /* vectors of columns at a time: 9 sums each */
 
 /* Adds the products of one tap: output (y,x) reads input (y + ky - 1, x + kx - 1). */
@@ -210,8 +208,7 @@ static void image3(const dscm_multiply *m)
             if (c + v * VW < m->cols) image3_columns(m, c + v * VW, w + v * VW);
 }
 
-/* ---- outer: MR rows x 2 vectors of columns, summed over pixels
- * ------------------------------------- */
+/* ---- outer: MR rows x 2 vectors of columns, summed over pixels ---- */
 INLINE void add_tail(float *out, vf v, size_t count)
 {
     if (count >= VW) {
@@ -274,8 +271,7 @@ static void outer(const dscm_outer *m)
     if (c < m->cols) outer_columns(m, c, 1, m->cols - c);
 }
 
-/* ---- sums over pixels
- * ------------------------------------------------------------------------------- */
+/* ---- sums over pixels ---- */
 #define SUM_PIXELS ((size_t)256) /* short partial sums lose less to rounding than one long one */
 
 INLINE vf sum_block(const float *in, size_t ld, size_t pixels)

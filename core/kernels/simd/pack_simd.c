@@ -6,8 +6,7 @@ typedef uint16_t vh __attribute__((vector_size(2 * VW)));
 typedef uint16_t vhu __attribute__((vector_size(2 * VW), aligned(1), may_alias));
 typedef uint32_t vu __attribute__((vector_size(4 * VW)));
 
-/* ---- float16 and bfloat16 -----------------------------------------------------------------------
- */
+/* ---- float16 and bfloat16 ---- */
 /* Exponent and mantissa move into place and 2^112 corrects the bias, for subnormals too; infinity
  * and NaN get the largest exponent. */
 INLINE vf widen_f16(vu h)
@@ -76,8 +75,7 @@ static void narrow(void *out, const float *in, size_t count, dscm_store type)
     }
 }
 
-/* ---- transposition ------------------------------------------------------------------------------
- */
+/* ---- transposition ---- */
 /* Exchanges the off-diagonal quarters of ever smaller squares. */
 INLINE void transpose_square(vf *v)
 {

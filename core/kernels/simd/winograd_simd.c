@@ -5,7 +5,7 @@
 #define LINE DSCM_WINOGRAD_LINE
 #define TILE DSCM_WINOGRAD_TILE
 
-/* ---- one line, R outputs from R + 2 points ------------------------------------------------------
+/* ---- one line, R outputs from R + 2 points ----
  *
  * The row of point a in Bᵀ holds the coefficients of the product of (x - b) over the other points
  * b, times N(a) of the full tile over N(a) of this one, N(a) the product of a - b: G is that of the
@@ -89,7 +89,7 @@ INLINE void output_grad_line(vf out[LINE], const vf y[TILE], const int outputs)
     out[2] = y[outputs - 1];
 }
 
-/* ---- tiles --------------------------------------------------------------------------------------
+/* ---- tiles ----
  *
  * `rows` and `columns` are constants at every call, so that the loops unroll. Every size has a
  * function of its own: the compiler allots registers well to one at a time only.
@@ -290,8 +290,7 @@ static void output(float *image, const float *m, size_t step, const dscm_tile *t
 #undef OUTPUT
 }
 
-/* ---- weights ------------------------------------------------------------------------------------
- */
+/* ---- weights ---- */
 /* G applied to a line of three. */
 INLINE void weight_line(vf out[LINE], const vf g[3])
 {

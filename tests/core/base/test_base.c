@@ -111,8 +111,7 @@ static void cpu_is_described(void)
     CHECK(dscm_cpu_best_isa() < DSCM_ISA_COUNT);
 }
 
-/* ---- limits of a container
- * ----------------------------------------------------------------------- */
+/* ---- limits of a container ---- */
 static void write_text(const char *folder, const char *name, const char *text)
 {
     char path[512];

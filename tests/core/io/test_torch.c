@@ -191,8 +191,7 @@ static void every_damaged_byte(void)
     dscm_free(bytes);
 }
 
-/* ---- zip faults ---------------------------------------------------------------------------------
- */
+/* ---- zip faults ---- */
 static buffer sound_pickle(void)
 {
     buffer p = {0};
@@ -270,8 +269,7 @@ static void zip_faults(void)
     buffer_free(&p);
 }
 
-/* ---- pickle faults ------------------------------------------------------------------------------
- */
+/* ---- pickle faults ---- */
 static void check_pickle(const buffer *pickle, const char *part)
 {
     buffer zip = torch_file(pickle);

@@ -228,8 +228,7 @@ static void dropout(void)
     rig_close(&r);
 }
 
-/* ---- forward against plain loops ----------------------------------------------------------------
- */
+/* ---- forward against plain loops ---- */
 #define TOKENS 9
 #define HEADS  2
 #define WIDTH  3 /* channels of a head */

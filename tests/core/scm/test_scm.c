@@ -21,8 +21,7 @@ static dscm_options resolved(const char *sampler)
     return o;
 }
 
-/* ---- the graph ----------------------------------------------------------------------------------
- */
+/* ---- the graph ---- */
 static void guidance_of(guidance out[2], const dscm_intervention *acts, size_t count,
                         const double factual[VARIABLES])
 {
@@ -99,8 +98,7 @@ static void impossible_queries_are_named(void)
     CHECK_INT(dscm_value_parse(bundle, THICKNESS, "4x", &value, NULL), DSCM_E_INVALID);
 }
 
-/* ---- abduct, act, predict -----------------------------------------------------------------------
- */
+/* ---- abduct, act, predict ---- */
 static void predict(float *out, const dscm_latent *l, const dscm_query *q, const dscm_options *o)
 {
     dscm_error err = {0};
@@ -251,8 +249,7 @@ static void scores_of_an_unchanged_image(void)
     }
 }
 
-/* ---- bundles that are wrong ---------------------------------------------------------------------
- */
+/* ---- bundles that are wrong ---- */
 /* Replaces one text of the manifest and expects a refusal that holds `word`. */
 static void refuses(const char *from, const char *to, const char *word)
 {

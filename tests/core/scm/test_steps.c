@@ -68,8 +68,7 @@ static void the_counter_counts(void)
     CHECK_INT(allocations - before, 1);
 }
 
-/* ---- walks --------------------------------------------------------------------------------------
- */
+/* ---- walks ---- */
 typedef struct watch {
     size_t steps, at_first, at_last;
 } watch;
@@ -123,8 +122,7 @@ static void no_move_of_a_walk_allocates(void)
     dscm_bundle_free(bundle);
 }
 
-/* ---- training -----------------------------------------------------------------------------------
- */
+/* ---- training ---- */
 static void train_with(int threads)
 {
     enum { IMAGES = 12 };

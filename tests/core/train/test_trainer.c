@@ -75,8 +75,7 @@ static char *temporary(const char *name)
     return path;
 }
 
-/* ---- resuming -----------------------------------------------------------------------------------
- */
+/* ---- resuming ---- */
 /* Broken in the middle and continued in a new trainer: the same bits as in one go. A held-out
  * evaluation on the way changes nothing. */
 static void resumes_exactly(void)
@@ -174,8 +173,7 @@ static void damaged_checkpoints_are_named(void)
     unlink(path);
 }
 
-/* ---- losses -------------------------------------------------------------------------------------
- */
+/* ---- losses ---- */
 static void compare_gradient(shard *s, const task_ops *task, const char *output)
 {
     dscm_tensor tensor = dscm_graph_find(s->net->graph, output);
