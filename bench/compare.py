@@ -7,8 +7,9 @@
 
 The peer is bench/torch_peer.py: our own module of the same networks and the `published` sampler,
 with PyTorch's defaults. A row "batch B" is a job of B images handed over at once: seconds until all
-are done, per image; diffscm works through it in parts of at most 16. Each side takes the better of the thread counts, the peers the better of all
-their versions; what starts and loads is not timed. A root (made, for example, by
+are done, per image; diffscm cuts it into parts of at most 16, at least one for each thread, and a
+single image is worked on by all threads. Each side takes the better of the thread counts, the peers
+the better of all their versions; what starts and loads is not timed. A root (made, for example, by
 `mmdebstrap --include=python3-torch,python3-numpy trixie DIR`, with /proc and /sys mounted in it)
 needs the right to chroot. --json keeps every measurement and adds to those of earlier runs, so rows
 can be measured one at a time.
@@ -138,14 +139,13 @@ class Peer:
 def ours(args, folder, batch, jobs, threads, options):
     """Seconds per image of the program's own clock, and the images."""
     out, times = os.path.join(folder, "ours"), []
-    share = -(-batch // threads)
-    part = -(-share // -(-share // 16))  # even parts of at most 16, the program's own default
-    for _ in range(1 if batch == 1 else jobs):
-        count = batch * jobs if batch == 1 else batch
+    single = ["--batch", "1", "--sessions", "1"] if batch == 1 else []  # one after the other
+    for _ in range(1 if single else jobs):
+        count = batch * jobs if single else batch
         done = run(args, [args.program, "counterfactual", "--model", args.model, "--images",
                           os.path.join(folder, "images"), "--targets", os.path.join(folder, "targets"),
-                          "--out", out, "--limit", str(count), "--batch", str(part), "--threads",
-                          str(threads), *options])
+                          "--out", out, "--limit", str(count), "--threads", str(threads), *single,
+                          *options])
         times.append(float(re.search(r"images in ([0-9.]+) s", done.stderr).group(1)) / count)
     return statistics.median(times), read_idx(out)[1]
 
@@ -172,7 +172,7 @@ def measure(args, row, folder, peers, kept):
     for threads in args.threads:
         if row == "training":
             found["ours"].append({"threads": threads, "value": ours_training(args, threads)})
-        elif threads <= batch:
+        else:
             seconds, mine = ours(args, folder, batch, our_jobs, threads, options)
             found["ours"].append({"threads": threads, "value": seconds})
     for peer in peers:

@@ -15,7 +15,7 @@ typedef struct batch_run {
     cli_model m;
     option_list dos, rest;
     const char *out, *images, *targets, *scores, *preview;
-    size_t limit;
+    size_t limit, sessions;
     bool resize, null;
 } batch_run;
 
@@ -179,16 +179,17 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     return code;
 }
 
-/* ---- an IDX file: parts are spread over one-thread sessions ---- */
+/* ---- an IDX file: parts are spread over sessions, which share the threads ---- */
 typedef struct file_run {
     batch_run *r;
     dscm_idx images, targets, result;
     dscm_session *sessions[256];
     dscm_error errors[256];
+    size_t sessions_count;
     float *in, *out;
     int *wanted;
     double *scales;
-    size_t count, parts;
+    size_t count, parts, part; /* images, their parts, images of a part */
     cli_progress progress;
     dscm_progress stop;
     _Atomic size_t finished; /* images, by all workers; worker 0 shows it */
@@ -197,7 +198,7 @@ typedef struct file_run {
 static void run_file_part(void *arg, size_t index, int worker)
 {
     file_run *f = arg;
-    size_t batch = f->r->m.batch, size = cli_image_size(&f->r->m), first = index * batch;
+    size_t batch = f->part, size = cli_image_size(&f->r->m), first = index * batch;
     dscm_error *err = &f->errors[worker];
     if (err->code != DSCM_OK) return;
     part p = {.r = f->r,
@@ -314,6 +315,27 @@ static dscm_code write_file(file_run *f, dscm_error *err)
     return code;
 }
 
+/* Even parts of at most the batch, and a session for each as long as there are threads; threads
+ * that are left over join the sessions' teams. */
+static dscm_code open_sessions(file_run *f, dscm_error *err)
+{
+    const cli_model *m = &f->r->m;
+    size_t least = m->threads < f->count ? m->threads : f->count;
+    if (f->r->sessions && f->r->sessions < least) least = f->r->sessions;
+    f->parts = (f->count + m->batch - 1) / m->batch;
+    if (f->parts < least) f->parts = least;
+    f->part = (f->count + f->parts - 1) / f->parts;
+    f->parts = (f->count + f->part - 1) / f->part;
+    f->sessions_count = f->parts < least ? f->parts : least;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < f->sessions_count; i++) {
+        size_t threads = (i + 1) * m->threads / f->sessions_count;
+        threads -= i * m->threads / f->sessions_count;
+        code = dscm_session_open(&f->sessions[i], m->bundle, f->part, (int)threads, err);
+    }
+    return code;
+}
+
 static dscm_code run_file(batch_run *r, dscm_error *err)
 {
     cli_model *m = &r->m;
@@ -332,18 +354,16 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
         f->scales = dscm_alloc(f->count, sizeof(double), "scales", err);
         code = f->in && f->out && f->wanted && f->scales ? check_files(f, err) : DSCM_E_MEMORY;
     }
-    if (code == DSCM_OK) code = dscm_team_open(&team, (int)m->threads, err);
-    for (size_t t = 0; code == DSCM_OK && t < m->threads; t++)
-        code = dscm_session_open(&f->sessions[t], m->bundle, m->batch, 1, err);
+    if (code == DSCM_OK) code = open_sessions(f, err);
+    if (code == DSCM_OK) code = dscm_team_open(&team, (int)f->sessions_count, err);
     if (code == DSCM_OK) {
         dscm_pixels_to_float(f->in, f->images.data, f->count * size);
-        f->parts = (f->count + m->batch - 1) / m->batch;
         cli_progress_start(&f->progress, "counterfactual", "images", (double)f->count);
         f->stop = cli_watch_stop_only();
         double started = cli_seconds();
         dscm_team_run(team, f->parts, run_file_part, f);
         cli_progress_end(&f->progress);
-        for (size_t t = 0; code == DSCM_OK && t < m->threads; t++)
+        for (size_t t = 0; code == DSCM_OK && t < f->sessions_count; t++)
             if (f->errors[t].code != DSCM_OK)
                 code = dscm_fail(err, f->errors[t].code, "%s", f->errors[t].message);
         if (code == DSCM_OK)
@@ -375,6 +395,8 @@ int cmd_counterfactual(int argc, char **argv)
          "the current guess of a picture's result, rewritten after every step"},
         {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE", "scores as JSON lines"},
         {"limit", OPT_SIZE, &r.limit, 1, 1e9, "N", "only the first N images"},
+        {"sessions", OPT_SIZE, &r.sessions, 1, 256, "N",
+         "parts of --images worked on at a time (as many as threads); fewer share the threads"},
         {"null", OPT_FLAG, &r.null, 0, 0, NULL,
          "no guidance: the null counterfactual, for composition"},
         {"resize", OPT_FLAG, &r.resize, 0, 0, NULL, "fit a picture of another size to the model"},
