@@ -18,7 +18,7 @@ typedef struct pack_job {
     bool reversed;
     const unsigned char *w;
     dscm_store type;
-    size_t block, columns;    /* columns: outputs, rounded up to blocks */
+    size_t block;
     float *winograd, *direct; /* where they are wanted, or NULL */
 } pack_job;
 
@@ -72,9 +72,9 @@ static void pack_block(void *arg, size_t index, int worker)
         for (size_t n = 0; n < ins; n++) {
             float *lines = tile + n * taps * block; /* (taps, block) */
             if (j->reversed) reverse_taps(lines, taps, block);
-            if (j->winograd) /* (36, out blocks, in, block) */
-                j->k->winograd->weights(j->winograd + (index * in_c + i + n) * block,
-                                        in_c * j->columns, lines);
+            if (j->winograd) /* (out blocks, in, taps, block) */
+                memcpy(j->winograd + (index * in_c + i + n) * taps * block, lines,
+                       taps * block * sizeof *lines);
             for (size_t t = 0; j->direct && t < taps; t++) /* (out blocks, taps, in, block) */
                 memcpy(j->direct + ((index * taps + t) * in_c + i + n) * block, lines + t * block,
                        block * sizeof *lines);
@@ -86,7 +86,6 @@ static void pack_blocks(pack_job *j, size_t block, dscm_team *team)
 {
     size_t blocks = (j->v.out_c + block - 1) / block;
     j->block = block;
-    j->columns = blocks * block;
     dscm_team_run(team, blocks, pack_block, j);
 }
 

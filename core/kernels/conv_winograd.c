@@ -21,7 +21,7 @@ static size_t columns_of(const dscm_conv_kernels *k, size_t c)
 
 size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v)
 {
-    return POINTS * v->in_c * columns_of(k, v->out_c);
+    return 9 * v->in_c * columns_of(k, v->out_c);
 }
 
 /* ---- tiles ----
@@ -121,7 +121,10 @@ typedef struct block_job {
     const conv_view *v;
     const conv_args *a;
     tiling tiles;
-    size_t floats; /* scratch of a worker */
+    float *workers;        /* scratch of the workers, `floats` for each */
+    size_t floats, blocks; /* blocks of columns */
+    float *shared;         /* (36, blocks, in, block) transformed weights, or NULL: see below */
+    size_t shared_step;
 } block_job;
 
 /* Floats from a point's tiles to the next point's: an odd number of cache lines, since the 36
@@ -137,16 +140,48 @@ static size_t block_floats(const conv_view *v, size_t tiles)
     return POINTS * (point_step(tiles, v->in_c) + point_step(tiles, v->out_c));
 }
 
-size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
-                                  int threads)
+/* ---- weights ----
+ *
+ * They stay as 9 floats per pair of channels and are transformed in every call: 36 floats per pair
+ * would be read from far caches or memory, and that takes longer. Where all tiles are one block, a
+ * worker transforms one block of columns, uses it up and goes on with the next, within its
+ * second-level cache. Several blocks of tiles share what is transformed before them. */
+static size_t chunk_floats(const dscm_conv_kernels *k, const conv_view *v)
 {
-    (void)k;
-    /* No block is longer than what fits, nor than the list: so it is for every smaller batch. */
-    size_t most = tile_up(v->out_h, v->out_w, batch).total, fit = tiles_that_fit(v);
-    if (most > fit) most = fit;
-    return dscm_arena_round(block_floats(v, most) * sizeof(float)) * (size_t)threads;
+    return POINTS * point_step(v->in_c, k->block);
 }
 
+static size_t shared_floats(const dscm_conv_kernels *k, const conv_view *v)
+{
+    return POINTS * point_step(v->in_c, columns_of(k, v->out_c));
+}
+
+/* u (36, count, in, block), a point `step` after the last: weights of inputs from..to-1 and of
+ * `count` blocks of columns. */
+static void transform_weights(const block_job *job, float *u, size_t step, size_t first,
+                              size_t count, size_t from, size_t to)
+{
+    size_t in_c = job->v->in_c, block = job->k->block;
+    for (size_t b = 0; b < count; b++)
+        for (size_t i = from; i < to; i++)
+            job->k->winograd->weights(u + (b * in_c + i) * block, step,
+                                      job->a->packed + ((first + b) * in_c + i) * 9 * block);
+}
+
+#define SHARE_INPUTS ((size_t)32) /* of a task that transforms for all */
+
+static void share_weights(void *arg, size_t index, int worker)
+{
+    const block_job *job = arg;
+    size_t in_c = job->v->in_c, parts = (in_c + SHARE_INPUTS - 1) / SHARE_INPUTS;
+    size_t block = index / parts, from = index % parts * SHARE_INPUTS;
+    size_t to = from + SHARE_INPUTS < in_c ? from + SHARE_INPUTS : in_c;
+    (void)worker;
+    transform_weights(job, job->shared + block * in_c * job->k->block, job->shared_step, block, 1,
+                      from, to);
+}
+
+/* ---- a block of tiles ---- */
 static void transform_inputs(const block_job *job, float *data, size_t step, size_t first,
                              size_t count)
 {
@@ -183,43 +218,98 @@ static void transform_outputs(const block_job *job, const float *products, size_
     }
 }
 
+/* A block of tiles: how many, from which, and its transformed inputs. */
+typedef struct tile_block {
+    size_t first, count;
+    const float *data;
+    size_t data_step;
+    float *products;
+} tile_block;
+
+/* Outputs column.. of a block; u holds the transformed weights of these columns. */
+static void make_columns(const block_job *job, const tile_block *b, const float *u, size_t u_step,
+                         size_t column, size_t columns)
+{
+    const conv_view *v = job->v;
+    size_t step = point_step(b->count, columns);
+    for (size_t p = 0; p < POINTS; p++) {
+        size_t from, to;
+        tiles_of_point(&job->tiles, p, b->first, b->count, &from, &to);
+        dscm_multiply m = {.out = b->products + p * step + from * columns,
+                           .ldo = columns,
+                           .in = b->data + p * b->data_step + from * v->in_c,
+                           .in_step = v->in_c,
+                           .segs = 1,
+                           .k = v->in_c,
+                           .w = u + p * u_step,
+                           .pixels = to - from,
+                           .cols = columns};
+        job->k->multiply(&m);
+    }
+    transform_outputs(job, b->products, step, b->first, b->count, column, columns);
+}
+
 static void run_block(void *arg, size_t index, int worker)
 {
     const block_job *job = arg;
     const conv_view *v = job->v;
     const tiling *t = &job->tiles;
-    size_t blocks = (v->out_c + job->k->block - 1) / job->k->block; /* of columns */
-    size_t group = index % t->groups, first = index / t->groups * t->block;
-    size_t count = t->total - first < t->block ? t->total - first : t->block;
-    size_t column = group * blocks / t->groups * job->k->block;
-    size_t last = (group + 1) * blocks / t->groups * job->k->block;
-    size_t columns = (last < v->out_c ? last : v->out_c) - column;
-    size_t in_step = point_step(count, v->in_c), out_step = point_step(count, columns);
-    float *data = (float *)job->a->scratch + (size_t)worker * job->floats;
-    float *products = data + POINTS * in_step;
-    transform_inputs(job, data, in_step, first, count);
-    for (size_t p = 0; p < POINTS; p++) {
-        size_t from, to;
-        tiles_of_point(t, p, first, count, &from, &to);
-        dscm_multiply m = {.out = products + p * out_step + from * columns,
-                           .ldo = columns,
-                           .in = data + p * in_step + from * v->in_c,
-                           .in_step = v->in_c,
-                           .segs = 1,
-                           .k = v->in_c,
-                           .w = job->a->packed + v->in_c * (p * blocks * job->k->block + column),
-                           .pixels = to - from,
-                           .cols = columns};
-        job->k->multiply(&m);
+    size_t block = job->k->block, group = index % t->groups;
+    size_t from = group * job->blocks / t->groups, to = (group + 1) * job->blocks / t->groups;
+    float *data = job->workers + (size_t)worker * job->floats;
+    tile_block b = {.first = index / t->groups * t->block, .data = data};
+    b.count = t->total - b.first < t->block ? t->total - b.first : t->block;
+    b.data_step = point_step(b.count, v->in_c);
+    b.products = data + POINTS * b.data_step;
+    transform_inputs(job, data, b.data_step, b.first, b.count);
+    size_t chunk = job->shared ? to - from : 1;
+    size_t step = job->shared ? job->shared_step : point_step(v->in_c, block);
+    float *own = data + job->floats - chunk_floats(job->k, v);
+    for (; from < to; from += chunk) {
+        size_t count = to - from < chunk ? to - from : chunk, column = from * block;
+        size_t last = column + count * block;
+        float *u = job->shared ? job->shared + from * v->in_c * block : own;
+        if (!job->shared) transform_weights(job, u, step, from, count, 0, v->in_c);
+        make_columns(job, &b, u, step, column, (last < v->out_c ? last : v->out_c) - column);
     }
-    transform_outputs(job, products, out_step, first, count, column, columns);
+}
+
+/* Floats of a worker, for blocks of `tiles`; with `own` it transforms weights for itself. */
+static size_t worker_floats(const dscm_conv_kernels *k, const conv_view *v, size_t tiles, bool own)
+{
+    size_t floats = block_floats(v, tiles) + (own ? chunk_floats(k, v) : 0);
+    return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
+}
+
+size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
+                                  int threads)
+{
+    tiling t = tile_up(v->out_h, v->out_w, batch);
+    cut_up(&t, k, v, threads);
+    /* No block is longer than what fits, nor than the list: so it is for every smaller batch. */
+    size_t fit = tiles_that_fit(v), most = t.total < fit ? t.total : fit;
+    size_t own = worker_floats(k, v, most, true) * (size_t)threads;
+    size_t shared = worker_floats(k, v, most, false) * (size_t)threads + shared_floats(k, v);
+    return (t.blocks > 1 && shared > own ? shared : own) * sizeof(float);
 }
 
 void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
-    block_job job = {.k = k, .v = v, .a = a, .tiles = tile_up(v->out_h, v->out_w, a->batch)};
+    block_job job = {.k = k,
+                     .v = v,
+                     .a = a,
+                     .tiles = tile_up(v->out_h, v->out_w, a->batch),
+                     .workers = a->scratch,
+                     .blocks = columns_of(k, v->out_c) / k->block};
     cut_up(&job.tiles, k, v, dscm_team_size(a->team));
-    job.floats = dscm_arena_round(block_floats(v, job.tiles.block) * sizeof(float)) / sizeof(float);
+    bool own = job.tiles.blocks == 1;
+    job.floats = worker_floats(k, v, job.tiles.block, own);
+    if (!own) {
+        job.shared = job.workers + job.floats * (size_t)dscm_team_size(a->team);
+        job.shared_step = point_step(v->in_c, columns_of(k, v->out_c));
+        size_t parts = (v->in_c + SHARE_INPUTS - 1) / SHARE_INPUTS;
+        dscm_team_run(a->team, job.blocks * parts, share_weights, &job);
+    }
     dscm_team_run(a->team, job.tiles.blocks * job.tiles.groups, run_block, &job);
 }
 
@@ -239,9 +329,14 @@ typedef struct grad_job {
     float *acc; /* (36, Ci, Co) */
 } grad_job;
 
-size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *s)
+size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_conv_shape *s,
+                                       size_t batch)
 {
-    return POINTS * (point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) * sizeof(float);
+    (void)k;
+    (void)batch;
+    return POINTS *
+           (s->ci * s->co + point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) *
+           sizeof(float);
 }
 
 static void grad_transform(void *arg, size_t i, int worker)
@@ -284,9 +379,23 @@ static void grad_point(void *arg, size_t p, int worker)
     job->k->outer(&m);
 }
 
-void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,
-                                    size_t ldo, const float *in, size_t ldi, size_t batch,
-                                    void *scratch, dscm_team *team)
+/* dw += Gᵀ M G */
+static void grad_finish(const grad_job *job, float *dw)
+{
+    const dscm_conv_shape *s = job->s;
+    float taps[9 * DSCM_CONV_BLOCK_MAX];
+    for (size_t i = 0; i < s->ci; i++)
+        for (size_t first = 0; first < s->co; first += job->k->vector) {
+            job->k->winograd->weight_grad(taps, job->acc + i * s->co + first, s->ci * s->co);
+            float *at = dw + (first * s->ci + i) * 9;
+            for (size_t o = 0; o < job->k->vector; o++, at += 9 * s->ci)
+                for (size_t t = 0; t < 9; t++) at[t] += taps[t * job->k->vector + o];
+        }
+}
+
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
+                                    const float *in, size_t ldi, size_t batch, void *scratch,
+                                    dscm_team *team)
 {
     const dscm_conv_shape *s = &plan->shape;
     grad_job job = {.k = dscm_conv_kernels_of(plan->isa),
@@ -296,30 +405,17 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const fl
                     .ldo = ldo,
                     .ldi = ldi,
                     .tiles = tile_up(s->h, s->w, batch),
-                    .data = scratch,
-                    .acc = sums};
+                    .acc = scratch};
+    job.data = job.acc + POINTS * s->ci * s->co;
     job.data_step = point_step(GRAD_TILES, s->ci);
     job.grads_step = point_step(GRAD_TILES, s->co);
     job.grads = job.data + POINTS * job.data_step;
+    memset(job.acc, 0, POINTS * s->ci * s->co * sizeof(float));
     for (job.first = 0; job.first < job.tiles.total; job.first += job.count) {
         size_t left = job.tiles.total - job.first;
         job.count = left < GRAD_TILES ? left : GRAD_TILES;
         dscm_team_run(team, job.count, grad_transform, &job);
         dscm_team_run(team, POINTS, grad_point, &job);
     }
-}
-
-/* dw += Gᵀ M G. A vector of outputs at a time, so that each is written in one line. */
-void dscm_conv_winograd_grad_finish(const dscm_conv *plan, float *dw, const float *sums)
-{
-    const dscm_conv_shape *s = &plan->shape;
-    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
-    float taps[9 * DSCM_CONV_BLOCK_MAX];
-    for (size_t first = 0; first < s->co; first += k->vector)
-        for (size_t i = 0; i < s->ci; i++) {
-            k->winograd->weight_grad(taps, sums + i * s->co + first, s->ci * s->co);
-            float *at = dw + (first * s->ci + i) * 9;
-            for (size_t o = 0; o < k->vector; o++, at += 9 * s->ci)
-                for (size_t t = 0; t < 9; t++) at[t] += taps[t * k->vector + o];
-        }
+    grad_finish(&job, dw);
 }
