@@ -42,7 +42,7 @@ typedef struct conv_job {
     dscm_conv plan;
     dscm_conv_pass pass;
     size_t batch;
-    float *in, *out, *w, *packed, *dw;
+    float *in, *out, *w, *packed, *dw, *sums;
     void *scratch;
 } conv_job;
 
@@ -56,9 +56,11 @@ static void run_conv(void *arg)
     else if (j->pass == DSCM_CONV_INPUT_GRAD)
         dscm_conv_input_grad(&j->plan, j->in, ci, j->out, co, j->packed, false, j->batch,
                              j->scratch, NULL);
-    else
-        dscm_conv_weight_grad(&j->plan, j->dw, NULL, j->out, co, j->in, ci, j->batch, j->scratch,
+    else {
+        dscm_conv_weight_grad(&j->plan, j->sums, NULL, j->out, co, j->in, ci, j->batch, j->scratch,
                               NULL);
+        dscm_conv_weight_grad_finish(&j->plan, j->dw, j->sums);
+    }
 }
 
 static dscm_code conv_memory(conv_job *j, dscm_error *err)
@@ -73,9 +75,11 @@ static dscm_code conv_memory(conv_job *j, dscm_error *err)
     j->out = dscm_alloc(out, sizeof *j->out, "convolution", err);
     j->w = dscm_alloc(weights, sizeof *j->w, "convolution", err);
     j->dw = dscm_alloc(weights, sizeof *j->dw, "convolution", err);
+    j->sums = dscm_alloc(dscm_conv_sums_floats(&j->plan), sizeof *j->sums, "convolution", err);
     j->packed = dscm_alloc(packed + 1, sizeof *j->packed, "convolution", err);
     j->scratch = dscm_alloc(scratch + 1, 1, "convolution", err);
-    if (!j->in || !j->out || !j->w || !j->dw || !j->packed || !j->scratch) return DSCM_E_MEMORY;
+    if (!j->in || !j->out || !j->w || !j->dw || !j->sums || !j->packed || !j->scratch)
+        return DSCM_E_MEMORY;
     fill(j->in, in);
     fill(j->out, out);
     fill(j->w, weights);
@@ -110,6 +114,7 @@ static dscm_code bench_conv(bench *b, const dscm_conv_shape *s, dscm_conv_pass p
     dscm_free(j.out);
     dscm_free(j.w);
     dscm_free(j.dw);
+    dscm_free(j.sums);
     dscm_free(j.packed);
     dscm_free(j.scratch);
     return code;

@@ -149,8 +149,7 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
     dscm_conv_algo algo = plan->algo[pass];
     if (algo == DSCM_CONV_PLAIN) return 0;
     if (pass == DSCM_CONV_WEIGHT_GRAD)
-        return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(k, &plan->shape, batch)
-                                          : dscm_conv_direct_grad_scratch(&plan->shape);
+        return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(&plan->shape) : 0;
     if (algo == DSCM_CONV_GEMM) return 0;
     if (algo == DSCM_CONV_WINOGRAD) return dscm_conv_winograd_scratch(k, &v, batch, threads);
     return dscm_conv_direct_scratch(&v, threads);
@@ -211,23 +210,48 @@ void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const f
     run(plan, DSCM_CONV_INPUT_GRAD, &a);
 }
 
-void dscm_conv_weight_grad(const dscm_conv *plan, float *dw, float *db, const float *dout,
+size_t dscm_conv_sums_floats(const dscm_conv *plan)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    bool winograd = plan->algo[DSCM_CONV_WEIGHT_GRAD] == DSCM_CONV_WINOGRAD;
+    size_t taps = winograd ? DSCM_WINOGRAD_POINTS : (size_t)(s->kernel * s->kernel);
+    return s->ci * s->co * taps;
+}
+
+void dscm_conv_weight_grad(const dscm_conv *plan, float *sums, float *db, const float *dout,
                            size_t ldo, const float *in, size_t ldi, size_t batch, void *scratch,
                            dscm_team *team)
 {
     const dscm_conv_shape *s = &plan->shape;
     switch (plan->algo[DSCM_CONV_WEIGHT_GRAD]) {
     case DSCM_CONV_PLAIN:
-        dscm_conv_plain_weight_grad(s, dw, dout, ldo, in, ldi, batch);
+        dscm_conv_plain_weight_grad(s, sums, dout, ldo, in, ldi, batch);
         break;
     case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_weight_grad(plan, dw, dout, ldo, in, ldi, batch, scratch, team);
+        dscm_conv_winograd_weight_grad(plan, sums, dout, ldo, in, ldi, batch, scratch, team);
         break;
     default:
-        dscm_conv_direct_weight_grad(plan, dw, dout, ldo, in, ldi, batch, scratch, team);
+        dscm_conv_direct_weight_grad(plan, sums, dout, ldo, in, ldi, batch, team);
         break;
     }
     if (db) /* db += Σ dout over all pixels */
         dscm_conv_kernels_of(plan->isa)->column_sums(
             db, dout, ldo, batch * dscm_conv_out_h(s) * dscm_conv_out_w(s), s->co);
+}
+
+void dscm_conv_weight_grad_finish(const dscm_conv *plan, float *dw, float *sums)
+{
+    size_t floats = dscm_conv_sums_floats(plan);
+    switch (plan->algo[DSCM_CONV_WEIGHT_GRAD]) {
+    case DSCM_CONV_PLAIN:
+        for (size_t i = 0; i < floats; i++) dw[i] += sums[i];
+        break;
+    case DSCM_CONV_WINOGRAD:
+        dscm_conv_winograd_grad_finish(plan, dw, sums);
+        break;
+    default:
+        dscm_conv_direct_grad_finish(&plan->shape, dw, sums);
+        break;
+    }
+    memset(sums, 0, floats * sizeof *sums);
 }

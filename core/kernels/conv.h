@@ -81,9 +81,15 @@ void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const f
                           size_t ldo, const float *packed, bool add, size_t batch, void *scratch,
                           dscm_team *team);
 
-/* dw += …, db += Σ dout.   dw (Co,Ci,K,K), PyTorch's order; db (Co) or NULL. */
-void dscm_conv_weight_grad(const dscm_conv *plan, float *dw, float *db, const float *dout,
+/* The weight gradient in two steps: every pass adds to sums in the form its algorithm adds in (with
+ * Winograd 36 numbers for every pair of channels), and one call turns the sums of many passes into
+ * a gradient. Sums start as zeros. */
+size_t dscm_conv_sums_floats(const dscm_conv *plan);
+/* sums += …, db += Σ dout.   sums (dscm_conv_sums_floats); db (Co) or NULL. */
+void dscm_conv_weight_grad(const dscm_conv *plan, float *sums, float *db, const float *dout,
                            size_t ldo, const float *in, size_t ldi, size_t batch, void *scratch,
                            dscm_team *team);
+/* dw += what the sums stand for, sums = 0.   dw (Co,Ci,K,K), PyTorch's order. */
+void dscm_conv_weight_grad_finish(const dscm_conv *plan, float *dw, float *sums);
 
 #endif

@@ -352,11 +352,6 @@ void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, con
 }
 
 /* ---- weight gradient ---- */
-size_t dscm_conv_direct_grad_scratch(const dscm_conv_shape *s)
-{
-    return (size_t)(s->kernel * s->kernel) * s->ci * s->co * sizeof(float);
-}
-
 typedef struct tap_job {
     const dscm_conv *plan;
     const float *dout, *in;
@@ -418,24 +413,21 @@ static void run_tap(void *arg, size_t tap, int worker)
     }
 }
 
-void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
-                                  const float *in, size_t ldi, size_t batch, void *scratch,
-                                  dscm_team *team)
+void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *sums, const float *dout, size_t ldo,
+                                  const float *in, size_t ldi, size_t batch, dscm_team *team)
 {
-    const dscm_conv_shape *s = &plan->shape;
-    size_t taps = (size_t)(s->kernel * s->kernel);
-    tap_job job = {.plan = plan,
-                   .dout = dout,
-                   .in = in,
-                   .ldo = ldo,
-                   .ldi = ldi,
-                   .batch = batch,
-                   .acc = scratch};
-    memset(scratch, 0, dscm_conv_direct_grad_scratch(s));
+    size_t taps = (size_t)(plan->shape.kernel * plan->shape.kernel);
+    tap_job job = {
+        .plan = plan, .dout = dout, .in = in, .ldo = ldo, .ldi = ldi, .batch = batch, .acc = sums};
     dscm_team_run(team, taps, run_tap, &job);
-    for (size_t t = 0; t < taps; t++)
+}
+
+void dscm_conv_direct_grad_finish(const dscm_conv_shape *s, float *dw, const float *sums)
+{
+    size_t taps = (size_t)(s->kernel * s->kernel);
+    size_t out_step = s->co < s->ci ? s->ci : 1, in_step = s->co < s->ci ? 1 : s->co;
+    for (size_t o = 0; o < s->co; o++)
         for (size_t i = 0; i < s->ci; i++)
-            for (size_t o = 0; o < s->co; o++)
-                dw[(o * s->ci + i) * taps + t] +=
-                    job.acc[t * s->ci * s->co + (s->co < s->ci ? o * s->ci + i : i * s->co + o)];
+            for (size_t t = 0; t < taps; t++)
+                *dw++ += sums[t * s->ci * s->co + o * out_step + i * in_step];
 }

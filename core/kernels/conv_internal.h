@@ -54,19 +54,20 @@ size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
 /* 1x1, stride 1: no padding, pixels in one line. */
 void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
-size_t dscm_conv_direct_grad_scratch(const dscm_conv_shape *shape);
-void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
-                                  const float *in, size_t ldi, size_t batch, void *scratch,
-                                  dscm_team *team);
+/* sums: (taps, Ci, Co), or (taps, Co, Ci) where Co is less. */
+void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *sums, const float *dout, size_t ldo,
+                                  const float *in, size_t ldi, size_t batch, dscm_team *team);
+void dscm_conv_direct_grad_finish(const dscm_conv_shape *shape, float *dw, const float *sums);
 
 size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads);
 void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
-size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_conv_shape *shape,
-                                       size_t batch);
-void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
-                                    const float *in, size_t ldi, size_t batch, void *scratch,
-                                    dscm_team *team);
+size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *shape);
+/* sums: (36, Ci, Co). */
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,
+                                    size_t ldo, const float *in, size_t ldi, size_t batch,
+                                    void *scratch, dscm_team *team);
+void dscm_conv_winograd_grad_finish(const dscm_conv *plan, float *dw, const float *sums);
 
 #endif

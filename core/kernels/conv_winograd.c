@@ -329,14 +329,9 @@ typedef struct grad_job {
     float *acc; /* (36, Ci, Co) */
 } grad_job;
 
-size_t dscm_conv_winograd_grad_scratch(const dscm_conv_kernels *k, const dscm_conv_shape *s,
-                                       size_t batch)
+size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *s)
 {
-    (void)k;
-    (void)batch;
-    return POINTS *
-           (s->ci * s->co + point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) *
-           sizeof(float);
+    return POINTS * (point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) * sizeof(float);
 }
 
 static void grad_transform(void *arg, size_t i, int worker)
@@ -379,23 +374,9 @@ static void grad_point(void *arg, size_t p, int worker)
     job->k->outer(&m);
 }
 
-/* dw += Gᵀ M G */
-static void grad_finish(const grad_job *job, float *dw)
-{
-    const dscm_conv_shape *s = job->s;
-    float taps[9 * DSCM_CONV_BLOCK_MAX];
-    for (size_t i = 0; i < s->ci; i++)
-        for (size_t first = 0; first < s->co; first += job->k->vector) {
-            job->k->winograd->weight_grad(taps, job->acc + i * s->co + first, s->ci * s->co);
-            float *at = dw + (first * s->ci + i) * 9;
-            for (size_t o = 0; o < job->k->vector; o++, at += 9 * s->ci)
-                for (size_t t = 0; t < 9; t++) at[t] += taps[t * job->k->vector + o];
-        }
-}
-
-void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const float *dout, size_t ldo,
-                                    const float *in, size_t ldi, size_t batch, void *scratch,
-                                    dscm_team *team)
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,
+                                    size_t ldo, const float *in, size_t ldi, size_t batch,
+                                    void *scratch, dscm_team *team)
 {
     const dscm_conv_shape *s = &plan->shape;
     grad_job job = {.k = dscm_conv_kernels_of(plan->isa),
@@ -405,17 +386,30 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *dw, const floa
                     .ldo = ldo,
                     .ldi = ldi,
                     .tiles = tile_up(s->h, s->w, batch),
-                    .acc = scratch};
-    job.data = job.acc + POINTS * s->ci * s->co;
+                    .data = scratch,
+                    .acc = sums};
     job.data_step = point_step(GRAD_TILES, s->ci);
     job.grads_step = point_step(GRAD_TILES, s->co);
     job.grads = job.data + POINTS * job.data_step;
-    memset(job.acc, 0, POINTS * s->ci * s->co * sizeof(float));
     for (job.first = 0; job.first < job.tiles.total; job.first += job.count) {
         size_t left = job.tiles.total - job.first;
         job.count = left < GRAD_TILES ? left : GRAD_TILES;
         dscm_team_run(team, job.count, grad_transform, &job);
         dscm_team_run(team, POINTS, grad_point, &job);
     }
-    grad_finish(&job, dw);
+}
+
+/* dw += Gᵀ M G. A vector of outputs at a time, so that each is written in one line. */
+void dscm_conv_winograd_grad_finish(const dscm_conv *plan, float *dw, const float *sums)
+{
+    const dscm_conv_shape *s = &plan->shape;
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    float taps[9 * DSCM_CONV_BLOCK_MAX];
+    for (size_t first = 0; first < s->co; first += k->vector)
+        for (size_t i = 0; i < s->ci; i++) {
+            k->winograd->weight_grad(taps, sums + i * s->co + first, s->ci * s->co);
+            float *at = dw + (first * s->ci + i) * 9;
+            for (size_t o = 0; o < k->vector; o++, at += 9 * s->ci)
+                for (size_t t = 0; t < 9; t++) at[t] += taps[t * k->vector + o];
+        }
 }

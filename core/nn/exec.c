@@ -42,6 +42,7 @@ typedef struct plan {
     span **order;            /* every used span, for placing */
     size_t order_count;
     size_t placed;     /* bytes of all spans together */
+    size_t sums;       /* floats of all weight-gradient sums */
     bool only_measure; /* take no memory */
 } plan;
 
@@ -195,6 +196,14 @@ static size_t largest_scratch(const dscm_exec *x)
     return dscm_arena_round(most);
 }
 
+static size_t sums_floats(const dscm_exec *x, size_t op)
+{
+    const node_op *o = &x->graph->ops[op];
+    if (x->mode != DSCM_EXEC_PARAM_GRAD || o->kind != OP_CONV || !x->live[op]) return 0;
+    size_t bytes = dscm_conv_sums_floats(&x->weights->plans[op]) * sizeof(float);
+    return dscm_arena_round(bytes) / sizeof(float);
+}
+
 static void assign_pointers(plan *p, unsigned char *base)
 {
     dscm_exec *x = p->x;
@@ -220,7 +229,9 @@ static dscm_code plan_memory(plan *p, const dscm_exec_options *options, dscm_err
     x->scratch_bytes = largest_scratch(x);
     size_t grads =
         x->mode == DSCM_EXEC_PARAM_GRAD ? (x->graph->params->floats + 1) * sizeof(float) : 0;
-    x->bytes = p->placed + x->scratch_bytes + dscm_arena_round(grads);
+    grads = dscm_arena_round(grads);
+    for (size_t i = 0; i < p->n; i++) p->sums += sums_floats(x, i);
+    x->bytes = p->placed + x->scratch_bytes + grads + p->sums * sizeof(float);
     if (p->only_measure) return DSCM_OK;
     unsigned char *base = options->memory;
     if (!base) {
@@ -230,6 +241,13 @@ static dscm_code plan_memory(plan *p, const dscm_exec_options *options, dscm_err
     }
     x->scratch = base + p->placed;
     if (grads) x->param_grads = (float *)(base + p->placed + x->scratch_bytes);
+    float *sums = (float *)(base + p->placed + x->scratch_bytes + grads);
+    if (p->sums) memset(sums, 0, p->sums * sizeof *sums);
+    for (size_t i = 0; i < p->n; i++)
+        if (sums_floats(x, i)) {
+            x->sums[i] = sums;
+            sums += sums_floats(x, i);
+        }
     assign_pointers(p, base);
     return DSCM_OK;
 }
@@ -253,6 +271,7 @@ static dscm_code open_exec(dscm_exec **out, const dscm_graph *g, const dscm_weig
     x->grad = dscm_alloc(tensors, sizeof *x->grad, "executor", err);
     x->aux = dscm_alloc(ops, sizeof *x->aux, "executor", err);
     x->live = dscm_alloc(ops, sizeof *x->live, "executor", err);
+    x->sums = dscm_alloc(ops, sizeof *x->sums, "executor", err);
     x->written = dscm_alloc(tensors, sizeof *x->written, "executor", err);
     x->wanted = dscm_alloc(tensors, sizeof *x->wanted, "executor", err);
     plan p = {.x = x,
@@ -264,8 +283,8 @@ static dscm_code open_exec(dscm_exec **out, const dscm_graph *g, const dscm_weig
               .aux = dscm_alloc(ops, sizeof(span), "executor", err),
               .order = dscm_alloc(2 * tensors + ops, sizeof(span *), "executor", err)};
     dscm_code code = DSCM_E_MEMORY;
-    if (x->data && x->grad && x->aux && x->live && x->written && x->wanted && p.needs_grad &&
-        p.data && p.grad && p.aux && p.order)
+    if (x->data && x->grad && x->aux && x->live && x->sums && x->written && x->wanted &&
+        p.needs_grad && p.data && p.grad && p.aux && p.order)
         code = plan_memory(&p, options, err);
     dscm_free(p.needs_grad);
     dscm_free(p.data);
@@ -305,6 +324,7 @@ void dscm_exec_free(dscm_exec *x)
     dscm_free(x->grad);
     dscm_free(x->aux);
     dscm_free(x->live);
+    dscm_free(x->sums);
     dscm_free(x->written);
     dscm_free(x->wanted);
     dscm_free(x);
@@ -337,11 +357,17 @@ float *dscm_exec_grad(dscm_exec *x, dscm_tensor t)
 float *dscm_exec_param_grads(dscm_exec *x)
 {
     assert(x->param_grads);
+    for (size_t i = 0; i < x->graph->ops_count && x->sums_pending; i++)
+        if (x->sums[i])
+            dscm_conv_weight_grad_finish(&x->weights->plans[i],
+                                         param_grad_of(x, x->graph->ops[i].w), x->sums[i]);
+    x->sums_pending = false;
     return x->param_grads;
 }
 
 void dscm_exec_zero_grads(dscm_exec *x)
 {
+    dscm_exec_param_grads(x); /* leaves the sums at zero */
     memset(x->param_grads, 0, x->graph->params->floats * sizeof *x->param_grads);
 }
 
@@ -381,6 +407,7 @@ bool dscm_exec_backward(dscm_exec *x)
     const dscm_graph *g = x->graph;
     assert(x->mode != DSCM_EXEC_INFER && x->batch);
     for (size_t t = 0; t < g->tensors_count; t++) x->written[t] = x->wanted[t];
+    x->sums_pending = true;
     for (size_t i = g->ops_count; i-- > 0;) {
         const node_op *op = &g->ops[i];
         if (!x->live[i] || !x->grad[op->out] || !x->written[op->out]) continue;

@@ -168,7 +168,8 @@ float *dscm_exec_data(dscm_exec *x, dscm_tensor t);
  */
 float *dscm_exec_grad(dscm_exec *x, dscm_tensor t);
 /* Sum of parameter gradients since the last dscm_exec_zero_grads (params->floats); PARAM_GRAD only.
- */
+ * Convolutions add up in a form of their own, which this call turns into gradients: ask again after
+ * a backward. */
 float *dscm_exec_param_grads(dscm_exec *x);
 void dscm_exec_zero_grads(dscm_exec *x);
 

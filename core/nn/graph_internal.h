@@ -96,6 +96,8 @@ struct dscm_exec {
     void *scratch; /* one operation's temporary memory */
     size_t scratch_bytes;
     float *param_grads;
+    float **sums;      /* (ops) weight-gradient sums of convolutions; NULL where there are none */
+    bool sums_pending; /* they hold what param_grads lacks */
     uint64_t dropout_seed, dropout_sample;
     bool (*go)(void *arg); /* or NULL; see dscm_exec_watch */
     void *go_arg;

@@ -2,25 +2,34 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/kernels/attention.h"
 #include "core/kernels/gemm.h"
 #include "core/nn/graph_internal.h"
+
+#define PART_QUERIES ((size_t)56)
 
 typedef struct attention_job {
     dscm_exec *x;
     const node_op *op;
     size_t n, ch, heads, ldi, ldo;
-    size_t worker_floats;
+    size_t parts; /* of the queries of a head, for a team with few heads */
+    size_t worker_bytes;
     bool add;
     float *dqkv;
-    bool backward;
 } attention_job;
 
-/* Scratch of a worker: scores (n,n), and for backward their gradient (n,n). */
+/* Of a worker: what a head needs forward; for backward scores (n,n) and their gradient (n,n). */
+static size_t worker_bytes(const dscm_exec *x, size_t n, size_t ch)
+{
+    size_t forward = dscm_attention_scratch(x->weights->isa, n, ch);
+    size_t backward = dscm_arena_round(2 * n * n * sizeof(float));
+    return x->mode == DSCM_EXEC_INFER || forward > backward ? forward : backward;
+}
+
 static size_t attention_scratch(const dscm_exec *x, const node_op *op)
 {
     const node_tensor *t = tensor_of(x, op->out);
-    size_t n = t->h * t->w, copies = x->mode == DSCM_EXEC_INFER ? 1 : 2;
-    return dscm_arena_round(copies * n * n * sizeof(float)) * (size_t)dscm_team_size(x->team);
+    return worker_bytes(x, t->h * t->w, t->c / op->heads) * (size_t)dscm_team_size(x->team);
 }
 
 /* Channel of part (0 q, 1 k, 2 v) of a head. Legacy order splits heads first: h·3ch + part·ch; the
@@ -30,43 +39,43 @@ static size_t part_at(const attention_job *job, size_t head, size_t part)
     return job->op->new_order ? (part * job->heads + head) * job->ch : (head * 3 + part) * job->ch;
 }
 
-/* S = softmax(q kᵀ / √ch)   (n,n) */
-static void scores(const attention_job *job, float *s, const float *qkv, size_t head)
+static float *scratch_of(const attention_job *job, int worker)
 {
-    size_t n = job->n;
-    dscm_gemm(false, true, n, n, job->ch, 1, qkv + part_at(job, head, 0), job->ldi,
-              qkv + part_at(job, head, 1), job->ldi, 0, s, n);
-    job->x->kernels->softmax(s, 1 / sqrtf((float)job->ch), n, n);
+    return (float *)((unsigned char *)job->x->scratch + (size_t)worker * job->worker_bytes);
 }
 
 static void attend(void *arg, size_t index, int worker)
 {
     const attention_job *job = arg;
-    size_t row = index / job->heads, head = index % job->heads, n = job->n;
-    float *s = (float *)job->x->scratch + (size_t)worker * job->worker_floats;
+    size_t n = job->n, part = index % job->parts, head = index / job->parts % job->heads;
+    size_t row = index / job->parts / job->heads;
+    size_t first = part * n / job->parts, last = (part + 1) * n / job->parts;
     const float *qkv = job->x->data[job->op->in[0]] + row * n * job->ldi;
-    scores(job, s, qkv, head);
-    /* out (n,ch) = S (n,n) · v (n,ch) */
-    dscm_gemm(false, false, n, job->ch, n, 1, s, n, qkv + part_at(job, head, 2), job->ldi, 0,
-              job->x->data[job->op->out] + row * n * job->ldo + head * job->ch, job->ldo);
+    dscm_attention_rows(job->x->weights->isa,
+                        job->x->data[job->op->out] + row * n * job->ldo + head * job->ch, job->ldo,
+                        qkv + part_at(job, head, 0), qkv + part_at(job, head, 1),
+                        qkv + part_at(job, head, 2), job->ldi, n, job->ch,
+                        1 / sqrtf((float)job->ch), first, last - first, scratch_of(job, worker));
 }
 
 static void attend_backward(void *arg, size_t index, int worker)
 {
     const attention_job *job = arg;
     size_t row = index / job->heads, head = index % job->heads, n = job->n, ch = job->ch;
-    float *s = (float *)job->x->scratch + (size_t)worker * job->worker_floats, *ds = s + n * n;
+    float *s = scratch_of(job, worker), *ds = s + n * n, scale = 1 / sqrtf((float)ch);
     const float *qkv = job->x->data[job->op->in[0]] + row * n * job->ldi;
     const float *dout = job->x->grad[job->op->out] + row * n * job->ldo + head * ch;
     float *dqkv = job->dqkv + row * n * job->ldi, beta = job->add ? 1 : 0;
     size_t q = part_at(job, head, 0), k = part_at(job, head, 1), v = part_at(job, head, 2);
-    scores(job, s, qkv,
-           head); /* recomputed: keeping n x n per head and layer costs more than it saves */
+    /* S = softmax(q kᵀ / √ch)   (n,n), again: keeping n x n per head and layer costs more than it
+     * saves */
+    dscm_gemm(false, true, n, n, ch, 1, qkv + q, job->ldi, qkv + k, job->ldi, 0, s, n);
+    job->x->kernels->softmax(s, n, scale, n, n);
     /* dv = Sᵀ · dout;  dS = dout · vᵀ;  d(q kᵀ) = softmax'(dS) / √ch;  dq = dS · k;  dk = dSᵀ · q
      */
     dscm_gemm(true, false, n, ch, n, 1, s, n, dout, job->ldo, beta, dqkv + v, job->ldi);
     dscm_gemm(false, true, n, n, ch, 1, dout, job->ldo, qkv + v, job->ldi, 0, ds, n);
-    job->x->kernels->softmax_backward(ds, s, 1 / sqrtf((float)ch), n, n);
+    job->x->kernels->softmax_backward(ds, s, scale, n, n);
     dscm_gemm(false, false, n, ch, n, 1, ds, n, qkv + k, job->ldi, beta, dqkv + q, job->ldi);
     dscm_gemm(true, false, n, ch, n, 1, ds, n, qkv + q, job->ldi, beta, dqkv + k, job->ldi);
 }
@@ -74,22 +83,26 @@ static void attend_backward(void *arg, size_t index, int worker)
 static attention_job attention_of(dscm_exec *x, const node_op *op)
 {
     const node_tensor *t = tensor_of(x, op->out);
-    size_t n = t->h * t->w, copies = x->mode == DSCM_EXEC_INFER ? 1 : 2;
+    size_t n = t->h * t->w, ch = t->c / op->heads;
     return (attention_job){.x = x,
                            .op = op,
                            .n = n,
-                           .ch = t->c / op->heads,
+                           .ch = ch,
                            .heads = op->heads,
                            .ldi = ld_of(x, op->in[0]),
                            .ldo = ld_of(x, op->out),
-                           .worker_floats =
-                               dscm_arena_round(copies * n * n * sizeof(float)) / sizeof(float)};
+                           .parts = 1,
+                           .worker_bytes = worker_bytes(x, n, ch)};
 }
 
 static void attention_forward(dscm_exec *x, const node_op *op)
 {
     attention_job job = attention_of(x, op);
-    dscm_team_run(x->team, rows_of(x, op->out) * job.heads, attend, &job);
+    size_t tasks = rows_of(x, op->out) * job.heads, threads = (size_t)dscm_team_size(x->team);
+    size_t idle = (threads - tasks % threads) % threads; /* in the last round */
+    /* A part packs the keys and values of its head again: worth it only for many queries. */
+    if (8 * idle > tasks && job.n >= PART_QUERIES * threads) job.parts = threads;
+    dscm_team_run(x->team, tasks * job.parts, attend, &job);
 }
 
 static void attention_backward(dscm_exec *x, const node_op *op)

@@ -60,10 +60,9 @@ static void conv_backward(dscm_exec *x, const node_op *op)
     if (dresidual)
         dscm_lines_accumulate(dresidual, ld_of(x, op->in[1]), dout, ldo,
                               rows * pixels_of(x, op->out), tensor_of(x, op->out)->c, add);
-    float *dw = param_grad_of(x, op->w);
-    if (dw)
-        dscm_conv_weight_grad(plan, dw, param_grad_of(x, op->b), dout, ldo, x->data[op->in[0]],
-                              ld_of(x, op->in[0]), rows, x->scratch, x->team);
+    if (x->sums[i])
+        dscm_conv_weight_grad(plan, x->sums[i], param_grad_of(x, op->b), dout, ldo,
+                              x->data[op->in[0]], ld_of(x, op->in[0]), rows, x->scratch, x->team);
     float *din = grad_to(x, op->in[0], &add);
     if (din)
         dscm_conv_input_grad(plan, din, ld_of(x, op->in[0]), dout, ldo,

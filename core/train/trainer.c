@@ -111,7 +111,6 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
                      .noise = t->noise + k * PASS_IMAGES * pixels};
         dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
         if (code != DSCM_OK) return code;
-        t->grads[k] = dscm_exec_param_grads(s->exec);
     }
     return DSCM_OK;
 }
@@ -206,6 +205,7 @@ static void run_shard(void *arg, size_t k, int worker)
         t->losses[k] += task->loss(&s, true);
         dscm_exec_backward(s.exec);
     }
+    t->grads[k] = dscm_exec_param_grads(s.exec);
 }
 
 static void deal_batch(dscm_trainer *t)

@@ -227,11 +227,23 @@ static void act_backward(float *dx, const float *dout, const float *x, int act, 
     }
 }
 
-static void softmax(float *s, float scale, size_t rows, size_t n)
+INLINE float largest(const float *s, size_t n)
 {
-    for (size_t r = 0; r < rows; r++, s += n) {
-        float top = s[0], total = 0;
-        for (size_t i = 1; i < n; i++) top = s[i] > top ? s[i] : top;
+    float top = s[0];
+    size_t i = 0;
+    if (n >= VW) {
+        vf most = load(s);
+        for (i = VW; i + VW <= n; i += VW) most = vmax(load(s + i), most);
+        for (size_t j = 0; j < VW; j++) top = most[j] > top ? most[j] : top;
+    }
+    for (; i < n; i++) top = s[i] > top ? s[i] : top;
+    return top;
+}
+
+static void softmax(float *s, size_t ld, float scale, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++, s += ld) {
+        float top = largest(s, n), total = 0;
         vf sum = {0};
         size_t i = 0;
         for (; i + VW <= n; i += VW) {

@@ -31,8 +31,8 @@ typedef struct dscm_nn_kernels {
     /* dx = dout * act'(x), or += */
     void (*act_backward)(float *dx, const float *dout, const float *x, int act, bool add,
                          size_t count);
-    /* Row-wise softmax of scale * s, in place: (rows, n). */
-    void (*softmax)(float *s, float scale, size_t rows, size_t n);
+    /* Row-wise softmax of scale * s, in place: (rows, n), row stride ld. */
+    void (*softmax)(float *s, size_t ld, float scale, size_t rows, size_t n);
     /* ds = scale * p * (ds - sum(ds * p)), row-wise, in place. */
     void (*softmax_backward)(float *ds, const float *p, float scale, size_t rows, size_t n);
     /* Between a line of `pixels` and the two lines of twice as many above and below each other:

@@ -199,9 +199,12 @@ static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team
     each_term(p, want, term_weight);
     buffer scratch = scratch_for(plan, DSCM_CONV_WEIGHT_GRAD, p->batch, team);
     buffer dw = buffer_open(n, 0), once = buffer_open(n, 0), db = buffer_open(p->s.co, 0);
+    buffer sums = buffer_open(dscm_conv_sums_floats(plan), 0), zero = buffer_open(sums.count, 0);
     for (int times = 1; times <= 2; times++) {
-        dscm_conv_weight_grad(plan, dw.data, times == 1 ? db.data : NULL, p->dout.data, p->ldo,
+        dscm_conv_weight_grad(plan, sums.data, times == 1 ? db.data : NULL, p->dout.data, p->ldo,
                               p->in.data, p->ldi, p->batch, scratch.data, team);
+        dscm_conv_weight_grad_finish(plan, dw.data, sums.data);
+        CHECK(memcmp(sums.data, zero.data, sums.count * sizeof(float)) == 0);
         if (times == 1) memcpy(once.data, dw.data, n * sizeof(float));
     }
     report(p, plan, DSCM_CONV_WEIGHT_GRAD, compare(once.data, want, n, 1, 1));
@@ -216,6 +219,8 @@ static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team
     CHECK(compare(db.data, sum, p->s.co, 1, 1) < 1e-4);
     free(sum);
     free(want);
+    buffer_close(&sums, "sums");
+    buffer_close(&zero, "zero");
     buffer_close(&dw, "dw");
     buffer_close(&once, "once");
     buffer_close(&db, "db");
