@@ -10,6 +10,7 @@
 #define FIXED_POINT_ROUNDS 4
 #define BDIA_GAMMA         1.0
 #define QUANTILE           0.99
+#define SHED               0.03 /* guidance so far that halves the residuals, see shed_residual */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
 typedef void move_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
@@ -402,13 +403,29 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
+/* Share of its residuals that an item keeps on the way down, 1 without guidance. A residual corrects
+ * the step of the abducted path; once guidance has left that path it corrects nothing and draws
+ * traces of the factual into the result. w->spare[item] sums how far guidance has moved the noise
+ * estimate at the levels so far (root mean square over the image, in its standard deviations). */
+static float shed_residual(const dscm_path *p, dscm_walk *w, size_t k, size_t item)
+{
+    if (k == p->moves) w->spare[item] = 0;
+    if (!w->guided) return 1;
+    const float *grad = w->grad + item * w->size;
+    double sum = 0;
+    for (size_t i = 0; i < w->size; i++) sum += (double)grad[i] * (double)grad[i];
+    w->spare[item] += (float)sqrt((1 - p->alpha_bar[k]) * sum / (double)w->size);
+    double moved = (double)w->spare[item] / SHED;
+    return (float)(1 / (1 + moved * moved));
+}
+
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     put_on_grid(w);
     for (size_t b = 0; b < w->batch; b++) {
         const float *residual = w->residual + (b * p->moves + k - 1) * w->size;
-        float *x = w->x + b * w->size;
-        for (size_t i = 0; i < w->size; i++) x[i] += residual[i];
+        float *x = w->x + b * w->size, kept = shed_residual(p, w, k, b);
+        for (size_t i = 0; i < w->size; i++) x[i] += kept * residual[i];
     }
 }
 

@@ -5,7 +5,10 @@
  * behind two functions, so that tests can put closed forms in their place. Nothing here allocates
  * in a step.
  *
- *   residual   ddim that keeps what each of its steps down would miss: exactly invertible
+ *   residual   ddim that keeps what each of its steps down would miss and adds it back: exactly
+ *              invertible without guidance. An item that guidance has moved by d so far (root mean
+ *              square of the noise estimate's shift, summed over the levels) gets back only
+ *              1/(1 + (d/.03)^2) of it, so a strongly guided walk is plain ddim
  *   obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM); the state is a pair of
  *              neighbouring levels
  *   bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1; a pair too
@@ -79,7 +82,8 @@ typedef struct dscm_walk {
     bool *closed; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
                      land on the level it came from, to the last bit (residual sampler only) */
     float *eps, *grad, *x0,
-        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step */
+        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
+                   item, what guidance has done so far on a residual walk down */
 } dscm_walk;
 
 typedef struct dscm_walk_observer {

@@ -3,6 +3,8 @@
  * Data N(0, S^2) per pixel, a class N(M, S^2): x_t has variance v = a S^2 + 1 - a, so
  * eps(x, t) = sqrt(1-a) x / v and grad log p(class | x, t) = sqrt(a) M / v. The flow between levels
  * b and a is x_a = sqrt(v_a / v_b) x_b, and that of the class the same about sqrt(a) M. */
+#include <string.h>
+
 #include "core/base/rng.h"
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
@@ -191,6 +193,58 @@ static void residual_closes_to_the_bit(void)
     dscm_path_close(&path);
 }
 
+/* Gradients of ctx[item] per pixel. */
+static dscm_code guide_by_item(void *ctx, float *grad, const float *x, double t, size_t batch,
+                               dscm_error *err)
+{
+    const float *strength = ctx;
+    (void)x, (void)t, (void)err;
+    for (size_t i = 0; i < batch * SIZE; i++) grad[i] = strength[i / SIZE];
+    return DSCM_OK;
+}
+
+/* Down from the noise of an image with the given guidance per item, by any sampler; the noise comes
+ * from the residual sampler each time. */
+static void walk_down_guided(float *out, dscm_sampler sampler, float *strength)
+{
+    float image[FLOATS];
+    dscm_path up, down;
+    dscm_error err = {0};
+    dscm_denoiser d = {.eps = eps_of};
+    draw(image);
+    REQUIRE(dscm_path_open(&up, &schedule, DSCM_SAMPLER_RESIDUAL, 10, 0.98, false, &err) ==
+            DSCM_OK);
+    REQUIRE(dscm_path_open(&down, &schedule, sampler, 10, 0.98, false, &err) == DSCM_OK);
+    dscm_walk w = walk_of(image);
+    CHECK(dscm_walk_up(&up, &w, &d, NULL, &err) == DSCM_OK);
+    d.guide = guide_by_item;
+    d.ctx = strength;
+    CHECK(dscm_walk_down(&down, &w, &d, NULL, &err) == DSCM_OK);
+    memcpy(out, w.x, FLOATS * sizeof *out);
+    dscm_path_close(&up);
+    dscm_path_close(&down);
+}
+
+/* An item without a gradient returns to the bit whatever its neighbours do; a strongly guided one
+ * sheds its residuals and walks as ddim does; between them the share falls from level to level. */
+static void guidance_sheds_residuals(void)
+{
+    float image[FLOATS], got[FLOATS], plain[FLOATS], strength[BATCH] = {0, 2, 1e-3f};
+    draw(image);
+    walk_down_guided(got, DSCM_SAMPLER_RESIDUAL, strength);
+    walk_down_guided(plain, DSCM_SAMPLER_DDIM, strength);
+    double kept = 0, shed = 0, between = 0;
+    for (int i = 0; i < SIZE; i++) {
+        CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
+        kept = larger(kept, fabs((double)plain[i] - (double)image[i]));
+        shed = larger(shed, fabs((double)plain[SIZE + i] - (double)got[SIZE + i]));
+        between = larger(between, fabs((double)plain[2 * SIZE + i] - (double)got[2 * SIZE + i]));
+    }
+    CHECK(kept > 1e-2); /* without residuals the first item would not have returned */
+    CHECK(shed < 1e-3);
+    CHECK(between > 1e-2);
+}
+
 static void paths_refuse_nonsense(void)
 {
     static const struct {
@@ -220,6 +274,7 @@ int main(int argc, char **argv)
                                       {"guidance_reaches_the_class", guidance_reaches_the_class},
                                       {"observers_cancel", observers_cancel},
                                       {"residual_closes_to_the_bit", residual_closes_to_the_bit},
+                                      {"guidance_sheds_residuals", guidance_sheds_residuals},
                                       {"paths_refuse_nonsense", paths_refuse_nonsense}};
     dscm_error err = {0};
     if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;
