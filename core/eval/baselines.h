@@ -54,18 +54,19 @@ dscm_code dscm_baseline_greedy(float *out, const float *images, const int *targe
                                const dscm_greedy_options *options, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Van Looveren & Klaise 2021: c·hinge + beta·|δ|_1 + |δ|_2² + gamma·|x' - AE(x')|² +
- * theta·|ENC(x') - proto|², by FISTA with shrinkage, pixels on [0,1]; c is raised where the class
- * does not flip and lowered where it does. proto is the mean of the `nearest` encodings of the
- * target class to ENC(x). */
+ * theta·|ENC(x') - proto|², all sums over pixels or code, by FISTA with shrinkage, pixels on [0,1]; c
+ * is raised where the target is not reached and lowered where it is. The hinge is on logits, max of
+ * the others less the target's, plus kappa. proto is the mean of the `nearest` encodings of the
+ * target class to ENC(x); ENC is the all-class autoencoder's bottleneck, as in the authors' code. */
 typedef struct dscm_prototype_options {
-    double c, beta, gamma, theta, rate;
+    double c, kappa, beta, gamma, theta, rate;
     size_t iterations, searches, nearest;
 } dscm_prototype_options;
 dscm_prototype_options dscm_prototype_defaults(void);
 typedef struct dscm_prototype_nets {
     dscm_probe *classifier;  /* logits of images on [-1,1] */
     dscm_probe *autoencoder; /* images on [0,1] to images on [0,1] */
-    dscm_probe *encoder;     /* images on [-1,1] to codes (width) */
+    dscm_probe *encoder;     /* images on [0,1] to codes (width) */
     const float *codes;      /* (codes_count, width) encodings of training images */
     const uint8_t *labels;   /* (codes_count) */
     size_t codes_count;

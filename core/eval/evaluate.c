@@ -8,6 +8,8 @@
 #include "core/eval/baselines.h"
 #include "core/scm/session.h"
 
+#define PROTOTYPE_POOL 4000 /* real images that prototypes are taken from */
+
 struct dscm_eval_worker {
     const dscm_eval_data *data;
     dscm_session *session;
@@ -15,7 +17,9 @@ struct dscm_eval_worker {
     dscm_probe *ensemble;
     dscm_probe **members;
     size_t ensemble_count, batch, size, labels;
-    uint8_t *pool_labels;                         /* of the bundle's pool, for prototypes */
+    float *codes;       /* (codes_count, encoder.width) of the pool's first images, for prototypes;
+                           NULL until they are asked for */
+    size_t codes_count; /* at most PROTOTYPE_POOL */
     float *images, *results, *blurred, *observed; /* (batch, size) … (batch, labels) */
     dscm_scores *scores;
     int *targets, *factuals;
@@ -121,17 +125,38 @@ static dscm_code run_greedy(dscm_eval_worker *w, const dscm_eval_setting *s, siz
                                 w->ensemble_count, &options, err);
 }
 
+/* Codes of the pool's first images by the all-class autoencoder, once per worker. */
+static dscm_code encode_pool(dscm_eval_worker *w, dscm_error *err)
+{
+    const dscm_dataset *pool = w->data->pool;
+    size_t n = pool->count < PROTOTYPE_POOL ? pool->count : PROTOTYPE_POOL;
+    if (w->codes) return DSCM_OK;
+    w->codes = dscm_alloc(n * w->encoder.width, sizeof(float), "prototypes", err);
+    if (!w->codes) return DSCM_E_MEMORY;
+    w->codes_count = n;
+    for (size_t b = 0; b < n; b += w->batch) {
+        size_t count = n - b < w->batch ? n - b : w->batch;
+        for (size_t i = 0; i < count * w->size; i++)
+            w->blurred[i] = (float)pool->pixels[b * w->size + i] / 255;
+        memcpy(w->codes + b * w->encoder.width, dscm_probe_forward(&w->encoder, w->blurred, count),
+               count * w->encoder.width * sizeof(float));
+    }
+    return DSCM_OK;
+}
+
 static dscm_code run_prototype(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                                size_t count, dscm_record *rows, dscm_error *err)
 {
     dscm_prototype_options options = dscm_prototype_defaults();
+    (void)s, (void)first, (void)rows;
+    dscm_code code = encode_pool(w, err);
+    if (code != DSCM_OK) return code;
     dscm_prototype_nets nets = {.classifier = w->members[0],
                                 .autoencoder = &w->autoencoder,
                                 .encoder = &w->encoder,
-                                .codes = w->data->bundle->pool_mu,
-                                .labels = w->pool_labels,
-                                .codes_count = w->data->bundle->pool_count};
-    (void)s, (void)first, (void)rows;
+                                .codes = w->codes,
+                                .labels = w->data->pool->labels,
+                                .codes_count = w->codes_count};
     return dscm_baseline_prototype(w->results, w->images, w->targets, count, &nets, &options, err);
 }
 
@@ -183,7 +208,7 @@ static dscm_code run_real(dscm_eval_worker *w, const dscm_eval_setting *s, size_
 static const struct {
     const char *name;
     method_fn *run;
-    bool ensemble, nets; /* what it needs: small classifiers; VAE and autoencoder */
+    bool ensemble, autoencoder; /* what it needs */
 } methods[] = {{"ours", run_diffusion, false, false},    {"published", run_diffusion, false, false},
                {"auto", run_auto, false, false},         {"real", run_real, false, false},
                {"pgd", run_pgd, false, false},           {"greedy", run_greedy, true, false},
@@ -209,9 +234,9 @@ dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *
     if (methods[i].ensemble && !b->ensemble_count)
         return dscm_fail(err, DSCM_E_UNKNOWN,
                          "method \"%s\" needs an ensemble, which the bundle lacks", method);
-    if (methods[i].nets && (!b->autoencoder.net || !b->vae.net || !b->pool_count))
+    if (methods[i].autoencoder && !b->autoencoder.net)
         return dscm_fail(err, DSCM_E_UNKNOWN,
-                         "method \"%s\" needs VAE, pool and autoencoder in the bundle", method);
+                         "method \"%s\" needs an autoencoder, which the bundle lacks", method);
     return DSCM_OK;
 }
 
@@ -229,7 +254,7 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
     if (edge < 0)
         return dscm_fail(err, DSCM_E_INVALID, "evaluation: the variable has no predictor");
     dscm_code code = open_probe(&w->predictor, &b->edges[edge].predictor, "out", w->batch, err);
-    if (code == DSCM_OK) code = open_probe(&w->encoder, &b->vae, "mu", w->batch, err);
+    if (code == DSCM_OK) code = open_probe(&w->encoder, &b->autoencoder, "code", w->batch, err);
     if (code == DSCM_OK) code = open_probe(&w->autoencoder, &b->autoencoder, "out", w->batch, err);
     if (code == DSCM_OK) code = open_probe(&w->features, &b->oracle, "features", w->batch, err);
     w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
@@ -245,23 +270,19 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
 
 static dscm_code open_buffers(dscm_eval_worker *w, dscm_error *err)
 {
-    const dscm_bundle *b = w->data->bundle;
     size_t image = w->batch * w->size;
     w->images = dscm_alloc(3 * image + w->batch * w->labels, sizeof(float), "evaluation", err);
     w->scores = dscm_alloc(w->batch, sizeof *w->scores, "evaluation", err);
     w->targets = dscm_alloc(2 * w->batch, sizeof *w->targets, "evaluation", err);
     w->acts = dscm_alloc(w->batch, sizeof *w->acts, "evaluation", err);
     w->queries = dscm_alloc(w->batch, sizeof *w->queries, "evaluation", err);
-    w->pool_labels = dscm_alloc(b->pool_count, 1, "evaluation", err);
     w->searched = dscm_alloc(w->batch, sizeof *w->searched, "evaluation", err);
-    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->pool_labels ||
-        !w->searched)
+    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->searched)
         return DSCM_E_MEMORY;
     w->results = w->images + image;
     w->blurred = w->results + image;
     w->observed = w->blurred + image;
     w->factuals = w->targets + w->batch;
-    for (size_t i = 0; i < b->pool_count; i++) w->pool_labels[i] = (uint8_t)b->pool_labels[i];
     return DSCM_OK;
 }
 
@@ -304,7 +325,7 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
     dscm_free(w->targets);
     dscm_free(w->acts);
     dscm_free(w->queries);
-    dscm_free(w->pool_labels);
+    dscm_free(w->codes);
     dscm_free(w->searched);
     dscm_free(w);
 }

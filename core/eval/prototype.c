@@ -9,6 +9,7 @@
 dscm_prototype_options dscm_prototype_defaults(void)
 {
     return (dscm_prototype_options){.c = 1,
+                                    .kappa = 0,
                                     .beta = 0.1,
                                     .gamma = 100,
                                     .theta = 100,
@@ -97,9 +98,10 @@ static void to_signed(float *out, const float *in, size_t count)
     for (size_t i = 0; i < count; i++) out[i] = 2 * in[i] - 1;
 }
 
-/* Hinge max(max_{k != target} z_k - z_target, 0) of probabilities-free logits: gradient in dlogits.
- * Remembers whether the class is flipped at y. */
-static void hinge_gradient(search *s, const float *logits, const int *targets, size_t count)
+/* Hinge max(max_{k != target} z_k - z_target + kappa, 0) of logits: gradient in dlogits. Remembers
+ * whether y is past it. */
+static void hinge_gradient(search *s, const float *logits, const int *targets, size_t count,
+                           const dscm_prototype_options *o)
 {
     for (size_t b = 0; b < count; b++) {
         const float *row = logits + b * s->classes;
@@ -108,7 +110,7 @@ static void hinge_gradient(search *s, const float *logits, const int *targets, s
         for (size_t k = 0; k < s->classes; k++)
             if (k != target && row[k] > row[rival]) rival = k;
         memset(d, 0, s->classes * sizeof *d);
-        s->flipped[b] = row[target] > row[rival];
+        s->flipped[b] = (double)row[target] > (double)row[rival] + o->kappa;
         if (s->flipped[b]) continue;
         d[rival] = (float)s->c[b];
         d[target] = -(float)s->c[b];
@@ -121,22 +123,23 @@ static void smooth_gradient(search *s, const int *targets, size_t count,
 {
     size_t n = count * s->pixels;
     to_signed(s->input, s->y, n);
-    hinge_gradient(s, dscm_probe_forward(nets->classifier, s->input, count), targets, count);
+    hinge_gradient(s, dscm_probe_forward(nets->classifier, s->input, count), targets, count, o);
     const float *g = dscm_probe_backward(nets->classifier, s->dlogits, count);
     for (size_t i = 0; i < n; i++) s->grad[i] = 2 * g[i] + 2 * (s->y[i] - s->x0[i]);
 
     /* gamma·|y - AE(y)|²: with r = y - AE(y), the gradient is 2 gamma (r - J_AEᵀ r). */
     const float *recon = dscm_probe_forward(nets->autoencoder, s->y, count);
-    float scale = (float)(2 * o->gamma / (double)s->pixels);
+    float scale = (float)(2 * o->gamma);
     for (size_t i = 0; i < n; i++) s->drecon[i] = scale * (s->y[i] - recon[i]);
     g = dscm_probe_backward(nets->autoencoder, s->drecon, count);
     for (size_t i = 0; i < n; i++) s->grad[i] += s->drecon[i] - g[i];
 
-    const float *code = dscm_probe_forward(nets->encoder, s->input, count);
-    scale = (float)(2 * o->theta / (double)s->code);
+    /* theta·|ENC(y) - proto|² */
+    const float *code = dscm_probe_forward(nets->encoder, s->y, count);
+    scale = (float)(2 * o->theta);
     for (size_t i = 0; i < count * s->code; i++) s->dcode[i] = scale * (code[i] - s->proto[i]);
     g = dscm_probe_backward(nets->encoder, s->dcode, count);
-    for (size_t i = 0; i < n; i++) s->grad[i] += 2 * g[i];
+    for (size_t i = 0; i < n; i++) s->grad[i] += g[i];
 }
 
 static void keep_if_cheaper(search *s, size_t b, const dscm_prototype_options *o)
@@ -186,7 +189,7 @@ static void prototype_chunk(search *s, float *out, const float *images, const in
 {
     size_t n = count * s->pixels;
     for (size_t i = 0; i < n; i++) s->x0[i] = (images[i] + 1) / 2;
-    const float *code = dscm_probe_forward(nets->encoder, images, count);
+    const float *code = dscm_probe_forward(nets->encoder, s->x0, count);
     for (size_t b = 0; b < count; b++) {
         find_prototype(s->proto + b * s->code, code + b * s->code, targets[b], s->code, nets,
                        o->nearest);

@@ -1,5 +1,6 @@
 /* The autoencoders behind IM1 and IM2 (Van Looveren & Klaise 2021): the all-class net pools once,
- * the class net (`deep`) twice. Pixels on [0,1]. */
+ * the class net (`deep`) twice. Pixels on [0,1].
+ * "code" is the bottleneck of the all-class net, in which prototypes are means. */
 #include "core/models/net.h"
 
 static dscm_tensor conv_relu(dscm_graph *g, dscm_tensor x, const char *name, size_t co)
@@ -25,6 +26,7 @@ void dscm_autoencoder_build(dscm_net *net)
         h = conv_relu(g, h, "encoder.1", 16);
         h = dscm_op_maxpool(g, h);
         h = dscm_op_conv(g, h, "encoder.2", 1, 3, 1, false, false);
+        dscm_graph_output(g, "code", h);
         h = conv_relu(g, h, "decoder.0", 16);
     }
     h = dscm_op_upsample(g, h);

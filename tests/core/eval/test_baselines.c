@@ -17,14 +17,16 @@ typedef struct model {
     dscm_probe probe;
 } model;
 
-static bool open_model(model *m, uint64_t seed)
+static bool open_network(model *m, dscm_arch arch, const char *output, uint64_t seed)
 {
     dscm_error err = {0};
-    dscm_net_config c = dscm_net_config_defaults(DSCM_ARCH_CNN);
+    dscm_net_config c = dscm_net_config_defaults(arch);
     c.image_size = SIDE;
     c.in_channels = 1;
-    c.out_channels = CLASSES;
-    c.model_channels = 8;
+    if (arch == DSCM_ARCH_CNN) {
+        c.out_channels = CLASSES;
+        c.model_channels = 8;
+    }
     *m = (model){.net = NULL};
     if (dscm_net_open(&m->net, &c, &err) != DSCM_OK) return false;
     float *values = dscm_alloc(m->net->params.floats, sizeof *values, "test", &err);
@@ -34,7 +36,12 @@ static bool open_model(model *m, uint64_t seed)
                                        DSCM_EXEC_INPUT_GRAD, &err);
     dscm_free(values);
     return code == DSCM_OK &&
-           dscm_probe_open(&m->probe, m->net, m->weights, "out", BATCH, &err) == DSCM_OK;
+           dscm_probe_open(&m->probe, m->net, m->weights, output, BATCH, &err) == DSCM_OK;
+}
+
+static bool open_model(model *m, uint64_t seed)
+{
+    return open_network(m, DSCM_ARCH_CNN, "out", seed);
 }
 
 static void close_model(model *m)
@@ -139,6 +146,75 @@ static void greedy_moves_one_pixel_a_time_until_confident(void)
     close_model(&b);
 }
 
+/* Logit of the target less the largest other. */
+static double margin(model *m, const float *image, int target)
+{
+    const float *l = dscm_probe_forward(&m->probe, image, 1);
+    double rival = -INFINITY;
+    for (int k = 0; k < CLASSES; k++)
+        if (k != target) rival = fmax(rival, (double)l[k]);
+    return (double)l[target] - rival;
+}
+
+static int runner_up(model *m, const float *image)
+{
+    int best = 0, second = -1;
+    for (int k = 1; k < CLASSES; k++)
+        if (margin(m, image, k) > 0) best = k;
+    for (int k = 0; k < CLASSES; k++)
+        if (k != best && (second < 0 || margin(m, image, k) > margin(m, image, second))) second = k;
+    return second;
+}
+
+/* Reaches its target by the margin it is told, inside the pixel range; with the pull to the
+ * prototype its code comes nearer to it than without. */
+static void prototypes_reach_their_target(void)
+{
+    enum { CODE = SIDE * SIDE / 4 };
+    model classifier, autoencoder, encoder;
+    float images[COUNT * PIXELS], out[COUNT * PIXELS], unit[PIXELS];
+    int targets[COUNT];
+    const uint8_t labels[CLASSES] = {0, 1, 2};
+    float codes[CLASSES * CODE];
+    double gap[2] = {0, 0};
+    dscm_error err = {0};
+    REQUIRE(open_model(&classifier, 7));
+    REQUIRE(open_network(&autoencoder, DSCM_ARCH_AUTOENCODER, "out", 8));
+    REQUIRE(open_network(&encoder, DSCM_ARCH_AUTOENCODER, "code", 8));
+    REQUIRE(encoder.probe.width == CODE);
+    draw_images(images, targets, 5);
+    for (size_t i = 0; i < CLASSES; i++) {
+        for (size_t p = 0; p < PIXELS; p++) unit[p] = (images[i * PIXELS + p] + 1) / 2;
+        memcpy(codes + i * CODE, dscm_probe_forward(&encoder.probe, unit, 1), CODE * sizeof *codes);
+    }
+    dscm_prototype_nets nets = {
+        &classifier.probe, &autoencoder.probe, &encoder.probe, codes, labels, CLASSES};
+    dscm_prototype_options options = dscm_prototype_defaults();
+    options.kappa = 0.01;
+    options.gamma = 0;
+    options.searches = 6;
+    for (int pull = 0; pull < 2; pull++) {
+        options.theta = pull ? 10 : 0;
+        for (size_t b = 0; b < COUNT; b++) targets[b] = runner_up(&classifier, images + b * PIXELS);
+        REQUIRE(dscm_baseline_prototype(out, images, targets, COUNT, &nets, &options, &err) ==
+                DSCM_OK);
+        for (size_t b = 0; b < COUNT; b++) {
+            for (size_t p = 0; p < PIXELS; p++) {
+                CHECK(fabsf(out[b * PIXELS + p]) <= 1);
+                unit[p] = (out[b * PIXELS + p] + 1) / 2;
+            }
+            CHECK(margin(&classifier, out + b * PIXELS, targets[b]) > options.kappa - 1e-4);
+            const float *code = dscm_probe_forward(&encoder.probe, unit, 1);
+            for (size_t k = 0; k < CODE; k++)
+                gap[pull] += pow((double)code[k] - codes[targets[b] * CODE + (int)k], 2);
+        }
+    }
+    CHECK(gap[1] < gap[0]);
+    close_model(&classifier);
+    close_model(&autoencoder);
+    close_model(&encoder);
+}
+
 static void real_images_of_the_class(void)
 {
     enum { POOL = 6, WIDTH = 2 };
@@ -178,6 +254,7 @@ int main(int argc, char **argv)
          attack_stays_in_its_ball_and_raises_the_target},
         {"greedy_moves_one_pixel_a_time_until_confident",
          greedy_moves_one_pixel_a_time_until_confident},
+        {"prototypes_reach_their_target", prototypes_reach_their_target},
         {"real_images_of_the_class", real_images_of_the_class},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
