@@ -220,7 +220,8 @@ INLINE void add_tail(float *out, vf v, size_t count)
     for (size_t i = 0; i < count; i++) out[i] += part[i];
 }
 
-/* Full vectors of b are loaded, so `cols` must leave a whole tile except where `narrow` copies. */
+/* `rows` and `vectors` are constants at every call. The last columns of a width that is no multiple
+ * of the vector, `narrow` of them, are copied; 0: full vectors. */
 INLINE void outer_tile(const dscm_outer *m, size_t r0, size_t c0, const int rows, const int vectors,
                        const size_t narrow)
 {
@@ -255,20 +256,38 @@ INLINE void outer_tile(const dscm_outer *m, size_t r0, size_t c0, const int rows
     }
 }
 
-INLINE void outer_columns(const dscm_outer *m, size_t c0, const int vectors, const size_t narrow)
+/* A function for each number of rows, as above. */
+typedef void outer_fn(const dscm_outer *m, size_t r0, size_t c0);
+
+#define OUTER(n, vectors)                                                                          \
+    static void outer_##n##_##vectors(const dscm_outer *m, size_t r0, size_t c0)                   \
+    {                                                                                              \
+        outer_tile(m, r0, c0, n, vectors, 0);                                                      \
+    }
+#define OUTER_NAME(n, vectors) outer_##n##_##vectors,
+
+UP_TO_MR(OUTER, 2)
+UP_TO_MR(OUTER, 1)
+static outer_fn *const outer_pairs[] = {UP_TO_MR(OUTER_NAME, 2)};
+static outer_fn *const outer_singles[] = {UP_TO_MR(OUTER_NAME, 1)};
+
+static void outer_columns(const dscm_outer *m, size_t c0, outer_fn *const *tiles)
 {
-    size_t r = 0;
-    for (; r + MR <= m->rows; r += MR) outer_tile(m, r, c0, MR, vectors, narrow);
-    for (; r + 4 <= m->rows; r += 4) outer_tile(m, r, c0, 4, vectors, narrow);
-    for (; r < m->rows; r++) outer_tile(m, r, c0, 1, vectors, narrow);
+    for (size_t r = 0, rows; r < m->rows; r += rows) {
+        size_t left = m->rows - r, count = (left + MR - 1) / MR;
+        rows = (left + count - 1) / count; /* even tiles */
+        tiles[rows - 1](m, r, c0);
+    }
 }
 
 static void outer(const dscm_outer *m)
 {
-    size_t c = 0;
-    for (; c + CB <= m->cols; c += CB) outer_columns(m, c, 2, 0);
-    for (; c + VW <= m->cols; c += VW) outer_columns(m, c, 1, 0);
-    if (c < m->cols) outer_columns(m, c, 1, m->cols - c);
+    size_t c = 0, r = 0;
+    for (; c + CB <= m->cols; c += CB) outer_columns(m, c, outer_pairs);
+    for (; c + VW <= m->cols; c += VW) outer_columns(m, c, outer_singles);
+    if (c == m->cols) return;
+    for (; r + 4 <= m->rows; r += 4) outer_tile(m, r, c, 4, 1, m->cols - c);
+    for (; r < m->rows; r++) outer_tile(m, r, c, 1, 1, m->cols - c);
 }
 
 /* ---- sums over pixels ---- */
