@@ -2,12 +2,14 @@
 #ifndef DSCM_CORE_NN_OPTIM_H
 #define DSCM_CORE_NN_OPTIM_H
 
+#include "core/base/cpu.h"
 #include "core/base/team.h"
 
 typedef struct dscm_adamw {
     double rate, beta1, beta2, eps, weight_decay;
     double ema_decay; /* reached gradually: min(ema_decay, (1 + n) / (10 + n)) at step n */
     double clip;      /* largest global gradient norm; 0: none */
+    dscm_isa isa;     /* instruction set; the result depends on it in the last bits */
 } dscm_adamw;
 
 typedef struct dscm_adamw_state {

@@ -249,7 +249,8 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
                         .eps = 1e-8,
                         .weight_decay = o->weight_decay,
                         .ema_decay = o->ema_decay,
-                        .clip = o->clip};
+                        .clip = o->clip,
+                        .isa = o->isa};
     double norm =
         dscm_adamw_step(&adamw, &t->state, t->grads, (size_t)o->threads, t->step + 1, t->team);
     dscm_weights_update(t->weights, t->state.values, t->team);

@@ -317,6 +317,43 @@ static void add(float *out, const float *a, const float *b, size_t count)
     for (size_t i = 0; i < count; i++) out[i] = a[i] + b[i];
 }
 
+/* ---- the optimizer ---- */
+#define SQUARES_RUN ((size_t)64 * VW)
+
+static double squares(const float *x, size_t count)
+{
+    double total = 0;
+    for (size_t first = 0; first < count; first += SQUARES_RUN) {
+        size_t end = count - first < SQUARES_RUN ? count : first + SQUARES_RUN;
+        vf sum = {0};
+        for (size_t i = first; i < end; i += VW) {
+            vf a = get(x + i, end - i);
+            sum += a * a;
+        }
+        total += (double)vsum(sum);
+    }
+    return total;
+}
+
+INLINE void adamw_vector(const dscm_adamw_run *run, size_t i, size_t n)
+{
+    vf g = get(run->grad + i, n) * run->scale, w = get(run->w + i, n), e = get(run->ema + i, n);
+    vf m = get(run->m + i, n) * run->beta1 + g * (1 - run->beta1);
+    vf v = get(run->v + i, n) * run->beta2 + g * g * (1 - run->beta2);
+    w = w * run->decay - run->rate * (m * run->bias1) / (vsqrt(v * run->bias2) + run->eps);
+    put(run->m + i, m, n);
+    put(run->v + i, v, n);
+    put(run->w + i, w, n);
+    put(run->ema + i, e + run->follow * (w - e), n);
+}
+
+static void adamw(const dscm_adamw_run *run)
+{
+    size_t i = 0;
+    for (; i + VW <= run->count; i += VW) adamw_vector(run, i, VW);
+    if (i < run->count) adamw_vector(run, i, run->count - i);
+}
+
 const dscm_nn_kernels ISA(dscm_nn_kernels) = {
     .moments = moments,
     .affine = affine,
@@ -328,5 +365,7 @@ const dscm_nn_kernels ISA(dscm_nn_kernels) = {
     .softmax_backward = softmax_backward,
     .spread = spread,
     .gather = gather,
+    .squares = squares,
+    .adamw = adamw,
     .add = add,
 };

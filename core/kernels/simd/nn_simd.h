@@ -11,6 +11,15 @@
 
 #include "core/base/cpu.h"
 
+/* One step of AdamW for a run of parameters: g = scale * grad, m and v its moving mean and square,
+ * w = decay * w - rate * (bias1 * m) / (sqrt(bias2 * v) + eps), ema += follow * (w - ema). */
+typedef struct dscm_adamw_run {
+    float *w, *ema, *m, *v; /* (count) */
+    const float *grad;      /* (count) */
+    size_t count;
+    float scale, beta1, beta2, bias1, bias2, rate, eps, decay, follow;
+} dscm_adamw_run;
+
 /* Activation codes, as in core/nn/graph.h: 0 none, 1 SiLU, 2 ReLU. */
 typedef struct dscm_nn_kernels {
     /* sum[c] += x - pivot[c], squares[c] += (x - pivot[c])^2 over the pixels of a line. */
@@ -42,6 +51,9 @@ typedef struct dscm_nn_kernels {
     void (*gather)(float *to, size_t ld_to, const float *above, const float *below, size_t ld,
                    float weight, bool add, size_t pixels, size_t channels);
     /* out = a + b, b may be `out`. */
+    /* Sum of squares, in float over short runs and in double over those. */
+    double (*squares)(const float *x, size_t count);
+    void (*adamw)(const dscm_adamw_run *run);
     void (*add)(float *out, const float *a, const float *b, size_t count);
 } dscm_nn_kernels;
 

@@ -93,6 +93,18 @@ INLINE vf vmin(vf a, vf b)
 }
 #endif
 
+INLINE vf vsqrt(vf v)
+{
+#if defined(__AVX512F__)
+    return _mm512_sqrt_ps(v);
+#elif defined(__AVX2__)
+    return _mm256_sqrt_ps(v);
+#else
+    for (int i = 0; i < VW; i++) v[i] = __builtin_sqrtf(v[i]);
+    return v;
+#endif
+}
+
 INLINE float vsum(vf v)
 {
     float sum = 0;

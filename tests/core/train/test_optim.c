@@ -2,7 +2,7 @@
 #include "core/nn/optim.h"
 #include "tests/harness.h"
 
-enum { FLOATS = 40000, SHARDS = 3, STEPS = 12 }; /* more than one piece of the update */
+enum { FLOATS = 40005, SHARDS = 3, STEPS = 12 }; /* more than one piece of the update */
 
 typedef struct reference {
     double values[FLOATS], ema[FLOATS], m[FLOATS], v[FLOATS];
@@ -36,7 +36,7 @@ static double reference_step(reference *r, const dscm_adamw *o, float grads[SHAR
 static float grads[SHARDS][FLOATS], values[4][FLOATS];
 static reference wanted;
 
-static void follows_the_reference(double clip, int threads)
+static void follows_the_reference(double clip, int threads, dscm_isa isa)
 {
     const dscm_adamw o = {.rate = 0.01,
                           .beta1 = 0.9,
@@ -44,7 +44,8 @@ static void follows_the_reference(double clip, int threads)
                           .eps = 1e-8,
                           .weight_decay = 0.1,
                           .ema_decay = 0.5,
-                          .clip = clip};
+                          .clip = clip,
+                          .isa = isa};
     dscm_adamw_state s = {values[0], values[1], values[2], values[3], FLOATS};
     float *shards[SHARDS] = {grads[0], grads[1], grads[2]};
     dscm_team *team = NULL;
@@ -73,20 +74,22 @@ static void follows_the_reference(double clip, int threads)
 
 static void unclipped(void)
 {
-    follows_the_reference(0, 1);
+    for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
+        follows_the_reference(0, 1, (dscm_isa)isa);
 }
 
 static void clipped(void)
 {
-    follows_the_reference(5, 1);
+    for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
+        follows_the_reference(5, 1, (dscm_isa)isa);
 }
 
 static void spread_over_a_team(void)
 {
     static float alone[FLOATS];
-    follows_the_reference(5, 1);
+    follows_the_reference(5, 1, dscm_cpu_best_isa());
     memcpy(alone, values[0], sizeof alone);
-    follows_the_reference(5, 3);
+    follows_the_reference(5, 3, dscm_cpu_best_isa());
     CHECK(memcmp(alone, values[0], sizeof alone) == 0); /* to the bit: resuming relies on it */
 }
 
