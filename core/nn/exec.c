@@ -421,8 +421,8 @@ bool dscm_exec_backward(dscm_exec *x)
     return true;
 }
 
-void dscm_lines_accumulate(float *to, size_t ld_to, const float *from, size_t ld_from,
-                           size_t pixels, size_t c, bool add)
+void dscm_lines_accumulate(const dscm_exec *x, float *to, size_t ld_to, const float *from,
+                           size_t ld_from, size_t pixels, size_t c, bool add)
 {
     if (ld_to == c && ld_from == c) {
         c *= pixels;
@@ -432,6 +432,6 @@ void dscm_lines_accumulate(float *to, size_t ld_to, const float *from, size_t ld
         if (!add)
             memcpy(to, from, c * sizeof *to);
         else
-            for (size_t i = 0; i < c; i++) to[i] += from[i];
+            x->kernels->add(to, to, from, c);
     }
 }

@@ -174,7 +174,7 @@ static inline float *grad_to(dscm_exec *x, int t, bool *add)
 }
 
 /* to (pixels of t, ld) = or += from; both rows x pixels x c with their own strides. */
-void dscm_lines_accumulate(float *to, size_t ld_to, const float *from, size_t ld_from,
-                           size_t pixels, size_t c, bool add);
+void dscm_lines_accumulate(const dscm_exec *x, float *to, size_t ld_to, const float *from,
+                           size_t ld_from, size_t pixels, size_t c, bool add);
 
 #endif

@@ -58,7 +58,7 @@ static void conv_backward(dscm_exec *x, const node_op *op)
     /* out = … + residual:  dresidual += dout */
     float *dresidual = grad_to(x, op->in[1], &add);
     if (dresidual)
-        dscm_lines_accumulate(dresidual, ld_of(x, op->in[1]), dout, ldo,
+        dscm_lines_accumulate(x, dresidual, ld_of(x, op->in[1]), dout, ldo,
                               rows * pixels_of(x, op->out), tensor_of(x, op->out)->c, add);
     if (x->sums[i])
         dscm_conv_weight_grad(plan, x->sums[i], param_grad_of(x, op->b), dout, ldo,

@@ -42,8 +42,8 @@ static void label_backward(dscm_exec *x, const node_op *op)
     size_t c = tensor_of(x, op->out)->c;
     float *dw = param_grad_of(x, op->w);
     for (size_t r = 0; dw && r < rows_of(x, op->out); r++)
-        dscm_lines_accumulate(dw + (size_t)x->data[op->in[0]][r] * c, c, x->grad[op->out] + r * c,
-                              c, 1, c, true);
+        dscm_lines_accumulate(x, dw + (size_t)x->data[op->in[0]][r] * c, c,
+                              x->grad[op->out] + r * c, c, 1, c, true);
 }
 
 const op_class dscm_op_label_class = {
@@ -63,7 +63,7 @@ static void reparam_backward(dscm_exec *x, const node_op *op)
     const float *logvar = x->data[op->in[1]], *noise = x->data[op->in[2]], *dz = x->grad[op->out];
     bool add;
     float *dmu = grad_to(x, op->in[0], &add);
-    if (dmu) dscm_lines_accumulate(dmu, n, dz, n, 1, n, add);
+    if (dmu) dscm_lines_accumulate(x, dmu, n, dz, n, 1, n, add);
     float *dlogvar = grad_to(x, op->in[1], &add);
     for (size_t i = 0; dlogvar && i < n; i++) {
         float d = dz[i] * 0.5f * expf(0.5f * logvar[i]) * noise[i];
@@ -101,7 +101,7 @@ static void dropout_forward(dscm_exec *x, const node_op *op)
     size_t ldi = ld_of(x, op->in[0]), ldo = ld_of(x, op->out), pixels = pixels_of(x, op->out);
     size_t rows = rows_of(x, op->out);
     if (x->mode != DSCM_EXEC_PARAM_GRAD || !x->dropout_seed) {
-        dscm_lines_accumulate(x->data[op->out], ldo, x->data[op->in[0]], ldi, rows * pixels,
+        dscm_lines_accumulate(x, x->data[op->out], ldo, x->data[op->in[0]], ldi, rows * pixels,
                               tensor_of(x, op->out)->c, false);
         return;
     }
@@ -118,7 +118,7 @@ static void dropout_backward(dscm_exec *x, const node_op *op)
     float *dx = grad_to(x, op->in[0], &add);
     if (!dx) return;
     if (x->mode != DSCM_EXEC_PARAM_GRAD || !x->dropout_seed) {
-        dscm_lines_accumulate(dx, ldi, x->grad[op->out], ldo, rows * pixels,
+        dscm_lines_accumulate(x, dx, ldi, x->grad[op->out], ldo, rows * pixels,
                               tensor_of(x, op->out)->c, add);
         return;
     }

@@ -31,20 +31,20 @@ static void add_backward(dscm_exec *x, const node_op *op)
     const float *dout = x->grad[op->out];
     bool add;
     float *da = grad_to(x, op->in[0], &add);
-    if (da) dscm_lines_accumulate(da, ld_of(x, op->in[0]), dout, ldo, rows * pixels, c, add);
+    if (da) dscm_lines_accumulate(x, da, ld_of(x, op->in[0]), dout, ldo, rows * pixels, c, add);
     float *db = grad_to(x, op->in[1], &add);
     if (!db) return;
     size_t ldb = ld_of(x, op->in[1]), rows_b = rows_of(x, op->in[1]);
     if (pixels_of(x, op->in[1]) == pixels && rows_b == rows) {
-        dscm_lines_accumulate(db, ldb, dout, ldo, rows * pixels, c, add);
+        dscm_lines_accumulate(x, db, ldb, dout, ldo, rows * pixels, c, add);
         return;
     }
     if (!add)
         memset(db, 0, rows_b * c * sizeof *db); /* db sums over the pixels (and rows) it served */
     for (size_t r = 0; r < rows; r++)
         for (size_t p = 0; p < pixels; p++)
-            dscm_lines_accumulate(db + (rows_b == 1 ? 0 : r * c), c, dout + (r * pixels + p) * ldo,
-                                  ldo, 1, c, true);
+            dscm_lines_accumulate(x, db + (rows_b == 1 ? 0 : r * c), c,
+                                  dout + (r * pixels + p) * ldo, ldo, 1, c, true);
 }
 
 const op_class dscm_op_add_class = {.forward = add_forward, .backward = add_backward};
@@ -56,7 +56,7 @@ static void concat_forward(dscm_exec *x, const node_op *op)
     for (int k = 0; k < 2; k++) {
         const node_tensor *t = tensor_of(x, op->in[k]);
         if (t->view_of != op->out)
-            dscm_lines_accumulate(x->data[op->out] + at, ld_of(x, op->out), x->data[op->in[k]],
+            dscm_lines_accumulate(x, x->data[op->out] + at, ld_of(x, op->out), x->data[op->in[k]],
                                   ld_of(x, op->in[k]), rows_of(x, op->out) * pixels_of(x, op->out),
                                   t->c, false);
         at += t->c;
@@ -71,8 +71,9 @@ static void concat_backward(dscm_exec *x, const node_op *op)
         bool add;
         float *dx = grad_to(x, op->in[k], &add);
         if (dx && t->view_of != op->out)
-            dscm_lines_accumulate(dx, ld_of(x, op->in[k]), x->grad[op->out] + at, ld_of(x, op->out),
-                                  rows_of(x, op->out) * pixels_of(x, op->out), t->c, add);
+            dscm_lines_accumulate(x, dx, ld_of(x, op->in[k]), x->grad[op->out] + at,
+                                  ld_of(x, op->out), rows_of(x, op->out) * pixels_of(x, op->out),
+                                  t->c, add);
         at += t->c;
     }
 }
@@ -247,7 +248,7 @@ static void mean_forward(dscm_exec *x, const node_op *op)
         float *out = x->data[op->out] + r * ld_of(x, op->out);
         memset(out, 0, c * sizeof *out);
         for (size_t p = 0; p < pixels; p++)
-            dscm_lines_accumulate(out, c, x->data[op->in[0]] + (r * pixels + p) * ldi, ldi, 1, c,
+            dscm_lines_accumulate(x, out, c, x->data[op->in[0]] + (r * pixels + p) * ldi, ldi, 1, c,
                                   true);
         for (size_t i = 0; i < c; i++) out[i] /= (float)pixels;
     }
@@ -275,10 +276,10 @@ static void reshape_forward(dscm_exec *x, const node_op *op)
     const node_tensor *in = tensor_of(x, op->in[0]), *out = tensor_of(x, op->out);
     size_t rows = rows_of(x, op->out);
     if (in->c == ld_of(x, op->in[0]))
-        dscm_lines_accumulate(x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], out->c,
+        dscm_lines_accumulate(x, x->data[op->out], ld_of(x, op->out), x->data[op->in[0]], out->c,
                               rows * out->h * out->w, out->c, false);
     else
-        dscm_lines_accumulate(x->data[op->out], in->c, x->data[op->in[0]], ld_of(x, op->in[0]),
+        dscm_lines_accumulate(x, x->data[op->out], in->c, x->data[op->in[0]], ld_of(x, op->in[0]),
                               rows * in->h * in->w, in->c, false);
 }
 
@@ -290,10 +291,10 @@ static void reshape_backward(dscm_exec *x, const node_op *op)
     float *dx = grad_to(x, op->in[0], &add);
     if (!dx) return;
     if (in->c == ld_of(x, op->in[0]))
-        dscm_lines_accumulate(dx, out->c, x->grad[op->out], ld_of(x, op->out),
+        dscm_lines_accumulate(x, dx, out->c, x->grad[op->out], ld_of(x, op->out),
                               rows * out->h * out->w, out->c, add);
     else
-        dscm_lines_accumulate(dx, ld_of(x, op->in[0]), x->grad[op->out], in->c,
+        dscm_lines_accumulate(x, dx, ld_of(x, op->in[0]), x->grad[op->out], in->c,
                               rows * in->h * in->w, in->c, add);
 }
 

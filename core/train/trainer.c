@@ -8,7 +8,7 @@
 
 #define DIFFUSION_STEPS 1000
 /* Images per network pass: activations of more fall out of the second-level cache. */
-#define PASS_IMAGES ((size_t)16)
+#define PASS_IMAGES ((size_t)8)
 /* Streams: samples count from 0; epochs and held-out images draw from far away. */
 #define EPOCH_STREAM    ((uint64_t)1 << 62)
 #define HELD_OUT_STREAM ((uint64_t)1 << 61)
