@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/base/memory.h"
 #include "core/kernels/conv_internal.h"
 
 const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa)
@@ -208,6 +209,77 @@ void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const f
                    .scratch = scratch,
                    .team = team};
     run(plan, DSCM_CONV_INPUT_GRAD, &a);
+}
+
+/* ---- weights as they are stored: packed part by part where the algorithm can, else all before ----
+ */
+static bool packs_on_the_way(const dscm_conv *plan, dscm_conv_pass pass)
+{
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    dscm_conv_algo algo = plan->algo[pass];
+    return (algo == DSCM_CONV_DIRECT || algo == DSCM_CONV_GEMM) && dscm_conv_direct_passes(&v);
+}
+
+static size_t packed_bytes(const dscm_conv *plan, dscm_conv_pass pass)
+{
+    return dscm_arena_round(dscm_conv_packed_floats(plan, pass) * sizeof(float));
+}
+
+size_t dscm_conv_stored_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch, int threads)
+{
+    size_t bytes = dscm_conv_scratch_bytes(plan, pass, batch, threads);
+    if (pass == DSCM_CONV_WEIGHT_GRAD) return bytes;
+    if (!packs_on_the_way(plan, pass)) return bytes + packed_bytes(plan, pass);
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    return bytes + dscm_conv_direct_part(dscm_conv_kernels_of(plan->isa), &v) * (size_t)threads *
+                       sizeof(float);
+}
+
+static void run_stored(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a, const void *w,
+                       dscm_store type)
+{
+    conv_packer packer = dscm_conv_packer(plan, pass, w, type);
+    if (packs_on_the_way(plan, pass)) {
+        a->stored = &packer;
+    } else {
+        dscm_conv_pack_from(plan, pass, a->scratch, w, type, a->team);
+        a->packed = a->scratch;
+        a->scratch = (unsigned char *)a->scratch + packed_bytes(plan, pass);
+    }
+    run(plan, pass, a);
+}
+
+void dscm_conv_forward_stored(const dscm_conv *plan, float *out, size_t ldo, const float *in,
+                              size_t ldi, const void *w, dscm_store type, const float *bias,
+                              const float *residual, size_t ldr, size_t batch, void *scratch,
+                              dscm_team *team)
+{
+    conv_args a = {.out = out,
+                   .ldo = ldo,
+                   .in = in,
+                   .ldi = ldi,
+                   .bias = bias,
+                   .residual = residual,
+                   .ldr = ldr,
+                   .batch = batch,
+                   .scratch = scratch,
+                   .team = team};
+    run_stored(plan, DSCM_CONV_FORWARD, &a, w, type);
+}
+
+void dscm_conv_input_grad_stored(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
+                                 size_t ldo, const void *w, dscm_store type, bool add, size_t batch,
+                                 void *scratch, dscm_team *team)
+{
+    conv_args a = {.out = din,
+                   .ldo = ldi,
+                   .in = dout,
+                   .ldi = ldo,
+                   .add = add,
+                   .batch = batch,
+                   .scratch = scratch,
+                   .team = team};
+    run_stored(plan, DSCM_CONV_INPUT_GRAD, &a, w, type);
 }
 
 size_t dscm_conv_sums_floats(const dscm_conv *plan)

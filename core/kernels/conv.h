@@ -75,11 +75,24 @@ void dscm_conv_forward(const dscm_conv *plan, float *out, size_t ldo, const floa
                        const float *packed, const float *bias, const float *residual, size_t ldr,
                        size_t batch, void *scratch, dscm_team *team);
 
+/* The same with weights as they are stored, which are packed on the way: at least
+ * dscm_conv_stored_bytes of scratch. */
+void dscm_conv_forward_stored(const dscm_conv *plan, float *out, size_t ldo, const float *in,
+                              size_t ldi, const void *w, dscm_store type, const float *bias,
+                              const float *residual, size_t ldr, size_t batch, void *scratch,
+                              dscm_team *team);
+size_t dscm_conv_stored_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
+                              int threads);
+
 /* din += convᵀ(dout), or din = … when `add` is false.   din (B,H,W,Ci) ldi; dout (B,Ho,Wo,Co) ldo;
  * packed for INPUT_GRAD. */
 void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
                           size_t ldo, const float *packed, bool add, size_t batch, void *scratch,
                           dscm_team *team);
+
+void dscm_conv_input_grad_stored(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
+                                 size_t ldo, const void *w, dscm_store type, bool add, size_t batch,
+                                 void *scratch, dscm_team *team);
 
 /* The weight gradient in two steps: every pass adds to sums in the form its algorithm adds in (with
  * Winograd 36 numbers for every pair of channels), and one call turns the sums of many passes into

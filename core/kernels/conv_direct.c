@@ -83,15 +83,41 @@ static size_t worker_floats(const conv_view *v)
     return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
 }
 
+#define WIDE_CHUNK ((size_t)64) /* input channels: three taps of a block in first-level cache */
+
+size_t dscm_conv_direct_chunk(const conv_view *v)
+{
+    return wide(v) && v->in_c > WIDE_CHUNK ? WIDE_CHUNK : v->in_c;
+}
+
+bool dscm_conv_direct_passes(const conv_view *v)
+{
+    return !narrow(v) && (wide(v) || (v->kernel == 1 && v->stride == 1 && v->dilate == 1));
+}
+
+size_t dscm_conv_direct_part(const dscm_conv_kernels *k, const conv_view *v)
+{
+    size_t floats = dscm_conv_direct_chunk(v) * k->block * (size_t)(v->kernel * v->kernel);
+    return dscm_arena_round(floats * sizeof(float)) / sizeof(float);
+}
+
+/* Padded pixels of a wide image lie an odd number of cache lines apart: the same channel of the
+ * pixels of a tile must not fall into one set of the cache. */
+static size_t wide_step(const conv_view *v)
+{
+    size_t line = DSCM_ALIGN / sizeof(float);
+    return ((v->in_c + line - 1) / line | 1) * line;
+}
+
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads)
 {
-    if (wide(v)) return padded_lines(v) * padded_width(v) * v->in_c * sizeof(float);
+    if (wide(v)) return padded_lines(v) * padded_width(v) * wide_step(v) * sizeof(float);
     return worker_floats(v) * sizeof(float) * (size_t)threads;
 }
 
-/* Lines y0.. of the zero-padded (and dilated) image. */
-static void fill_band(float *pad, const conv_view *v, const float *image, size_t ld, ptrdiff_t y0,
-                      size_t lines, size_t width)
+/* Lines y0.. of the zero-padded (and dilated) image, its pixels `step` floats apart. */
+static void fill_band(float *pad, size_t step, const conv_view *v, const float *image, size_t ld,
+                      ptrdiff_t y0, size_t lines, size_t width)
 {
     ptrdiff_t margin = v->kernel / 2, d = (ptrdiff_t)v->dilate;
     size_t bytes = v->in_c * sizeof *pad;
@@ -99,7 +125,7 @@ static void fill_band(float *pad, const conv_view *v, const float *image, size_t
         ptrdiff_t y = y0 + (ptrdiff_t)l - margin;
         bool blank = y < 0 || y % d || y / d >= (ptrdiff_t)v->in_h;
         const float *line = blank ? NULL : image + (size_t)(y / d) * v->in_w * ld;
-        for (size_t x = 0; x < width; x++, pad += v->in_c) {
+        for (size_t x = 0; x < width; x++, pad += step) {
             ptrdiff_t ix = (ptrdiff_t)x - margin;
             if (blank || ix < 0 || ix % d || ix / d >= (ptrdiff_t)v->in_w)
                 memset(pad, 0, bytes);
@@ -125,7 +151,7 @@ static void run_band(void *arg, size_t index, int worker)
     size_t b = index / job->bands, first = index % job->bands * job->rows;
     size_t rows = v->out_h - first < job->rows ? v->out_h - first : job->rows;
     float *pad = (float *)a->scratch + (size_t)worker * job->floats;
-    fill_band(pad, v, a->in + b * v->in_h * v->in_w * a->ldi, a->ldi,
+    fill_band(pad, v->in_c, v, a->in + b * v->in_h * v->in_w * a->ldi, a->ldi,
               (ptrdiff_t)(first * v->stride), (rows - 1) * v->stride + (size_t)v->kernel,
               job->width);
     for (size_t y = 0; y < rows; y++) {
@@ -226,13 +252,14 @@ static void run_image3(void *arg, size_t index, int worker)
 }
 
 /* ---- wide: the image is padded once; a task makes one block of output channels of all its pixels,
- * one kernel row of the weights at a time, so that those weights stay in the second-level cache. */
+ * a chunk of the inputs at a time, so that the weights of a kernel row stay in the first-level cache
+ * and each is fetched from memory once. ---- */
 typedef struct wide_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
     const conv_args *a;
-    size_t image, width;
-    float *pad;
+    size_t image, width, step;
+    float *pad, *parts; /* parts: of the workers, for weights that are packed on the way */
 } wide_job;
 
 static void wide_line(void *arg, size_t line, int worker)
@@ -241,42 +268,60 @@ static void wide_line(void *arg, size_t line, int worker)
     const conv_view *v = job->v;
     const float *image = job->a->in + job->image * v->in_h * v->in_w * job->a->ldi;
     (void)worker;
-    fill_band(job->pad + line * job->width * v->in_c, v, image, job->a->ldi, (ptrdiff_t)line, 1,
-              job->width);
+    fill_band(job->pad + line * job->width * job->step, job->step, v, image, job->a->ldi,
+              (ptrdiff_t)line, 1, job->width);
+}
+
+/* Adds what inputs first.. (k of them) give to a block of outputs; w (9, k, block). */
+static void wide_chunk(const wide_job *job, size_t index, const float *w, size_t first, size_t k)
+{
+    const conv_view *v = job->v;
+    const conv_args *a = job->a;
+    size_t block = job->k->block, c = index * block;
+    for (size_t ky = 0; ky < 3; ky++)
+        for (size_t y = 0; y < v->out_h; y++) {
+            size_t pixel = (job->image * v->out_h + y) * v->out_w;
+            bool begins = ky == 0 && first == 0;
+            dscm_multiply m = {
+                .out = a->out + pixel * a->ldo + c,
+                .ldo = a->ldo,
+                .in = job->pad + (y * v->stride + ky) * job->width * job->step + first,
+                .in_step = v->stride * job->step,
+                .seg_step = job->step,
+                .segs = 3,
+                .k = k,
+                .w = w + ky * 3 * k * block,
+                .pixels = v->out_w,
+                .cols = v->out_c - c < block ? v->out_c - c : block,
+                .bias = begins && a->bias ? a->bias + c : NULL,
+                .residual = begins && a->residual ? a->residual + pixel * a->ldr + c : NULL,
+                .ldr = a->ldr,
+                .add = !begins || a->add};
+            job->k->multiply(&m);
+        }
 }
 
 static void wide_columns(void *arg, size_t index, int worker)
 {
     const wide_job *job = arg;
-    const conv_view *v = job->v;
-    const conv_args *a = job->a;
-    size_t c = index * job->k->block, row_k = 3 * v->in_c;
-    (void)worker;
-    for (size_t ky = 0; ky < 3; ky++)
-        for (size_t y = 0; y < v->out_h; y++) {
-            size_t pixel = (job->image * v->out_h + y) * v->out_w;
-            bool first = ky == 0;
-            dscm_multiply m = {.out = a->out + pixel * a->ldo + c,
-                               .ldo = a->ldo,
-                               .in = job->pad + (y * v->stride + ky) * job->width * v->in_c,
-                               .in_step = v->stride * v->in_c,
-                               .segs = 1,
-                               .k = row_k,
-                               .w = a->packed + (index * 3 + ky) * row_k * job->k->block,
-                               .pixels = v->out_w,
-                               .cols = v->out_c - c < job->k->block ? v->out_c - c : job->k->block,
-                               .bias = first && a->bias ? a->bias + c : NULL,
-                               .residual =
-                                   first && a->residual ? a->residual + pixel * a->ldr + c : NULL,
-                               .ldr = a->ldr,
-                               .add = !first || a->add};
-            job->k->multiply(&m);
+    size_t in_c = job->v->in_c, chunk = dscm_conv_direct_chunk(job->v);
+    for (size_t i = 0; i < in_c; i += chunk) {
+        size_t k = in_c - i < chunk ? in_c - i : chunk;
+        const float *w = job->a->packed + (index * in_c + i) * 9 * job->k->block;
+        if (!job->a->packed) {
+            float *part = job->parts + (size_t)worker * dscm_conv_direct_part(job->k, job->v);
+            dscm_conv_pack_part(job->a->stored, part, index, i, k);
+            w = part;
         }
+        wide_chunk(job, index, w, i, k);
+    }
 }
 
 static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
-    wide_job job = {.k = k, .v = v, .a = a, .width = padded_width(v), .pad = a->scratch};
+    wide_job job = {
+        .k = k, .v = v, .a = a, .width = padded_width(v), .step = wide_step(v), .pad = a->scratch};
+    job.parts = job.pad + padded_lines(v) * job.width * job.step;
     for (job.image = 0; job.image < a->batch; job.image++) {
         dscm_team_run(a->team, padded_lines(v), wide_line, &job);
         dscm_team_run(a->team, (v->out_c + k->block - 1) / k->block, wide_columns, &job);
@@ -310,31 +355,36 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
 
 /* ---- 1x1 ---- */
 #define POINTWISE_PIXELS ((size_t)112) /* pixels of a task: a multiple of every register tile */
+/* Packing a block of weights for so many pixels costs little beside using them. */
+#define STORED_PIXELS  ((size_t)1024)
+#define SHARED_WEIGHTS ((size_t)65536) /* beyond, each worker takes a part of the columns */
 
 typedef struct pointwise_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
     const conv_args *a;
-    size_t pixels, task; /* in all, of a task */
+    size_t pixels, parts;  /* of all images; ranges of pixels */
+    size_t blocks, groups; /* of columns; ranges of blocks */
 } pointwise_job;
 
-static void run_pixels(void *arg, size_t index, int worker)
+static void pointwise_columns(const pointwise_job *job, const float *w, size_t part, size_t first,
+                              size_t last)
 {
-    const pointwise_job *job = arg;
     const conv_args *a = job->a;
-    size_t first = index * job->task, rest = job->pixels - first;
-    (void)worker;
-    dscm_multiply m = {.out = a->out + first * a->ldo,
+    size_t pixel = part * job->pixels / job->parts, end = (part + 1) * job->pixels / job->parts;
+    size_t c = first * job->k->block, stop = last * job->k->block;
+    if (stop > job->v->out_c) stop = job->v->out_c;
+    dscm_multiply m = {.out = a->out + pixel * a->ldo + c,
                        .ldo = a->ldo,
-                       .in = a->in + first * a->ldi,
+                       .in = a->in + pixel * a->ldi,
                        .in_step = a->ldi,
                        .segs = 1,
                        .k = job->v->in_c,
-                       .w = a->packed,
-                       .pixels = rest < job->task ? rest : job->task,
-                       .cols = job->v->out_c,
-                       .bias = a->bias,
-                       .residual = a->residual ? a->residual + first * a->ldr : NULL,
+                       .w = w,
+                       .pixels = end - pixel,
+                       .cols = stop - c,
+                       .bias = a->bias ? a->bias + c : NULL,
+                       .residual = a->residual ? a->residual + pixel * a->ldr + c : NULL,
                        .ldr = a->ldr,
                        .add = a->add};
     if (narrow(job->v))
@@ -343,12 +393,43 @@ static void run_pixels(void *arg, size_t index, int worker)
         job->k->multiply(&m);
 }
 
+static void run_pixels(void *arg, size_t index, int worker)
+{
+    const pointwise_job *job = arg;
+    size_t part = index / job->groups, group = index % job->groups;
+    size_t first = group * job->blocks / job->groups;
+    size_t last = (group + 1) * job->blocks / job->groups;
+    if (job->a->packed) {
+        pointwise_columns(job, job->a->packed + first * job->v->in_c * job->k->block, part, first,
+                          last);
+        return;
+    }
+    float *w = (float *)job->a->scratch + (size_t)worker * dscm_conv_direct_part(job->k, job->v);
+    for (; first < last; first++) {
+        dscm_conv_pack_part(job->a->stored, w, first, 0, job->v->in_c);
+        pointwise_columns(job, w, part, first, first + 1);
+    }
+}
+
 void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
 {
-    pointwise_job job = {.k = k, .v = v, .a = a, .pixels = a->batch * v->out_h * v->out_w};
-    size_t threads = (size_t)dscm_team_size(a->team), share = (job.pixels + threads - 1) / threads;
-    job.task = share < POINTWISE_PIXELS ? share : POINTWISE_PIXELS;
-    dscm_team_run(a->team, (job.pixels + job.task - 1) / job.task, run_pixels, &job);
+    pointwise_job job = {.k = k,
+                         .v = v,
+                         .a = a,
+                         .pixels = a->batch * v->out_h * v->out_w,
+                         .blocks = (v->out_c + k->block - 1) / k->block,
+                         .groups = 1};
+    size_t threads = (size_t)dscm_team_size(a->team);
+    size_t most = a->packed ? POINTWISE_PIXELS : STORED_PIXELS;
+    job.parts = (job.pixels + most - 1) / most;
+    if (!a->packed)
+        job.groups = job.blocks;
+    else if (v->in_c * v->out_c > SHARED_WEIGHTS)
+        job.groups = job.blocks < threads ? job.blocks : threads;
+    else /* even shares */
+        job.parts = (job.parts + threads - 1) / threads * threads;
+    if (job.parts > job.pixels) job.parts = job.pixels;
+    dscm_team_run(a->team, job.parts * job.groups, run_pixels, &job);
 }
 
 /* ---- weight gradient ---- */

@@ -4,6 +4,7 @@
 
 #include "core/kernels/conv.h"
 #include "core/kernels/simd/conv_simd.h"
+#include "core/kernels/simd/pack_simd.h"
 
 /* Output pixels up to which a convolution gathers its inputs pixel by pixel: two register tiles. */
 #define DSCM_CONV_FEW_PIXELS ((size_t)28)
@@ -18,19 +19,6 @@ typedef struct conv_view {
     int kernel;
 } conv_view;
 
-typedef struct conv_args {
-    float *out;
-    size_t ldo;
-    const float *in;
-    size_t ldi;
-    const float *packed, *bias, *residual;
-    size_t ldr;
-    bool add;
-    size_t batch;
-    void *scratch;
-    dscm_team *team;
-} conv_args;
-
 const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa);
 conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass);
 /* Where the weights of a view lie: tap t between out channel o and in channel i is
@@ -43,6 +31,39 @@ typedef struct conv_weights {
 
 conv_weights dscm_conv_weights(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w);
 
+/* Weights as they are stored, and what is needed to pack a part of them. */
+typedef struct conv_packer {
+    const dscm_conv_kernels *kernels;
+    const dscm_pack_kernels *pack;
+    conv_view view;
+    size_t taps, out_step, in_step; /* of a weight: see conv_weights */
+    bool reversed;
+    const unsigned char *w;
+    dscm_store type;
+    size_t block; /* output channels of a packed block */
+} conv_packer;
+
+conv_packer dscm_conv_packer(const dscm_conv *plan, dscm_conv_pass pass, const void *w,
+                             dscm_store type);
+/* to (taps, ins, block) = the weights between block `index` of the outputs and `ins` inputs. */
+void dscm_conv_pack_part(const conv_packer *from, float *to, size_t index, size_t first_in,
+                         size_t ins);
+
+typedef struct conv_args {
+    float *out;
+    size_t ldo;
+    const float *in;
+    size_t ldi;
+    const float *packed;       /* or NULL: then each worker packs from `stored` what it needs */
+    const conv_packer *stored; /* where dscm_conv_direct_passes says so */
+    const float *bias, *residual;
+    size_t ldr;
+    bool add;
+    size_t batch;
+    void *scratch;
+    dscm_team *team;
+} conv_args;
+
 void dscm_conv_plain_run(const dscm_conv_shape *shape, dscm_conv_pass pass, const conv_args *a);
 void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const float *dout,
                                  size_t ldo, const float *in, size_t ldi, size_t batch);
@@ -50,6 +71,12 @@ void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const 
 size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v);
 /* Output channels of a packed block: 1 where dot products beat padded columns. */
 size_t dscm_conv_direct_block(const dscm_conv_kernels *k, const conv_view *v);
+/* Input channels of a chunk of the packed weights, which are (blocks, chunks, taps, in, block). */
+size_t dscm_conv_direct_chunk(const conv_view *v);
+/* Can it run with stored weights, each part packed by its user just before use? */
+bool dscm_conv_direct_passes(const conv_view *v);
+/* Floats of a worker to pack such parts. */
+size_t dscm_conv_direct_part(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
 /* 1x1, stride 1: no padding, pixels in one line. */

@@ -142,6 +142,25 @@ static buffer scratch_for(const dscm_conv *plan, dscm_conv_pass pass, size_t bat
     return buffer_open(bytes / sizeof(float), NAN);
 }
 
+/* Weights that are packed on the way give the same bits as weights that were packed before. */
+static void check_stored(const problem *p, const dscm_conv *plan, dscm_conv_pass pass,
+                         const buffer *want, dscm_team *team)
+{
+    buffer got = buffer_open(want->count, NAN);
+    size_t bytes = dscm_conv_stored_bytes(plan, pass, p->batch, dscm_team_size(team));
+    buffer scratch = buffer_open(bytes / sizeof(float), NAN);
+    if (pass == DSCM_CONV_FORWARD)
+        dscm_conv_forward_stored(plan, got.data, p->ldo, p->in.data, p->ldi, p->w.data,
+                                 DSCM_STORE_F32, p->bias.data, NULL, 0, p->batch, scratch.data,
+                                 team);
+    else
+        dscm_conv_input_grad_stored(plan, got.data, p->ldi, p->dout.data, p->ldo, p->w.data,
+                                    DSCM_STORE_F32, false, p->batch, scratch.data, team);
+    CHECK_INT(memcmp(got.data, want->data, got.count * sizeof(float)), 0);
+    buffer_close(&scratch, "scratch");
+    buffer_close(&got, "stored");
+}
+
 static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *team)
 {
     size_t n = p->dout.count;
@@ -163,6 +182,7 @@ static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *te
                           variant == 1 ? NULL : p->bias.data, variant == 2 ? out.data : NULL,
                           p->ldo, p->batch, scratch.data, team);
         report(p, plan, DSCM_CONV_FORWARD, compare(out.data, target, n, p->ldo, p->s.co));
+        if (variant == 0) check_stored(p, plan, DSCM_CONV_FORWARD, &out, team);
         free(target);
         buffer_close(&out, "out");
         buffer_close(&scratch, "scratch");
@@ -184,6 +204,7 @@ static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team 
         dscm_conv_input_grad(plan, din.data, p->ldi, p->dout.data, p->ldo, packed.data, times == 2,
                              p->batch, scratch.data, team);
         report(p, plan, DSCM_CONV_INPUT_GRAD, compare(din.data, want, n, p->ldi, p->s.ci));
+        if (times == 1) check_stored(p, plan, DSCM_CONV_INPUT_GRAD, &din, team);
         for (size_t i = 0; i < n; i++) want[i] *= 2;
     }
     free(want);
@@ -282,6 +303,8 @@ static void wide_layers(void)
         for (int stride = 1; stride <= 2; stride++) {
             setting how = {(dscm_isa)isa, DSCM_CONV_AUTO, stride == 2 ? team : NULL};
             check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, how);
+            check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride}, 2, 4, how);
+            check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride}, 1, 0, how);
         }
     dscm_team_free(team);
     dscm_conv_shape s = {16, 16, 1024, 1024, 3, 1};
