@@ -66,7 +66,8 @@ typedef struct dscm_denoiser {
     void *ctx;
     dscm_code (*eps)(void *ctx, float *eps, const float *x, double t, size_t batch,
                      dscm_error *err);
-    /* grad = sum over edges of scale * gradient of log p(target | x, t); NULL: no guidance. */
+    /* grad = sum over edges of scale * gradient of log p(target | x, t); NULL: no guidance. Called
+     * right after eps, with the same x and t; dscm_walk.guided says before eps that it will be. */
     dscm_code (*guide)(void *ctx, float *grad, const float *x, double t, size_t batch,
                        dscm_error *err);
 } dscm_denoiser;

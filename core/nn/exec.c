@@ -337,6 +337,11 @@ void dscm_exec_use(dscm_exec *x, const dscm_weights *w)
     x->weights = w;
 }
 
+void dscm_exec_join(dscm_exec *x, dscm_team *team)
+{
+    x->team = team;
+}
+
 size_t dscm_exec_bytes(const dscm_exec *x)
 {
     return x->bytes;

@@ -159,6 +159,8 @@ void dscm_exec_free(dscm_exec *x);
 /* Lets the executor run with other weights: of a graph built from the same configuration, packed
  * for the same instruction set and at least its mode. */
 void dscm_exec_use(dscm_exec *x, const dscm_weights *w);
+/* Lets the executor run on another team, or NULL: of at most the size it was opened with. */
+void dscm_exec_join(dscm_exec *x, dscm_team *team);
 size_t dscm_exec_bytes(const dscm_exec *x); /* arena */
 
 /* Dense (ld == C) storage of a named input (written by the caller before forward; forward does not

@@ -52,19 +52,48 @@ static size_t walk_bytes(const dscm_bundle *b, size_t batch)
     return WALK_BUFFERS * dscm_arena_round(batch * v->h * v->w * v->c * sizeof(float));
 }
 
-/* Bytes of the block that all executors share. */
-static dscm_code measure_execs(const dscm_bundle *b, size_t batch, dscm_team *team, size_t *bytes,
-                               dscm_error *err)
+static bool is_guide(const exec_place *p)
+{
+    return p->mode == DSCM_EXEC_INPUT_GRAD;
+}
+
+/* Small images leave a team of two waiting for each other after every layer: measured, it makes 1.5
+ * times the speed of one thread. A thread for the score network and one for the predictors, whose
+ * work is double for the gradient, is faster where the two take about the same time. */
+#define APART_PIXELS ((size_t)1024)
+#define APART_GAIN   1.5
+
+static bool runs_apart(const dscm_bundle *b, size_t batch, int threads)
+{
+    const dscm_variable *v = &b->faces[b->info.image];
+    exec_place list[PLACES_MAX];
+    size_t count = list_execs(b, NULL, list);
+    const dscm_net *score = b->variables[b->info.image].score.net;
+    double one = score ? dscm_net_flops(score) : 0, other = 0;
+    for (size_t i = 0; i < count; i++)
+        if (is_guide(&list[i])) other += 2 * dscm_net_flops(list[i].net->net);
+    return threads == 2 && batch == 1 && v->h * v->w <= APART_PIXELS &&
+           APART_GAIN * fmax(one, other) < one + other;
+}
+
+/* Bytes of the executors' block, or, apart, of the score network's and of the predictors' block. */
+typedef struct exec_blocks {
+    size_t all, guides;
+} exec_blocks;
+
+static dscm_code measure_execs(const dscm_bundle *b, size_t batch, dscm_team *team,
+                               exec_blocks *blocks, dscm_error *err)
 {
     exec_place list[PLACES_MAX];
     size_t count = list_execs(b, NULL, list);
+    bool apart = runs_apart(b, batch, dscm_team_size(team));
     dscm_code code = DSCM_OK;
-    *bytes = 0;
+    *blocks = (exec_blocks){0};
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
-        size_t one = 0;
+        size_t one = 0, *most = apart && is_guide(&list[i]) ? &blocks->guides : &blocks->all;
         dscm_exec_options o = exec_options(&list[i], batch, team);
         code = dscm_exec_measure(&one, list[i].net->net->graph, list[i].net->weights, &o, err);
-        if (one > *bytes) *bytes = one;
+        if (one > *most) *most = dscm_arena_round(one);
     }
     return code;
 }
@@ -73,9 +102,10 @@ dscm_code dscm_session_measure(const dscm_bundle *bundle, size_t batch, int thre
                                dscm_error *err)
 {
     dscm_team *team = NULL;
+    exec_blocks blocks = {0};
     dscm_code code = threads != 1 ? dscm_team_open(&team, threads, err) : DSCM_OK;
-    if (code == DSCM_OK) code = measure_execs(bundle, batch, team, bytes, err);
-    *bytes += walk_bytes(bundle, batch);
+    if (code == DSCM_OK) code = measure_execs(bundle, batch, team, &blocks, err);
+    *bytes = blocks.all + blocks.guides + walk_bytes(bundle, batch);
     dscm_team_free(team);
     return code;
 }
@@ -89,23 +119,25 @@ static size_t budget_of(const dscm_bundle *b)
     return o->memory > weights ? (o->memory - weights) / (size_t)o->sessions : 0;
 }
 
-/* Fewer images per pass until the executors' block fits. */
-static dscm_code settle_batch(dscm_session *s, size_t *block, dscm_error *err)
+/* Fewer images per pass until the executors' blocks fit. */
+static dscm_code settle_batch(dscm_session *s, exec_blocks *blocks, dscm_error *err)
 {
     for (;; s->batch_max = (s->batch_max + 1) / 2) {
-        dscm_code code = measure_execs(s->bundle, s->batch_max, s->team, block, err);
-        bool fits = *block + walk_bytes(s->bundle, s->batch_max) <= budget_of(s->bundle);
+        dscm_code code = measure_execs(s->bundle, s->batch_max, s->team, blocks, err);
+        bool fits = blocks->all + blocks->guides + walk_bytes(s->bundle, s->batch_max) <=
+                    budget_of(s->bundle);
         if (code != DSCM_OK || fits || s->batch_max == 1) return code;
     }
 }
 
 static dscm_code open_memory(dscm_session *s, dscm_error *err)
 {
-    size_t block = 0;
-    dscm_code code = settle_batch(s, &block, err);
+    exec_blocks blocks = {0};
+    dscm_code code = settle_batch(s, &blocks, err);
     size_t walk = walk_bytes(s->bundle, s->batch_max);
-    if (code == DSCM_OK) code = dscm_arena_open(&s->arena, walk + block, err);
+    if (code == DSCM_OK) code = dscm_arena_open(&s->arena, walk + blocks.all + blocks.guides, err);
     if (code != DSCM_OK) return code;
+    s->apart = blocks.guides > 0;
     float **const buffers[WALK_BUFFERS] = {&s->walk.x,     &s->walk.pair, &s->walk.eps,
                                            &s->walk.grad,  &s->walk.x0,   &s->walk.spare,
                                            &s->eval_images};
@@ -115,10 +147,11 @@ static dscm_code open_memory(dscm_session *s, dscm_error *err)
     s->walk.channels = s->image->face.c;
     exec_place list[PLACES_MAX];
     size_t count = list_execs(s->bundle, s, list);
-    void *shared = dscm_arena_take(&s->arena, block);
+    void *shared = dscm_arena_take(&s->arena, blocks.all);
+    void *guides = s->apart ? dscm_arena_take(&s->arena, blocks.guides) : shared;
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
         dscm_exec_options o = exec_options(&list[i], s->batch_max, s->team);
-        o.memory = shared;
+        o.memory = is_guide(&list[i]) ? guides : shared;
         code = dscm_exec_open(list[i].out, list[i].net->net->graph, list[i].net->weights, &o, err);
     }
     return code;
@@ -201,6 +234,7 @@ void dscm_session_store(const dscm_session *s, dscm_latent *l, size_t first, siz
 typedef struct walker {
     dscm_session *s;
     const walk_call *call;
+    bool guided_ahead; /* the estimate at hand has brought the walk's gradient with it */
 } walker;
 
 static dscm_code stopped(dscm_error *err)
@@ -208,11 +242,9 @@ static dscm_code stopped(dscm_error *err)
     return dscm_fail(err, DSCM_E_CANCELED, "canceled within a step");
 }
 
-/* eps_theta(x, t); a learned variance is left out */
-static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t batch,
-                        dscm_error *err)
+/* eps_theta(x, t); a learned variance is left out. False when the watch stopped it. */
+static bool run_score(const walker *w, float *eps, const float *x, double t, size_t batch)
 {
-    const walker *w = ctx;
     dscm_session *s = w->s;
     const dscm_net *net = s->image->score.net;
     size_t ci = net->config.in_channels, co = net->config.out_channels, conditions = 1;
@@ -224,15 +256,15 @@ static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t 
                 w->call->labels ? (float)w->call->labels[b] : 0;
     }
     for (size_t b = 0; b < conditions; b++) dscm_exec_data(s->score, net->t)[b] = (float)t;
-    if (!dscm_exec_forward(s->score, batch, conditions)) return stopped(err);
+    if (!dscm_exec_forward(s->score, batch, conditions)) return false;
     const float *out = dscm_exec_data(s->score, net->out);
     if (ci == co) {
         memcpy(eps, out, batch * s->size * sizeof *eps);
-        return DSCM_OK;
+        return true;
     }
     for (size_t p = 0; p < batch * s->size / ci; p++)
         for (size_t k = 0; k < ci; k++) eps[p * ci + k] = out[p * co + k];
-    return DSCM_OK;
+    return true;
 }
 
 /* dlogits = scale * d log p(target) / d logits */
@@ -285,17 +317,78 @@ static bool edge_is_used(const walk_call *call, size_t edges, size_t e, size_t b
     return false;
 }
 
-static dscm_code guide_by_edges(void *ctx, float *grad, const float *x, double t, size_t batch,
-                                dscm_error *err)
+/* grad = sum over edges. False when the watch stopped it. */
+static bool run_guides(const walker *w, float *grad, const float *x, double t, size_t batch)
 {
-    const walker *w = ctx;
     size_t edges = w->s->bundle->edges_count;
     memset(grad, 0, batch * w->s->size * sizeof *grad);
     for (size_t e = 0; e < edges; e++)
         if (w->s->predictors[e] && edge_is_used(w->call, edges, e, batch) &&
             !add_edge_gradient(w->s, w->call, e, grad, x, t, batch))
-            return stopped(err);
+            return false;
+    return true;
+}
+
+typedef struct apart_job {
+    const walker *w;
+    float *eps;
+    const float *x;
+    double t;
+} apart_job;
+
+static void run_one_of_two(void *arg, size_t index, int worker)
+{
+    const apart_job *job = arg;
+    const walker *w = job->w;
+    size_t batch = w->s->walk.batch;
+    (void)worker;
+    if (index == 0) /* neither is watched */
+        (void)run_score(w, job->eps, job->x, job->t, batch);
+    else
+        (void)run_guides(w, w->s->walk.grad, job->x, job->t, batch);
+}
+
+static void join_all(dscm_session *s, dscm_team *team)
+{
+    dscm_exec_join(s->score, team);
+    for (size_t e = 0; e < s->bundle->edges_count; e++)
+        if (s->predictors[e]) dscm_exec_join(s->predictors[e], team);
+}
+
+static void watch(dscm_session *s, const dscm_progress *progress)
+{
+    bool (*go)(void *arg) = progress ? progress->keep_going : NULL;
+    void *arg = progress ? progress->arg : NULL;
+    dscm_exec_watch(s->score, go, arg);
+    for (size_t e = 0; e < s->bundle->edges_count; e++)
+        if (s->predictors[e]) dscm_exec_watch(s->predictors[e], go, arg);
+}
+
+static dscm_code estimate(void *ctx, float *eps, const float *x, double t, size_t batch,
+                          dscm_error *err)
+{
+    walker *w = ctx;
+    const dscm_progress *progress = w->call->progress;
+    w->guided_ahead = w->s->apart && w->s->walk.guided;
+    if (!w->guided_ahead) return run_score(w, eps, x, t, batch) ? DSCM_OK : stopped(err);
+    /* The caller may be asked in its own thread only. */
+    if (progress && progress->keep_going && !progress->keep_going(progress->arg))
+        return stopped(err);
+    apart_job job = {.w = w, .eps = eps, .x = x, .t = t};
+    watch(w->s, NULL);
+    join_all(w->s, NULL);
+    dscm_team_run(w->s->team, 2, run_one_of_two, &job);
+    join_all(w->s, w->s->team);
+    watch(w->s, progress);
     return DSCM_OK;
+}
+
+static dscm_code guide(void *ctx, float *grad, const float *x, double t, size_t batch,
+                       dscm_error *err)
+{
+    const walker *w = ctx;
+    if (w->guided_ahead) return DSCM_OK;
+    return run_guides(w, grad, x, t, batch) ? DSCM_OK : stopped(err);
 }
 
 static bool on_move(void *ctx, const dscm_walk *walk, size_t done, size_t total)
@@ -319,21 +412,12 @@ static bool any_guidance(const dscm_session *s, const walk_call *call, size_t co
     return false;
 }
 
-static void watch(dscm_session *s, const dscm_progress *progress)
-{
-    bool (*go)(void *arg) = progress ? progress->keep_going : NULL;
-    void *arg = progress ? progress->arg : NULL;
-    dscm_exec_watch(s->score, go, arg);
-    for (size_t e = 0; e < s->bundle->edges_count; e++)
-        if (s->predictors[e]) dscm_exec_watch(s->predictors[e], go, arg);
-}
-
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call, dscm_error *err)
 {
     assert(count <= s->batch_max);
     walker w = {.s = s, .call = call};
     dscm_denoiser denoiser = {
-        .ctx = &w, .eps = eps_of, .guide = any_guidance(s, call, count) ? guide_by_edges : NULL};
+        .ctx = &w, .eps = estimate, .guide = any_guidance(s, call, count) ? guide : NULL};
     dscm_walk_observer observer = {.ctx = &w, .on_move = on_move};
     s->walk.batch = count;
     watch(s, call->progress);

@@ -13,8 +13,9 @@ struct dscm_session {
     dscm_exec *score;
     dscm_exec **predictors; /* (edges) NULL where the child is another image */
     dscm_exec *oracle, *vae, *autoencoder, *class_autoencoder; /* NULL where the bundle has none */
-    dscm_arena arena; /* the walk's buffers, and one block for all executors, which never run at
-                         the same time */
+    bool apart;       /* score network and predictors may run side by side */
+    dscm_arena arena; /* the walk's buffers, and one block for all executors, which do not run at
+                         the same time; with `apart` one of their own for the predictors */
     dscm_walk walk;
     float *eval_images; /* (batch_max, size) */
 };
