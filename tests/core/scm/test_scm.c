@@ -329,6 +329,36 @@ static void a_changed_file_is_refused(void)
     }
 }
 
+/* The networks of one guided image run side by side on two threads: nothing of the result may
+ * change. */
+static void networks_side_by_side(void)
+{
+    static float alone[PIXELS], beside[PIXELS];
+    dscm_error err = {0};
+    const dscm_intervention act = {SHAPE, DSCM_DO, 2, NONE};
+    const dscm_query query = {.items = &act, .count = 1};
+    for (size_t i = 0; dscm_sampler_name(i); i++) {
+        dscm_options o = dscm_options_defaults();
+        o.sampler = dscm_sampler_name(i);
+        o.steps = strcmp(o.sampler, "published") == 0 ? 10 : 4;
+        o.scale = 6;
+        REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+        for (int threads = 1; threads <= 2; threads++) {
+            dscm_session *s = NULL;
+            dscm_latent *latent = NULL;
+            REQUIRE(dscm_session_open(&s, bundle, 1, threads, &err) == DSCM_OK);
+            CHECK_INT(s->apart, threads == 2);
+            CHECK_INT(dscm_abduct(s, &latent, images, 1, &o, NULL, &err), DSCM_OK);
+            CHECK_INT(
+                dscm_predict(s, threads == 1 ? alone : beside, latent, &query, &o, NULL, &err),
+                DSCM_OK);
+            dscm_latent_free(latent);
+            dscm_session_free(s);
+        }
+        CHECK(memcmp(alone, beside, sizeof alone) == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -338,6 +368,7 @@ int main(int argc, char **argv)
         {"impossible_queries_are_named", impossible_queries_are_named},
         {"null_counterfactuals_are_the_image", null_counterfactuals_are_the_image},
         {"items_do_not_mix", items_do_not_mix},
+        {"networks_side_by_side", networks_side_by_side},
         {"latents_are_values", latents_are_values},
         {"a_caller_can_stop", a_caller_can_stop},
         {"the_search_reports_what_it_cost", the_search_reports_what_it_cost},
