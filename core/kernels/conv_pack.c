@@ -24,40 +24,43 @@ static void prefetch_run(const conv_packer *j, size_t out, size_t in, size_t run
     for (size_t b = 0; b < bytes; b += DSCM_ALIGN) __builtin_prefetch(from + b, 0, 2);
 }
 
-/* tile (ins, taps, block) = the weights between inputs first_in.. and block `index` of the outputs.
- */
-static void gather(const conv_packer *j, float *tile, size_t index, size_t first_in, size_t ins)
+/* Where the taps of inputs that follow each other go, counted from the first input's place. */
+typedef struct layout {
+    size_t at[RUN_MAX];
+    size_t in_step; /* floats between two inputs */
+} layout;
+
+static layout layout_of(const conv_packer *j, size_t tap_step, size_t in_step)
 {
-    size_t first_out = index * j->block, left = j->view.out_c - first_out;
-    size_t outs = left < j->block ? left : j->block;
-    float rows[DSCM_CONV_BLOCK_MAX * RUN_MAX];
-    size_t taps = j->taps, run = ins * taps;
-    if (outs < j->block) memset(tile, 0, run * j->block * sizeof *tile);
-    if (j->in_step == taps) { /* the inputs of an output follow each other */
-        for (size_t o = 0; o < outs; o++) {
-            if (first_in + 2 * ins <= j->view.in_c)
-                prefetch_run(j, first_out + o, first_in + ins, run);
-            j->pack->widen(rows + o * run, weight_at(j, first_out + o, first_in), run, j->type);
-        }
-        j->pack->transpose(tile, j->block, rows, run, outs, run);
-        return;
-    }
-    for (size_t i = 0; i < ins; i++, tile += taps * j->block) { /* the outputs of an input do */
-        j->pack->widen(rows, weight_at(j, first_out, first_in + i), outs * taps, j->type);
-        for (size_t t = 0; t < taps; t++)
-            for (size_t o = 0; o < outs; o++) tile[t * j->block + o] = rows[o * taps + t];
-    }
+    layout l = {.in_step = in_step};
+    for (size_t i = 0, n = 0; n + j->taps <= RUN_MAX; i++)
+        for (size_t t = 0; t < j->taps; t++, n++) /* an input gradient turns the kernels round */
+            l.at[n] = i * in_step + (j->reversed ? j->taps - 1 - t : t) * tap_step;
+    return l;
 }
 
-/* Turns the taps of one input round: an input gradient is a convolution with rotated kernels. */
-static void reverse_taps(float *lines, size_t taps, size_t block)
+/* The weights between inputs first_in.. and block `index` of the outputs. */
+static void pack_inputs(const conv_packer *j, float *to, const layout *l, size_t index,
+                        size_t first_in, size_t ins)
 {
-    for (size_t a = 0, b = taps - 1; a < b; a++, b--)
-        for (size_t o = 0; o < block; o++) {
-            float held = lines[a * block + o];
-            lines[a * block + o] = lines[b * block + o];
-            lines[b * block + o] = held;
+    size_t first = index * j->block, left = j->view.out_c - first, most = RUN_MAX / j->taps;
+    size_t outs = left < j->block ? left : j->block;
+    for (size_t i = 0, some; i < ins; i += some, to += some * l->in_step) {
+        some = ins - i < most ? ins - i : most;
+        size_t run = some * j->taps;
+        for (size_t n = 0; outs < j->block && n < run; n++)
+            memset(to + l->at[n], 0, j->block * sizeof *to);
+        const unsigned char *from = weight_at(j, first, first_in + i);
+        if (j->in_step == j->taps) { /* the inputs of an output follow each other */
+            for (size_t o = 0; o < outs && first_in + i + 2 * some <= j->view.in_c; o++)
+                prefetch_run(j, first + o, first_in + i + some, run);
+            j->pack->scatter(to, l->at, from, j->out_step, outs, run, j->type);
+            continue;
         }
+        for (size_t n = 0; n < some; n++) /* the outputs of an input do */
+            j->pack->scatter(to + n * l->in_step, l->at, weight_at(j, first, first_in + i + n),
+                             j->taps, outs, j->taps, j->type);
+    }
 }
 
 conv_packer dscm_conv_packer(const dscm_conv *plan, dscm_conv_pass pass, const void *w,
@@ -78,26 +81,10 @@ conv_packer dscm_conv_packer(const dscm_conv *plan, dscm_conv_pass pass, const v
     return j;
 }
 
-static size_t inputs_at_once(const conv_packer *j, size_t left)
-{
-    size_t most = RUN_MAX / j->taps;
-    return left < most ? left : most;
-}
-
 void dscm_conv_pack_part(const conv_packer *j, float *to, size_t index, size_t first_in, size_t ins)
 {
-    float tile[DSCM_CONV_BLOCK_MAX * RUN_MAX];
-    size_t taps = j->taps, block = j->block, some;
-    for (size_t i = 0; i < ins; i += some) {
-        some = inputs_at_once(j, ins - i);
-        gather(j, taps == 1 ? to + i * block : tile, index, first_in + i, some);
-        for (size_t n = 0; taps > 1 && n < some; n++) {
-            float *lines = tile + n * taps * block; /* (taps, block) */
-            if (j->reversed) reverse_taps(lines, taps, block);
-            for (size_t t = 0; t < taps; t++)
-                memcpy(to + (t * ins + i + n) * block, lines + t * block, block * sizeof *lines);
-        }
-    }
+    layout l = layout_of(j, ins * j->block, j->block);
+    pack_inputs(j, to, &l, index, first_in, ins);
 }
 
 typedef struct pack_job {
@@ -122,15 +109,9 @@ static void pack_winograd(void *arg, size_t index, int worker)
 {
     const pack_job *job = arg;
     const conv_packer *j = &job->from;
-    size_t in_c = j->view.in_c, step = j->taps * j->block;
+    layout l = layout_of(j, j->block, j->taps * j->block);
     (void)worker;
-    for (size_t i = 0, some; i < in_c; i += some) {
-        float *to = job->packed + (index * in_c + i) * step;
-        some = inputs_at_once(j, in_c - i);
-        gather(j, to, index, i, some);
-        for (size_t n = 0; j->reversed && n < some; n++)
-            reverse_taps(to + n * step, j->taps, j->block);
-    }
+    pack_inputs(j, job->packed + index * j->view.in_c * l.in_step, &l, index, 0, j->view.in_c);
 }
 
 void dscm_conv_pack_from(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const void *w,

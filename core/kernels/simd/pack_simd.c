@@ -17,6 +17,21 @@ INLINE vf widen_f16(vu h)
     return (vf)((vu)scaled | special | (h & 0x8000) << 16);
 }
 
+/* The vector at any address. */
+INLINE vf load_as(const unsigned char *from, const dscm_store type)
+{
+    if (type == DSCM_STORE_F32) return load((const float *)(const void *)from);
+#if defined(__AVX512F__)
+    if (type == DSCM_STORE_F16)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
+#elif defined(__F16C__)
+    if (type == DSCM_STORE_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)from));
+#endif
+    vu h = __builtin_convertvector(*(const vhu *)from, vu);
+    return type == DSCM_STORE_F16 ? widen_f16(h) : (vf)(h << 16);
+}
+
 static void widen(float *out, const void *in, size_t count, dscm_store type)
 {
     size_t i = 0;
@@ -25,10 +40,9 @@ static void widen(float *out, const void *in, size_t count, dscm_store type)
         return;
     }
     const unsigned char *from = in;
-    for (; i + VW <= count; i += VW) {
-        vu h = __builtin_convertvector(*(const vhu *)(from + 2 * i), vu);
-        store(out + i, type == DSCM_STORE_F16 ? widen_f16(h) : (vf)(h << 16));
-    }
+    for (; i + VW <= count; i += VW)
+        store(out + i, type == DSCM_STORE_F16 ? load_as(from + 2 * i, DSCM_STORE_F16)
+                                              : load_as(from + 2 * i, DSCM_STORE_BF16));
     for (; i < count; i++) {
         uint16_t h;
         memcpy(&h, from + 2 * i, 2);
@@ -118,5 +132,52 @@ static void transpose(float *out, size_t out_step, const float *in, size_t in_st
         for (size_t j = 0; j < columns; j++) out[j * out_step + r] = in[r * in_step + j];
 }
 
+/* A square of `rows` x `columns` <= VW x VW of the scatter. */
+INLINE void scatter_square(float *out, const size_t *at, const unsigned char *in, size_t row_bytes,
+                           size_t rows, size_t columns, const dscm_store type)
+{
+    const size_t width = type == DSCM_STORE_F32 ? 4 : 2;
+    vf v[VW];
+    if (columns == VW && rows == VW) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < VW; i++) v[i] = load_as(in + i * row_bytes, type);
+    } else {
+        for (size_t i = 0; i < VW; i++) {
+            unsigned char part[4 * VW] = {0};
+            if (i < rows) memcpy(part, in + i * row_bytes, columns * width);
+            v[i] = load_as(part, type);
+        }
+    }
+    transpose_square(v);
+    if (columns == VW && rows == VW) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < VW; i++) store(out + at[i], v[i]);
+    } else {
+        for (size_t i = 0; i < columns; i++) memcpy(out + at[i], &v[i], rows * sizeof *out);
+    }
+}
+
+INLINE void scatter_as(float *out, const size_t *at, const unsigned char *in, size_t row_bytes,
+                       size_t rows, size_t columns, const dscm_store type)
+{
+    const size_t width = type == DSCM_STORE_F32 ? 4 : 2;
+    for (size_t r = 0; r < rows; r += VW)
+        for (size_t j = 0; j < columns; j += VW)
+            scatter_square(out + r, at + j, in + r * row_bytes + j * width, row_bytes,
+                           rows - r < VW ? rows - r : VW, columns - j < VW ? columns - j : VW,
+                           type);
+}
+
+static void scatter(float *out, const size_t *at, const void *in, size_t in_step, size_t rows,
+                    size_t columns, dscm_store type)
+{
+    if (type == DSCM_STORE_F32)
+        scatter_as(out, at, in, in_step * 4, rows, columns, DSCM_STORE_F32);
+    else if (type == DSCM_STORE_F16)
+        scatter_as(out, at, in, in_step * 2, rows, columns, DSCM_STORE_F16);
+    else
+        scatter_as(out, at, in, in_step * 2, rows, columns, DSCM_STORE_BF16);
+}
+
 const dscm_pack_kernels ISA(dscm_pack_kernels) = {
-    .widen = widen, .narrow = narrow, .transpose = transpose};
+    .widen = widen, .narrow = narrow, .transpose = transpose, .scatter = scatter};

@@ -15,6 +15,10 @@ typedef struct dscm_pack_kernels {
     /* out[j * out_step + r] = in[r * in_step + j] for r < rows, j < columns. */
     void (*transpose)(float *out, size_t out_step, const float *in, size_t in_step, size_t rows,
                       size_t columns);
+    /* out[at[j] + r] = in[r * in_step + j] for r < rows, j < columns; `in` holds values of `type`
+     * at any alignment. */
+    void (*scatter)(float *out, const size_t *at, const void *in, size_t in_step, size_t rows,
+                    size_t columns, dscm_store type);
 } dscm_pack_kernels;
 
 extern const dscm_pack_kernels dscm_pack_kernels_base;
