@@ -7,7 +7,7 @@
 
 The peer is bench/torch_peer.py: our own module of the same networks and the `published` sampler,
 with PyTorch's defaults. A row "batch B" is a job of B images handed over at once: seconds until all
-are done, per image; diffscm cuts it into parts of at most 16, at least one for each thread, and a
+are done, per image; diffscm cuts it into parts of at most 8, at least one for each thread, and a
 single image is worked on by all threads. Each side takes the better of the thread counts, the peers
 the better of all their versions; what starts and loads is not timed. A root (made, for example, by
 `mmdebstrap --include=python3-torch,python3-numpy trixie DIR`, with /proc and /sys mounted in it)

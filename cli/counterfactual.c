@@ -189,7 +189,7 @@ typedef struct file_run {
     float *in, *out;
     int *wanted;
     double *scales;
-    size_t count, parts, part; /* images, their parts, images of a part */
+    size_t count, parts, part; /* images, their parts, images of the largest part */
     cli_progress progress;
     dscm_progress stop;
     _Atomic size_t finished; /* images, by all workers; worker 0 shows it */
@@ -198,7 +198,7 @@ typedef struct file_run {
 static void run_file_part(void *arg, size_t index, int worker)
 {
     file_run *f = arg;
-    size_t batch = f->part, size = cli_image_size(&f->r->m), first = index * batch;
+    size_t size = cli_image_size(&f->r->m), first = index * f->count / f->parts;
     dscm_error *err = &f->errors[worker];
     if (err->code != DSCM_OK) return;
     part p = {.r = f->r,
@@ -207,7 +207,7 @@ static void run_file_part(void *arg, size_t index, int worker)
               .targets = f->wanted + first,
               .out = f->out + first * size,
               .scales = f->scales + first,
-              .count = f->count - first < batch ? f->count - first : batch,
+              .count = (index + 1) * f->count / f->parts - first,
               .progress = &f->stop};
     if (run_part(&p, err) != DSCM_OK) return;
     f->finished += p.count;
@@ -315,18 +315,17 @@ static dscm_code write_file(file_run *f, dscm_error *err)
     return code;
 }
 
-/* Even parts of at most the batch, and a session for each as long as there are threads; threads
- * that are left over join the sessions' teams. */
+/* Even parts of at most the batch, as many for each session, and a session for each thread where
+ * there are images enough; threads that are left over join the sessions' teams. */
 static dscm_code open_sessions(file_run *f, dscm_error *err)
 {
     const cli_model *m = &f->r->m;
-    size_t least = m->threads < f->count ? m->threads : f->count;
-    if (f->r->sessions && f->r->sessions < least) least = f->r->sessions;
-    f->parts = (f->count + m->batch - 1) / m->batch;
-    if (f->parts < least) f->parts = least;
+    size_t sessions = f->r->sessions && f->r->sessions < m->threads ? f->r->sessions : m->threads;
+    if (sessions > f->count) sessions = f->count;
+    f->sessions_count = sessions;
+    f->parts = ((f->count + m->batch - 1) / m->batch + sessions - 1) / sessions * sessions;
+    if (f->parts > f->count) f->parts = f->count;
     f->part = (f->count + f->parts - 1) / f->parts;
-    f->parts = (f->count + f->part - 1) / f->part;
-    f->sessions_count = f->parts < least ? f->parts : least;
     dscm_code code = DSCM_OK;
     for (size_t i = 0; code == DSCM_OK && i < f->sessions_count; i++) {
         size_t threads = (i + 1) * m->threads / f->sessions_count;
@@ -385,6 +384,7 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
 int cmd_counterfactual(int argc, char **argv)
 {
     batch_run r = {.m = CLI_MODEL_DEFAULTS};
+    r.m.batch = 8; /* the activations of more leave the caches; see docs/performance.md */
     const cli_option options[] = {
         {"do", OPT_LIST, &r.dos, 0, 0, "VAR=VALUE", "intervention on a picture; may be repeated"},
         {"out", OPT_TEXT, &r.out, 0, 0, "FILE", "result (also -o)"},

@@ -45,7 +45,13 @@ typedef struct cli_model {
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
-        {"batch", OPT_SIZE, &(m).batch, 1, 4096, "N", "images per network pass (16)"},             \
+        {"batch",                                                                                  \
+         OPT_SIZE,                                                                                 \
+         &(m).batch,                                                                               \
+         1,                                                                                        \
+         4096,                                                                                     \
+         "N",                                                                                      \
+         "images per network pass (16; counterfactual: 8)"},                                       \
         {"memory",                                                                                 \
          OPT_TEXT,                                                                                 \
          &(m).memory_text,                                                                         \
