@@ -10,9 +10,10 @@
 #include "core/base/memory.h"
 #include "core/io/tensors_internal.h"
 
-#define PICKLE_MAX  ((size_t)8 << 20)
-#define DEPTH_MAX   8    /* nested dictionaries */
-#define COLLECT_MAX 1024 /* dictionaries walked: shared ones could be met without end */
+#define PICKLE_MAX  ((size_t)2 << 20) /* the largest published network needs 0.15 MB */
+#define DEPTH_MAX   8                 /* nested dictionaries */
+#define COLLECT_MAX 128 /* dictionaries walked: shared ones could be met without end */
+#define UNFOLD_MAX  4   /* times the file: tensors may share a storage, but not without end */
 
 typedef enum value_kind {
     V_NONE,
@@ -80,6 +81,7 @@ typedef struct machine {
     list stack, pool, memo, pairs, tensors; /* value, value, value, pair, stored_tensor */
     int64_t dicts;
     size_t collected; /* dictionaries walked */
+    size_t unfolded;  /* bytes of the tensors found */
     dscm_error *err;
 } machine;
 
@@ -274,6 +276,10 @@ static dscm_code rebuild_tensor(machine *m, const value *args, value *out)
         (size_t)storage->number > size / width)
         return dscm_fail(m->err, DSCM_E_FORMAT, "%s: a tensor reaches beyond its storage data/%.*s",
                          m->set->path, (int)storage->length, storage->text);
+    if (t.info.count > (size_t)storage->number)
+        return dscm_fail(m->err, DSCM_E_FORMAT,
+                         "%s: a tensor has more elements than its storage data/%.*s", m->set->path,
+                         (int)storage->length, storage->text);
     t.info.dtype = storage->dtype;
     t.data += (size_t)offset->number * width;
     *out = (value){.kind = V_TENSOR, .number = (int64_t)m->tensors.count};
@@ -454,7 +460,7 @@ static dscm_code step(machine *m, int opcode)
 static dscm_code collect(machine *m, int64_t dict, const char *prefix, int depth)
 {
     if (depth > DEPTH_MAX) return bad(m, "dictionaries nest too deep");
-    if (m->collected++ == COLLECT_MAX) return bad(m, "more than 1024 nested dictionaries");
+    if (m->collected++ == COLLECT_MAX) return bad(m, "more than 128 nested dictionaries");
     for (size_t i = 0; i < m->pairs.count; i++) {
         const pair *entry = (const pair *)m->pairs.items + i;
         char name[256];
@@ -465,6 +471,9 @@ static dscm_code collect(machine *m, int64_t dict, const char *prefix, int depth
         dscm_code code = DSCM_OK;
         if (entry->item.kind == V_TENSOR) {
             const stored_tensor *t = (const stored_tensor *)m->tensors.items + entry->item.number;
+            m->unfolded += t->info.count * dscm_dtype_size(t->info.dtype);
+            if (m->unfolded / UNFOLD_MAX > m->set->size)
+                return bad(m, "tensors that share storages unfold to more than 4 times the file");
             code = dscm_tensors_add(m->set, name, t, m->err);
         } else if (entry->item.kind == V_DICT) {
             bool plain = strcmp(name, "state_dict") == 0;
@@ -505,7 +514,7 @@ dscm_code dscm_pickle_read(dscm_tensors *set, const unsigned char *bytes, size_t
                  .pairs.size = sizeof(pair),
                  .tensors.size = sizeof(stored_tensor),
                  .err = err};
-    dscm_code code = size <= PICKLE_MAX ? run(&m) : bad(&m, "larger than 8 MiB");
+    dscm_code code = size <= PICKLE_MAX ? run(&m) : bad(&m, "larger than 2 MiB");
     dscm_free(m.stack.items);
     dscm_free(m.pool.items);
     dscm_free(m.memo.items);

@@ -109,10 +109,13 @@ static dscm_code read_member(const archive *a, member *m, size_t *at, size_t dir
         return broken(a, "directory entry runs over the end", err);
     if (!read_zip64(e + CENTRAL_SIZE + name, extra, &size, &packed, &offset))
         return broken(a, "bad zip64 field", err);
+    if (little(e + 8, 2) & 1)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: member %.*s is encrypted", a->set->path,
+                         name < 200 ? (int)name : 200, (const char *)e + CENTRAL_SIZE);
     if (little(e + 10, 2) != 0 || packed != size)
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s: member %.*s is compressed; torch.save stores members", a->set->path,
-                         (int)name, (const char *)e + CENTRAL_SIZE);
+                         name < 200 ? (int)name : 200, (const char *)e + CENTRAL_SIZE);
     if (offset > data_end || data_end - offset < LOCAL_SIZE || little(b + offset, 4) != 0x04034b50u)
         return broken(a, "member outside the file", err);
     const unsigned char *local = b + offset;
@@ -211,13 +214,15 @@ static dscm_code read_archive(archive *a, dscm_tensors *set, dscm_error *err)
     member *pickle = NULL;
     dscm_code code = read_directory(a, err);
     if (code != DSCM_OK) return code;
-    for (size_t i = 0; i < a->count && !pickle; i++) {
+    for (size_t i = 0; i < a->count; i++) {
         member *m = &a->members[i];
-        if (m->name_length < 8 || memcmp(m->name + m->name_length - 8, "data.pkl", 8) != 0)
-            continue;
+        size_t root = m->name_length - 8;
+        if (m->name_length < 8 || memcmp(m->name + root, "data.pkl", 8) != 0) continue;
+        if (root && m->name[root - 1] != '/') continue;
+        if (pickle) return broken(a, "more than one data.pkl", err);
         pickle = m;
         a->root = m->name;
-        a->root_length = m->name_length - 8;
+        a->root_length = root;
     }
     if (!pickle) return broken(a, "no data.pkl; is it a TorchScript or other zip?", err);
     if (a->root_length > 255) return broken(a, "member names too long", err);

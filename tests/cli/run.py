@@ -4,7 +4,7 @@ Wrong use must end in one clear line on standard error and the right exit code; 
 on the shipped mnist model and example digits."""
 import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
 
-import cases_imagenet, cases_verify, cases_wrong
+import cases_hostile, cases_imagenet, cases_verify, cases_wrong
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(sys.argv[1])
@@ -403,6 +403,7 @@ def main():
     passed = failed = 0
     tests = {**globals(), **cases_verify.cases(run, path),
              **cases_imagenet.cases(run, path, refused, PROGRAM),
+             **cases_hostile.cases(path, PROGRAM),
              **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}
     for name, case in tests.items():
         if not name.startswith("test_") or wanted not in name:

@@ -303,6 +303,7 @@ static void pickle_faults(void)
     check_tensor(8, 0, 9, 1, "beyond its storage");
     check_tensor(8, 1, 8, 1, "beyond its storage");
     check_tensor(8, 0, 4, 3, "beyond its storage");
+    check_tensor(8, 0, 9, 0, "more elements than its storage");
     check_tensor(8, -1, 4, 1, "impossible");
     check_tensor(8, 0, -4, 1, "impossible");
     check_tensor(8, 0, 4, -1, "impossible");
@@ -348,7 +349,7 @@ static void shared_dictionaries(void)
             put_text(&p, "u");
         }
         put_text(&p, ".");
-        check_pickle(&p, depth == 6 ? "more than 1024 nested" : "too deep");
+        check_pickle(&p, depth == 6 ? "more than 128 nested" : "too deep");
         buffer_free(&p);
     }
 }
