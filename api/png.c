@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_MEMORY_MAX ((size_t)1 << 20)
-
 /* State of one call; on the heap because locals do not survive longjmp reliably. */
 typedef struct png_state {
     png_structp png;
@@ -93,14 +91,16 @@ static dscm_code check_header(const uint8_t *p, size_t size, const dscm_picture_
     return DSCM_OK;
 }
 
-/* Text and profiles may expand a thousandfold: skipped without being looked at. */
-static void set_limits(png_structp png, const dscm_picture_limits *limits)
+/* Text and profiles may expand a thousandfold: skipped without being looked at. libpng holds its
+ * limit of memory against the length of skipped chunks too, and drawing programs write private ones
+ * of megabytes: the limit is the file, whose own size the caller has bounded. */
+static void set_limits(png_structp png, size_t file_size, const dscm_picture_limits *limits)
 {
     static const png_byte skipped[] = "iCCP\0zTXt\0iTXt\0tEXt\0eXIf\0sPLT\0gAMA\0cHRM\0sRGB\0pHYs\0"
                                       "tIME\0bKGD\0hIST\0sBIT\0oFFs\0pCAL\0sCAL";
     png_set_user_limits(png, (png_uint_32)limits->side, (png_uint_32)limits->side);
     png_set_chunk_cache_max(png, 64);
-    png_set_chunk_malloc_max(png, CHUNK_MEMORY_MAX);
+    png_set_chunk_malloc_max(png, file_size);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skipped, (int)(sizeof(skipped) / 5));
 }
@@ -119,7 +119,7 @@ static void set_rgba(png_state *s)
 static bool read_rgba(png_state *s, const dscm_picture_limits *limits)
 {
     if (setjmp(png_jmpbuf(s->png))) return false;
-    set_limits(s->png, limits);
+    set_limits(s->png, s->in_size, limits);
     png_set_read_fn(s->png, s, on_read);
     png_read_info(s->png, s->info);
     set_rgba(s);
@@ -130,7 +130,7 @@ static bool read_rgba(png_state *s, const dscm_picture_limits *limits)
     if (!s->rgba || !s->rows) png_error(s->png, "out of memory");
     for (size_t y = 0; y < h; y++) s->rows[y] = s->rgba + y * w * 4;
     png_read_image(s->png, s->rows);
-    png_read_end(s->png, NULL);
+    png_read_end(s->png, s->info); /* without info, critical chunks would pass unread */
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* PNG and JPEG files built here by hand: every colour type and depth, limits, damage, bombs; and
  * fitting to a model's size. */
 #include <stdbool.h>
+#include <time.h>
 #include <zlib.h>
 
 #include "api/jpeg.h"
@@ -237,21 +238,9 @@ static void png_bombs(void)
     check_refused(&head, head.size, DSCM_E_FORMAT, "size 0x4");
     buffer_free(&head);
 
-    /* 16 MiB of blanks in each of 40 compressed text chunks: skipped unread, the image is fine */
     const png_kind k = {4, 4, 8, 0, 0};
-    buffer sound = build_png(&k), bomb = {0};
     size_t blanks = (size_t)16 << 20;
     char *text = calloc(1, blanks);
-    put(&bomb, sound.bytes, 33);
-    buffer chunk = {0};
-    put_compressed(&chunk, "zTXt", "a\0\0", 3, text, blanks);
-    for (int i = 0; i < 40; i++) put(&bomb, chunk.bytes, chunk.size);
-    put(&bomb, sound.bytes + 33, sound.size - 33);
-    dscm_picture out = {0};
-    dscm_error err = {0};
-    CHECK_INT(dscm_png_decode(&out, bomb.bytes, bomb.size, 1, 0, &limits, &err), DSCM_OK);
-    CHECK_STR(err.message, "");
-    dscm_picture_free(&out);
     /* more image data than the header's pixels */
     buffer long_data = {0};
     put_head(&long_data, &k);
@@ -259,9 +248,92 @@ static void png_bombs(void)
     put_chunk(&long_data, "IEND", NULL, 0);
     check_refused(&long_data, long_data.size, DSCM_E_FORMAT, "damaged");
     free(text);
-    buffer_free(&chunk);
     buffer_free(&long_data);
-    buffer_free(&bomb);
+}
+
+/* The sound file with `count` copies of a chunk behind its header, or before its end. */
+static buffer with_chunk(const buffer *sound, const buffer *chunk, int count, bool at_end)
+{
+    size_t at = at_end ? sound->size - 12 : 33;
+    buffer b = {0};
+    put(&b, sound->bytes, at);
+    for (int i = 0; i < count; i++) put(&b, chunk->bytes, chunk->size);
+    put(&b, sound->bytes + at, sound->size - at);
+    return b;
+}
+
+/* In either place the picture is what it is without the chunk. */
+static void check_skipped(const buffer *sound, const buffer *chunk, int count)
+{
+    dscm_picture want = {0}, out = {0};
+    dscm_error err = {0};
+    CHECK_INT(dscm_png_decode(&want, sound->bytes, sound->size, 1, 0, &limits, &err), DSCM_OK);
+    for (int at_end = 0; at_end < 2; at_end++) {
+        buffer b = with_chunk(sound, chunk, count, at_end);
+        CHECK_INT(dscm_png_decode(&out, b.bytes, b.size, 1, 0, &limits, &err), DSCM_OK);
+        CHECK_STR(err.message, "");
+        CHECK(out.pixels && memcmp(out.pixels, want.pixels, want.w * want.h) == 0);
+        dscm_picture_free(&out);
+        buffer_free(&b);
+    }
+    dscm_picture_free(&want);
+}
+
+/* Text, profiles and private data are skipped unread: what they unfold to costs nothing, and what
+ * they hold cannot spoil a sound picture. */
+static void png_skipped_chunks(void)
+{
+    static const struct {
+        const char *type, *prefix;
+        size_t prefix_size;
+    } packed[] = {{"zTXt", "a\0\0", 3}, {"iCCP", "a\0\0", 3}, {"iTXt", "a\0\1\0\0\0", 6}};
+    static const char *const types[] = {"zTXt", "iCCP", "iTXt", "tEXt", "eXIf", "sPLT",
+                                        "gAMA", "cHRM", "pHYs", "tIME", "prVW"};
+    static const size_t lengths[] = {0, 1, 5000, (size_t)3 << 20};
+    const png_kind k = {4, 4, 8, 0, 0};
+    buffer sound = build_png(&k);
+    size_t blanks = (size_t)16 << 20;
+    char *data = calloc(1, blanks);
+    clock_t start = clock();
+    for (size_t i = 0; i < TEST_COUNT(packed); i++) { /* 640 MiB each, if they were unfolded */
+        buffer bomb = {0};
+        put_compressed(&bomb, packed[i].type, packed[i].prefix, packed[i].prefix_size, data,
+                       blanks);
+        clock_t packing = clock() - start;
+        check_skipped(&sound, &bomb, 40);
+        start += packing;
+        buffer_free(&bomb);
+    }
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    CHECK(seconds < 1.5);       /* unfolding 3.75 GiB takes longer on any machine */
+    memset(data, 0xa5, blanks); /* no compressed data, no keyword, no sensible values */
+    for (size_t i = 0; i < TEST_COUNT(types); i++)
+        for (size_t n = 0; n < TEST_COUNT(lengths); n++) {
+            buffer chunk = {0};
+            put_chunk(&chunk, types[i], data, lengths[n]);
+            check_skipped(&sound, &chunk, 1);
+            buffer_free(&chunk);
+        }
+    free(data);
+    buffer_free(&sound);
+}
+
+/* Of a skipped chunk the frame is still checked: length, checksum, and that it may be skipped. */
+static void png_broken_chunks(void)
+{
+    const png_kind k = {4, 4, 8, 0, 0};
+    buffer sound = build_png(&k);
+    for (int fault = 0; fault < 3; fault++)
+        for (int at_end = 0; at_end < 2; at_end++) {
+            buffer chunk = {0};
+            put_chunk(&chunk, fault == 2 ? "PrVW" : "zTXt", "a\0\0xyz", 6);
+            if (fault == 0) chunk.bytes[chunk.size - 1] ^= 1;
+            if (fault == 1) chunk.bytes[1] = 1; /* 65,542 bytes long, it says */
+            buffer b = with_chunk(&sound, &chunk, 1, at_end);
+            check_refused(&b, b.size, DSCM_E_FORMAT, "damaged");
+            buffer_free(&b);
+            buffer_free(&chunk);
+        }
     buffer_free(&sound);
 }
 
@@ -436,6 +508,8 @@ int main(int argc, char **argv)
     static const test_case cases[] = {{"every_png_kind", every_png_kind},
                                       {"damaged_png", damaged_png},
                                       {"png_bombs", png_bombs},
+                                      {"png_skipped_chunks", png_skipped_chunks},
+                                      {"png_broken_chunks", png_broken_chunks},
                                       {"png_round_trip", png_round_trip},
                                       {"jpeg_orientations", jpeg_orientations},
                                       {"damaged_jpeg", damaged_jpeg},
