@@ -5,6 +5,7 @@ usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
 Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
 """
 import argparse
+import filecmp
 import hashlib
 import json
 import math
@@ -51,6 +52,37 @@ class Service:
     def close(self):
         self.process.terminate()
         return self.process.wait(30)
+
+
+def find_axe():
+    """The path of axe.min.js: AXE names it, or npm fetches the version of package.json, once."""
+    if "AXE" in os.environ:
+        path = os.environ["AXE"]
+        if not os.path.isfile(path):
+            raise AssertionError(f"AXE names no file: {path}")
+        return path
+    folder = os.path.join(ROOT, "build", "browser")
+    path = os.path.join(folder, "node_modules", "axe-core", "axe.min.js")
+    wanted = os.path.join(ROOT, "tests", "browser", "package.json")
+    here = os.path.join(folder, "package.json")
+    if os.path.isfile(path) and filecmp.cmp(wanted, here, shallow=False):
+        return path
+    if not shutil.which("npm"):
+        raise Skip("accessibility is not checked: axe-core is missing and there is no npm to fetch "
+                   "it; AXE=/path/to/axe.min.js names a copy")
+    os.makedirs(folder, exist_ok=True)
+    shutil.copyfile(wanted, here)
+    try:
+        done = subprocess.run(
+            ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund",
+             "--loglevel=error"], cwd=folder, capture_output=True, text=True, timeout=120)
+        why = (done.stderr.strip().splitlines() or ["no message"])[0]
+    except subprocess.TimeoutExpired:
+        why = "no answer in 120 s"
+    if not os.path.isfile(path):
+        raise Skip(f"accessibility is not checked: npm could not fetch axe-core ({why}); "
+                   "AXE=/path/to/axe.min.js names a copy")
+    return path
 
 
 def circle(x, y, r, n=24):
@@ -257,9 +289,7 @@ def names_and_hosts(b, url, shots):
 
 @case
 def axe_finds_nothing_serious(b, url, shots):
-    path = os.environ.get("AXE", "")
-    if not os.path.exists(path):
-        raise Skip("set AXE to the path of axe-core's axe.min.js")
+    path = find_axe()
     b.open(url)
     b.wait("document.querySelector('#variables input')")
     b.draw("#sketch", EIGHT)
