@@ -26,9 +26,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(os.path.join(ROOT, "tools"))
+import grey_png  # noqa: E402
+
 PEER = os.path.join(ROOT, "bench", "torch_peer.py")
 PUBLISHED = ["--sampler", "published", "--steps", "100", "--ratio", "0.75", "--dynamic"]
 # row: images per job, jobs of the peer, jobs of diffscm, least factor wanted
@@ -50,29 +52,10 @@ def write_idx(path, dims, data):
         f.write(bytes([0, 0, 8, len(dims)]) + struct.pack(">" + "I" * len(dims), *dims) + data)
 
 
-def read_grey_png(path):
-    """The pixels of an 8-bit grey PNG without interlacing: what examples/ holds."""
-    raw, at, body = open(path, "rb").read(), 8, b""
-    while at < len(raw):
-        size, kind = struct.unpack(">I4s", raw[at:at + 8])
-        if kind == b"IHDR":
-            width, height, depth, colour = struct.unpack(">IIBB", raw[at + 8:at + 18])
-            if (depth, colour) != (8, 0):
-                raise ValueError(f"{path}: not an 8-bit grey picture")
-        if kind == b"IDAT":
-            body += raw[at + 8:at + 8 + size]
-        at += 12 + size
-    flat, rows, above = zlib.decompress(body), [], bytes(width)
-    for y in range(height):
-        kind, line = flat[y * (width + 1)], bytearray(flat[y * (width + 1) + 1:(y + 1) * (width + 1)])
-        for x in range(width):
-            left, corner = (line[x - 1], above[x - 1]) if x else (0, 0)
-            guess = left + above[x] - corner
-            paeth = min((left, above[x], corner), key=lambda v: abs(guess - v))
-            line[x] = (line[x] + (0, left, above[x], (left + above[x]) // 2, paeth)[kind]) & 255
-        rows.append(bytes(line))
-        above = line
-    return (height, width), b"".join(rows)
+def read_picture(name):
+    """The rows of a picture of examples/mnist."""
+    with open(os.path.join(ROOT, "examples", "mnist", name), "rb") as f:
+        return grey_png.rows(f.read())
 
 
 def job_files(folder, args):
@@ -84,9 +67,9 @@ def job_files(folder, args):
         size = dims[1] * dims[2]
         side, pixels = dims[1:], pixels[:100 * size]
     else:
-        pictures = [read_grey_png(os.path.join(ROOT, "examples", "mnist", f"{k}.png"))
-                    for k in range(10)]
-        side, pixels = pictures[0][0], b"".join(p[1] for p in pictures) * 10
+        pictures = [read_picture(f"{k}.png") for k in range(10)]
+        side = len(pictures[0]), len(pictures[0][0])
+        pixels = b"".join(b"".join(rows) for rows in pictures) * 10
         labels = bytes(range(10)) * 10
     write_idx(images, (100, *side), pixels)
     write_idx(targets, (100,), bytes((y + 1 + i % 9) % 10 for i, y in enumerate(labels)))

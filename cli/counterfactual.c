@@ -187,7 +187,7 @@ typedef struct file_run {
     dscm_error errors[256];
     size_t sessions_count;
     float *in, *out;
-    int *wanted;
+    int *wanted; /* -1: what the image shows, found when it is scored */
     double *scales;
     size_t count, parts, part; /* images, their parts, images of the largest part */
     cli_progress progress;
@@ -227,6 +227,10 @@ static dscm_code check_files(file_run *f, dscm_error *err)
         return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
     if (!f->count)
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: there is no image in it", f->r->images);
+    if (!f->r->targets) { /* a null counterfactual: scored against what the image shows */
+        for (size_t i = 0; i < f->count; i++) f->wanted[i] = -1;
+        return DSCM_OK;
+    }
     if (f->targets.ndim != 1 || f->targets.dims[0] != f->images.dims[0])
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu targets for %zu images", f->r->targets,
                          f->targets.ndim == 1 ? f->targets.dims[0] : 0, f->images.dims[0]);
@@ -260,6 +264,8 @@ static dscm_code score_all(file_run *f, const float *shown, float *before, float
         if (code == DSCM_OK) code = dscm_observe(s, scored, after + at * n, out, count, err);
         for (size_t i = 0; code == DSCM_OK && i < count; i++)
             factual[i] = (int)largest(before + (at + i) * n, n);
+        for (size_t i = 0; code == DSCM_OK && i < count; i++)
+            if (f->wanted[at + i] < 0) f->wanted[at + i] = factual[i];
         if (code == DSCM_OK)
             code = dscm_score(s, scores + at, in, out, scored, f->wanted + at, factual, count, err);
     }
@@ -344,7 +350,7 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
     if (!f) return DSCM_E_MEMORY;
     f->r = r;
     dscm_code code = dscm_idx_read(&f->images, r->images, err);
-    if (code == DSCM_OK) code = dscm_idx_read(&f->targets, r->targets, err);
+    if (code == DSCM_OK && r->targets) code = dscm_idx_read(&f->targets, r->targets, err);
     if (code == DSCM_OK) {
         f->count = r->limit && r->limit < f->images.dims[0] ? r->limit : f->images.dims[0];
         f->in = dscm_alloc(f->count * size, sizeof(float), "images", err);
@@ -411,11 +417,12 @@ int cmd_counterfactual(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (!r.out) return cli_usage(argv[0], "--out (-o) is needed");
     if (!r.images && r.rest.count != 1)
-        return cli_usage(argv[0], "give one picture, or --images and --targets");
+        return cli_usage(argv[0], "give one picture, or --images with --targets or --null");
     if (!r.images && !r.dos.count && !r.null)
         return cli_usage(argv[0], "--do is needed, for example --do digit=8");
-    if (r.images && (!r.targets || r.dos.count || r.rest.count))
-        return cli_usage(argv[0], "--images goes with --targets, and not with --do or a picture");
+    if (r.images && ((!r.targets && !r.null) || r.dos.count || r.rest.count))
+        return cli_usage(argv[0],
+                         "--images goes with --targets or --null, and not with --do or a picture");
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", r.out, &err);
     if (code == DSCM_OK) code = cli_check_output("scores", r.scores, &err);

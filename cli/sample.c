@@ -6,58 +6,105 @@
 #include "core/base/memory.h"
 #include "core/io/idx.h"
 
-static dscm_code write_result(const cli_model *m, const char *path, const float *images,
-                              size_t count, dscm_error *err)
+typedef struct sampling {
+    cli_model *m;
+    dscm_session *session;
+    dscm_query *queries; /* (batch) */
+    uint8_t *pixels;     /* (count, size) */
+    float *images;       /* (batch, size) */
+    size_t count, done;
+    cli_watch watch;
+} sampling;
+
+/* Steps of one part, as steps of the whole run. */
+static bool on_step(void *arg, const dscm_progress_event *event)
 {
-    const dscm_variable *v = &m->info->variables[m->info->image];
-    size_t size = cli_image_size(m), columns = (size_t)ceil(sqrt((double)count));
-    size_t rows = (count + columns - 1) / columns, length = strlen(path);
-    if (length > 4 && strcmp(path + length - 4, ".png") == 0) {
-        const float **cells = dscm_alloc(rows * columns, sizeof *cells, "sheet", err);
-        if (!cells) return DSCM_E_MEMORY;
-        for (size_t i = 0; i < count; i++) cells[i] = images + i * size;
-        dscm_code code = count == 1 ? cli_write_image(m, path, images, err)
-                                    : cli_write_sheet(m, path, cells, rows, columns, err);
-        dscm_free(cells);
-        return code;
+    sampling *s = arg;
+    dscm_progress_event whole = *event;
+    size_t parts = (s->count + s->m->batch - 1) / s->m->batch;
+    whole.step += s->done / s->m->batch * event->steps;
+    whole.steps *= parts;
+    return s->watch.progress.on_step(s->watch.progress.arg, &whole);
+}
+
+/* Draws one batch at a time: a latent of the sampler `residual` is many times the image's size.
+ * Every image has a random stream of its own, so the batches change nothing. */
+static dscm_code draw_all(sampling *s, dscm_error *err)
+{
+    const cli_model *m = s->m;
+    size_t size = cli_image_size(m), n;
+    dscm_progress progress = s->watch.progress;
+    progress.on_step = on_step;
+    progress.arg = s;
+    for (dscm_code code; s->done < s->count; s->done += n) {
+        dscm_latent *latent = NULL;
+        n = s->count - s->done < m->batch ? s->count - s->done : m->batch;
+        code = dscm_latent_draw(s->session, &latent, n, m->seed, s->done, &m->options, err);
+        if (code == DSCM_OK)
+            code = dscm_predict(s->session, s->images, latent, s->queries, &m->options, &progress,
+                                err);
+        dscm_latent_free(latent);
+        if (code != DSCM_OK) return code;
+        dscm_pixels_from_float(s->pixels + s->done * size, s->images, n * size);
     }
-    dscm_idx idx = {
-        .dims = {count, v->h, v->w, v->c}, .ndim = v->c == 1 ? 3 : 4, .count = count * size};
-    idx.data = dscm_alloc(idx.count, 1, "samples", err);
-    if (!idx.data) return DSCM_E_MEMORY;
-    dscm_pixels_from_float(idx.data, images, idx.count);
-    dscm_code code = dscm_idx_write(&idx, path, err);
-    dscm_free(idx.data);
+    return DSCM_OK;
+}
+
+static dscm_code write_sheet(const sampling *s, const char *path, dscm_error *err)
+{
+    size_t size = cli_image_size(s->m), columns = (size_t)ceil(sqrt((double)s->count));
+    size_t rows = (s->count + columns - 1) / columns;
+    const float **cells = dscm_alloc(rows * columns, sizeof *cells, "sheet", err);
+    float *images = dscm_alloc(s->count * size, sizeof *images, "sheet", err);
+    dscm_code code = cells && images ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) {
+        dscm_pixels_to_float(images, s->pixels, s->count * size);
+        for (size_t i = 0; i < s->count; i++) cells[i] = images + i * size;
+        code = s->count == 1 ? cli_write_image(s->m, path, images, err)
+                             : cli_write_sheet(s->m, path, cells, rows, columns, err);
+    }
+    dscm_free(cells);
+    dscm_free(images);
     return code;
+}
+
+static dscm_code write_result(const sampling *s, const char *path, dscm_error *err)
+{
+    const dscm_variable *v = &s->m->info->variables[s->m->info->image];
+    size_t length = strlen(path);
+    if (length > 4 && strcmp(path + length - 4, ".png") == 0) return write_sheet(s, path, err);
+    dscm_idx idx = {.dims = {s->count, v->h, v->w, v->c},
+                    .ndim = v->c == 1 ? 3 : 4,
+                    .count = s->count * cli_image_size(s->m),
+                    .data = s->pixels};
+    return dscm_idx_write(&idx, path, err);
 }
 
 static dscm_code run(cli_model *m, const char *out, size_t count, const option_list *dos,
                      dscm_error *err)
 {
     dscm_intervention acts[64];
-    dscm_session *session = NULL;
-    dscm_latent *latent = NULL;
-    float *images = dscm_alloc(count * cli_image_size(m), sizeof *images, "samples", err);
-    dscm_query *queries = dscm_alloc(count, sizeof *queries, "samples", err);
-    dscm_code code = images && queries ? DSCM_OK : DSCM_E_MEMORY;
+    size_t size = cli_image_size(m);
+    if (m->batch > count) m->batch = count;
+    sampling s = {.m = m, .count = count};
+    s.pixels = dscm_alloc(count * size, 1, "samples", err);
+    s.images = dscm_alloc(m->batch * size, sizeof *s.images, "samples", err);
+    s.queries = dscm_alloc(m->batch, sizeof *s.queries, "samples", err);
+    dscm_code code = s.pixels && s.images && s.queries ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < dos->count; i++)
         code = cli_parse_do(m, dos->items[i], &acts[i], err);
-    for (size_t i = 0; code == DSCM_OK && i < count; i++)
-        queries[i] = (dscm_query){.items = acts, .count = dos->count};
-    cli_watch watch;
-    cli_watch_start(&watch, m, NULL);
+    for (size_t i = 0; code == DSCM_OK && i < m->batch; i++)
+        s.queries[i] = (dscm_query){.items = acts, .count = dos->count};
+    cli_watch_start(&s.watch, m, NULL);
     if (code == DSCM_OK)
-        code = dscm_session_open(&session, m->bundle, m->batch, (int)m->threads, err);
-    if (code == DSCM_OK)
-        code = dscm_latent_draw(session, &latent, count, m->seed, 0, &m->options, err);
-    if (code == DSCM_OK)
-        code = dscm_predict(session, images, latent, queries, &m->options, &watch.progress, err);
-    cli_watch_end(&watch);
-    if (code == DSCM_OK) code = write_result(m, out, images, count, err);
-    dscm_latent_free(latent);
-    dscm_session_free(session);
-    dscm_free(images);
-    dscm_free(queries);
+        code = dscm_session_open(&s.session, m->bundle, m->batch, (int)m->threads, err);
+    if (code == DSCM_OK) code = draw_all(&s, err);
+    cli_watch_end(&s.watch);
+    if (code == DSCM_OK) code = write_result(&s, out, err);
+    dscm_session_free(s.session);
+    dscm_free(s.pixels);
+    dscm_free(s.images);
+    dscm_free(s.queries);
     return code;
 }
 

@@ -4,6 +4,8 @@ Wrong use must end in one clear line on standard error and the right exit code; 
 on the shipped mnist model and example digits."""
 import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
+import grey_png
 import cases_hostile, cases_imagenet, cases_verify, cases_wrong
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -181,35 +183,19 @@ def test_null_counterfactual_returns_the_image():
     _, data = read_idx("same")
     worst = max(abs(a - b) for a, b in zip(data, pixels))
     assert worst <= 1, f"a pixel moved by {worst}"
+    code, _, err = run("counterfactual", "--images", images, "--null", "--out", path("alone"),
+                       "--scores", path("null.jsonl"), "--threads", "1")
+    assert code == 0, err  # nothing is aimed at: scored against what the image shows
+    assert read_idx("alone")[1] == data
+    with open(path("null.jsonl")) as f:
+        scores = json.loads(f.read())
+    assert scores["target"] == scores["before"] == "5" and scores["valid"], scores
 
 
 def read_gray(name):
-    """Pixels of an 8-bit grey PNG without interlace."""
+    """Pixels of an 8-bit grey PNG."""
     with open(name, "rb") as f:
-        blob = f.read()
-    at, data, width = 8, b"", 0
-    while at < len(blob):
-        size, kind = struct.unpack(">I", blob[at:at + 4])[0], blob[at + 4:at + 8]
-        body = blob[at + 8:at + 8 + size]
-        if kind == b"IHDR":
-            width, _, depth, color = struct.unpack(">IIBB", body[:10])
-            assert (depth, color) == (8, 0), f"{name}: not 8-bit grey"
-        data += body if kind == b"IDAT" else b""
-        at += size + 12
-    raw, above, out = zlib.decompress(data), bytes(width), b""
-    for start in range(0, len(raw), width + 1):
-        rule, row = raw[start], bytearray(raw[start + 1:start + 1 + width])
-        for i in range(width):
-            a, b, c = (row[i - 1] if i else 0), above[i], (above[i - 1] if i else 0)
-            if rule == 4:
-                p = a + b - c
-                near = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-            else:
-                near = (0, a, b, (a + b) // 2)[rule]
-            row[i] = (row[i] + near) & 255
-        above = bytes(row)
-        out += above
-    return out
+        return b"".join(grey_png.rows(f.read()))
 
 
 def test_samples_repeat_with_their_seed():

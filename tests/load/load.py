@@ -6,7 +6,8 @@ when a promise of docs/operations.md is broken. Needs models/ beside the program
 import base64, json, os, random, re, signal, socket, struct, subprocess, sys, tempfile, threading, time, zlib
 
 here = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(here, "..", "http"))
+sys.path += [os.path.join(here, "..", "http"), os.path.join(here, "..", "..", "tools")]
+import grey_png
 import lib
 from lib import Server, picture
 
@@ -108,7 +109,7 @@ def distinct(s, count):
     base = samples(s, 10)
     out = []
     for n in range(count):
-        raw = unfiltered(base[n % 10])
+        raw = grey_png.rows(base[n % 10])
         dx, dy = (n // 10) % 7 - 3, (n // 70) % 7 - 3
         rows = [raw[(y - dy) % 28] for y in range(28)]
         rows = [r[-dx:] + r[:-dx] if dx else r for r in rows]
@@ -120,29 +121,6 @@ def distinct(s, count):
     return out
 
 
-def unfiltered(png):
-    """Rows of an 8-bit grey PNG."""
-    pos, idat = 8, b""
-    while pos < len(png):
-        size, kind = struct.unpack(">I4s", png[pos:pos + 8])
-        if kind == b"IHDR":
-            w, h = struct.unpack(">II", png[pos + 8:pos + 16])
-        if kind == b"IDAT":
-            idat += png[pos + 8:pos + 8 + size]
-        pos += 12 + size
-    raw, rows, last = zlib.decompress(idat), [], bytearray(w)
-    for y in range(h):
-        kind, row = raw[y * (w + 1)], bytearray(raw[y * (w + 1) + 1:(y + 1) * (w + 1)])
-        for x in range(w):
-            a, b, c = row[x - 1] if x else 0, last[x], last[x - 1] if x else 0
-            p = a + b - c
-            near = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
-            row[x] = (row[x] + (0, a, b, (a + b) // 2, near)[kind]) & 255
-        rows.append(bytes(row))
-        last = row
-    return rows
-
-
 def in_process(count, scores):
     """Counterfactuals per second that `diffscm counterfactual` reaches, by its own clock: inference
     alone, or with the scores that the service gives, which it makes on one thread afterwards."""
@@ -151,7 +129,7 @@ def in_process(count, scores):
         with open(images, "wb") as f:
             f.write(struct.pack(">IIII", 0x803, count, 28, 28))
             for i in range(count):
-                f.write(b"".join(unfiltered(pictures[i % len(pictures)])))
+                f.write(b"".join(grey_png.rows(pictures[i % len(pictures)])))
         with open(targets, "wb") as f:
             f.write(struct.pack(">II", 0x801, count) + bytes(i % 10 for i in range(count)))
         more = ["--scores", os.path.join(folder, "s")] if scores else []
