@@ -51,7 +51,7 @@ train() {
     train predictor predictor $predictor --mult 1,2,4,4 --head-channels 64 --lr 1e-3 --seed 2 \
         --eval-split $held --eval-limit 1000
     train oracle oracle $oracle --channels 32 --lr 1.5e-3 --dropout 0.2 --seed 7 --eval-split $held
-    train vae vae --samples 300000 --channels 16 --latent 16 --lr 1e-3 --seed 3 --eval-split $held
+    train vae vae --samples 120000 --channels 16 --latent 8 --lr 2e-3 --seed 3 --eval-split $held
     train ae autoencoder --samples 120000 --lr 2e-3 --seed 4 --eval-split $held
     for c in 0 1 2 3 4 5 6 7 8 9; do
         train "ae$c" autoencoder --class $c --samples 90000 --lr 2e-3 --seed "1$c"

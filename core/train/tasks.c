@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-#define VAE_VARIANCE 0.1 /* of the reconstruction, on [-1,1] */
+#define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */
+#define VAE_NOISE    0x766165u /* parts the streams of the code's noise from those of the moves */
 
 static const uint8_t *pixels_of_image(const shard *s, size_t i)
 {
@@ -27,17 +28,33 @@ static void noised_inputs(shard *s)
     }
 }
 
-/* A random small rotation, scaling and shift, sampled bilinearly; outside is background (-1). */
-static void moved_image(float *x, const uint8_t *pixels, size_t h, size_t w, size_t c,
-                        dscm_rng *rng)
+/* Largest random moves of an image: turn (radians), scale (relative), shift (pixels), shear and
+ * stretch across (relative). */
+typedef struct moves {
+    float angle, scale, shift, shear, stretch;
+} moves;
+
+static const moves oracle_moves = {0.26f, 0.12f, 2.5f, 0, 0};
+/* Wide enough that the way a thing is placed says little about which picture it came from. */
+static const moves vae_moves = {0.35f, 0.3f, 3, 0.4f, 0.3f};
+
+static float within(dscm_rng *rng, float limit)
 {
-    float angle = 0.26f * (2 * dscm_rng_uniform(rng) - 1);
-    float scale = 1 + 0.12f * (2 * dscm_rng_uniform(rng) - 1);
-    float dx = 2.5f * (2 * dscm_rng_uniform(rng) - 1), dy = 2.5f * (2 * dscm_rng_uniform(rng) - 1);
+    return limit * (2 * dscm_rng_uniform(rng) - 1);
+}
+
+/* A randomly moved image, sampled bilinearly; outside is background (-1). */
+static void moved_image(float *x, const uint8_t *pixels, size_t h, size_t w, size_t c,
+                        const moves *m, dscm_rng *rng)
+{
+    float angle = within(rng, m->angle), scale = 1 + within(rng, m->scale);
+    float dx = within(rng, m->shift), dy = within(rng, m->shift);
+    float shear = m->shear > 0 ? within(rng, m->shear) : 0;
+    float stretch = m->stretch > 0 ? 1 + within(rng, m->stretch) : 1;
     float a = cosf(angle) * scale, b = sinf(angle) * scale;
     float cy = (float)(h - 1) / 2, cx = (float)(w - 1) / 2;
     for (size_t p = 0; p < h * w; p++) {
-        float v = (float)(p / w) - cy, u = (float)(p % w) - cx;
+        float v = (float)(p / w) - cy, u = ((float)(p % w) - cx) * stretch + shear * v;
         float sy = a * v + b * u + cy + dy, sx = a * u - b * v + cx + dx;
         float fy = floorf(sy), fx = floorf(sx), wy = sy - fy, wx = sx - fx;
         for (size_t k = 0; k < c; k++) {
@@ -53,27 +70,35 @@ static void moved_image(float *x, const uint8_t *pixels, size_t h, size_t w, siz
     }
 }
 
-static void clean_inputs(shard *s)
+/* x: images, moved at random where the shard augments. */
+static void clean_inputs_moved(shard *s, const moves *m)
 {
     float *x = dscm_exec_data(s->exec, s->net->x);
     for (size_t i = 0; i < s->count; i++, x += s->pixels) {
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
         if (s->augment)
-            moved_image(x, pixels_of_image(s, i), s->data->h, s->data->w, s->data->c, &rng);
+            moved_image(x, pixels_of_image(s, i), s->data->h, s->data->w, s->data->c, m, &rng);
         else
             dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
     }
 }
 
+static void clean_inputs(shard *s)
+{
+    clean_inputs_moved(s, &oracle_moves);
+}
+
+/* The encoder sees a moved image and the decoder must draw it unmoved (s->noise holds it), so the
+ * code has to say what is drawn rather than where and how slanted. */
 static void vae_inputs(shard *s)
 {
     dscm_tensor noise = dscm_graph_find(s->net->graph, "noise");
     size_t latent = s->net->config.latent;
-    s->augment = false;
-    clean_inputs(s);
+    clean_inputs_moved(s, &vae_moves);
     for (size_t i = 0; i < s->count; i++) {
-        dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
+        dscm_rng rng = dscm_rng_make(s->seed ^ VAE_NOISE, s->first + i);
         dscm_rng_normal(&rng, dscm_exec_data(s->exec, noise) + i * latent, latent);
+        dscm_pixels_to_float(s->noise + i * s->pixels, pixels_of_image(s, i), s->pixels);
     }
 }
 
@@ -137,10 +162,10 @@ static double class_loss(shard *s, bool grads)
     return sum / (double)s->batch;
 }
 
-/* squared error / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
+/* squared error against the unmoved image / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
 static double vae_loss(shard *s, bool grads)
 {
-    double sum = squared_loss(s, dscm_exec_data(s->exec, s->net->x), 0.5 / VAE_VARIANCE, grads);
+    double sum = squared_loss(s, s->noise, 0.5 / VAE_VARIANCE, grads);
     dscm_tensor tm = dscm_graph_find(s->net->graph, "mu"),
                 tv = dscm_graph_find(s->net->graph, "logvar");
     const float *mu = dscm_exec_data(s->exec, tm), *logvar = dscm_exec_data(s->exec, tv);

@@ -37,7 +37,7 @@ typedef struct dscm_train_options {
     int threads;
     int only_class; /* -1: all */
     dscm_isa isa;   /* the widest one unless another is to be measured */
-    bool still;     /* oracle: images as they are, without turns, scales and shifts */
+    bool still;     /* oracle, VAE: images as they are, without turns, scales and shifts */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);

@@ -219,6 +219,36 @@ static void loss_gradients_are_slopes(void)
     }
 }
 
+/* A VAE's encoder sees moved images, and its decoder is asked for them unmoved; held-out images and
+ * those of `still` runs are not moved. */
+static void vae_draws_what_was_not_moved(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[4] = {3, 1, 4, 15};
+    dscm_train_options o = small(DSCM_TASK_VAE, 1);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    shard s = t->shards[0];
+    s.batch = s.count = 4;
+    s.images = images;
+    s.seed = 5;
+    for (int moved = 0; moved < 2; moved++) {
+        s.augment = moved;
+        dscm_tasks[DSCM_TASK_VAE].inputs(&s);
+        const float *x = dscm_exec_data(s.exec, s.net->x);
+        for (size_t i = 0; i < 4; i++) {
+            double gap = 0;
+            for (size_t p = 0; p < s.pixels; p++) {
+                float want = (float)data.pixels[images[i] * s.pixels + p] / 127.5f - 1;
+                CHECK_NEAR(s.noise[i * s.pixels + p], want, 1e-6);
+                gap += fabs((double)x[i * s.pixels + p] - (double)want);
+            }
+            CHECK(moved ? gap > 1 : gap < 1e-3);
+        }
+    }
+    dscm_trainer_free(t);
+}
+
 /* The score network starts at zero output: its first loss is the mean square of the noise drawn. */
 static void first_score_loss_is_the_noise(void)
 {
@@ -307,6 +337,7 @@ int main(int argc, char **argv)
         {"threads_see_the_same_samples", threads_see_the_same_samples},
         {"damaged_checkpoints_are_named", damaged_checkpoints_are_named},
         {"loss_gradients_are_slopes", loss_gradients_are_slopes},
+        {"vae_draws_what_was_not_moved", vae_draws_what_was_not_moved},
         {"first_score_loss_is_the_noise", first_score_loss_is_the_noise},
         {"ten_recorded_losses", ten_recorded_losses},
         {"classifiers_learn", classifiers_learn},
