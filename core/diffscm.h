@@ -148,7 +148,8 @@ dscm_code dscm_abduct(dscm_session *session, dscm_latent **out, const float *ima
                       const dscm_options *options, const dscm_progress *progress,
                       dscm_error *err) DSCM_MUST_CHECK;
 /* A latent drawn at random instead (unconditional or guided sampling): item i from stream
- * first_stream + i of the seed. */
+ * first_stream + i of the seed. Standard normal, but for the mean of a channel over the image, which
+ * is limited to one standard deviation of such a mean: far ones give images without contents. */
 dscm_code dscm_latent_draw(dscm_session *session, dscm_latent **out, size_t count, uint64_t seed,
                            uint64_t first_stream, const dscm_options *options,
                            dscm_error *err) DSCM_MUST_CHECK;

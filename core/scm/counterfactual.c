@@ -72,6 +72,22 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
     return code;
 }
 
+/* Limits the mean of every channel of a drawn noise to one standard deviation of such a mean. What is
+ * left of an image at the top is mostly its brightness, which a network reads from that mean and
+ * which 1/sqrt(alpha_bar) enlarges: of means farther out white or grey images are made. */
+static void limit_means(float *x, size_t pixels, size_t channels)
+{
+    double most = 1 / sqrt((double)pixels);
+    for (size_t c = 0; c < channels; c++) {
+        double mean = 0;
+        for (size_t p = 0; p < pixels; p++) mean += (double)x[p * channels + c];
+        mean /= (double)pixels;
+        if (fabs(mean) <= most) continue;
+        float shift = (float)(copysign(most, mean) - mean);
+        for (size_t p = 0; p < pixels; p++) x[p * channels + c] += shift;
+    }
+}
+
 dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uint64_t seed,
                            uint64_t first_stream, const dscm_options *options, dscm_error *err)
 {
@@ -86,6 +102,7 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
         for (size_t i = 0; i < count; i++) {
             dscm_rng rng = dscm_rng_make(seed, first_stream + i);
             dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
+            limit_means((*out)->x + i * s->size, s->size / s->image->face.c, s->image->face.c);
             if (classes) (*out)->labels[i] = floor(dscm_rng_uniform(&rng) * (double)classes);
         }
         dscm_walk w = {.batch = count,

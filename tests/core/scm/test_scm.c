@@ -194,6 +194,40 @@ static bool stop(void *arg, const dscm_progress_event *event)
     return s->seen++ < s->steps;
 }
 
+/* Means of channels stay within one standard deviation; noise that had such a mean is untouched. */
+static void drawn_noise_is_not_bright(void)
+{
+    enum { DRAWS = 300 };
+    dscm_options o = resolved("ddim");
+    dscm_error err = {0};
+    dscm_latent *latent = NULL;
+    REQUIRE(dscm_latent_draw(session, &latent, DRAWS, 7, 40, &o, &err) == DSCM_OK);
+    size_t untouched = 0, channels = latent->channels, pixels = latent->size / channels;
+    double most = 1 / sqrt((double)pixels), deviation = 0;
+    for (size_t i = 0; i < DRAWS; i++) {
+        float plain[PIXELS];
+        const float *x = latent->x + i * latent->size;
+        dscm_rng rng = dscm_rng_make(7, 40 + i);
+        REQUIRE(latent->size == PIXELS);
+        dscm_rng_normal(&rng, plain, PIXELS);
+        untouched += memcmp(plain, x, sizeof plain) == 0;
+        for (size_t c = 0; c < channels; c++) {
+            double before = 0, mean = 0;
+            for (size_t p = 0; p < pixels; p++) {
+                before += (double)plain[p * channels + c] / (double)pixels;
+                mean += (double)x[p * channels + c] / (double)pixels;
+            }
+            CHECK_NEAR(mean, before > most ? most : before < -most ? -most : before, 1e-6);
+            for (size_t p = 0; p < pixels; p++)
+                deviation = fmax(deviation, fabs((double)(x[p * channels + c] - x[c]) -
+                                                 (double)(plain[p * channels + c] - plain[c])));
+        }
+    }
+    CHECK_NEAR(deviation, 0, 1e-5); /* nothing but a shift */
+    CHECK(channels > 1 || (untouched > DRAWS / 2 && untouched < DRAWS * 4 / 5)); /* 68 % */
+    dscm_latent_free(latent);
+}
+
 static void a_caller_can_stop(void)
 {
     dscm_options o = resolved("residual");
@@ -370,6 +404,7 @@ int main(int argc, char **argv)
         {"items_do_not_mix", items_do_not_mix},
         {"networks_side_by_side", networks_side_by_side},
         {"latents_are_values", latents_are_values},
+        {"drawn_noise_is_not_bright", drawn_noise_is_not_bright},
         {"a_caller_can_stop", a_caller_can_stop},
         {"the_search_reports_what_it_cost", the_search_reports_what_it_cost},
         {"scores_of_an_unchanged_image", scores_of_an_unchanged_image},
