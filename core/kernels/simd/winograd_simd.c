@@ -304,9 +304,6 @@ INLINE void weight_line(vf out[LINE], const vf g[3])
     out[5] = far_even - far_odd;
 }
 
-/* Weights come from far caches, one set of taps after the other: fetched early, they arrive in time. */
-#define TAPS_AHEAD (4 * 9 * CB)
-
 static void weights(float *u, size_t step, const float *taps)
 {
     for (size_t c = 0; c < CB; c += VW) {
@@ -314,11 +311,7 @@ static void weights(float *u, size_t step, const float *taps)
 #pragma GCC unroll 3
         for (int x = 0; x < 3; x++) {
 #pragma GCC unroll 3
-            for (int y = 0; y < 3; y++) {
-                const float *tap = taps + (3 * y + x) * CB + c;
-                line[y] = load(tap);
-                __builtin_prefetch(tap + TAPS_AHEAD);
-            }
+            for (int y = 0; y < 3; y++) line[y] = load(taps + (3 * y + x) * CB + c);
             weight_line(out, line);
 #pragma GCC unroll 6
             for (int y = 0; y < LINE; y++) mid[y][x] = out[y];
