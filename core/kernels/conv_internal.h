@@ -45,9 +45,12 @@ typedef struct conv_packer {
 
 conv_packer dscm_conv_packer(const dscm_conv *plan, dscm_conv_pass pass, const void *w,
                              dscm_store type);
-/* to (taps, ins, block) = the weights between block `index` of the outputs and `ins` inputs. */
+/* The weights between block `index` of the outputs and `ins` inputs, as to (taps, ins, block), which
+ * the direct form reads, or (ins, taps, block), which Winograd transforms. */
 void dscm_conv_pack_part(const conv_packer *from, float *to, size_t index, size_t first_in,
                          size_t ins);
+void dscm_conv_pack_inputs(const conv_packer *from, float *to, size_t index, size_t first_in,
+                           size_t ins);
 
 typedef struct conv_args {
     float *out;

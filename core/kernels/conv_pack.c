@@ -87,6 +87,13 @@ void dscm_conv_pack_part(const conv_packer *j, float *to, size_t index, size_t f
     pack_inputs(j, to, &l, index, first_in, ins);
 }
 
+void dscm_conv_pack_inputs(const conv_packer *j, float *to, size_t index, size_t first_in,
+                           size_t ins)
+{
+    layout l = layout_of(j, j->block, j->taps * j->block);
+    pack_inputs(j, to, &l, index, first_in, ins);
+}
+
 typedef struct pack_job {
     conv_packer from;
     size_t chunk;
@@ -109,9 +116,9 @@ static void pack_winograd(void *arg, size_t index, int worker)
 {
     const pack_job *job = arg;
     const conv_packer *j = &job->from;
-    layout l = layout_of(j, j->block, j->taps * j->block);
+    size_t in_c = j->view.in_c;
     (void)worker;
-    pack_inputs(j, job->packed + index * j->view.in_c * l.in_step, &l, index, 0, j->view.in_c);
+    dscm_conv_pack_inputs(j, job->packed + index * in_c * j->taps * j->block, index, 0, in_c);
 }
 
 void dscm_conv_pack_from(const dscm_conv *plan, dscm_conv_pass pass, float *packed, const void *w,

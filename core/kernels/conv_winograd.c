@@ -156,19 +156,32 @@ static size_t shared_floats(const dscm_conv_kernels *k, const conv_view *v)
     return POINTS * point_step(v->in_c, columns_of(k, v->out_c));
 }
 
-/* u (36, count, in, block), a point `step` after the last: weights of inputs from..to-1 and of
- * `count` blocks of columns. */
-static void transform_weights(const block_job *job, float *u, size_t step, size_t first,
-                              size_t count, size_t from, size_t to)
+#define SHARE_INPUTS ((size_t)32) /* that are transformed at a time */
+
+/* The weights (ins, 9, block) of a block of columns, packed into `part` if they are not. */
+static const float *taps_of(const block_job *job, float *part, size_t index, size_t first_in,
+                            size_t ins)
 {
-    size_t in_c = job->v->in_c, block = job->k->block;
-    for (size_t b = 0; b < count; b++)
-        for (size_t i = from; i < to; i++)
-            job->k->winograd->weights(u + (b * in_c + i) * block, step,
-                                      job->a->packed + ((first + b) * in_c + i) * 9 * block);
+    if (job->a->packed)
+        return job->a->packed + (index * job->v->in_c + first_in) * 9 * job->k->block;
+    dscm_conv_pack_inputs(job->a->stored, part, index, first_in, ins);
+    return part;
 }
 
-#define SHARE_INPUTS ((size_t)32) /* of a task that transforms for all */
+/* u (36, in, block), a point `step` after the last: weights of block `index` of the columns and of
+ * inputs from..to-1. */
+static void transform_weights(const block_job *job, float *u, size_t step, size_t index,
+                              size_t from, size_t to)
+{
+    float part[SHARE_INPUTS * 9 * DSCM_CONV_BLOCK_MAX];
+    size_t block = job->k->block;
+    for (size_t first = from, ins; first < to; first += ins) {
+        ins = to - first < SHARE_INPUTS ? to - first : SHARE_INPUTS;
+        const float *taps = taps_of(job, part, index, first, ins);
+        for (size_t i = 0; i < ins; i++)
+            job->k->winograd->weights(u + (first + i) * block, step, taps + i * 9 * block);
+    }
+}
 
 static void share_weights(void *arg, size_t index, int worker)
 {
@@ -177,7 +190,7 @@ static void share_weights(void *arg, size_t index, int worker)
     size_t block = index / parts, from = index % parts * SHARE_INPUTS;
     size_t to = from + SHARE_INPUTS < in_c ? from + SHARE_INPUTS : in_c;
     (void)worker;
-    transform_weights(job, job->shared + block * in_c * job->k->block, job->shared_step, block, 1,
+    transform_weights(job, job->shared + block * in_c * job->k->block, job->shared_step, block,
                       from, to);
 }
 
@@ -269,7 +282,7 @@ static void run_block(void *arg, size_t index, int worker)
         size_t count = to - from < chunk ? to - from : chunk, column = from * block;
         size_t last = column + count * block;
         float *u = job->shared ? job->shared + from * v->in_c * block : own;
-        if (!job->shared) transform_weights(job, u, step, from, count, 0, v->in_c);
+        if (!job->shared) transform_weights(job, u, step, from, 0, v->in_c);
         make_columns(job, &b, u, step, column, (last < v->out_c ? last : v->out_c) - column);
     }
 }

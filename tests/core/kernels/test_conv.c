@@ -303,13 +303,16 @@ static void wide_layers(void)
         for (int stride = 1; stride <= 2; stride++) {
             setting how = {(dscm_isa)isa, DSCM_CONV_AUTO, stride == 2 ? team : NULL};
             check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, how);
+            check_shape((dscm_conv_shape){8, 11, 352, 368, 3, stride}, 1, 0, how);
             check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride}, 2, 4, how);
             check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride}, 1, 0, how);
         }
     dscm_team_free(team);
-    dscm_conv_shape s = {16, 16, 1024, 1024, 3, 1};
-    CHECK_INT(dscm_conv_plan(s, dscm_cpu_best_isa(), DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD],
-              DSCM_CONV_DIRECT);
+    dscm_conv_shape s = {7, 9, 1024, 1024, 3, 1};
+    dscm_isa isa = dscm_cpu_best_isa();
+    CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD], DSCM_CONV_DIRECT);
+    s.h = 8;
+    CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD], DSCM_CONV_WINOGRAD);
 }
 
 /* Scratch is taken for the largest batch; blocks of a smaller or larger one differ in length. */
