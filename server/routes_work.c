@@ -195,7 +195,7 @@ static void refuse_push(submission *s, dscm_push_result result)
     case DSCM_QUEUE_FULL:
         atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_QUEUE_FULL], 1);
         dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_QUEUE_FULL,
-                             "%ld jobs wait, which is all that may",
+                             "the queue is full: %ld jobs wait; try again in a moment",
                              service->settings.queue_capacity);
         break;
     case DSCM_SHARE_FULL:

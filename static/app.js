@@ -8,8 +8,11 @@ import {Sketch} from './sketch.js';
 
 const $ = (id) => document.getElementById(id);
 const FILE_MAX = 700000; // larger ones would not fit the service's JSON limit as base64
+const EXAMPLE_SIDE = 64; // models of larger images take too long for an example
+const EXAMPLE_SEEDS = [5, 8, 12]; // whose pictures by the shipped models are clean
 
-let model, controls, sampleSelect, job = null, running = false;
+let model, controls, sampleSelect, job = null, running = false, canceling = false, examples = 0;
+let usual = 1; // the strength that goes with sampler and steps
 let image = null; // base64 of a chosen or sampled picture; null: the drawing counts
 let last = null; // the request that is shown
 const sketch = new Sketch($('sketch'), () => setImage(null));
@@ -33,10 +36,10 @@ function clearPicture() {
   say('Cleared.');
 }
 
-// Large pictures are made smaller here; what cannot be read goes to the service, which says why.
-async function shrink(file) {
-  if (file.size <= FILE_MAX) return file;
+// What is too large to send, or no PNG or JPEG, becomes a PNG of at most 512 pixels a side.
+async function prepared(file) {
   const bitmap = await createImageBitmap(file);
+  if (file.size <= FILE_MAX && ['image/png', 'image/jpeg'].includes(file.type)) return file;
   const ratio = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement('canvas');
   canvas.width = Math.max(1, Math.round(bitmap.width * ratio));
@@ -49,30 +52,49 @@ async function takeFile(file) {
   if (!file) return;
   hideProblem();
   try {
-    const blob = await shrink(file);
-    setImage(await blobBase64(blob), blob.type || 'image/png');
+    const blob = await prepared(file);
+    setImage(await blobBase64(blob), blob.type);
     say(`${file.name} chosen.`);
   } catch {
-    showProblem(new client.Problem({title: 'The file cannot be read',
-      detail: `${file.name} is too large to send and no picture this browser can read.`}));
+    showProblem(new client.Problem({title: 'Not a picture',
+      detail: `${file.name} is no picture that can be read; choose a PNG or JPEG file.`}));
   }
+}
+
+async function sampled(intervention, seed) {
+  say('The model draws a picture …');
+  const reply = await client.sample({model: model.name, intervention, options: {seed}});
+  setImage(reply.samples[0].image);
 }
 
 async function drawSample() {
   hideProblem();
   $('draw-sample').disabled = true;
-  say('The model draws …');
   try {
-    const request = {model: model.name, options: {seed: Math.floor(Math.random() * 1e9)}};
-    const intervention = sampleSelect?.intervention();
-    if (intervention) request.intervention = intervention;
-    const reply = await client.sample(request);
-    setImage(reply.samples[0].image);
+    await sampled(sampleSelect?.intervention(), Math.floor(Math.random() * 1e9));
     say('The model drew a picture.');
   } catch (problem) {
     showProblem(problem);
   }
   $('draw-sample').disabled = false;
+}
+
+// One click from nothing to an answer: a picture of one label, changed to another.
+async function showExample() {
+  if (running) return;
+  hideProblem();
+  $('example').disabled = true;
+  try {
+    const {variable, from, to} = controls.example(examples);
+    await sampled({[variable]: from}, EXAMPLE_SEEDS[examples % EXAMPLE_SEEDS.length]);
+    examples++;
+    $('example').textContent = 'Show me another';
+    controls.restore({[variable]: to});
+    await run(await makeRequest());
+  } catch (problem) {
+    showProblem(problem);
+  }
+  $('example').disabled = false;
 }
 
 // ---- the change
@@ -106,8 +128,10 @@ async function ask(event) {
 
 function setRunning(on) {
   running = on;
+  canceling = false;
   $('run').disabled = on;
   $('cancel').hidden = !on;
+  $('cancel').disabled = false;
   $('progress-row').hidden = !on;
   $('progress').value = 0;
   $('progress-text').textContent = '';
@@ -118,6 +142,7 @@ const PHASES = {abduct: 'Inferring the noise', reconstruct: 'Checking the recons
   predict: 'Predicting', score: 'Scoring', reverse: 'Going back'};
 
 function onProgress(data) {
+  if (canceling) return;
   const phase = PHASES[data.phase] ?? data.phase;
   $('progress').value = data.fraction ?? 0;
   const eta = data.eta_ms ? ` · ${(data.eta_ms / 1000).toFixed(1)} s left` : '';
@@ -125,18 +150,29 @@ function onProgress(data) {
   if ($('status').textContent !== `${phase} …`) say(`${phase} …`);
 }
 
+// In one column the answer may lie below what is seen.
+function reveal() {
+  if ($('results').getBoundingClientRect().top < 0.7 * innerHeight) return;
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  $('results').scrollIntoView({behavior: still ? 'auto' : 'smooth', block: 'start'});
+}
+
 async function run(request) {
   setRunning(true);
-  say('Sent.');
+  say('Waiting for a free worker …');
   try {
     const reply = await client.counterfactual(request, {
-      accepted: (id) => { job = id; },
+      accepted: (id) => {
+        job = id;
+        if (canceling) stop(id);
+      },
       progress: onProgress,
       preview: (data) => showPreview($('picture').hidden ? $('sketch').toDataURL()
         : $('picture').src, data.images),
     });
     last = request;
     showReply(reply, request);
+    reveal();
     history.replaceState(null, '', toHash(request));
     $('curl').textContent = curlLine(request);
     const found = reply.counterfactuals.filter((c) => c.outcome === 'found').length;
@@ -149,12 +185,16 @@ async function run(request) {
   }
 }
 
-async function cancelRun() {
-  if (!job) return;
-  try {
-    await client.cancel(job);
-    say('Canceled.');
-  } catch { /* it has ended meanwhile */ }
+function stop(id, keepalive = false) {
+  client.cancel(id, keepalive).catch(() => { /* it has ended meanwhile */ });
+}
+
+// The stream of the job says when it has ended; before the job has a name the wish waits for it.
+function cancelRun() {
+  canceling = true;
+  $('cancel').disabled = true;
+  say('Canceling …');
+  if (job) stop(job);
 }
 
 // ---- words
@@ -180,8 +220,19 @@ function askForKey(again) {
   };
 }
 
+function leavePreview() {
+  if ($('answer').hidden || !$('answer').classList.contains('running')) return;
+  $('answer').hidden = true;
+  $('empty').hidden = false;
+}
+
 function showProblem(problem) {
   if (problem.code === 'unauthorized') askForKey(model ? async () => {} : start);
+  leavePreview();
+  if (problem.code === 'canceled') {
+    say('Canceled.');
+    return;
+  }
   const box = $('problem'), title = document.createElement('strong');
   title.textContent = `${problem.title ?? 'Error'}. `;
   box.replaceChildren(title, problem.message);
@@ -196,10 +247,6 @@ function showProblem(problem) {
     box.append(list);
   }
   box.hidden = false;
-  if (!$('answer').hidden && $('answer').classList.contains('running')) {
-    $('answer').hidden = true;
-    $('empty').hidden = false;
-  }
   say('');
 }
 
@@ -216,9 +263,29 @@ async function copy(text, what) {
 
 // ---- start
 
+// The strength that was calibrated for the chosen sampler and steps; else the model's default.
+function usualScale() {
+  const steps = Number($('steps').value);
+  return (model.calibrations ?? []).find((c) => c.sampler === $('sampler').value &&
+    c.steps === steps)?.scale ?? model.defaults?.scale ?? 1;
+}
+
+// Other steps want another strength, unless the user has chosen one.
+function followUsual() {
+  const scale = usualScale();
+  if (Number($('scale').value) === usual) {
+    $('scale').max = Math.max($('scale').max, 4 * scale);
+    $('scale').value = scale;
+  }
+  usual = scale;
+  showScale();
+}
+
 function showScale() {
   $('scale').disabled = $('auto').checked;
-  $('scale-value').textContent = $('auto').checked ? 'auto' : Number($('scale').value).toFixed(2);
+  const value = Number($('scale').value);
+  $('scale-value').textContent = $('auto').checked ? 'auto'
+    : value.toFixed(2) + (value === usual ? ' (usual)' : '');
 }
 
 async function setModel(name) {
@@ -229,10 +296,12 @@ async function setModel(name) {
   $('steps').value = model.defaults?.steps ?? 20;
   $('sampler').replaceChildren(...model.samplers.map((s) => new Option(s, s, false,
     s === model.defaults?.sampler)));
-  const usual = model.defaults?.scale ?? 1;
+  usual = usualScale();
   $('scale').max = Math.max(4, 4 * usual);
   $('scale').value = usual;
   showScale();
+  const image = model.graph.variables.find((v) => v.name === model.graph.image);
+  $('example').hidden = image.height > EXAMPLE_SIDE || !controls.example(0);
   $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
     `${model.provenance ?? ''}`;
 }
@@ -244,7 +313,11 @@ function restore(request) {
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;
   $('auto').checked = o.scale === 'auto';
-  if (typeof o.scale === 'number') $('scale').value = o.scale;
+  followUsual();
+  if (typeof o.scale === 'number') {
+    $('scale').max = Math.max($('scale').max, o.scale);
+    $('scale').value = o.scale;
+  }
   showScale();
 }
 
@@ -271,21 +344,27 @@ function wire() {
     takeFile($('file').files[0]);
     $('file').value = '';
   });
+  $('example').addEventListener('click', showExample);
   $('draw-sample').addEventListener('click', drawSample);
   for (const id of ['auto', 'scale']) $(id).addEventListener('input', showScale);
+  for (const id of ['steps', 'sampler']) $(id).addEventListener('input', followUsual);
   $('model').addEventListener('change', () => setModel($('model').value).catch(showProblem));
   $('copy-link').addEventListener('click', () =>
     copy(location.href.split('#')[0] + toHash(last), 'Link'));
   $('copy-curl').addEventListener('click', () => copy(curlLine(last), 'curl line'));
   const drop = $('drop');
   for (const name of ['dragenter', 'dragover'])
-    drop.addEventListener(name, (e) => { e.preventDefault(); drop.classList.add('over'); });
+    drop.addEventListener(name, () => drop.classList.add('over'));
   for (const name of ['dragleave', 'drop'])
     drop.addEventListener(name, () => drop.classList.remove('over'));
-  drop.addEventListener('drop', (e) => {
+  // Anywhere on the page: a file dropped beside the paper must not replace the page.
+  window.addEventListener('dragover', (e) => e.preventDefault());
+  window.addEventListener('drop', (e) => {
     e.preventDefault();
     takeFile(e.dataTransfer.files[0]);
   });
+  window.addEventListener('paste', (e) => takeFile(e.clipboardData.files[0]));
+  window.addEventListener('pagehide', () => { if (job) stop(job, true); });
 }
 
 wire();

@@ -45,7 +45,9 @@ function post(path, body, headers = {}) {
 
 export const models = () => call('v1/models');
 export const model = (name) => call(`v1/models/${encodeURIComponent(name)}`);
-export const cancel = (id) => call(`v1/jobs/${id}`, {method: 'DELETE'});
+// `keepalive`: the call outlives the page.
+export const cancel = (id, keepalive = false) =>
+  call(`v1/jobs/${id}`, {method: 'DELETE', keepalive});
 
 const TERMINAL = ['succeeded', 'failed', 'canceled'];
 
@@ -113,7 +115,7 @@ async function run(path, request, on = {}) {
     job = await call(`v1/jobs/${id}`);
   }
   if (job.status === 'succeeded') return job.result;
-  throw new Problem(job.problem || {title: 'Canceled', code: 'canceled',
+  throw new Problem(job.problem || {title: 'Canceled', code: job.reason === 'client' ? 'canceled' : '',
     detail: `The job was ${job.status}${job.reason ? ` (${job.reason})` : ''}.`});
 }
 

@@ -92,12 +92,21 @@ export class Controls {
     }
   }
 
+  // {variable, from, to} of the nth example: two labels of the first variable that has chips. Null:
+  // there is none.
+  example(n) {
+    const v = this.variables.find((x) => x.kind === 'categorical' && x.labels.length <= MANY);
+    if (!v || v.labels.length < 2) return null;
+    const from = (7 + 3 * n) % v.labels.length;
+    return {variable: v.name, from: v.labels[from], to: v.labels[(from + (v.labels.length > 2 ? 2 : 1)) % v.labels.length]};
+  }
+
   // A select of labels for "let the model draw", or null.
   sampleSelect() {
     const v = this.variables.find((x) => x.kind === 'categorical');
     if (!v) return null;
     const select = element('select', {'aria-label': `${v.name} to draw`},
-      element('option', {value: ''}, 'anything'),
+      element('option', {value: ''}, 'any'),
       ...v.labels.map((value) => element('option', {value}, value)));
     select.intervention = () => (select.value ? {[v.name]: select.value} : undefined);
     return select;

@@ -5,6 +5,7 @@ usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
 Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
 """
 import argparse
+import base64
 import filecmp
 import hashlib
 import json
@@ -104,6 +105,21 @@ def figures(b):
 
 
 @case
+def one_click_from_nothing_to_an_answer(b, url, shots):
+    for width in (1200, 360):
+        b.resize(width, 740)
+        b.open(url)
+        b.wait("!document.getElementById('example').hidden")
+        for asked in ("7 → 9", "0 → 2"):
+            b.click("#example")
+            b.wait(f"/^Done: digit = {asked[-1]} found/.test("
+                   "document.getElementById('status').textContent)")
+            assert f"The model saw digit {asked[0]}" in text(b, "outcome"), text(b, "outcome")
+        b.wait("(b => b.top < innerHeight && b.bottom > 0)("
+               "document.getElementById('outcome').getBoundingClientRect())")
+
+
+@case
 def draw_an_eight_ask_for_a_three(b, url, shots):
     b.open(url)
     b.wait("document.querySelector('#variables input')")
@@ -199,6 +215,98 @@ def errors_in_the_servers_words(b, url, shots):
     assert "1..1000" in text(b, "problem"), text(b, "problem")
     b.screenshot(os.path.join(shots, "problem.png"))
     b.errors()  # the refused request is logged by the browser as an error: expected here
+
+
+def drop(b, name, kind, content):
+    b.js("const t = new DataTransfer(); t.items.add(new File([Uint8Array.from(atob(arguments[2]),"
+         "c => c.charCodeAt(0))], arguments[0], {type: arguments[1]}));"
+         "document.body.dispatchEvent(new DragEvent('drop',"
+         "{dataTransfer: t, bubbles: true, cancelable: true}))",
+         name, kind, base64.b64encode(content).decode())
+
+
+@case
+def files_dropped_on_the_page(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    with open(os.path.join(ROOT, "examples", "mnist", "7.png"), "rb") as file:
+        picture = file.read()
+    for name, kind, content in (("notes.txt", "text/plain", b"no picture"),
+                                ("cut.png", "image/png", picture[:60]),
+                                ("empty.png", "image/png", b"")):
+        drop(b, name, kind, content)
+        b.wait(f"document.getElementById('problem').textContent.includes('{name}')")
+        assert b.js("return document.getElementById('picture').hidden"), name
+        b.js("document.getElementById('problem').textContent = ''")
+    drop(b, "seven.png", "image/png", picture)
+    b.wait("!document.getElementById('picture').hidden")
+    assert b.js("return document.getElementById('problem').hidden")
+    # A picture too large to send is made smaller: 1500 x 1500 pixels of noise.
+    b.js("const c = document.createElement('canvas'); c.width = c.height = 1500;"
+         "const x = c.getContext('2d'), d = x.createImageData(1500, 1500);"
+         "for (let i = 0; i < d.data.length; i++) d.data[i] = i % 4 === 3 ? 255 : 256 * Math.random();"
+         "x.putImageData(d, 0, 0); c.toBlob(p => { const t = new DataTransfer();"
+         "window.sent = p.size; t.items.add(new File([p], 'noise.png', {type: 'image/png'}));"
+         "window.dispatchEvent(new DragEvent('drop', {dataTransfer: t, cancelable: true})); })")
+    b.wait("/noise.png chosen/.test(document.getElementById('status').textContent)")
+    assert b.js("return sent") > 700000
+    b.wait("document.getElementById('picture').naturalWidth === 512")
+
+
+@case
+def a_long_job_is_canceled(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+    b.click("#variables input[value='*']")
+    b.click("summary")
+    b.js("document.getElementById('steps').value = 900;"
+         "document.getElementById('auto').checked = true")
+    b.click("#run")
+    b.wait("document.getElementById('progress').value > 0")
+    b.click("#cancel")
+    b.wait("document.getElementById('status').textContent === 'Canceled.'", 10)
+    assert b.js("return document.getElementById('problem').hidden &&"
+                "document.getElementById('cancel').hidden && !document.getElementById('run').disabled"
+                "&& !document.getElementById('empty').hidden")
+    b.click("#variables input[value='3']")
+    b.js("document.getElementById('steps').value = 10;"
+         "document.getElementById('auto').checked = false")
+    b.click("#run")
+    b.wait(DONE)
+
+
+@case
+def a_service_that_is_gone_or_full_says_so(b, url, shots):
+    service = Service(ARGS.program, ARGS.data_dir, "--workers", "1", "--queue-capacity", "1",
+                      "--client-share", "100")
+    try:
+        b.open(service.url)
+        b.wait("document.querySelector('#variables input')")
+        b.draw("#sketch", EIGHT)
+        b.click("#variables input[value='3']")
+        # One long job runs, one waits: there is no room for a third.
+        with open(os.path.join(ROOT, "examples", "mnist", "7.png"), "rb") as file:
+            picture = base64.b64encode(file.read()).decode()
+        send = ("return fetch('counterfactual', {method: 'POST', body: JSON.stringify({image:"
+                "arguments[0], intervention: {digit: '*'}, options: {steps: 900, scale: 'auto'}}),"
+                "headers: {'Content-Type': 'application/json', Prefer: 'respond-async'}})"
+                ".then(r => r.status)")
+        accepted, until = 0, time.monotonic() + 30
+        while accepted < 2 and time.monotonic() < until:
+            status = b.js(send, picture)
+            assert status in (202, 429), status
+            accepted += status == 202
+        assert accepted == 2
+        b.click("#run")
+        b.wait("/too many requests are waiting/i.test(document.getElementById('problem').textContent)")
+    finally:
+        service.process.kill()
+        service.process.wait()
+    b.click("#run")
+    b.wait("/cannot be reached/.test(document.getElementById('problem').textContent)")
+    assert not b.js("return document.getElementById('run').disabled")
+    b.errors()  # the refusals: expected here
 
 
 @case
