@@ -7,7 +7,7 @@
 #include "core/train/trainer_internal.h"
 
 #define DIFFUSION_STEPS 1000
-/* Images per network pass: activations of more fall out of the second-level cache. */
+/* Images per network pass: more fall out of the caches, with fewer the weights are read too often. */
 #define PASS_IMAGES ((size_t)8)
 /* Streams: samples count from 0; epochs and held-out images draw from far away. */
 #define EPOCH_STREAM    ((uint64_t)1 << 62)
