@@ -41,7 +41,7 @@ static dscm_code parse_memory(const cli_model *m, size_t *bytes, dscm_error *err
     if (unit) v *= (double)((size_t)1024 << (10 * (unit - units)));
     if (end == m->memory_text || !unit || end[1] || !(v >= 1 << 20 && v <= 0x1p50))
         return dscm_fail(err, DSCM_E_INVALID,
-                         "--memory %s: must be at least 1M, as a number with K, M or G",
+                         "--memory %s: must be a number with the unit K, M or G, at least 1M",
                          m->memory_text);
     *bytes = (size_t)v;
     return DSCM_OK;
