@@ -197,7 +197,8 @@ dscm_code eval_distances(evaluation *e, dscm_error *err)
     e->fid_floor = (double)NAN;
     if (!width) return DSCM_OK;
     for (size_t i = 0; i < e->count; i++)
-        if (!e->list[i].curve && e->list[i].count < n) n = e->list[i].count;
+        if (!e->list[i].curve && e->list[i].count >= 4 * width && e->list[i].count < n)
+            n = e->list[i].count;
     if (n < 4 * width) return DSCM_OK; /* covariances of fewer images than features say nothing */
     float *real = dscm_alloc(e->items.count * width, sizeof *real, "features", err);
     float *mine = dscm_alloc(n * width, sizeof *mine, "features", err);
@@ -209,7 +210,7 @@ dscm_code eval_distances(evaluation *e, dscm_error *err)
                                      err);
     }
     for (size_t i = 0; code == DSCM_OK && i < e->count; i++) {
-        if (e->list[i].curve) continue;
+        if (e->list[i].curve || e->list[i].count < n) continue;
         half_features(e, e->list[i].pixels, n, 0, mine);
         code = dscm_frechet_distance(&e->list[i].fid, mine, e->fid_count, real, e->fid_reals, width,
                                      err);
