@@ -8,11 +8,12 @@
 #include "api/png.h"
 #include "api/resize.h"
 
-/* What is accepted grows with the model: photographs for large ones, small files for digits. */
+/* What is accepted grows with the model, and colour images are photographs: those of a telephone's
+ * camera have 12 million pixels. */
 static dscm_picture_limits limits_of(const dscm_variable *image, size_t side_max)
 {
-    size_t area = 256 * image->h * image->w;
-    return (dscm_picture_limits){.side = side_max, .pixels = area < 1u << 21 ? 1u << 21 : area};
+    size_t area = 256 * image->h * image->w, least = image->c == 1 ? 1u << 21 : 1u << 24;
+    return (dscm_picture_limits){.side = side_max, .pixels = area < least ? least : area};
 }
 
 /* Greyscale models have a black background; behind transparent photographs it is white. */

@@ -13,7 +13,7 @@ typedef struct jpeg_state {
     struct jpeg_error_mgr errors;
     jmp_buf jump;
     uint8_t *pixels; /* (H,W,C) */
-    bool too_large;
+    bool too_large, unsupported;
     char message[JMSG_LENGTH_MAX];
 } jpeg_state;
 
@@ -69,7 +69,8 @@ static void choose_size(jpeg_state *s, size_t channels, size_t side_wanted)
 {
     s->d.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
     if (s->d.jpeg_color_space == JCS_CMYK || s->d.jpeg_color_space == JCS_YCCK) {
-        snprintf(s->message, sizeof(s->message), "CMYK images are not supported");
+        s->unsupported = true;
+        snprintf(s->message, sizeof(s->message), "has CMYK colours; save it with RGB colours");
         longjmp(s->jump, 1);
     }
     size_t side = s->d.image_width < s->d.image_height ? s->d.image_width : s->d.image_height;
@@ -155,7 +156,8 @@ dscm_code dscm_jpeg_decode(dscm_picture *out, const void *bytes, size_t size, si
     else if (s->too_large)
         code = dscm_fail(err, DSCM_E_LIMIT, "the image has %s", s->message);
     else
-        code = dscm_fail(err, DSCM_E_FORMAT, "the JPEG file is damaged: %s", s->message);
+        code = dscm_fail(err, DSCM_E_FORMAT, "the JPEG file %s%s",
+                         s->unsupported ? "" : "is damaged: ", s->message);
     jpeg_destroy_decompress(&s->d);
     free(s->pixels);
     free(s);
