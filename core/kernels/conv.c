@@ -236,9 +236,10 @@ size_t dscm_conv_stored_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t
                        sizeof(float);
 }
 
-static void run_stored(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a, const void *w,
-                       dscm_store type)
+static void run_stored(const dscm_conv *plan, dscm_conv_pass pass, const conv_args *args,
+                       const void *w, dscm_store type)
 {
+    conv_args with = *args, *a = &with;
     conv_packer packer = dscm_conv_packer(plan, pass, w, type);
     if (packs_on_the_way(plan, pass)) {
         a->stored = &packer;

@@ -307,8 +307,10 @@ static void wide_columns(void *arg, size_t index, int worker)
     size_t in_c = job->v->in_c, chunk = dscm_conv_direct_chunk(job->v);
     for (size_t i = 0; i < in_c; i += chunk) {
         size_t k = in_c - i < chunk ? in_c - i : chunk;
-        const float *w = job->a->packed + (index * in_c + i) * 9 * job->k->block;
-        if (!job->a->packed) {
+        const float *w;
+        if (job->a->packed) {
+            w = job->a->packed + (index * in_c + i) * 9 * job->k->block;
+        } else {
             float *part = job->parts + (size_t)worker * dscm_conv_direct_part(job->k, job->v);
             dscm_conv_pack_part(job->a->stored, part, index, i, k);
             w = part;
