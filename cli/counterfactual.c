@@ -138,8 +138,13 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     double scale = 0;
     cli_watch watch;
     dscm_code code = out ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++)
+    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++) {
         code = cli_parse_do(m, r->dos.items[i], &acts[i], err);
+        for (size_t k = 0; code == DSCM_OK && k < i; k++)
+            if (acts[k].variable == acts[i].variable)
+                code = dscm_fail(err, DSCM_E_INVALID, "--do %s: %s is set twice", r->dos.items[i],
+                                 m->info->variables[acts[i].variable].name);
+    }
     if (code == DSCM_OK) code = cli_read_image(m, r->rest.items[0], r->resize, &image, err);
     if (code == DSCM_OK) code = dscm_session_open(&session, m->bundle, 1, (int)m->threads, err);
     part p = {.r = r,
