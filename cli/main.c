@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ static int help(FILE *out)
     return out == stdout ? EXIT_DONE : EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     if (argc < 2) return help(stderr);
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
@@ -51,4 +52,16 @@ int main(int argc, char **argv)
     fprintf(stderr, "diffscm: unknown command \"%s\"; diffscm --help lists the commands\n",
             argv[1]);
     return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+    /* A result that a full disk swallowed was not delivered. The service has other listeners. */
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) return status;
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "diffscm: standard output: %s\n", strerror(errno));
+        if (status == EXIT_DONE) status = EXIT_FAILED;
+    }
+    return status;
 }

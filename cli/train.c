@@ -268,6 +268,7 @@ int cmd_train(int argc, char **argv)
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},
         {.name = NULL}};
     option_list rest = {.count = 0};
+    argv[1] = argv[0]; /* messages begin with the command */
     exit_code =
         cli_parse(argc - 1, argv + 1, "train TASK --data DIR --out FILE [options]", options, &rest);
     if (exit_code >= 0) return exit_code;

@@ -165,5 +165,6 @@ int cmd_verify(int argc, char **argv)
         failed += c.failed;
     }
     printf("%zu passed, %zu failed\n", passed, failed);
+    if (passed + failed == 0) return cli_usage("verify", "none of the arguments is a folder");
     return failed ? EXIT_FAILED : EXIT_DONE;
 }

@@ -25,6 +25,17 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         refused([*one, "--do", "digit=7", *out], 2, "digit", "twice")
         refused(["sample", "--do", "digit=99", *out], 2, "99")
 
+    def test_a_swallowed_result_is_a_failure():
+        for args in (["--help"], ["info", "mnist"], one + ["-o", path("swallowed.png")]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([program, *args], stdout=full, stderr=subprocess.PIPE,
+                                      text=True)
+            assert done.returncode == 1 and "standard output: No space" in done.stderr, done
+
+    def test_nothing_verified_is_no_success():
+        code, out, err = run("verify", one[1])
+        assert code == 2 and "none of the arguments is a folder" in err, out + err
+
     def test_results_are_refused_before_the_work():
         absent = os.path.join(path("no-folder"), "x.png")
         refused([*one, "-o", absent], 1, "--out", "no-folder")
