@@ -10,7 +10,7 @@
 /* Cost of a guided step in unguided ones: score network, predictor, and its gradient. */
 #define GUIDED_COST 3.5
 /* Reverse processes that the search for a strength usually takes. */
-#define SEARCH_COST 6.0
+#define SEARCH_COST 1.5
 
 double run_now_ms(void)
 {

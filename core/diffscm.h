@@ -200,16 +200,19 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
                        const dscm_query *queries, const dscm_options *options,
                        const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
 
-/* The smallest guidance scale at which the predictor calls each item its target, by bisection from
- * one abduction; see dscm_auto. Everything per item. Images are clamped and rounded to 256 levels:
- * what is found valid is what a file holds. */
+/* A guidance scale per item: from half of options->scale in steps of a factor sqrt(2), the first at
+ * which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
+ * from one abduction. A weak scale changes less, a strong one convinces more; most items need no
+ * second walk. Where none is confident: the strongest that makes the target the likeliest label,
+ * else max_scale. Images are clamped and rounded to 256 levels: what is judged is what a file
+ * holds. */
 typedef struct dscm_auto {
-    double max_scale;  /* strongest guidance tried; default 8 x calibrated */
-    size_t max_rounds; /* bisection rounds after bracketing; default 4 */
+    double confidence; /* 0..1; default .99 */
+    double max_scale;  /* strongest guidance tried; default 8 x options->scale */
 } dscm_auto;
 typedef struct dscm_auto_result {
     double scale;       /* strength used */
-    bool valid;         /* false: not even max_scale flips it */
+    bool valid;         /* false: not even max_scale makes the target the likeliest label */
     size_t predictions; /* reverse processes that the search cost */
 } dscm_auto_result;
 dscm_code dscm_predict_auto(dscm_session *session, float *out, dscm_auto_result *results,

@@ -83,7 +83,7 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
     return set_targets(w, w->targets, count, &s->options, w->images, w->results, true, err);
 }
 
-/* Ours at the smallest scale that flips the guide. Each prediction of the search costs the network
+/* Ours at the smallest scale that makes the guide sure. Each prediction of the search costs the network
  * passes and gradients of one walk down. */
 static dscm_code run_auto(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                           size_t count, dscm_record *rows, dscm_error *err)

@@ -1,6 +1,6 @@
 /* Evaluation: any method over a data set, one record per item. One worker belongs to one thread.
  *
- * Methods are named "ours", "auto" (ours at the smallest scale that flips the guide, searched per
+ * Methods are named "ours", "auto" (ours at the smallest scale that makes the guide sure, searched per
  * item), "published", "pgd", "greedy" (Schut et al.), "prototype" (Van Looveren & Klaise),
  * "identity", "nearest" and "random" (images of the target class out of the pool) and "real" (a
  * random other item of the target class: the floor of IM1, IM2 and the Fréchet distance). Results

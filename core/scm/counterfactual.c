@@ -329,25 +329,29 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
     return code;
 }
 
-/* ---- the smallest scale that flips ---- */
+/* ---- a scale per item ---- */
 typedef struct search {
     dscm_session *s;
     const dscm_latent *latent;
     const dscm_path *path;
     const dscm_progress *progress;
-    const guidance
-        *unit; /* (count, edges) with relative scales; the first used edge decides validity */
-    float *trial, *out; /* (count, size) */
-    double *low, *high, *scale;
-    size_t *active; /* items of this round */
+    const guidance *unit; /* (count, edges) with relative scales */
+    float *trial, *out;   /* (count, size) */
+    size_t *active;       /* items of this round */
     dscm_auto_result *results;
 } search;
 
-/* Does the predictor at t = 0 see every guided categorical parent at its target? */
-static dscm_code is_valid(dscm_session *s, const float *image, const guidance *g, bool *valid,
-                          dscm_error *err)
+/* How the predictors at t = 0 see the guided labels of an image: whether each is the likeliest, and
+ * the least of their probabilities. */
+typedef struct verdict {
+    bool valid;
+    double probability;
+} verdict;
+
+static dscm_code judge(dscm_session *s, const float *image, const guidance *g, verdict *out,
+                       dscm_error *err)
 {
-    *valid = true;
+    *out = (verdict){.valid = true, .probability = 1};
     for (size_t e = 0; e < s->bundle->edges_count; e++) {
         int parent = s->bundle->edges[e].parent;
         const dscm_variable *v = &s->bundle->faces[parent];
@@ -355,7 +359,8 @@ static dscm_code is_valid(dscm_session *s, const float *image, const guidance *g
         float *p = dscm_alloc(v->labels_count, sizeof *p, "observation", err);
         dscm_code code = p ? dscm_observe(s, parent, p, image, 1, err) : DSCM_E_MEMORY;
         for (size_t k = 0; code == DSCM_OK && k < v->labels_count; k++)
-            *valid &= p[k] <= p[(size_t)g[e].target];
+            out->valid &= p[k] <= p[(size_t)g[e].target];
+        if (code == DSCM_OK) out->probability = fmin(out->probability, p[(size_t)g[e].target]);
         dscm_free(p);
         if (code != DSCM_OK) return code;
     }
@@ -372,34 +377,37 @@ static void round_to_levels(float *image, size_t count)
     }
 }
 
-/* Predicts the active items at their scales; keeps valid results and moves the brackets. */
-static dscm_code search_round(search *q, size_t count, dscm_error *err)
+/* Predicts the active items at one scale; keeps what is better than before, and in `active` those
+ * that are not sure yet. */
+static dscm_code search_round(search *q, size_t *count, double scale, double confidence,
+                              dscm_error *err)
 {
-    size_t edges = q->s->bundle->edges_count, size = q->s->size;
+    size_t edges = q->s->bundle->edges_count, size = q->s->size, n = *count;
     dscm_latent *part = NULL;
-    guidance *guided = dscm_alloc(count * edges + 1, sizeof *guided, "guidance", err);
+    guidance *guided = dscm_alloc(n * edges + 1, sizeof *guided, "guidance", err);
     dscm_code code =
-        guided ? dscm_latent_select(&part, q->latent, q->active, count, err) : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < count * edges; i++) {
+        guided ? dscm_latent_select(&part, q->latent, q->active, n, err) : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < n * edges; i++) {
         guided[i] = q->unit[q->active[i / edges] * edges + i % edges];
-        guided[i].scale *= q->scale[q->active[i / edges]];
+        guided[i].scale *= scale;
     }
     if (code == DSCM_OK)
         code = predict_guided(q->s, q->trial, part, guided, q->path, q->progress, err);
-    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+    *count = 0;
+    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
         size_t item = q->active[i];
-        bool valid = false;
-        round_to_levels(q->trial + i * size, size);
-        code = is_valid(q->s, q->trial + i * size, guided + i * edges, &valid, err);
-        q->results[item].predictions++;
-        if (valid || isinf(q->high[item]))
-            memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
-        if (valid) {
-            q->high[item] = q->scale[item];
-            q->results[item].valid = true;
-        } else {
-            q->low[item] = q->scale[item];
+        float *image = q->trial + i * size;
+        dscm_auto_result *result = &q->results[item];
+        verdict seen;
+        round_to_levels(image, size);
+        code = judge(q->s, image, guided + i * edges, &seen, err);
+        result->predictions++;
+        if (seen.valid || !result->valid) {
+            memcpy(q->out + item * size, image, size * sizeof(float));
+            result->scale = scale;
+            result->valid = seen.valid;
         }
+        if (!(seen.valid && seen.probability >= confidence)) q->active[(*count)++] = item;
     }
     dscm_latent_free(part);
     dscm_free(guided);
@@ -409,30 +417,14 @@ static dscm_code search_round(search *q, size_t count, dscm_error *err)
 static dscm_code run_search(search *q, const dscm_auto *a, double start, dscm_error *err)
 {
     size_t count = q->latent->count;
-    for (size_t i = 0; i < count; i++) {
-        q->high[i] = INFINITY;
-        q->scale[i] = start;
+    for (size_t i = 0; i < count; i++) q->active[i] = i;
+    dscm_code code = DSCM_OK;
+    for (double scale = start; code == DSCM_OK && count; scale *= sqrt(2)) {
+        bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
+        code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
+        if (last) break;
     }
-    /* Doubling finds a bracket, halving narrows it; every item at its own pace, all in one batch.
-     */
-    for (size_t round = 0; round < a->max_rounds + 16; round++) {
-        size_t active = 0;
-        for (size_t i = 0; i < count; i++) {
-            bool found = !isinf(q->high[i]);
-            if (round)
-                q->scale[i] =
-                    found ? (q->low[i] + q->high[i]) / 2 : fmin(2 * q->low[i], a->max_scale);
-            bool spent =
-                found ? q->results[i].predictions > a->max_rounds : q->low[i] >= a->max_scale;
-            if (!spent) q->active[active++] = i;
-        }
-        if (!active) break;
-        dscm_code code = search_round(q, active, err);
-        if (code != DSCM_OK) return code;
-    }
-    for (size_t i = 0; i < count; i++)
-        q->results[i].scale = q->results[i].valid ? q->high[i] : q->low[i];
-    return DSCM_OK;
+    return code;
 }
 
 dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *results,
@@ -443,7 +435,7 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     dscm_path path = {0};
     size_t count = latent->count, edges = s->bundle->edges_count;
     dscm_options unit_options = *options;
-    dscm_auto defaults = {.max_scale = 8 * options->scale, .max_rounds = 4};
+    dscm_auto defaults = {.confidence = 0.99, .max_scale = 8 * options->scale};
     dscm_code code = check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     unit_options.scale = 1;
@@ -455,13 +447,10 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
                 .unit = unit,
                 .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
                 .out = out,
-                .low = dscm_alloc(3 * count, sizeof(double), "search", err),
                 .active = dscm_alloc(count, sizeof(size_t), "search", err),
                 .results = results};
-    code = unit && q.trial && q.low && q.active ? DSCM_OK : DSCM_E_MEMORY;
+    code = unit && q.trial && q.active ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK) {
-        q.high = q.low + count;
-        q.scale = q.high + count;
         memset(results, 0, count * sizeof *results);
         code = dscm_session_path(s, options, &path, err);
     }
@@ -471,7 +460,6 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     dscm_path_close(&path);
     dscm_free(unit);
     dscm_free(q.trial);
-    dscm_free(q.low);
     dscm_free(q.active);
     return code;
 }

@@ -248,23 +248,36 @@ static void a_caller_can_stop(void)
     }
 }
 
+/* A scale of the ladder, one prediction for each rung up to it. */
 static void the_search_reports_what_it_cost(void)
 {
     dscm_error err = {0};
     dscm_options o = resolved("residual");
+    o.scale = 4;
     dscm_intervention act = {SHAPE, DSCM_DO, 1, NONE};
     dscm_query q[3] = {{.items = &act, .count = 1}, {.items = &act, .count = 1}, {0}};
-    dscm_auto search = {.max_scale = 20, .max_rounds = 3};
     dscm_auto_result results[3];
     dscm_latent *l = NULL;
-    float out[3 * PIXELS];
+    float out[3 * PIXELS], again[PIXELS];
     REQUIRE(dscm_abduct(session, &l, images, 3, &o, NULL, &err) == DSCM_OK);
-    CHECK_INT(dscm_predict_auto(session, out, results, l, q, &o, &search, NULL, &err), DSCM_OK);
+    dscm_auto never = {.confidence = 1.1, .max_scale = 16}, always = {.max_scale = 16};
+    CHECK_INT(dscm_predict_auto(session, out, results, l, q, &o, &never, NULL, &err), DSCM_OK);
     for (size_t i = 0; i < 3; i++) {
-        CHECK(results[i].scale >= 0 && results[i].scale <= 20);
-        CHECK(results[i].predictions >= 1 && results[i].predictions <= 3 + 17);
-        CHECK(results[i].valid || results[i].scale == 20);
+        CHECK_INT(results[i].predictions, 7); /* 2, 2.8, 4, 5.7, 8, 11.3, 16 */
+        CHECK(results[i].scale >= 2 && results[i].scale <= 16);
+        CHECK(results[i].valid || results[i].scale == 16);
     }
+    CHECK_INT(dscm_predict_auto(session, out, results, l, q, &o, &always, NULL, &err), DSCM_OK);
+    o.scale = results[0].scale;
+    dscm_latent *first = NULL;
+    const size_t zero = 0;
+    REQUIRE(dscm_latent_select(&first, l, &zero, 1, &err) == DSCM_OK);
+    REQUIRE(dscm_predict(session, again, first, q, &o, NULL, &err) == DSCM_OK);
+    for (size_t i = 0; i < PIXELS; i++) { /* the search rounds to the levels of a file */
+        float inside = again[i] < -1 ? -1 : again[i] > 1 ? 1 : again[i];
+        CHECK_NEAR(out[i], inside, 1 / 255.0 + 1e-6);
+    }
+    dscm_latent_free(first);
     dscm_latent_free(l);
 }
 
