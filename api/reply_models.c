@@ -60,7 +60,10 @@ static json_t *defaults(const dscm_model_entry *entry)
         return json_null();
     json_t *out =
         json_pack("{s:s, s:I}", "sampler", options.sampler, "steps", (json_int_t)options.steps);
-    dscm_json_set_real(out, "scale", options.scale);
+    if (dscm_bundle_describe(entry->bundle)->auto_scale)
+        json_object_set_new(out, "scale", json_string("auto"));
+    else
+        dscm_json_set_real(out, "scale", options.scale);
     dscm_json_set_real(out, "ratio", options.ratio);
     return out;
 }

@@ -221,6 +221,8 @@ static void resolve_options(request_parser *p)
     dscm_request *r = p->request;
     dscm_error err = {0};
     if (!r->bundle || p->problem->code) return;
+    if (r->work == DSCM_WORK_COUNTERFACTUAL && isnan(r->options.scale) && !r->options.sampler)
+        r->auto_scale |= dscm_bundle_describe(r->bundle)->auto_scale;
     if (dscm_options_resolve(r->bundle, &r->options, &err) != DSCM_OK)
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/options", "%s", err.message);
 }

@@ -113,7 +113,7 @@ static dscm_code run_part(part *p, dscm_error *err)
     }
     if (code == DSCM_OK)
         code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, p->progress, err);
-    if (code == DSCM_OK && m->auto_scale) {
+    if (code == DSCM_OK && m->auto_scale && !p->r->null) {
         code = dscm_predict_auto(p->session, p->out, found, latent, queries, &m->options, NULL,
                                  p->progress, err);
         for (size_t i = 0; code == DSCM_OK && i < p->count; i++) p->scales[i] = found[i].scale;

@@ -110,7 +110,7 @@ static void name_method(eval_method *r)
         snprintf(r->series, sizeof r->series, "%s, %zu steps, ratio %g%s",
                  ours ? o->sampler : "published", o->steps, o->ratio, dynamic);
         if (strcmp(r->name, "auto") == 0)
-            snprintf(r->title, sizeof r->title, "diffscm, smallest sure scale per image: %s",
+            snprintf(r->title, sizeof r->title, "diffscm, smallest sure scale per image (auto): %s",
                      r->series);
         else
             snprintf(r->title, sizeof r->title, "%s%s, scale %g", ours ? "diffscm: " : "",

@@ -41,7 +41,8 @@ typedef struct cli_model {
          0,                                                                                        \
          0,                                                                                        \
          "S|auto",                                                                                 \
-         "guidance scale (calibrated); auto: smallest that convinces, per image"},                 \
+         "guidance scale (calibrated); auto: smallest that convinces, per image; default: the "    \
+         "bundle's"},                                                                              \
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \

@@ -267,7 +267,7 @@ async function copy(text, what) {
 function usualScale() {
   const steps = Number($('steps').value);
   return (model.calibrations ?? []).find((c) => c.sampler === $('sampler').value &&
-    c.steps === steps)?.scale ?? model.defaults?.scale ?? 1;
+    c.steps === steps)?.scale ?? (Number(model.defaults?.scale) || 1);
 }
 
 // Other steps want another strength, unless the user has chosen one.
@@ -299,6 +299,7 @@ async function setModel(name) {
   usual = usualScale();
   $('scale').max = Math.max(4, 4 * usual);
   $('scale').value = usual;
+  $('auto').checked = model.defaults?.scale === 'auto';
   showScale();
   const image = model.graph.variables.find((v) => v.name === model.graph.image);
   $('example').hidden = image.height > EXAMPLE_SIDE || !controls.example(0);
@@ -312,7 +313,7 @@ function restore(request) {
   const o = request.options ?? {};
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;
-  $('auto').checked = o.scale === 'auto';
+  if (o.scale !== undefined) $('auto').checked = o.scale === 'auto';
   followUsual();
   if (typeof o.scale === 'number') {
     $('scale').max = Math.max($('scale').max, o.scale);

@@ -162,7 +162,8 @@ def replay_link_gives_the_same_picture(b, url, shots):
     b.wait("document.querySelector('#variables input')")
     b.draw("#sketch", EIGHT)
     b.click("#variables input[value='0']")
-    b.js("const s = document.getElementById('scale'); s.value = 2;"
+    b.js("const a = document.getElementById('auto'); a.checked = false; a.dispatchEvent(new Event('input'));"
+         "const s = document.getElementById('scale'); s.value = 2;"
          "s.dispatchEvent(new Event('input'))")
     b.click("#run")
     b.wait(DONE)

@@ -331,6 +331,7 @@ static void wrong_manifests_are_refused(void)
     refuses("{", "", "manifest.json");
     refuses("\"two-parents\"", "7", "name");
     refuses("\"categorical\"", "\"colourful\"", "colourful");
+    refuses("\"ratio\"", "\"scale\": 3, \"ratio\"", "must be \"auto\"");
     refuses("\"categorical\"", "\"image\"", "shape");
     refuses("\"disc\"", "\"\"", "label 0");
     refuses("\"max\": 10.0", "\"max\": -1", "max");
