@@ -56,7 +56,7 @@ typedef struct dscm_bundle_info {
     int image; /* index of the image variable that queries are about */
     const dscm_calibration *calibrations;
     size_t calibrations_count;
-    bool auto_scale; /* callers that name neither sampler nor scale search one per item (dscm_auto) */
+    bool auto_scale;                  /* default: a scale searched per item, see dscm_auto */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     size_t parameters;                /* of all networks */
     size_t bytes;                     /* memory of the weights; 0 when only described */
