@@ -164,7 +164,8 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
     return code == DSCM_OK ? make_pool(j, evaluation, err) : code;
 }
 
-/* What was measured on this model: {"calibration": [...], "quality": {...}, "accepted": {...}}. */
+/* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...},
+ * "accepted": {...}}, all optional. */
 static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -179,8 +180,10 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     json_t *calibration = json_object_get(measured, "calibration");
     json_t *quality = json_object_get(measured, "quality");
     json_t *accepted = json_object_get(measured, "accepted");
+    json_t *scale = json_object_get(measured, "scale");
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
+    if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
     json_decref(measured);
     return DSCM_OK;
