@@ -330,6 +330,13 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
 }
 
 /* ---- a scale per item ---- */
+/* How the predictors at t = 0 see the guided labels of an image: whether each is the likeliest, and
+ * the least of their probabilities. */
+typedef struct verdict {
+    bool valid;
+    double probability;
+} verdict;
+
 typedef struct search {
     dscm_session *s;
     const dscm_latent *latent;
@@ -338,33 +345,36 @@ typedef struct search {
     const guidance *unit; /* (count, edges) with relative scales */
     float *trial, *out;   /* (count, size) */
     size_t *active;       /* items of this round */
+    verdict *seen;        /* what the predictors say of them */
     dscm_auto_result *results;
 } search;
 
-/* How the predictors at t = 0 see the guided labels of an image: whether each is the likeliest, and
- * the least of their probabilities. */
-typedef struct verdict {
-    bool valid;
-    double probability;
-} verdict;
-
-static dscm_code judge(dscm_session *s, const float *image, const guidance *g, verdict *out,
-                       dscm_error *err)
+/* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
+static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
+                       verdict *out, dscm_error *err)
 {
-    *out = (verdict){.valid = true, .probability = 1};
-    for (size_t e = 0; e < s->bundle->edges_count; e++) {
+    size_t edges = s->bundle->edges_count;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; i < count; i++) out[i] = (verdict){.valid = true, .probability = 1};
+    for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
         int parent = s->bundle->edges[e].parent;
         const dscm_variable *v = &s->bundle->faces[parent];
-        if (g[e].scale == 0 || v->kind != DSCM_CATEGORICAL) continue;
-        float *p = dscm_alloc(v->labels_count, sizeof *p, "observation", err);
-        dscm_code code = p ? dscm_observe(s, parent, p, image, 1, err) : DSCM_E_MEMORY;
-        for (size_t k = 0; code == DSCM_OK && k < v->labels_count; k++)
-            out->valid &= p[k] <= p[(size_t)g[e].target];
-        if (code == DSCM_OK) out->probability = fmin(out->probability, p[(size_t)g[e].target]);
+        bool used = false;
+        for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
+        if (!used || v->kind != DSCM_CATEGORICAL) continue;
+        float *p = dscm_alloc(count * v->labels_count, sizeof *p, "observation", err);
+        code = p ? dscm_observe(s, parent, p, images, count, err) : DSCM_E_MEMORY;
+        for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+            const guidance *g = &guided[i * edges + e];
+            const float *own = p + i * v->labels_count;
+            if (g->scale == 0) continue;
+            for (size_t k = 0; k < v->labels_count; k++)
+                out[i].valid &= own[k] <= own[(size_t)g->target];
+            out[i].probability = fmin(out[i].probability, own[(size_t)g->target]);
+        }
         dscm_free(p);
-        if (code != DSCM_OK) return code;
     }
-    return DSCM_OK;
+    return code;
 }
 
 /* To the 256 levels of a file: validity on the edge of the decision is lost in rounding otherwise.
@@ -393,17 +403,18 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     }
     if (code == DSCM_OK)
         code = predict_guided(q->s, q->trial, part, guided, q->path, q->progress, err);
+    if (code == DSCM_OK) {
+        round_to_levels(q->trial, n * size);
+        code = judge(q->s, q->trial, guided, n, q->seen, err);
+    }
     *count = 0;
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
         size_t item = q->active[i];
-        float *image = q->trial + i * size;
         dscm_auto_result *result = &q->results[item];
-        verdict seen;
-        round_to_levels(image, size);
-        code = judge(q->s, image, guided + i * edges, &seen, err);
+        verdict seen = q->seen[i];
         result->predictions++;
         if (seen.valid || !result->valid) {
-            memcpy(q->out + item * size, image, size * sizeof(float));
+            memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
             result->scale = scale;
             result->valid = seen.valid;
         }
@@ -448,8 +459,9 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
                 .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
                 .out = out,
                 .active = dscm_alloc(count, sizeof(size_t), "search", err),
+                .seen = dscm_alloc(count, sizeof(verdict), "search", err),
                 .results = results};
-    code = unit && q.trial && q.active ? DSCM_OK : DSCM_E_MEMORY;
+    code = unit && q.trial && q.active && q.seen ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK) {
         memset(results, 0, count * sizeof *results);
         code = dscm_session_path(s, options, &path, err);
@@ -461,5 +473,6 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     dscm_free(unit);
     dscm_free(q.trial);
     dscm_free(q.active);
+    dscm_free(q.seen);
     return code;
 }
