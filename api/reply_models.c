@@ -56,11 +56,12 @@ static json_t *calibrations(const dscm_bundle_info *info)
 static json_t *defaults(const dscm_model_entry *entry)
 {
     dscm_options options = dscm_options_defaults();
+    bool search = entry->bundle && dscm_options_search(entry->bundle, &options);
     if (!entry->bundle || dscm_options_resolve(entry->bundle, &options, NULL) != DSCM_OK)
         return json_null();
     json_t *out =
         json_pack("{s:s, s:I}", "sampler", options.sampler, "steps", (json_int_t)options.steps);
-    if (dscm_bundle_describe(entry->bundle)->auto_scale)
+    if (search)
         json_object_set_new(out, "scale", json_string("auto"));
     else
         dscm_json_set_real(out, "scale", options.scale);

@@ -215,9 +215,9 @@ static void parse_image(request_parser *p, const json_t *image)
         decode_image(p, p->image, p->image_size);
 }
 
-static bool names_a_scale(const dscm_request *r)
+static bool interventions_name_a_scale(const dscm_request *r)
 {
-    bool named = !isnan(r->options.scale);
+    bool named = false;
     for (size_t k = 0; k < r->targets_count; k++)
         for (size_t i = 0; i < r->targets[k].count; i++)
             named |= !isnan(r->targets[k].items[i].scale);
@@ -230,8 +230,8 @@ static void resolve_options(request_parser *p)
     dscm_request *r = p->request;
     dscm_error err = {0};
     if (!r->bundle || p->problem->code) return;
-    if (r->work == DSCM_WORK_COUNTERFACTUAL && !r->options.sampler && !names_a_scale(r))
-        r->auto_scale |= dscm_bundle_describe(r->bundle)->auto_scale;
+    if (r->work == DSCM_WORK_COUNTERFACTUAL && !interventions_name_a_scale(r))
+        r->auto_scale |= dscm_options_search(r->bundle, &r->options);
     if (dscm_options_resolve(r->bundle, &r->options, &err) != DSCM_OK)
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/options", "%s", err.message);
 }

@@ -65,7 +65,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     if (code == DSCM_OK) code = dscm_bundle_load(&m->bundle, dir, &load, err);
     if (code != DSCM_OK) return code;
     m->info = dscm_bundle_describe(m->bundle);
-    if (!m->scale_text && !m->sampler) m->auto_scale = m->info->auto_scale;
+    m->auto_scale |= dscm_options_search(m->bundle, &m->options);
     return dscm_options_resolve(m->bundle, &m->options, err);
 }
 

@@ -106,6 +106,9 @@ dscm_options dscm_options_defaults(void);
 dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
                                dscm_error *err) DSCM_MUST_CHECK;
 /* Names of the samplers by index, NULL after the last: "obelm", "bdia", "ddim", "published". */
+/* Whether counterfactuals under options that are not resolved yet search a scale per item
+ * (dscm_auto): the bundle's default where neither a sampler nor a scale is named. */
+bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);
 const char *dscm_sampler_name(size_t index);
 bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
 

@@ -77,6 +77,11 @@ dscm_options dscm_options_defaults(void)
     return (dscm_options){.scale = (double)NAN, .dynamic = -1};
 }
 
+bool dscm_options_search(const dscm_bundle *b, const dscm_options *o)
+{
+    return b->info.auto_scale && !o->sampler && isnan(o->scale);
+}
+
 /* Calibrated strength at the nearest number of steps (on a log scale) of the sampler, or of any. */
 static double calibrated(const dscm_bundle *b, const char *sampler, size_t steps)
 {
