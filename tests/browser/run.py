@@ -104,6 +104,13 @@ def figures(b):
                 "f.querySelector('figcaption').firstChild.textContent)")
 
 
+def draw_eight(b, url):
+    """A fresh page with a drawn digit, ready to be asked about."""
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.draw("#sketch", EIGHT)
+
+
 @case
 def one_click_from_nothing_to_an_answer(b, url, shots):
     for width in (1200, 360):
@@ -142,11 +149,9 @@ def draw_an_eight_ask_for_a_three(b, url, shots):
 
 @case
 def fan_over_all_values(b, url, shots):
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='*']")
-    b.click("#auto")
+    assert b.js("return document.getElementById('auto').checked"), "auto is the model's default"
     b.click("#run")
     b.wait(DONE)
     assert b.js("return document.querySelectorAll('#fan button').length") == 10
@@ -158,9 +163,7 @@ def fan_over_all_values(b, url, shots):
 
 @case
 def replay_link_gives_the_same_picture(b, url, shots):
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='0']")
     b.js("const a = document.getElementById('auto'); a.checked = false; a.dispatchEvent(new Event('input'));"
          "const s = document.getElementById('scale'); s.value = 2;"
@@ -178,9 +181,7 @@ def replay_link_gives_the_same_picture(b, url, shots):
 
 @case
 def curl_line_gives_the_same_picture(b, url, shots):
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='3']")
     b.click("#run")
     b.wait(DONE)
@@ -256,9 +257,7 @@ def files_dropped_on_the_page(b, url, shots):
 
 @case
 def a_long_job_is_canceled(b, url, shots):
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='*']")
     b.click("summary")
     b.js("document.getElementById('steps').value = 900;"
@@ -341,9 +340,7 @@ def keyboard_only(b, url, shots):
 def phone_width_and_dark(b, url, shots):
     b.resize(360, 740)
     b.scheme("dark")
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='3']")
     b.click("#run")
     b.wait(DONE)
@@ -399,9 +396,7 @@ def names_and_hosts(b, url, shots):
 @case
 def axe_finds_nothing_serious(b, url, shots):
     path = find_axe()
-    b.open(url)
-    b.wait("document.querySelector('#variables input')")
-    b.draw("#sketch", EIGHT)
+    draw_eight(b, url)
     b.click("#variables input[value='3']")
     b.click("#run")
     b.wait(DONE)
