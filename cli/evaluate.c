@@ -11,13 +11,13 @@
 #include "core/base/rng.h"
 
 static const char methods_default[] =
-    "ours,auto,published:ratio=0.75:dynamic=1:scale=1,published:ratio=0.95:dynamic=0:scale=64,"
-    "pgd,greedy,prototype,identity,nearest,random,real";
+    "ours,ours:scale=calibrated,published:ratio=0.75:dynamic=1:scale=1,"
+    "published:ratio=0.95:dynamic=0:scale=16/64,pgd,greedy,prototype,identity,nearest,random,real";
 static const char frontier_default[] =
-    "ours:steps=5/10/20:scale=0/2/4/6/10/14/20/32,ours:steps=50/100:scale=10/20,"
-    "ours:sampler=obelm/bdia:steps=20:scale=8/16/24,"
+    "ours:steps=5/10/20:scale=auto/0/2/4/6/10/14/20/32,ours:steps=50/100:scale=10/20,"
+    "ours:sampler=obelm:steps=20:scale=auto/8/16/24,ours:sampler=bdia:steps=20:scale=8/16/24,"
     "published:ratio=0.95:dynamic=0:scale=0/1/2/4/8/16/32/64/128/256";
-static const char frontier_quick[] = "ours:scale=0/4/8/12/20";
+static const char frontier_quick[] = "ours:scale=auto/0/4/8/12/20";
 
 static dscm_code open_data(evaluation *e, dscm_error *err)
 {
@@ -156,10 +156,10 @@ int cmd_evaluate(int argc, char **argv)
         {"methods", OPT_TEXT, &e->methods, 0, 0, "LIST",
          "of the tables; with settings: published:ratio=0.95:scale=8"},
         {"frontier", OPT_TEXT, &e->frontier, 0, 0, "LIST",
-         "of the curves: ours:steps=5/10:scale=0/5/10; empty: none"},
+         "of the curves: ours:steps=5/10:scale=auto/0/5; empty: none"},
         {"limit", OPT_SIZE, &e->limit, 20, 1e9, "N", "items per method (all)"},
         {"slow-limit", OPT_SIZE, &e->slow_limit, 20, 1e9, "N",
-         "of auto, published, greedy, prototype (1000)"},
+         "of published, greedy, prototype (1000)"},
         {"curve-limit", OPT_SIZE, &e->curve_limit, 4, 1e9, "N", "items per point of a curve (256)"},
         {"study-limit", OPT_SIZE, &e->study_limit, 0, 1e9, "N",
          "items of composition and reversibility (256)"},

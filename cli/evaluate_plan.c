@@ -17,13 +17,12 @@ typedef struct spec {
 
 bool eval_is_diffusion(const eval_method *r)
 {
-    return strcmp(r->name, "ours") == 0 || strcmp(r->name, "auto") == 0 ||
-           strcmp(r->name, "published") == 0;
+    return strcmp(r->name, "ours") == 0 || strcmp(r->name, "published") == 0;
 }
 
 static bool is_slow(const char *name)
 {
-    static const char *const slow[] = {"auto", "published", "greedy", "prototype"};
+    static const char *const slow[] = {"published", "greedy", "prototype"};
     for (size_t i = 0; i < sizeof slow / sizeof slow[0]; i++)
         if (strcmp(name, slow[i]) == 0) return true;
     return false;
@@ -45,7 +44,7 @@ static dscm_code parse_spec(spec *out, char *text, dscm_error *err)
             return dscm_fail(
                 err, DSCM_E_INVALID,
                 "method %s: \"%.40s\" is not a setting such as sampler=ddim, steps=10, "
-                "ratio=0.95, dynamic=0, scale=4/8 or limit=100",
+                "ratio=0.95, dynamic=0, scale=auto/4/8 or limit=100",
                 out->name, setting);
         snprintf(out->values[k], sizeof out->values[k], "%s", value);
     }
@@ -63,6 +62,23 @@ static dscm_code number_of(const char *method, int key, const char *text, double
     return DSCM_OK;
 }
 
+/* Guidance: as the command has it, at the scale that is calibrated for another sampler or step
+ * count; a scale per image only by our samplers' default, or named. */
+static dscm_code set_scale(evaluation *e, eval_method *r, const char *const *pick, dscm_error *err)
+{
+    const char *text = pick[KEY_SCALE];
+    dscm_eval_setting *s = &r->setting;
+    bool published = strcmp(r->name, "published") == 0;
+    if (*pick[KEY_SAMPLER] || *pick[KEY_STEPS]) s->options.scale = (double)NAN;
+    s->search = e->m.auto_scale && !published && !*pick[KEY_SAMPLER];
+    if (!*text) return DSCM_OK;
+    dscm_code code = cli_parse_scale(text, &s->options.scale, &s->search, err);
+    if (code == DSCM_OK && published && s->search)
+        code = dscm_fail(err, DSCM_E_INVALID, "only ours searches a scale per image");
+    if (code != DSCM_OK) dscm_error_prefix(err, "method %s: scale=%.40s", r->name, text);
+    return code;
+}
+
 /* One combination of values: pick[k] is the value of key k, "" for the default. */
 static dscm_code set_options(evaluation *e, eval_method *r, const char *const *pick,
                              dscm_error *err)
@@ -74,16 +90,13 @@ static dscm_code set_options(evaluation *e, eval_method *r, const char *const *p
     *o = published ? dscm_options_defaults() : e->m.options;
     if (published) o->sampler = "published";
     if (*pick[KEY_SAMPLER]) o->sampler = pick[KEY_SAMPLER];
-    /* Another sampler or step count than the command's has its own calibrated scale. */
-    if (*pick[KEY_SAMPLER] || *pick[KEY_STEPS]) o->scale = (double)NAN;
     if (code == DSCM_OK && *pick[KEY_STEPS]) {
         code = number_of(r->name, KEY_STEPS, pick[KEY_STEPS], &v, err);
         o->steps = (size_t)v;
     }
     if (code == DSCM_OK && *pick[KEY_RATIO])
         code = number_of(r->name, KEY_RATIO, pick[KEY_RATIO], &o->ratio, err);
-    if (code == DSCM_OK && *pick[KEY_SCALE])
-        code = number_of(r->name, KEY_SCALE, pick[KEY_SCALE], &o->scale, err);
+    if (code == DSCM_OK) code = set_scale(e, r, pick, err);
     if (code == DSCM_OK && *pick[KEY_DYNAMIC]) {
         code = number_of(r->name, KEY_DYNAMIC, pick[KEY_DYNAMIC], &v, err);
         o->dynamic = v != 0;
@@ -106,17 +119,17 @@ static void name_method(eval_method *r)
     const dscm_options *o = &r->setting.options;
     const char *dynamic = o->dynamic && strcmp(o->sampler, "published") == 0 ? ", dynamic" : "";
     if (eval_is_diffusion(r)) {
-        bool ours = strcmp(r->name, "published") != 0;
-        snprintf(r->series, sizeof r->series, "%s, %zu steps, ratio %g%s",
-                 ours ? o->sampler : "published", o->steps, o->ratio, dynamic);
-        if (strcmp(r->name, "auto") == 0)
-            snprintf(r->title, sizeof r->title, "diffscm, smallest sure scale per image (auto): %s",
-                     r->series);
-        else
-            snprintf(r->title, sizeof r->title, "%s%s, scale %g", ours ? "diffscm: " : "",
-                     r->series, o->scale);
-        snprintf(r->slug, sizeof r->slug, "%s-%s-%zu-%g-%g%s", r->name, o->sampler, o->steps,
-                 o->ratio, o->scale, *dynamic ? "-dynamic" : "");
+        bool search = r->setting.search;
+        char scale[32];
+        snprintf(scale, sizeof scale, search ? "auto" : "%g", o->scale);
+        snprintf(r->series, sizeof r->series, "%s, %zu steps, ratio %g%s%s", o->sampler, o->steps,
+                 o->ratio, dynamic, search ? ", scale auto" : "");
+        snprintf(r->title, sizeof r->title, "%s%s, %zu steps, ratio %g%s, scale %s",
+                 strcmp(r->name, "ours") == 0 ? "diffscm: " : "", o->sampler, o->steps, o->ratio,
+                 dynamic, scale);
+        /* A search begins at the calibrated scale: another one is another method. */
+        snprintf(r->slug, sizeof r->slug, "%s-%s-%zu-%g-%s%g%s", r->name, o->sampler, o->steps,
+                 o->ratio, search ? "auto" : "", o->scale, *dynamic ? "-dynamic" : "");
         return;
     }
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
@@ -147,6 +160,8 @@ static dscm_code add_method(evaluation *e, const spec *s, const char *const *pic
     if (r->limit > e->items.count) r->limit = e->items.count;
     if (!r->limit) return dscm_fail(err, DSCM_E_INVALID, "method %s: no items", r->name);
     name_method(r);
+    for (size_t i = 0; i < e->count; i++) /* named twice: one row */
+        if (e->list[i].curve == curve && strcmp(e->list[i].slug, r->slug) == 0) return DSCM_OK;
     e->count++;
     return DSCM_OK;
 }
@@ -179,8 +194,7 @@ dscm_code eval_plan(evaluation *e, const char *list, bool curve, dscm_error *err
         code = parse_spec(&s, part, err);
         if (code == DSCM_OK) code = combine(e, &s, 0, pick, curve, err);
         if (code == DSCM_OK && curve && !eval_is_diffusion(&e->list[e->count - 1]))
-            code = dscm_fail(err, DSCM_E_INVALID, "--frontier %s: only ours, auto and published",
-                             s.name);
+            code = dscm_fail(err, DSCM_E_INVALID, "--frontier %s: only ours and published", s.name);
     }
     return code;
 }

@@ -47,21 +47,21 @@ static void study_part(void *arg, size_t index, int worker)
 {
     evaluation *e = arg;
     dscm_error *err = &e->errors[worker];
-    const dscm_options *options = &e->run->setting.options;
+    const dscm_eval_setting *setting = &e->run->setting;
     size_t first, count = eval_part(e, index, &first);
     if (err->code != DSCM_OK) return;
     double *out = e->run->study + first * EVAL_STUDY_WIDTH;
     double *column = dscm_alloc(count * EVAL_CYCLES, sizeof *column, "composition", err);
     dscm_code code = column ? DSCM_OK : DSCM_E_MEMORY;
     for (int guided = 0; code == DSCM_OK && guided < 2; guided++) {
-        code = dscm_eval_composition(e->workers[worker], options, first, count, EVAL_CYCLES, guided,
+        code = dscm_eval_composition(e->workers[worker], setting, first, count, EVAL_CYCLES, guided,
                                      column, err);
         for (size_t i = 0; code == DSCM_OK && i < count * EVAL_CYCLES; i++)
             out[i / EVAL_CYCLES * EVAL_STUDY_WIDTH + (size_t)guided * EVAL_CYCLES +
                 i % EVAL_CYCLES] = column[i];
     }
     if (code == DSCM_OK)
-        code = dscm_eval_reversibility(e->workers[worker], options, first, count, column, err);
+        code = dscm_eval_reversibility(e->workers[worker], setting, first, count, column, err);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         out[i * EVAL_STUDY_WIDTH + EVAL_STUDY_WIDTH - 1] = column[i];
     dscm_free(column);

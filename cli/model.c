@@ -14,19 +14,24 @@
 #define IMAGE_FILE_MAX ((size_t)64 << 20)
 #define SIDE_MAX       8192
 
-static dscm_code parse_scale(cli_model *m, dscm_error *err)
+dscm_code cli_parse_scale(const char *text, double *scale, bool *search, dscm_error *err)
 {
     char *end;
-    if (!m->scale_text) return DSCM_OK;
-    if (strcmp(m->scale_text, "auto") == 0) {
-        m->auto_scale = true;
-        return DSCM_OK;
-    }
-    m->options.scale = strtod(m->scale_text, &end);
-    if (end == m->scale_text || *end || !(m->options.scale >= 0 && m->options.scale <= 1000))
-        return dscm_fail(err, DSCM_E_INVALID, "--scale %s: must be a number in 0..1000, or auto",
-                         m->scale_text);
+    *scale = (double)NAN;
+    *search = strcmp(text, "auto") == 0;
+    if (*search || strcmp(text, "calibrated") == 0) return DSCM_OK;
+    *scale = strtod(text, &end);
+    if (end == text || *end || !(*scale >= 0 && *scale <= 1000))
+        return dscm_fail(err, DSCM_E_INVALID, "must be a number in 0..1000, auto or calibrated");
     return DSCM_OK;
+}
+
+static dscm_code parse_scale(cli_model *m, dscm_error *err)
+{
+    if (!m->scale_text) return DSCM_OK;
+    dscm_code code = cli_parse_scale(m->scale_text, &m->options.scale, &m->auto_scale, err);
+    if (code != DSCM_OK) dscm_error_prefix(err, "--scale %s", m->scale_text);
+    return code;
 }
 
 /* "6G", "800M", "1.5G": bytes by powers of 1024. */
@@ -65,7 +70,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     if (code == DSCM_OK) code = dscm_bundle_load(&m->bundle, dir, &load, err);
     if (code != DSCM_OK) return code;
     m->info = dscm_bundle_describe(m->bundle);
-    m->auto_scale |= dscm_options_search(m->bundle, &m->options);
+    if (!m->scale_text) m->auto_scale = dscm_options_search(m->bundle, &m->options);
     return dscm_options_resolve(m->bundle, &m->options, err);
 }
 

@@ -40,9 +40,9 @@ typedef struct cli_model {
          &(m).scale_text,                                                                          \
          0,                                                                                        \
          0,                                                                                        \
-         "S|auto",                                                                                 \
-         "guidance scale (calibrated); auto: smallest that convinces, per image; default: the "    \
-         "bundle's"},                                                                              \
+         "S",                                                                                      \
+         "guidance scale: a number, calibrated, or auto: the smallest that convinces, per image "  \
+         "(the bundle's default)"},                                                                \
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
@@ -68,6 +68,10 @@ typedef struct cli_model {
 dscm_code cli_model_open(cli_model *m, dscm_error *err) DSCM_MUST_CHECK;
 void cli_model_close(cli_model *m);
 
+/* A guidance scale as --scale takes it: a number, "calibrated" (*scale NaN) or "auto" (NaN, and
+ * *search: see dscm_auto). The message leaves out where the text came from. */
+dscm_code cli_parse_scale(const char *text, double *scale, bool *search,
+                          dscm_error *err) DSCM_MUST_CHECK;
 /* "digit=8" -> an intervention. */
 dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *out,
                        dscm_error *err) DSCM_MUST_CHECK;

@@ -84,30 +84,36 @@ static void number_cell(page *p, double v, int digits)
         page_cell(p, "%.*f", digits, v);
 }
 
-/* The last columns of a table that are not columns of the records. */
-typedef enum extra { EXTRA_NONE, EXTRA_FID } extra;
+/* What a table shows beside columns of the records. */
+typedef struct table_form {
+    bool curve;     /* the frontier's points, else the methods */
+    bool fid;       /* a last column */
+    size_t at_most; /* the first items only; 0: all */
+} table_form;
 
-static dscm_code write_table(page *p, const evaluation *e, bool curve, const shown_column *shown,
-                             size_t columns, extra more, dscm_error *err)
+static dscm_code write_table(page *p, const evaluation *e, table_form form,
+                             const shown_column *shown, size_t columns, dscm_error *err)
 {
     page_table(p);
     page_cell(p, "method");
     page_cell(p, "items");
     for (size_t c = 0; c < columns; c++) page_cell(p, "%s", shown[c].title);
-    if (more == EXTRA_FID) page_cell(p, "Fréchet distance");
+    if (form.fid) page_cell(p, "Fréchet distance");
     for (size_t m = 0; m < e->count; m++) {
         const eval_method *r = &e->list[m];
-        if (r->curve != curve) continue;
+        size_t count = form.at_most && form.at_most < r->count ? form.at_most : r->count;
+        if (r->curve != form.curve) continue;
         page_row(p);
         page_cell(p, "%s", r->title);
-        page_cell(p, "%zu", r->count);
+        page_cell(p, "%zu", count);
         for (size_t c = 0; c < columns; c++) {
             dscm_interval v;
-            dscm_code code = report_interval(r, shown[c].column, &v, err);
+            dscm_code code =
+                interval(&r->rows[0].values[shown[c].column], DSCM_COLUMNS, count, &v, err);
             if (code != DSCM_OK) return code;
             interval_cell(p, &v, shown[c].digits);
         }
-        if (more == EXTRA_FID) number_cell(p, r->fid, 2);
+        if (form.fid) number_cell(p, r->fid, 2);
     }
     page_table_end(p);
     return DSCM_OK;
@@ -121,8 +127,9 @@ static void write_settings(page *p, const evaluation *e)
               "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
               "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
               "same images and targets, the first ones where it has fewer. Results are rounded to "
-              "8 bits before anything judges them, as a user receives them. Figures are means with "
-              "95 %% bootstrap intervals (%d resamples).",
+              "8 bits before anything judges them, as a user receives them. Scale auto: image by "
+              "image, from half the calibrated scale upwards, the first that makes the guide sure. "
+              "Figures are means with 95 %% bootstrap intervals (%d resamples).",
               info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
               e->pool.count, e->pool_split, RESAMPLES);
     page_code(p, e->command);
@@ -135,7 +142,8 @@ static dscm_code write_quality(page *p, const evaluation *e, dscm_error *err)
                  "independent classifier of clean images; by the guide, the predictor that guides "
                  "(at t = 0); and by both after a light blur (3×3 binomial). A gap between guide "
                  "and oracle is adversarial.");
-    dscm_code code = write_table(p, e, false, validity, COUNT(validity), EXTRA_NONE, err);
+    dscm_code code =
+        write_table(p, e, (table_form){.curve = false}, validity, COUNT(validity), err);
     if (code != DSCM_OK) return code;
     page_heading(p, 2, "Realism");
     page_text(p,
@@ -150,14 +158,30 @@ static dscm_code write_quality(page *p, const evaluation *e, dscm_error *err)
                   "the real even-numbered ones are %.2f away (floor).",
                   dscm_eval_features_width(e->workers[0]), e->fid_count, e->fid_reals,
                   e->fid_floor);
-    code = write_table(p, e, false, realism, COUNT(realism), EXTRA_FID, err);
+    code = write_table(p, e, (table_form){.fid = true}, realism, COUNT(realism), err);
     if (code != DSCM_OK) return code;
     page_heading(p, 2, "Minimality");
     page_text(p, "Distance to the factual: mean absolute and root mean square difference on the "
                  "0–255 scale, share of pixels that moved by more than .05 and .1 of the range, "
                  "and share of results nearer to the factual (L2) than the nearest real image of "
                  "the target class.");
-    return write_table(p, e, false, minimality, COUNT(minimality), EXTRA_NONE, err);
+    return write_table(p, e, (table_form){.curve = false}, minimality, COUNT(minimality), err);
+}
+
+/* Slow methods have fewer items than fast ones: all of them once more on what all have. */
+static dscm_code write_same_images(page *p, const evaluation *e, dscm_error *err)
+{
+    size_t fewest = 0, most = 0;
+    for (size_t i = 0; i < e->count; i++) {
+        size_t count = e->list[i].count;
+        if (e->list[i].curve) continue;
+        if (!fewest || count < fewest) fewest = count;
+        if (count > most) most = count;
+    }
+    if (fewest == most) return DSCM_OK;
+    page_heading(p, 2, "All methods on the same images");
+    page_text(p, "The first %zu images, which every method has.", fewest);
+    return write_table(p, e, (table_form){.at_most = fewest}, points, COUNT(points), err);
 }
 
 static dscm_code write_cost(page *p, const evaluation *e, dscm_error *err)
@@ -165,8 +189,9 @@ static dscm_code write_cost(page *p, const evaluation *e, dscm_error *err)
     struct rusage usage;
     page_heading(p, 2, "Cost");
     page_text(p,
-              "Score network passes and predictor gradients per counterfactual. Seconds per image "
-              "on one thread, at batch 1 (mean, median, 95th percentile) and at batch %zu.",
+              "Score network passes and predictor gradients per counterfactual, means where each "
+              "image has its own scale. Seconds per image on one thread, at batch 1 (mean, median, "
+              "95th percentile) and at batch %zu.",
               e->m.batch);
     page_table(p);
     static const char *const titles[] = {"method", "passes", "gradients",    "s, batch 1",
@@ -181,8 +206,8 @@ static dscm_code write_cost(page *p, const evaluation *e, dscm_error *err)
         if (code != DSCM_OK) return code;
         page_row(p);
         page_cell(p, "%s", r->title);
-        number_cell(p, passes.mean, 0);
-        number_cell(p, gradients.mean, 0);
+        number_cell(p, passes.mean, r->setting.search);
+        number_cell(p, gradients.mean, r->setting.search);
         number_cell(p, r->cost.single, 4);
         number_cell(p, r->cost.p50, 4);
         number_cell(p, r->cost.p95, 4);
@@ -209,7 +234,7 @@ static dscm_code write_frontier(page *p, const evaluation *e, dscm_error *err)
                  "networks are compared by their shape.");
     page_picture(p, "curve.svg", "CLD over the guidance scale, with the paper's curve");
     page_picture(p, "frontier.svg", "oracle validity against CLD and against L1");
-    return write_table(p, e, true, points, COUNT(points), EXTRA_NONE, err);
+    return write_table(p, e, (table_form){.curve = true}, points, COUNT(points), err);
 }
 
 static dscm_code write_composition(page *p, const evaluation *e, dscm_error *err)
@@ -292,8 +317,7 @@ static dscm_code write_matrix(page *p, const evaluation *e, const eval_method *r
     return DSCM_OK;
 }
 
-/* The first method of the tables that is ours, or NULL. */
-static const eval_method *our_method(const evaluation *e)
+const eval_method *report_ours(const evaluation *e)
 {
     for (size_t i = 0; i < e->count; i++)
         if (!e->list[i].curve && strcmp(e->list[i].name, "ours") == 0) return &e->list[i];
@@ -302,7 +326,7 @@ static const eval_method *our_method(const evaluation *e)
 
 static dscm_code write_matrices(page *p, const evaluation *e, dscm_error *err)
 {
-    const eval_method *r = our_method(e);
+    const eval_method *r = report_ours(e);
     char heading[192];
     if (!r) return DSCM_OK;
     snprintf(heading, sizeof heading, "By source and target: %s", r->title);
@@ -315,6 +339,15 @@ static dscm_code write_matrices(page *p, const evaluation *e, dscm_error *err)
     return code == DSCM_OK ? write_matrix(p, e, r, DSCM_COL_L1, 1, err) : code;
 }
 
+size_t report_accepted(const eval_method *r, dscm_column column, double *values)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->count; i++)
+        if (r->rows[i].values[DSCM_COL_GUIDE] > 0 && !(r->rows[i].values[DSCM_COL_ORACLE] <= 0))
+            values[n++] = r->rows[i].values[column];
+    return dscm_sort_values(values, n);
+}
+
 /* Quantiles of the scores of accepted counterfactuals: what the percentile in a reply refers to. */
 static dscm_code write_percentiles(page *p, const evaluation *e, dscm_error *err)
 {
@@ -323,7 +356,7 @@ static dscm_code write_percentiles(page *p, const evaluation *e, dscm_error *err
                                          {DSCM_COL_IM1, "IM1", 3},
                                          {DSCM_COL_IM2, "IM2", 4},
                                          {DSCM_COL_L1, "L1", 1}};
-    const eval_method *r = our_method(e);
+    const eval_method *r = report_ours(e);
     if (!r) return DSCM_OK;
     double *values = dscm_alloc(r->count, sizeof *values, "percentiles", err);
     if (!values) return DSCM_E_MEMORY;
@@ -333,11 +366,7 @@ static dscm_code write_percentiles(page *p, const evaluation *e, dscm_error *err
     page_cell(p, "score");
     for (size_t q = 0; q < COUNT(at); q++) page_cell(p, "%g %%", 100 * at[q]);
     for (size_t c = 0; c < COUNT(shown); c++) {
-        size_t n = 0;
-        for (size_t i = 0; i < r->count; i++)
-            if (r->rows[i].values[DSCM_COL_GUIDE] > 0 && !(r->rows[i].values[DSCM_COL_ORACLE] <= 0))
-                values[n++] = r->rows[i].values[shown[c].column];
-        n = dscm_sort_values(values, n);
+        size_t n = report_accepted(r, shown[c].column, values);
         page_row(p);
         page_cell(p, "%s", shown[c].title);
         for (size_t q = 0; q < COUNT(at); q++)
@@ -421,6 +450,7 @@ static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_er
     write_settings(&p, e);
     if (!charts) page_text(&p, "No charts: gnuplot is not installed.");
     code = write_quality(&p, e, err);
+    if (code == DSCM_OK) code = write_same_images(&p, e, err);
     if (code == DSCM_OK) code = write_cost(&p, e, err);
     if (code == DSCM_OK) code = write_frontier(&p, e, err);
     if (code == DSCM_OK) code = write_composition(&p, e, err);
@@ -436,6 +466,7 @@ dscm_code cli_report_write(const evaluation *e, dscm_error *err)
 {
     bool charts = false;
     dscm_code code = report_charts(e, &charts, err);
+    if (code == DSCM_OK) code = report_measured(e, err);
     if (code == DSCM_OK) code = write_page(e, false, charts, err);
     return code == DSCM_OK ? write_page(e, true, charts, err) : code;
 }

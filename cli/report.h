@@ -5,7 +5,8 @@
 
 #include "cli/evaluate.h"
 
-/* Writes DIR/report.md, DIR/report.html, the sheets, and the charts when gnuplot is installed. */
+/* Writes DIR/report.md, DIR/report.html, the sheets, measured.json, and the charts when gnuplot is
+ * installed. */
 dscm_code cli_report_write(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Mean of a column over a method's items with its 95 % bootstrap interval. */
@@ -14,6 +15,14 @@ dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interva
 /* The same of column c of a method's composition study. */
 dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *out,
                                 dscm_error *err) DSCM_MUST_CHECK;
+
+/* The first method of the tables that is ours, or NULL. */
+const eval_method *report_ours(const evaluation *e);
+/* A column of the accepted items (guide and oracle both call them the target), sorted, without
+ * NaN. values: room for all items. Returns how many. */
+size_t report_accepted(const eval_method *r, dscm_column column, double *values);
+/* DIR/measured.json: what `diffscm bundle --measured` puts into a manifest, of report_ours. */
+dscm_code report_measured(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Charts by gnuplot, as SVG and the files they are drawn from: DIR/curve.svg (CLD over the scale,
  * beside the paper's), frontier.svg (validity against CLD and L1), composition.svg. Without gnuplot

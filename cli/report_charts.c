@@ -33,8 +33,8 @@ static bool starts_series(const evaluation *e, size_t i)
     return true;
 }
 
-/* A block per curve: scale, CLD with interval, oracle validity, L1; blocks are named by their
- * series. */
+/* A block per curve: scale (a mean where it is searched per image), CLD with interval, oracle
+ * validity, L1; blocks are named by their series. */
 static dscm_code write_curves(const evaluation *e, size_t *count, dscm_error *err)
 {
     FILE *f = open_in(e, "curves.dat", err);
@@ -46,18 +46,28 @@ static dscm_code write_curves(const evaluation *e, size_t *count, dscm_error *er
         *count += 1;
         for (size_t k = i; code == DSCM_OK && k < e->count; k++) {
             const eval_method *r = &e->list[k];
-            dscm_interval cld = {0}, oracle = {0}, l1 = {0};
+            dscm_interval scale = {0}, cld = {0}, oracle = {0}, l1 = {0};
             if (!r->curve || strcmp(r->series, e->list[i].series) != 0) continue;
-            code = report_interval(r, DSCM_COL_CLD, &cld, err);
+            code = report_interval(r, DSCM_COL_SCALE, &scale, err);
+            if (code == DSCM_OK) code = report_interval(r, DSCM_COL_CLD, &cld, err);
             if (code == DSCM_OK) code = report_interval(r, DSCM_COL_ORACLE, &oracle, err);
             if (code == DSCM_OK) code = report_interval(r, DSCM_COL_L1, &l1, err);
-            fprintf(f, "%g %g %g %g %g %g\n", r->setting.options.scale, cld.mean, cld.low, cld.high,
-                    oracle.mean, l1.mean);
+            fprintf(f, "%g %g %g %g %g %g\n", scale.mean, cld.mean, cld.low, cld.high, oracle.mean,
+                    l1.mean);
         }
     }
     if (f && fclose(f) != 0 && code == DSCM_OK)
         code = dscm_fail(err, DSCM_E_IO, "curves.dat: writing failed");
     return code;
+}
+
+/* " 16", " auto", or nothing for a method without a scale: tells rows of one name apart. */
+static const char *scale_label(const eval_method *r, char *out, size_t size)
+{
+    if (!eval_is_diffusion(r)) return "";
+    if (r->setting.search) return " auto";
+    snprintf(out, size, " %g", r->setting.options.scale);
+    return out;
 }
 
 /* The tables' methods as single points: CLD, L1, oracle validity, short name. */
@@ -67,11 +77,13 @@ static dscm_code write_points(const evaluation *e, dscm_error *err)
     dscm_code code = f ? DSCM_OK : DSCM_E_IO;
     for (size_t i = 0; code == DSCM_OK && i < e->count; i++) {
         dscm_interval cld = {0}, oracle = {0}, l1 = {0};
+        char scale[32];
         if (e->list[i].curve) continue;
         code = report_interval(&e->list[i], DSCM_COL_CLD, &cld, err);
         if (code == DSCM_OK) code = report_interval(&e->list[i], DSCM_COL_ORACLE, &oracle, err);
         if (code == DSCM_OK) code = report_interval(&e->list[i], DSCM_COL_L1, &l1, err);
-        fprintf(f, "%g %g %g \"%s\"\n", cld.mean, l1.mean, oracle.mean, e->list[i].name);
+        fprintf(f, "%g %g %g \"%s%s\"\n", cld.mean, l1.mean, oracle.mean, e->list[i].name,
+                scale_label(&e->list[i], scale, sizeof scale));
     }
     if (f) fclose(f);
     return code;

@@ -62,15 +62,19 @@ static void set_queries(dscm_eval_worker *w, const int *labels, size_t count, bo
     }
 }
 
+/* With a search, w->searched tells what it found and cost. */
 static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t count,
-                             const dscm_options *options, const float *from, float *to, bool guided,
+                             const dscm_eval_setting *s, const float *from, float *to, bool guided,
                              dscm_error *err)
 {
     dscm_latent *latent = NULL;
     set_queries(w, labels, count, guided);
-    dscm_code code = dscm_abduct(w->session, &latent, from, count, options, NULL, err);
-    if (code == DSCM_OK)
-        code = dscm_predict(w->session, to, latent, w->queries, options, NULL, err);
+    dscm_code code = dscm_abduct(w->session, &latent, from, count, &s->options, NULL, err);
+    if (code == DSCM_OK && guided && s->search)
+        code = dscm_predict_auto(w->session, to, w->searched, latent, w->queries, &s->options, NULL,
+                                 NULL, err);
+    else if (code == DSCM_OK)
+        code = dscm_predict(w->session, to, latent, w->queries, &s->options, NULL, err);
     dscm_latent_free(latent);
     return code;
 }
@@ -80,24 +84,9 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
 {
     (void)first;
     count_cost(w, s, count, rows);
-    return set_targets(w, w->targets, count, &s->options, w->images, w->results, true, err);
-}
-
-/* Ours at the smallest scale that makes the guide sure. Each prediction of the search costs the network
- * passes and gradients of one walk down. */
-static dscm_code run_auto(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
-                          size_t count, dscm_record *rows, dscm_error *err)
-{
-    dscm_latent *latent = NULL;
-    (void)first;
-    count_cost(w, s, count, rows);
-    set_queries(w, w->targets, count, true);
-    dscm_code code = dscm_abduct(w->session, &latent, w->images, count, &s->options, NULL, err);
-    if (code == DSCM_OK)
-        code = dscm_predict_auto(w->session, w->results, w->searched, latent, w->queries,
-                                 &s->options, NULL, NULL, err);
-    dscm_latent_free(latent);
-    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+    dscm_code code = set_targets(w, w->targets, count, s, w->images, w->results, true, err);
+    /* Each prediction of a search costs the network passes and gradients of one walk down. */
+    for (size_t i = 0; code == DSCM_OK && s->search && i < count; i++) {
         double down = rows[i].values[DSCM_COL_GRADIENTS];
         double again = (double)w->searched[i].predictions - 1;
         rows[i].values[DSCM_COL_SCALE] = w->searched[i].scale;
@@ -210,10 +199,10 @@ static const struct {
     method_fn *run;
     bool ensemble, autoencoder; /* what it needs */
 } methods[] = {{"ours", run_diffusion, false, false},    {"published", run_diffusion, false, false},
-               {"auto", run_auto, false, false},         {"real", run_real, false, false},
                {"pgd", run_pgd, false, false},           {"greedy", run_greedy, true, false},
                {"prototype", run_prototype, true, true}, {"identity", run_identity, false, false},
-               {"nearest", run_nearest, false, false},   {"random", run_random, false, false}};
+               {"nearest", run_nearest, false, false},   {"random", run_random, false, false},
+               {"real", run_real, false, false}};
 #define METHODS (sizeof methods / sizeof methods[0])
 
 static size_t find_method(const char *name)
@@ -228,7 +217,7 @@ dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *
     size_t i = find_method(method);
     if (i == METHODS)
         return dscm_fail(err, DSCM_E_UNKNOWN,
-                         "method \"%s\" is not one of ours, auto, published, pgd, greedy, "
+                         "method \"%s\" is not one of ours, published, pgd, greedy, "
                          "prototype, identity, nearest, random, real",
                          method);
     if (methods[i].ensemble && !b->ensemble_count)
@@ -476,7 +465,7 @@ static double mean_gap(const float *a, const float *b, size_t n)
     return 127.5 * sum / (double)n;
 }
 
-dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options, size_t first,
+dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                                 size_t count, size_t cycles, bool guided, double *out,
                                 dscm_error *err)
 {
@@ -484,8 +473,7 @@ dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options
     memcpy(w->results, w->images, count * w->size * sizeof(float));
     for (size_t c = 0; c < cycles; c++) {
         memcpy(w->blurred, w->results, count * w->size * sizeof(float));
-        dscm_code code =
-            set_targets(w, w->factuals, count, options, w->blurred, w->results, guided, err);
+        dscm_code code = set_targets(w, w->factuals, count, s, w->blurred, w->results, guided, err);
         if (code != DSCM_OK) return code;
         deliver(w->results, count * w->size);
         for (size_t i = 0; i < count; i++)
@@ -495,14 +483,14 @@ dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options
     return DSCM_OK;
 }
 
-dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_options *options, size_t first,
+dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                                   size_t count, double *out, dscm_error *err)
 {
     load_items(w, first, count);
-    dscm_code code = set_targets(w, w->targets, count, options, w->images, w->blurred, true, err);
+    dscm_code code = set_targets(w, w->targets, count, s, w->images, w->blurred, true, err);
     if (code == DSCM_OK) deliver(w->blurred, count * w->size);
     if (code == DSCM_OK)
-        code = set_targets(w, w->factuals, count, options, w->blurred, w->results, true, err);
+        code = set_targets(w, w->factuals, count, s, w->blurred, w->results, true, err);
     if (code == DSCM_OK) deliver(w->results, count * w->size);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         out[i] = mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);

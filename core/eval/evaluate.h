@@ -1,8 +1,7 @@
 /* Evaluation: any method over a data set, one record per item. One worker belongs to one thread.
  *
- * Methods are named "ours", "auto" (ours at the smallest scale that makes the guide sure, searched per
- * item), "published", "pgd", "greedy" (Schut et al.), "prototype" (Van Looveren & Klaise),
- * "identity", "nearest" and "random" (images of the target class out of the pool) and "real" (a
+ * Methods are named "ours", "published", "pgd", "greedy" (Schut et al.), "prototype" (Van Looveren &
+ * Klaise), "identity", "nearest" and "random" (images of the target class out of the pool) and "real" (a
  * random other item of the target class: the floor of IM1, IM2 and the Fréchet distance). Results
  * are rounded to 8 bits before they are scored: what a user receives is what is measured.
  */
@@ -15,7 +14,8 @@
 
 typedef struct dscm_eval_setting {
     const char *method;
-    dscm_options options; /* resolved; for ours, auto and published */
+    dscm_options options; /* resolved; for ours and published */
+    bool search;          /* a scale per item instead of options.scale: dscm_auto; ours only */
 } dscm_eval_setting;
 
 typedef struct dscm_eval_data {
@@ -46,13 +46,14 @@ dscm_code dscm_eval_run(dscm_eval_worker *w, const dscm_eval_setting *setting, s
 /* Composition: L1 (0..255) of items to their image after 1 .. cycles null counterfactuals, guided
  * towards their own class when `guided`, rounded to 8 bits after each. distance: (count, cycles).
  */
-dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_options *options, size_t first,
+dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_eval_setting *setting, size_t first,
                                 size_t count, size_t cycles, bool guided, double *distance,
                                 dscm_error *err) DSCM_MUST_CHECK;
 /* Reversibility: L1 (0..255) of items to do(y) after do(target), both rounded. distance: (count).
  */
-dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_options *options, size_t first,
-                                  size_t count, double *distance, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_eval_setting *setting,
+                                  size_t first, size_t count, double *distance,
+                                  dscm_error *err) DSCM_MUST_CHECK;
 
 /* Features of images for the Fréchet distance: the oracle's last hidden layer. Width 0: the bundle
  * has no oracle, and there is nothing to compute. pixels (count,H,W,C), count <= batch; out

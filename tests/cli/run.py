@@ -277,9 +277,10 @@ def test_evaluate_report():
     command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "2",
                "--limit", "24", "--slow-limit", "24", "--curve-limit", "4", "--study-limit", "2",
                "--slow-study-limit", "1", "--methods",
-               "ours,published:steps=10:ratio=0.9:dynamic=0:scale=16:limit=4,pgd,"
+               "ours,ours:scale=calibrated,ours:scale=4,"
+               "published:steps=10:ratio=0.9:dynamic=0:scale=16:limit=4,pgd,"
                "greedy:limit=1,identity,nearest,random,real",
-               "--frontier", "ours:scale=0/12", "--no-cost"]
+               "--frontier", "ours:scale=auto/0/12", "--no-cost"]
     code, out, err = run(*command)
     assert code == 0 and out.strip() == os.path.join(folder, "report.html"), out + err
     with open(os.path.join(folder, "report.md")) as f:
@@ -291,7 +292,29 @@ def test_evaluate_report():
             if line.startswith("| ")}
     unchanged = rows["identity (the image itself)"]
     assert unchanged[:4] == ["24", "1.3133", "0.000", "1.000"], unchanged
-    assert len(rows) == 1 + 8, rows
+    # A scale per image is the model's default; its calibrated one at 5 steps is 4, named twice.
+    assert len(rows) == 1 + 9, rows
+    assert [name for name in rows if name.startswith("diffscm")] == [
+        f"diffscm: residual, 5 steps, ratio 0.98, scale {scale}" for scale in ("auto", 4)], rows
+    searched, fixed = rows_of(folder, "ours-residual-5-0.98-auto4"), rows_of(folder, "ours-residual-5-0.98-4")
+    assert len(searched) == len(fixed) == 24
+    assert {row["scale"] for row in fixed} == {"4"}
+    assert min(float(row["scale"]) for row in searched) == 2
+    assert len(rows_of(folder, "ours-residual-5-0.98-12")) == 4
+    cost = [line.split("|") for line in markdown.split("## Cost")[1].split("##")[0].splitlines()
+            if line.startswith("| diffscm")]
+    mean = sum(float(row["passes"]) for row in searched) / 24
+    assert [line[2].strip() for line in cost] == [f"{mean:.1f}", fixed[0]["passes"]], cost
+    same = markdown.split("## All methods on the same images")[1].split("##")[0]
+    assert same.count("| 1 |") == 9, same
+    with open(os.path.join(folder, "measured.json")) as f:
+        measured = json.load(f)
+    assert measured["scale"] == measured["quality"]["scale"] == "auto", measured["quality"]
+    cld = sum(float(row["cld"]) for row in searched) / 24
+    assert abs(measured["quality"]["cld"] - cld) < 1e-4
+    good = [float(row["cld"]) for row in searched if row["guide"] == row["oracle"] == "1"]
+    scale = measured["accepted"]["cld"]
+    assert len(scale) == 101 and abs(scale[0] - min(good)) < 1e-5 and abs(scale[-1] - max(good)) < 1e-5
     for part in ("## Validity", "## Cost", "## Frontier", "## Composition", "## Percentiles",
                  "## By source and target", "## Sheets", "--limit 24", "score.safetensors"):
         assert part in markdown, part
@@ -345,9 +368,11 @@ def test_evaluate_wrong_use():
     common = ["evaluate", "--data", digits(), "--report", report]
     refused(["evaluate", "--data", digits()], 2, "--report")
     refused([*common, "--methods", "magic"], 2, "magic", "prototype")
-    refused([*common, "--methods", "ours:colour=red"], 2, "colour", "scale=4/8")
+    refused([*common, "--methods", "ours:colour=red"], 2, "colour", "scale=auto/4/8")
     refused([*common, "--methods", "ours:scale=much"], 2, "scale=much")
     refused([*common, "--methods", "ours:sampler=magic"], 2, "magic")
+    refused([*common, "--methods", "auto"], 2, "auto", "prototype")
+    refused([*common, "--methods", "published:scale=auto"], 2, "published", "only ours")
     refused([*common, "--frontier", "identity"], 2, "identity")
     refused([*common, "--split", "absent"], 1, "absent")
     assert not os.path.exists(report)

@@ -79,13 +79,18 @@ static dscm_options options_of(const rig *r, const char *sampler)
     return o;
 }
 
-static bool run(rig *r, const char *method, const char *sampler)
+static bool run_setting(rig *r, const char *method, const char *sampler, bool search)
 {
     dscm_error err = {0};
-    dscm_eval_setting s = {.method = method, .options = options_of(r, sampler)};
+    dscm_eval_setting s = {.method = method, .options = options_of(r, sampler), .search = search};
     dscm_code code = dscm_eval_run(r->worker, &s, 0, COUNT, r->rows, r->pixels, &err);
     if (code != DSCM_OK) TEST_FAIL_("%s: %s", method, err.message);
     return code == DSCM_OK;
+}
+
+static bool run(rig *r, const char *method, const char *sampler)
+{
+    return run_setting(r, method, sampler, false);
 }
 
 static double value(const rig *r, size_t item, dscm_column column)
@@ -117,9 +122,10 @@ static void every_method_gives_whole_records(void)
     static const struct {
         const char *method, *sampler;
         double passes;
-    } all[] = {{"ours", NULL, 11},   {"auto", NULL, 11},  {"published", "published", 14},
-               {"pgd", NULL, 0},     {"greedy", NULL, 0}, {"prototype", NULL, 0},
-               {"nearest", NULL, 0}, {"random", NULL, 0}, {"real", NULL, 0}};
+    } all[] = {{"ours", NULL, 11},     {"published", "published", 14},
+               {"pgd", NULL, 0},       {"greedy", NULL, 0},
+               {"prototype", NULL, 0}, {"nearest", NULL, 0},
+               {"random", NULL, 0},    {"real", NULL, 0}};
     rig r;
     REQUIRE(open_rig(&r));
     for (size_t m = 0; m < TEST_COUNT(all); m++) {
@@ -144,21 +150,57 @@ static void every_method_gives_whole_records(void)
     close_rig(&r);
 }
 
+/* What a scale per item costs and gives is that of a fixed run at the scale it ended with. */
+static void a_search_records_the_scale_and_its_cost(void)
+{
+    rig r;
+    REQUIRE(open_rig(&r));
+    dscm_options o = options_of(&r, NULL);
+    size_t fixed = 0;
+    dscm_record found[COUNT];
+    uint8_t pixels[COUNT * PIXELS];
+    if (run(&r, "ours", NULL)) fixed = (size_t)value(&r, 0, DSCM_COL_PASSES);
+    double down = value(&r, 0, DSCM_COL_GRADIENTS);
+    REQUIRE(fixed > 0 && down > 0);
+    REQUIRE(run_setting(&r, "ours", NULL, true));
+    memcpy(found, r.rows, sizeof found);
+    memcpy(pixels, r.pixels, sizeof pixels);
+    for (size_t i = 0; i < COUNT; i++) {
+        double scale = found[i].values[DSCM_COL_SCALE];
+        double walks = 1 + round(2 * log2(2 * scale / o.scale)); /* half of it, times sqrt 2 */
+        CHECK(scale >= o.scale / 2 && scale <= 8 * o.scale * (1 + 1e-9));
+        CHECK(found[i].values[DSCM_COL_GRADIENTS] >= walks * down);
+        CHECK_NEAR(found[i].values[DSCM_COL_PASSES] - found[i].values[DSCM_COL_GRADIENTS],
+                   (double)fixed - down, 0);
+        dscm_error err = {0};
+        dscm_eval_setting s = {.method = "ours", .options = o};
+        s.options.scale = scale;
+        REQUIRE(dscm_eval_run(r.worker, &s, 0, COUNT, r.rows, r.pixels, &err) == DSCM_OK);
+        CHECK(memcmp(r.pixels + i * PIXELS, pixels + i * PIXELS, PIXELS) == 0);
+    }
+    close_rig(&r);
+}
+
 static void null_counterfactuals_return_the_image(void)
 {
     enum { CYCLES = 3 };
     rig r;
+    double searched[COUNT * CYCLES];
     double off[COUNT * CYCLES], on[COUNT * CYCLES], back[COUNT];
     dscm_error err = {0};
     REQUIRE(open_rig(&r));
-    dscm_options o = options_of(&r, NULL);
-    REQUIRE(dscm_eval_composition(r.worker, &o, 0, COUNT, CYCLES, false, off, &err) == DSCM_OK);
-    REQUIRE(dscm_eval_composition(r.worker, &o, 0, COUNT, CYCLES, true, on, &err) == DSCM_OK);
-    REQUIRE(dscm_eval_reversibility(r.worker, &o, 0, COUNT, back, &err) == DSCM_OK);
+    dscm_eval_setting s = {.method = "ours", .options = options_of(&r, NULL)};
+    REQUIRE(dscm_eval_composition(r.worker, &s, 0, COUNT, CYCLES, true, on, &err) == DSCM_OK);
+    REQUIRE(dscm_eval_reversibility(r.worker, &s, 0, COUNT, back, &err) == DSCM_OK);
+    s.search = true;
+    REQUIRE(dscm_eval_composition(r.worker, &s, 0, COUNT, CYCLES, true, searched, &err) == DSCM_OK);
+    REQUIRE(dscm_eval_composition(r.worker, &s, 0, COUNT, CYCLES, false, off, &err) == DSCM_OK);
     for (size_t i = 0; i < COUNT; i++) {
         CHECK_NEAR(off[i * CYCLES + CYCLES - 1], 0, 1e-9);
         CHECK(on[i * CYCLES] > 0 && back[i] > 0);
+        CHECK(searched[i * CYCLES] > 0);
     }
+    CHECK(memcmp(searched, on, sizeof on) != 0); /* items that are sure at another scale */
     close_rig(&r);
 }
 
@@ -198,6 +240,7 @@ int main(int argc, char **argv)
         {"identity_scores_what_an_unchanged_image_must",
          identity_scores_what_an_unchanged_image_must},
         {"every_method_gives_whole_records", every_method_gives_whole_records},
+        {"a_search_records_the_scale_and_its_cost", a_search_records_the_scale_and_its_cost},
         {"null_counterfactuals_return_the_image", null_counterfactuals_return_the_image},
         {"features_tell_images_apart", features_tell_images_apart},
         {"unknown_methods_are_refused", unknown_methods_are_refused},
