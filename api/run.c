@@ -33,14 +33,6 @@ double run_l1(const float *a, const float *b, size_t count)
     return count ? 127.5 * sum / (double)count : 0;
 }
 
-void run_quantize(float *image, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        float level = roundf((image[i] + 1) * 127.5f);
-        image[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
-    }
-}
-
 /* ---- progress ---- */
 
 static const char *phase_name(run_phase phase)

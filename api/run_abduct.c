@@ -204,7 +204,7 @@ dscm_code run_abduct(run *r)
     for (size_t i = 0; !code && i < r->count; i++) {
         dscm_abduction *a = r->items[i].abduction;
         memcpy(a->reconstruction, reconstructions + i * r->pixels, r->pixels * sizeof(float));
-        run_quantize(a->reconstruction, r->pixels);
+        dscm_images_round(a->reconstruction, r->pixels);
         judge(a, r->pixels);
         a->abduct_ms = r->times.abduct;
     }

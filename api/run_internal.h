@@ -61,8 +61,6 @@ dscm_code run_files(run *r) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
 /* Mean absolute difference on the 0..255 scale. */
 double run_l1(const float *a, const float *b, size_t count);
-/* To the nearest of 256 levels of [-1,1]: the values that the delivered PNG has. */
-void run_quantize(float *image, size_t count);
 /* Adds a file to a result, taking `png`. */
 dscm_code run_add_file(dscm_result *result, const char *name, uint8_t *png, size_t size,
                        dscm_error *err) DSCM_MUST_CHECK;

@@ -95,7 +95,7 @@ dscm_code run_predict(run *r, float *out, dscm_auto_result *searches)
     if (!code) code = make_latent(r, &latent);
     if (!code) code = predict(r, out, searches, latent, queries, items);
     if (!code) {
-        run_quantize(out, r->total * r->pixels);
+        dscm_images_round(out, r->total * r->pixels);
         take_images(r, out, searches);
     }
     dscm_latent_free(latent);
@@ -136,7 +136,7 @@ dscm_code run_reverse(run *r, const float *images)
         code = dscm_abduct(r->session, &latent, images, r->total, &r->options, &progress, r->err);
     if (!code)
         code = dscm_predict(r->session, back, latent, queries, &r->options, &progress, r->err);
-    if (!code) run_quantize(back, r->total * r->pixels);
+    if (!code) dscm_images_round(back, r->total * r->pixels);
     for (size_t i = 0; !code && i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++)
             r->items[i].result->counterfactuals[k - r->offsets[i]].reversibility =
@@ -173,7 +173,7 @@ static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *r
             dscm_predict(r->session, images, latent, queries, &request->options, &progress, r->err);
     run_end(r, &r->times.predict);
     for (size_t k = 0; !code && k < request->count; k++) {
-        run_quantize(images + k * r->pixels, r->pixels);
+        dscm_images_round(images + k * r->pixels, r->pixels);
         memcpy(result->counterfactuals[k].image, images + k * r->pixels,
                r->pixels * sizeof(*images));
         result->counterfactuals[k].scale = request->options.scale;

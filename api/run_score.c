@@ -25,29 +25,6 @@ static bool is_parent(const run *r, int variable)
     return false;
 }
 
-/* What can be said about any pair of images. */
-static void plain_scores(dscm_scores *s, const float *a, const float *b, size_t h_w, size_t c)
-{
-    *s = (dscm_scores){.oracle_label = -1};
-    s->probability_before = s->probability_after = NAN;
-    s->cld = s->cld_minimality = s->cld_departure = s->im1 = s->im2 = NAN;
-    s->cld_percentile = s->im1_percentile = s->im2_percentile = NAN;
-    double squares = 0;
-    size_t changed = 0;
-    for (size_t i = 0; i < h_w; i++) {
-        double largest = 0;
-        for (size_t k = 0; k < c; k++) {
-            double d = fabs((double)b[i * c + k] - (double)a[i * c + k]);
-            squares += d * d;
-            largest = fmax(largest, d);
-        }
-        changed += largest > 0.1; /* .05 of the range [-1,1] */
-    }
-    s->l1 = run_l1(a, b, h_w * c);
-    s->l2 = 127.5 * sqrt(squares / (double)(h_w * c));
-    s->changed_share = (double)changed / (double)h_w;
-}
-
 /* The value of an intervention is seen in the image by its predictor. */
 static dscm_code is_met(run *r, const dscm_intervention *item, const dscm_abduction *from,
                         const float *image, bool *met, double *seen)
@@ -84,7 +61,8 @@ static void name_oracle(const run *r, dscm_counterfactual *c, int variable)
 static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction *from)
 {
     int scored = scored_item(r, &c->target);
-    plain_scores(&c->scores, from->image, c->image, r->image->h * r->image->w, r->image->c);
+    c->scores =
+        dscm_scores_of_pixels(from->image, c->image, r->image->h * r->image->w, r->image->c);
     if (scored >= 0 && is_parent(r, c->target.items[scored].variable)) {
         const dscm_intervention *item = &c->target.items[scored];
         int target = (int)item->value, factual = (int)from->factual[item->variable];

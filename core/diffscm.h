@@ -105,10 +105,10 @@ dscm_options dscm_options_defaults(void);
 /* Fills defaults from the bundle and checks ranges; afterwards no field is unset. */
 dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
                                dscm_error *err) DSCM_MUST_CHECK;
-/* Names of the samplers by index, NULL after the last: "obelm", "bdia", "ddim", "published". */
 /* Whether counterfactuals under options that are not resolved yet search a scale per item
  * (dscm_auto): the bundle's default where neither a sampler nor a scale is named. */
 bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);
+/* Names of the samplers by index, NULL after the last: "residual" first, "published" last. */
 const char *dscm_sampler_name(size_t index);
 bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
 
@@ -204,6 +204,9 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
                        const dscm_query *queries, const dscm_options *options,
                        const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
 
+/* In place, to the nearest of 256 levels of [-1,1] (count floats): what a file of the images holds. */
+void dscm_images_round(float *images, size_t count);
+
 /* A guidance scale per item: from half of options->scale in steps of a factor sqrt(2), the first at
  * which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
  * from one abduction. A weak scale changes less, a strong one convinces more; most items need no
@@ -248,6 +251,10 @@ typedef struct dscm_scores {
         im2_percentile; /* among accepted counterfactuals, 0..1 */
 } dscm_scores;
 
+/* What the pixels alone say of a pair of images (pixels,channels) in [-1,1]: l1, l2 and
+ * changed_share. valid is false, oracle_label -1, all else NaN. */
+dscm_scores dscm_scores_of_pixels(const float *factual, const float *counterfactual, size_t pixels,
+                                  size_t channels);
 /* Scores `count` pairs; `variable` is categorical with label indices `targets` and `factuals`. */
 dscm_code dscm_score(dscm_session *session, dscm_scores *out, const float *factual,
                      const float *counterfactual, int variable, const int *targets,

@@ -377,13 +377,11 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
     return code;
 }
 
-/* To the 256 levels of a file: validity on the edge of the decision is lost in rounding otherwise.
- */
-static void round_to_levels(float *image, size_t count)
+void dscm_images_round(float *images, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        float level = roundf((image[i] + 1) * 127.5f);
-        image[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
+        float level = roundf((images[i] + 1) * 127.5f);
+        images[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
     }
 }
 
@@ -404,7 +402,8 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     if (code == DSCM_OK)
         code = predict_guided(q->s, q->trial, part, guided, q->path, q->progress, err);
     if (code == DSCM_OK) {
-        round_to_levels(q->trial, n * size);
+        /* Validity on the edge of the decision is lost in rounding otherwise. */
+        dscm_images_round(q->trial, n * size);
         code = judge(q->s, q->trial, guided, n, q->seen, err);
     }
     *count = 0;

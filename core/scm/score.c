@@ -47,6 +47,38 @@ double dscm_im2(const float *x, const float *by_target, const float *by_all, siz
     return squared_gap(by_target, by_all, n) / (size + IM_EPS);
 }
 
+dscm_scores dscm_scores_of_pixels(const float *factual, const float *counterfactual, size_t pixels,
+                                  size_t channels)
+{
+    const double nan = (double)NAN;
+    double sum = 0, squares = 0, size = (double)(pixels * channels);
+    size_t changed = 0;
+    for (size_t p = 0; p < pixels; p++) {
+        double most = 0;
+        for (size_t k = p * channels; k < (p + 1) * channels; k++) {
+            double d = 127.5 * fabs((double)factual[k] - (double)counterfactual[k]);
+            sum += d;
+            squares += d * d;
+            most = fmax(most, d);
+        }
+        changed += most > CHANGED * 255;
+    }
+    return (dscm_scores){.probability_before = nan,
+                         .probability_after = nan,
+                         .oracle_label = -1,
+                         .l1 = sum / size,
+                         .l2 = sqrt(squares / size),
+                         .changed_share = (double)changed / (double)pixels,
+                         .cld = nan,
+                         .cld_minimality = nan,
+                         .cld_departure = nan,
+                         .im1 = nan,
+                         .im2 = nan,
+                         .cld_percentile = nan,
+                         .im1_percentile = nan,
+                         .im2_percentile = nan};
+}
+
 /* ---- observing ---- */
 static void softmax_row(float *out, const float *logits, size_t n)
 {
@@ -118,26 +150,6 @@ typedef struct score_job {
     float *by_target, *by_factual; /* (batch, size) */
 } score_job;
 
-static void pixel_scores(const score_job *j, size_t i, dscm_scores *out)
-{
-    const float *a = j->factual + i * j->s->size, *b = j->counterfactual + i * j->s->size;
-    size_t channels = j->s->image->face.c, pixels = j->s->size / channels, changed = 0;
-    double sum = 0, squares = 0;
-    for (size_t p = 0; p < pixels; p++) {
-        double most = 0;
-        for (size_t k = 0; k < channels; k++) {
-            double d = 127.5 * fabs((double)a[p * channels + k] - (double)b[p * channels + k]);
-            sum += d;
-            squares += d * d;
-            most = fmax(most, d);
-        }
-        changed += most > CHANGED * 255;
-    }
-    out->l1 = sum / (double)j->s->size;
-    out->l2 = sqrt(squares / (double)j->s->size);
-    out->changed_share = (double)changed / (double)pixels;
-}
-
 static void encode(const score_job *j, const float *images, float *codes)
 {
     const dscm_net *net = j->s->bundle->vae.net;
@@ -175,7 +187,7 @@ static void cld_score(const score_job *j, size_t i, dscm_scores *out)
     out->cld = dscm_cld(out->cld_minimality, out->cld_departure);
 }
 
-/* Reconstructions of the images in `unit` by one autoencoder; rows[i] says which ones to keep. */
+/* Reconstructions by a label's autoencoder of the images in `unit` that come from or go to it. */
 static void reconstruct_class(const score_job *j, size_t label)
 {
     const dscm_bundle *b = j->s->bundle;
@@ -233,7 +245,6 @@ static void finish_scores(const score_job *j, size_t i, dscm_scores *out)
     out->valid = best == (size_t)j->targets[i];
     out->probability_before = (double)j->before[i * j->labels + (size_t)j->targets[i]];
     out->probability_after = (double)after[j->targets[i]];
-    pixel_scores(j, i, out);
     if (b->scored != j->variable) return;
     if (b->info.has_cld) cld_score(j, i, out);
     if (b->info.has_im) {
@@ -266,13 +277,9 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
     }
     if (scored && b->info.has_im) reconstruct_all(j);
     for (size_t i = 0; i < j->count; i++) {
-        const double nan = (double)NAN;
-        out[i] = (dscm_scores){.oracle_label = -1,
-                               .cld = nan,
-                               .cld_minimality = nan,
-                               .cld_departure = nan,
-                               .im1 = nan,
-                               .im2 = nan};
+        size_t at = i * j->s->size, channels = j->s->image->face.c;
+        out[i] = dscm_scores_of_pixels(j->factual + at, j->counterfactual + at,
+                                       j->s->size / channels, channels);
         finish_scores(j, i, &out[i]);
     }
     if (!scored || !j->s->oracle) return DSCM_OK;
