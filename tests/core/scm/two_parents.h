@@ -18,6 +18,11 @@
 
 enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
 
+/* Set before the bundle is written: factor on the predictors' last layer (random ones hardly see the
+ * image; guidance follows it), and classes of the score network, 0 or 3. */
+static float two_parents_sharpness = 1;
+static size_t two_parents_classes = 0;
+
 /* Trained networks start some layers at zero; these do not, so every parameter counts. */
 static json_t *write_network(const char *dir, const char *file, dscm_arch arch, size_t outputs,
                              uint64_t seed)
@@ -36,7 +41,7 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     c.attention_count = 0;
     c.num_heads = 1;
     c.num_head_channels = 0;
-    c.num_classes = 0;
+    c.num_classes = arch == DSCM_ARCH_UNET ? two_parents_classes : 0;
     c.learn_sigma = false;
     c.dropout = 0;
     snprintf(path, sizeof path, "%s/%s", dir, file);
@@ -50,6 +55,9 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
         dscm_rng_normal(&rng, values + p->offset, p->count);
         for (size_t k = 0; k < p->count; k++) values[p->offset + k] *= 0.05f;
     }
+    const dscm_param *last = &net->params.items[net->params.count - 2]; /* behind it its bias */
+    for (size_t k = 0; arch == DSCM_ARCH_ENCODER && k < last->count; k++)
+        values[last->offset + k] *= two_parents_sharpness;
     dscm_code code = dscm_params_save(&net->params, values, path, DSCM_F16, NULL, &err);
     dscm_free(values);
     dscm_net_free(net);

@@ -1,0 +1,141 @@
+/* The search for a scale per item against its definition, rung by rung: each rung is predicted and
+ * looked at alone, by the public calls, and the documented rule picks one. */
+#include "core/scm/session.h"
+#include "tests/core/scm/two_parents.h"
+
+#define NONE ((double)NAN)
+
+enum { ITEMS = 4, RUNGS_MAX = 16 };
+
+static char dir[64];
+static dscm_bundle *bundle;
+static dscm_session *session;
+static float images[ITEMS * PIXELS];
+
+/* Shape alone, both parents at scales of their own, thickness alone (nothing to be sure of), and
+ * nothing at all. */
+static const dscm_intervention acts[ITEMS][2] = {
+    {{SHAPE, DSCM_DO, 1, NONE}},
+    {{SHAPE, DSCM_DO, 2, 0.7}, {THICKNESS, DSCM_DO, 8, 0.2}},
+    {{THICKNESS, DSCM_DO, 9, NONE}, {SHAPE, DSCM_DO, 0, 1.2}},
+    {{SHAPE, DSCM_DO, 0, NONE}}};
+static const size_t acts_count[ITEMS] = {1, 2, 2, 1};
+
+/* What one rung of the ladder gives for one item. */
+typedef struct rung {
+    double scale, probability; /* of the target */
+    bool likeliest;
+    float image[PIXELS];
+} rung;
+
+static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
+                    const dscm_options *options, double max_scale)
+{
+    size_t count = 0;
+    dscm_latent *one = NULL;
+    dscm_error err = {0};
+    if (dscm_latent_select(&one, all, &item, 1, &err) != DSCM_OK) return 0;
+    for (bool last = false; !last && count < RUNGS_MAX; count++) {
+        rung *r = &out[count];
+        dscm_intervention own[2];
+        dscm_query query = {.items = own, .count = acts_count[item]};
+        dscm_options o = *options;
+        float p[3];
+        size_t target = 0;
+        r->scale = options->scale / 2 * pow(2, (double)count / 2);
+        last = r->scale > max_scale * (1 - 1e-9);
+        if (last) r->scale = max_scale;
+        o.scale = r->scale;
+        for (size_t a = 0; a < query.count; a++) {
+            own[a] = acts[item][a];
+            own[a].scale *= r->scale; /* scales of a query are relative in a search */
+            if (own[a].variable == SHAPE) target = (size_t)own[a].value;
+        }
+        CHECK_INT(dscm_predict(session, r->image, one, &query, &o, NULL, &err), DSCM_OK);
+        for (size_t i = 0; i < PIXELS; i++) { /* the levels of a file */
+            float level = rintf(127.5f * (r->image[i] + 1));
+            r->image[i] = (level < 0 ? 0 : level > 255 ? 255 : level) / 127.5f - 1;
+        }
+        CHECK_INT(dscm_observe(session, SHAPE, p, r->image, 1, &err), DSCM_OK);
+        r->probability = (double)p[target];
+        r->likeliest = p[target] >= p[0] && p[target] >= p[1] && p[target] >= p[2];
+    }
+    dscm_latent_free(one);
+    return count;
+}
+
+/* The first sure rung, else the last likeliest, else the last; *walks: rungs that were walked. */
+static const rung *choose(const rung *rungs, size_t count, double confidence, size_t *walks)
+{
+    const rung *best = NULL;
+    for (*walks = 0; *walks < count;) {
+        const rung *r = &rungs[(*walks)++];
+        if (r->likeliest) best = r;
+        if (r->likeliest && r->probability >= confidence) return r;
+    }
+    return best ? best : &rungs[count - 1];
+}
+
+static void compare(const dscm_latent *all, const dscm_options *o, const dscm_auto *search,
+                    double confidence, double max_scale, size_t *sure)
+{
+    static rung rungs[RUNGS_MAX];
+    float out[ITEMS * PIXELS];
+    dscm_auto_result results[ITEMS];
+    dscm_query queries[ITEMS];
+    dscm_error err = {0};
+    for (size_t i = 0; i < ITEMS; i++)
+        queries[i] = (dscm_query){.items = acts[i], .count = acts_count[i]};
+    REQUIRE(dscm_predict_auto(session, out, results, all, queries, o, search, NULL, &err) ==
+            DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) {
+        size_t walks, count = climb(rungs, all, i, o, max_scale), differ = 0;
+        const rung *want = choose(rungs, count, confidence, &walks);
+        CHECK_NEAR(results[i].scale, want->scale, 1e-9);
+        CHECK_INT(results[i].valid, want->likeliest);
+        CHECK_INT(results[i].predictions, walks);
+        for (size_t k = 0; k < PIXELS; k++)
+            differ += fabsf(out[i * PIXELS + k] - want->image[k]) > 1e-5f;
+        CHECK(differ <= 2); /* another batch may round a level otherwise */
+        *sure += walks < count;
+    }
+}
+
+static void the_rule_picks_the_scale(void)
+{
+    static const double confidences[] = {0.5, 0.6, 0.63, 0.71, 0.74};
+    dscm_error err = {0};
+    dscm_options o = dscm_options_defaults();
+    dscm_latent *all = NULL;
+    size_t sure = 0, cases = 0;
+    o.scale = 0.1;
+    REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+    REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
+    for (size_t c = 0; c < TEST_COUNT(confidences); c++, cases += ITEMS) {
+        dscm_auto search = {.confidence = confidences[c], .max_scale = 3};
+        compare(all, &o, &search, search.confidence, search.max_scale, &sure);
+    }
+    CHECK(sure > cases / 5 && sure < cases * 4 / 5);  /* both ends of the rule were met */
+    compare(all, &o, NULL, 0.99, 8 * o.scale, &sure); /* what NULL stands for */
+    dscm_latent_free(all);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale}};
+    dscm_error err = {0};
+    dscm_rng rng = dscm_rng_make(9, 12);
+    dscm_rng_normal(&rng, images, ITEMS * PIXELS);
+    two_parents_sharpness = 30;
+    for (size_t i = 0; i < ITEMS * PIXELS; i++) images[i] = tanhf(images[i]);
+    if (!two_parents_write(dir) || dscm_bundle_open(&bundle, dir, &err) != DSCM_OK ||
+        dscm_session_open(&session, bundle, 3, 1, &err) != DSCM_OK) {
+        printf("set-up: %s\ntest_search 0 passed, 1 failed, 0 skipped\n", err.message);
+        return 1;
+    }
+    int status = test_main(argc, argv, cases, TEST_COUNT(cases));
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(dir);
+    return status;
+}
