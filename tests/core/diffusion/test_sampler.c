@@ -193,6 +193,115 @@ static void residual_closes_to_the_bit(void)
     dscm_path_close(&path);
 }
 
+/* Every number that the network is given on the way up, in order. */
+typedef struct tape {
+    float inputs[MOVES_MAX][FLOATS];
+    size_t count;
+    bool back; /* compare instead, from the last on */
+    size_t differ;
+} tape;
+
+static dscm_code eps_on_tape(void *ctx, float *eps, const float *x, double t, size_t batch,
+                             dscm_error *err)
+{
+    tape *m = ctx;
+    if (!m->back)
+        memcpy(m->inputs[m->count++], x, sizeof m->inputs[0]);
+    else
+        m->differ += memcmp(m->inputs[--m->count], x, sizeof m->inputs[0]) != 0;
+    return eps_of(NULL, eps, x, t, batch, err);
+}
+
+static bool on_the_grid(void *ctx, const dscm_walk *w, size_t done, size_t total)
+{
+    size_t *next = ctx;
+    CHECK_INT(done, ++*next);
+    CHECK(done <= total);
+    for (size_t i = 0; i < FLOATS; i++) {
+        double steps = (double)w->x[i] * (1 << 21); /* of 2^-20, below -4 of half that */
+        CHECK(steps == rint(steps));
+    }
+    return true;
+}
+
+static void the_way_back_meets_the_same_numbers(void)
+{
+    static tape m;
+    float image[FLOATS];
+    dscm_path path;
+    dscm_error err = {0};
+    size_t next = 0;
+    dscm_denoiser d = {.ctx = &m, .eps = eps_on_tape};
+    dscm_walk_observer observer = {&next, on_the_grid};
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_RESIDUAL, 33, 1, false, &err) == DSCM_OK);
+    draw(image);
+    dscm_walk w = walk_of(image);
+    m.count = 0;
+    CHECK(dscm_walk_up(&path, &w, &d, &observer, &err) == DSCM_OK);
+    CHECK_INT(next, 33);
+    CHECK_INT(m.count, dscm_path_evaluations(&path, true));
+    m.back = true;
+    next = 0;
+    CHECK(dscm_walk_down(&path, &w, &d, &observer, &err) == DSCM_OK);
+    CHECK_INT(next, 33);
+    CHECK_INT(m.differ, 0);
+    CHECK_INT(m.count, 1); /* the image itself is not evaluated again */
+    dscm_path_close(&path);
+}
+
+/* Solving the upward step leaves little for the plain step down to miss. */
+static void implicit_steps_nearly_return(void)
+{
+    double top;
+    CHECK(error_of("implicit", 20, false, &top) < 0.02 * error_of("ddim", 20, false, &top));
+}
+
+/* Each level above the one before, from the image to the share of the steps that the ratio says,
+ * also where there are hardly more steps than levels. */
+static void levels_climb(void)
+{
+    static const struct {
+        size_t steps;
+        double ratio;
+        double top;
+    } cases[] = {{2, 1, 999}, {20, 0.95, 949}, {400, 0.5, 500}, {990, 1, 999}, {99, 0.1, 100}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        dscm_path path;
+        dscm_error err = {0};
+        REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_DDIM, cases[i].steps, cases[i].ratio,
+                               false, &err) == DSCM_OK);
+        CHECK_INT(path.moves, cases[i].steps);
+        CHECK_INT(path.t[0], 0);
+        CHECK_INT(path.t[path.moves], cases[i].top);
+        for (size_t k = 0; k < path.moves; k++) CHECK(path.t[k] < path.t[k + 1]);
+        for (size_t k = 0; k <= path.moves; k++)
+            CHECK_NEAR(path.alpha_bar[k], schedule.alphas_cumprod[(size_t)path.t[k]], 0);
+        dscm_path_close(&path);
+    }
+}
+
+/* Pure noise becomes a state: the pair's lower level is the same noise at its own strength, and
+ * there are no residuals. */
+static void noise_becomes_a_state(void)
+{
+    float noise[FLOATS];
+    dscm_path path;
+    dscm_error err = {0};
+    draw(noise);
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_OBELM, 10, 0.9, false, &err) == DSCM_OK);
+    dscm_walk w = walk_of(noise);
+    dscm_walk_from_noise(&path, &w);
+    double share = sqrt((1 - path.alpha_bar[9]) / (1 - path.alpha_bar[10]));
+    for (int i = 0; i < FLOATS; i++) CHECK_NEAR(w.pair[i], share * (double)noise[i], 1e-6);
+    dscm_path_close(&path);
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_RESIDUAL, 10, 0.9, false, &err) ==
+            DSCM_OK);
+    for (size_t i = 0; i < 10 * FLOATS; i++) residual[i] = 7;
+    dscm_walk_from_noise(&path, &w);
+    for (size_t i = 0; i < 10 * FLOATS; i++) CHECK_NEAR(residual[i], 0, 0);
+    dscm_path_close(&path);
+}
+
 /* Gradients of ctx[item] per pixel. */
 static dscm_code guide_by_item(void *ctx, float *grad, const float *x, double t, size_t batch,
                                dscm_error *err)
@@ -257,6 +366,8 @@ static void paths_refuse_nonsense(void)
                  {DSCM_SAMPLER_OBELM, 100, 0.05, "steps: 100"},
                  {DSCM_SAMPLER_DDIM, 10, 0, "ratio: 0"},
                  {DSCM_SAMPLER_DDIM, 10, (double)NAN, "ratio:"},
+                 {DSCM_SAMPLER_DDIM, 10, 1.001, "ratio: 1.001"},
+                 {DSCM_SAMPLER_PUBLISHED, 10, 0.01, "ratio: 0.01"},
                  {DSCM_SAMPLER_PUBLISHED, 75, 1, "stride"}};
     for (size_t i = 0; i < TEST_COUNT(cases); i++) {
         dscm_path path;
@@ -269,13 +380,18 @@ static void paths_refuse_nonsense(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"exact_samplers_return", exact_samplers_return},
-                                      {"upward_errors_shrink", upward_errors_shrink},
-                                      {"guidance_reaches_the_class", guidance_reaches_the_class},
-                                      {"observers_cancel", observers_cancel},
-                                      {"residual_closes_to_the_bit", residual_closes_to_the_bit},
-                                      {"guidance_sheds_residuals", guidance_sheds_residuals},
-                                      {"paths_refuse_nonsense", paths_refuse_nonsense}};
+    static const test_case cases[] = {
+        {"exact_samplers_return", exact_samplers_return},
+        {"upward_errors_shrink", upward_errors_shrink},
+        {"guidance_reaches_the_class", guidance_reaches_the_class},
+        {"observers_cancel", observers_cancel},
+        {"residual_closes_to_the_bit", residual_closes_to_the_bit},
+        {"the_way_back_meets_the_same_numbers", the_way_back_meets_the_same_numbers},
+        {"implicit_steps_nearly_return", implicit_steps_nearly_return},
+        {"levels_climb", levels_climb},
+        {"noise_becomes_a_state", noise_becomes_a_state},
+        {"guidance_sheds_residuals", guidance_sheds_residuals},
+        {"paths_refuse_nonsense", paths_refuse_nonsense}};
     dscm_error err = {0};
     if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;
     int failed = test_main(argc, argv, cases, TEST_COUNT(cases));
