@@ -2,20 +2,22 @@
 
 import * as client from './client.js';
 import {Controls} from './controls.js';
+import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
 import {doText, showPreview, showReply} from './results.js';
 import {Sketch} from './sketch.js';
 
 const $ = (id) => document.getElementById(id);
-const FILE_MAX = 700000; // larger ones would not fit the service's JSON limit as base64
 const EXAMPLE_SIDE = 64; // models of larger images take too long for an example
 const EXAMPLE_SEEDS = [5, 8, 12]; // whose pictures by the shipped models are clean
 
 let model, controls, sampleSelect, job = null, running = false, canceling = false, examples = 0;
 let usual = 1; // the strength that goes with sampler and steps
 let image = null; // base64 of a chosen or sampled picture; null: the drawing counts
-let last = null; // the request that is shown
-const sketch = new Sketch($('sketch'), () => setImage(null));
+let last = null; // {request, reply} that is shown
+const ANSWERS_MAX = 20;
+const answers = new Map(); // link: {request, reply}, so that going back asks nobody again
+const sketch = new Sketch($('sketch'), $('pen'), () => setImage(null));
 
 // ---- the picture
 
@@ -36,25 +38,14 @@ function clearPicture() {
   say('Cleared.');
 }
 
-// What is too large to send, or no PNG or JPEG, becomes a PNG of at most 512 pixels a side.
-async function prepared(file) {
-  const bitmap = await createImageBitmap(file);
-  if (file.size <= FILE_MAX && ['image/png', 'image/jpeg'].includes(file.type)) return file;
-  const ratio = Math.min(1, 512 / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement('canvas');
-  canvas.width = Math.max(1, Math.round(bitmap.width * ratio));
-  canvas.height = Math.max(1, Math.round(bitmap.height * ratio));
-  canvas.getContext('2d').drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
-}
-
 async function takeFile(file) {
-  if (!file) return;
+  if (!file || !model) return;
   hideProblem();
   try {
-    const blob = await prepared(file);
+    const {blob, inverted} = await prepared(file, imageVariable());
     setImage(await blobBase64(blob), blob.type);
-    say(`${file.name} chosen.`);
+    say(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
+      : `${file.name} chosen.`);
   } catch {
     showProblem(new client.Problem({title: 'Not a picture',
       detail: `${file.name} is no picture that can be read; choose a PNG or JPEG file.`}));
@@ -99,8 +90,10 @@ async function showExample() {
 
 // ---- the change
 
+const imageVariable = () => model.graph.variables.find((v) => v.name === model.graph.image);
+
 async function makeRequest() {
-  const variable = model.graph.variables.find((v) => v.name === model.graph.image);
+  const variable = imageVariable();
   if (!image && sketch.empty)
     throw new client.Problem({title: 'No picture yet',
       detail: 'Draw one, choose a file, or let the model draw.'});
@@ -157,6 +150,20 @@ function reveal() {
   $('results').scrollIntoView({behavior: still ? 'auto' : 'smooth', block: 'start'});
 }
 
+function show(request, reply) {
+  last = {request, reply};
+  showReply(reply, request);
+  $('example').classList.remove('primary');
+  $('curl').textContent = curlLine(request);
+}
+
+// A new answer is a new entry of the browser's history; one that a link asked for has its entry.
+function remember(hash, answer) {
+  answers.set(hash, answer);
+  if (answers.size > ANSWERS_MAX) answers.delete(answers.keys().next().value);
+  if (location.hash !== hash) history.pushState(null, '', hash);
+}
+
 async function run(request) {
   setRunning(true);
   say('Waiting for a free worker …');
@@ -170,11 +177,9 @@ async function run(request) {
       preview: (data) => showPreview($('picture').hidden ? $('sketch').toDataURL()
         : $('picture').src, data.images),
     });
-    last = request;
-    showReply(reply, request);
+    show(request, reply);
     reveal();
-    history.replaceState(null, '', toHash(request));
-    $('curl').textContent = curlLine(request);
+    remember(toHash(request), last);
     const found = reply.counterfactuals.filter((c) => c.outcome === 'found').length;
     const count = reply.counterfactuals.length;
     say(count > 1 ? `Done: ${found} of ${count} found.`
@@ -203,6 +208,19 @@ function say(text) {
   $('status').textContent = text;
 }
 
+// Back to the answer before, or to none.
+function leavePreview() {
+  if ($('answer').hidden || !$('answer').classList.contains('running')) return;
+  if (last) show(last.request, last.reply);
+  else noAnswer();
+}
+
+function noAnswer() {
+  last = null;
+  $('answer').hidden = true;
+  $('empty').hidden = false;
+}
+
 function hideProblem() {
   $('problem').hidden = true;
 }
@@ -218,12 +236,6 @@ function askForKey(again) {
     hideProblem();
     again().catch(showProblem);
   };
-}
-
-function leavePreview() {
-  if ($('answer').hidden || !$('answer').classList.contains('running')) return;
-  $('answer').hidden = true;
-  $('empty').hidden = false;
 }
 
 function showProblem(problem) {
@@ -247,6 +259,7 @@ function showProblem(problem) {
     box.append(list);
   }
   box.hidden = false;
+  box.scrollIntoView({block: 'nearest'});
   say('');
 }
 
@@ -301,10 +314,23 @@ async function setModel(name) {
   $('scale').value = usual;
   $('auto').checked = model.defaults?.scale === 'auto';
   showScale();
-  const image = model.graph.variables.find((v) => v.name === model.graph.image);
-  $('example').hidden = image.height > EXAMPLE_SIDE || !controls.example(0);
+  $('example').hidden = imageVariable().height > EXAMPLE_SIDE || !controls.example(0);
+  $('example').textContent = 'Show me an example';
+  $('teaser').hidden = !model.graph.variables.some((v) => v.labels?.includes('5'));
   $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
-    `${model.provenance ?? ''}`;
+    `${model.provenance ?? ''}.`;
+  $('run').disabled = $('draw-sample').disabled = false;
+}
+
+// Another model by hand: what the one before drew and answered would be nonsense beside it.
+async function chooseModel() {
+  hideProblem();
+  clearPicture();
+  noAnswer();
+  examples = 0;
+  await setModel($('model').value);
+  say('');
+  if (location.hash) history.pushState(null, '', location.pathname + location.search);
 }
 
 function restore(request) {
@@ -324,16 +350,31 @@ function restore(request) {
 
 async function start() {
   const list = await client.models();
-  const request = fromHash(location.hash);
   const names = list.models.map((m) => m.name);
   $('model').replaceChildren(...names.map((n) => new Option(n, n)));
   $('model-row').hidden = names.length < 2;
-  const first = names.includes(request?.model) ? request.model : names[0];
-  $('model').value = first;
-  await setModel(first);
-  if (!request) return;
+  await follow();
+}
+
+// Shows what the address asks for: at the start, after back and forward, and of a pasted link.
+async function follow() {
+  if (running) return;
+  hideProblem();
+  const request = fromHash(location.hash), known = answers.get(location.hash);
+  const names = [...$('model').options].map((o) => o.value);
+  const name = names.includes(request?.model) ? request.model : model?.name ?? names[0];
+  if (model?.name !== name) {
+    $('model').value = name;
+    await setModel(name);
+  }
+  say('');
+  if (!request) {
+    noAnswer();
+    return;
+  }
   restore(request);
-  await run(request);
+  if (known) show(known.request, known.reply);
+  else await run(request);
 }
 
 function wire() {
@@ -349,10 +390,10 @@ function wire() {
   $('draw-sample').addEventListener('click', drawSample);
   for (const id of ['auto', 'scale']) $(id).addEventListener('input', showScale);
   for (const id of ['steps', 'sampler']) $(id).addEventListener('input', followUsual);
-  $('model').addEventListener('change', () => setModel($('model').value).catch(showProblem));
+  $('model').addEventListener('change', () => chooseModel().catch(showProblem));
   $('copy-link').addEventListener('click', () =>
-    copy(location.href.split('#')[0] + toHash(last), 'Link'));
-  $('copy-curl').addEventListener('click', () => copy(curlLine(last), 'curl line'));
+    copy(location.href.split('#')[0] + toHash(last.request), 'Link'));
+  $('copy-curl').addEventListener('click', () => copy(curlLine(last.request), 'curl line'));
   const drop = $('drop');
   for (const name of ['dragenter', 'dragover'])
     drop.addEventListener(name, () => drop.classList.add('over'));
@@ -365,6 +406,7 @@ function wire() {
     takeFile(e.dataTransfer.files[0]);
   });
   window.addEventListener('paste', (e) => takeFile(e.clipboardData.files[0]));
+  window.addEventListener('popstate', () => follow().catch(showProblem));
   window.addEventListener('pagehide', () => { if (job) stop(job, true); });
 }
 

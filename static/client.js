@@ -2,8 +2,10 @@
 // own words. Knows nothing of the page.
 
 export class Problem extends Error {
-  constructor(body) {
-    super(body.detail || body.title || 'The service did not answer as expected.');
+  // retryAfter: seconds, of the reply's header.
+  constructor(body, retryAfter) {
+    const words = body.detail || body.title || 'The service did not answer as expected.';
+    super(retryAfter ? `${words} Try again in ${retryAfter} s.` : words);
     this.title = body.title || 'Error';
     this.errors = body.errors || [];
     this.code = body.code || '';
@@ -34,7 +36,8 @@ async function call(path, options = {}) {
   } catch {
     body = {title: `HTTP ${reply.status}`, detail: text.slice(0, 300)};
   }
-  if (!reply.ok) throw new Problem({title: `HTTP ${reply.status}`, ...body});
+  if (!reply.ok) throw new Problem({title: `HTTP ${reply.status}`, ...body},
+    reply.headers.get('Retry-After'));
   return body;
 }
 

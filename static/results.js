@@ -4,26 +4,34 @@ const png = (data) => `data:image/png;base64,${data}`;
 const $ = (id) => document.getElementById(id);
 const percent = (v) => `${(100 * v).toFixed(v > 0.001 && v < 0.999 ? 1 : 0)} %`;
 
+const valueText = (v) => (typeof v === 'object' ? JSON.stringify(v) : v);
+
 export function doText(intervention) {
-  return Object.entries(intervention)
-    .map(([name, v]) => `${name} = ${typeof v === 'object' ? JSON.stringify(v) : v}`).join(', ');
+  return Object.entries(intervention).map(([name, v]) => `${name} = ${valueText(v)}`).join(', ');
 }
 
-function figure(caption, source, alt, file) {
+const valuesText = (intervention) => Object.values(intervention).map(valueText).join(', ');
+
+// caption: words for everybody; term: what the field calls it.
+function figure(caption, term, source, alt, file) {
   const f = document.createElement('figure');
   const image = document.createElement('img');
   image.src = source;
   image.alt = alt;
-  const text = document.createElement('figcaption');
-  text.append(caption);
+  const text = document.createElement('figcaption'), name = document.createElement('strong');
+  name.textContent = caption;
+  text.append(name);
   if (file) {
     const link = document.createElement('a');
     link.href = source;
     link.download = file;
     link.textContent = 'PNG';
-    link.setAttribute('aria-label', `Download ${caption.toLowerCase()} as PNG`);
+    link.setAttribute('aria-label', `Download “${caption}” as PNG`);
     text.append(link);
   }
+  const word = document.createElement('span');
+  word.append(...[term].flat());
+  text.append(word);
   f.append(image, text);
   return f;
 }
@@ -35,41 +43,42 @@ function observedText(reply) {
   }).join(', ');
 }
 
-// [name, value, word] of what the reply holds; scores the model has no networks for are left out.
+// [name, value, word] of what the reply holds, first for everybody, then the rest; scores the model
+// has no networks for are left out.
 function scoreRows(reply, c) {
-  const s = c.scores, rows = [], target = doText(c.intervention);
-  const add = (value, name, text, word) => {
+  const s = c.scores, first = [], rest = [];
+  const add = (rows, value, name, text, word) => {
     if (value !== null && value !== undefined) rows.push([name, text, word]);
   };
-  add(s.probability?.after, `Probability of ${target}`,
+  add(first, s.probability?.after, `Seen as ${valuesText(c.intervention)}`,
     `${percent(s.probability?.before ?? 0)} → ${percent(s.probability?.after ?? 0)}`,
-    'What the model’s own predictor says before and after.');
-  add(s.oracle_label, 'A second opinion', String(s.oracle_label),
-    'What an independent network, which took no part, reads.');
-  add(s.l1, 'Mean change', `${s.l1?.toFixed(1)} of 255`,
-    'Smaller means that more of the picture was kept.');
-  add(s.changed_share, 'Pixels changed', percent(s.changed_share ?? 0),
-    'Share of pixels that moved by more than 5 % of the range.');
-  add(s.composition, 'Reconstruction error', `${s.composition?.toFixed(2)} of 255`,
-    'What is lost when nothing is changed; near 0 is right.');
-  add(s.reversibility, 'Way back', `${s.reversibility?.toFixed(1)} of 255`,
+    'How sure the model is, before and after.');
+  add(first, s.oracle_label, 'Second opinion', String(s.oracle_label),
+    'What another network, which took no part, sees in the answer.');
+  add(first, s.changed_share, 'Changed', `${percent(s.changed_share ?? 0)} of the pixels`,
+    'The rest is the picture as it was, within 5 % of the range.');
+  add(first, s.l1, 'Mean change', `${s.l1?.toFixed(1)} of 255`,
+    'Over all pixels; smaller means that more was kept.');
+  add(rest, s.composition, 'Reconstruction error', `${s.composition?.toFixed(2)} of 255`,
+    'What is lost when nothing is changed; 0 is perfect.');
+  add(rest, s.reversibility, 'Way back', `${s.reversibility?.toFixed(1)} of 255`,
     'Difference to the picture after changing it back.');
-  add(s.cld, 'Latent divergence (CLD)', s.cld?.toFixed(3),
+  add(rest, s.cld, 'Latent divergence (CLD)', s.cld?.toFixed(3),
     'Between 0.69 and 1.69; lower is nearer to the picture and more like the target.');
-  add(s.im1, 'Target likeness (IM1)', s.im1?.toFixed(2),
+  add(rest, s.im1, 'Target likeness (IM1)', s.im1?.toFixed(2),
     'Below 1: nearer to the target’s kind than to the old one.');
-  add(s.im2, 'Realism (IM2)', s.im2?.toPrecision(2), 'Lower means more like real pictures.');
-  add(c.scale, 'Strength used', c.scale?.toFixed(2),
+  add(rest, s.im2, 'Realism (IM2)', s.im2?.toPrecision(2), 'Lower means more like real pictures.');
+  add(rest, c.scale, 'Strength used', c.scale?.toFixed(2),
     c.predictions > 1 ? `Found by a search that took ${c.predictions} tries.`
       : 'How hard the change was pushed.');
   const t = reply.timing_ms || {};
   const total = Object.values(t).reduce((a, b) => a + (b || 0), 0);
-  add(total, 'Time', `${Math.round(total)} ms`, 'Waiting, inferring, predicting and scoring.');
-  return rows;
+  add(rest, total, 'Time', `${Math.round(total)} ms`, 'Waiting, inferring, predicting and scoring.');
+  return [first, rest];
 }
 
-function showScores(reply, c) {
-  $('scores').replaceChildren(...scoreRows(reply, c).map(([name, value, word]) => {
+function scoreList(list, rows) {
+  list.replaceChildren(...rows.map(([name, value, word]) => {
     const row = document.createElement('div');
     for (const [tag, cls, text] of [['dt', '', name], ['dd', 'value', value], ['dd', 'word', word]]) {
       const e = document.createElement(tag);
@@ -102,26 +111,41 @@ function showOutcome(reply, c) {
   $('outcome').replaceChildren(...parts);
 }
 
+function colours() {
+  const word = (cls, text) => {
+    const e = document.createElement('span');
+    e.className = cls;
+    e.textContent = text;
+    return e;
+  };
+  return [word('added', 'red'), ' added, ', word('removed', 'blue'), ' taken away'];
+}
+
 function showOne(reply, request, index) {
   const c = reply.counterfactuals[index], name = doText(c.intervention);
   const slug = name.replace(/[^A-Za-z0-9]+/g, '-');
   showOutcome(reply, c);
   const source = reply.factual ? png(reply.factual) : png(request.image);
-  const figures = [figure('Factual', source, 'The picture that was given', 'factual.png')];
-  if (reply.reconstruction)
-    figures.push(figure('Reconstruction', png(reply.reconstruction),
-      'The picture as the model gives it back unchanged', 'reconstruction.png'));
+  const figures = [figure('As it is', 'the factual picture', source, 'The picture that was given',
+    'factual.png')];
   if (c.image)
-    figures.push(figure('Counterfactual', png(c.image), `The picture under ${name}`,
-      `counterfactual-${slug}.png`));
+    figures.push(figure(`As ${valuesText(c.intervention)}`,
+      'the counterfactual', png(c.image),
+      `The picture under ${name}`, `counterfactual-${slug}.png`));
   if (c.difference) {
-    const map = figure('Difference', png(c.difference),
+    const map = figure('Difference', colours(), png(c.difference),
       'Signed difference: red was added, blue was taken away', `difference-${slug}.png`);
     map.className = 'map';
     figures.push(map);
   }
   $('figures').replaceChildren(...figures);
-  showScores(reply, c);
+  $('check').replaceChildren(...(reply.reconstruction ? [figure('Unchanged',
+    'the reconstruction: what comes back when nothing is changed; it should be your picture',
+    png(reply.reconstruction), 'The picture as the model gives it back unchanged',
+    'reconstruction.png')] : []));
+  const [first, rest] = scoreRows(reply, c);
+  scoreList($('scores'), first);
+  scoreList($('more-scores'), rest);
   for (const [i, button] of [...$('fan').children].entries())
     button.setAttribute('aria-pressed', String(i === index));
 }
@@ -132,13 +156,13 @@ export function showPreview(source, images) {
   $('answer').classList.add('running');
   $('fan').hidden = true;
   $('outcome').textContent = 'Working …';
-  const shown = images.slice(0, 3).map((data) => {
-    const f = figure('Preview', png(data), 'Preview of the counterfactual');
+  const shown = images.slice(0, 2).map((data) => {
+    const f = figure('Preview', '', png(data), 'Preview of the counterfactual');
     f.className = 'pending';
     return f;
   });
-  $('figures').replaceChildren(figure('Factual', source, 'The picture that was given'), ...shown);
-  $('scores').replaceChildren();
+  $('figures').replaceChildren(figure('As it is', '', source, 'The picture that was given'),
+    ...shown);
 }
 
 export function showReply(reply, request) {
@@ -147,6 +171,8 @@ export function showReply(reply, request) {
   $('answer').classList.remove('running');
   const many = reply.counterfactuals.length > 1;
   $('fan').hidden = !many;
+  $('fan').classList.toggle('short', reply.counterfactuals.every((c) =>
+    valuesText(c.intervention).length < 3));
   $('fan').replaceChildren(...(many ? reply.counterfactuals : []).map((c, i) => {
     const button = document.createElement('button');
     button.type = 'button';
@@ -156,7 +182,7 @@ export function showReply(reply, request) {
     const [mark, words] = c.outcome !== 'found' ? ['–', 'not found']
       : doubted(c) ? ['?', 'found, but the second opinion differs'] : ['✓', 'found'];
     const text = document.createElement('span');
-    text.textContent = `${Object.values(c.intervention).join(', ')} ${mark}`;
+    text.textContent = `${valuesText(c.intervention)} ${mark}`;
     button.title = words;
     button.setAttribute('aria-label', `${doText(c.intervention)}, ${words}`);
     button.append(image, text);

@@ -4,8 +4,10 @@
 const PEN = 22;
 
 export class Sketch {
-  constructor(canvas, onChange) {
+  // mark: what shows the keyboard's pen.
+  constructor(canvas, mark, onChange) {
     this.canvas = canvas;
+    this.mark = mark;
     this.context = canvas.getContext('2d', {willReadFrequently: true});
     this.onChange = onChange;
     this.pen = {x: canvas.width / 2, y: canvas.height / 2, down: false};
@@ -15,7 +17,20 @@ export class Sketch {
     for (const name of ['pointerup', 'pointercancel'])
       canvas.addEventListener(name, () => { this.last = null; });
     canvas.addEventListener('keydown', (e) => this.key(e));
-    canvas.addEventListener('blur', () => { this.pen.down = false; });
+    canvas.addEventListener('focus', () => {
+      this.mark.hidden = !canvas.matches(':focus-visible');
+      this.showPen();
+    });
+    canvas.addEventListener('blur', () => {
+      this.pen.down = false;
+      this.mark.hidden = true;
+    });
+  }
+
+  showPen() {
+    this.mark.style.left = `${100 * this.pen.x / this.canvas.width}%`;
+    this.mark.style.top = `${100 * this.pen.y / this.canvas.height}%`;
+    this.mark.classList.toggle('down', this.pen.down);
   }
 
   clear() {
@@ -35,6 +50,7 @@ export class Sketch {
     if (event.button !== 0) return;
     event.preventDefault();
     this.canvas.focus({preventScroll: true});
+    this.mark.hidden = true;
     this.canvas.setPointerCapture(event.pointerId);
     this.onChange();
     this.last = this.place(event);
@@ -75,15 +91,46 @@ export class Sketch {
         y: clamp(this.pen.y + moves[event.key][1])};
       if (this.pen.down) this.line(this.pen, to);
       Object.assign(this.pen, to);
+    } else {
+      return;
     }
+    this.mark.hidden = false;
+    this.showPen();
   }
 
   // A PNG blob of the model's size.
   toBlob(height, width) {
     const {width: sw, height: sh} = this.canvas;
-    const ink = this.context.getImageData(0, 0, sw, sh).data;
-    return grayBlob(centred(ink, sw, sh, width, height), width, height);
+    return inkBlob(this.context.getImageData(0, 0, sw, sh).data, sw, sh, height, width);
   }
+}
+
+// Ink (the first of four channels counts) as a PNG blob of the model's size. The averaging makes
+// thin lines pale: they are drawn as broad as a pen of that model's size, and white.
+export function inkBlob(ink, w, h, height, width) {
+  let out = centred(ink, w, h, width, height);
+  if (thin(out)) out = broader(out, width, height);
+  const most = out.reduce((a, b) => Math.max(a, b), 1);
+  return grayBlob(out.map((v) => v * 255 / most), width, height);
+}
+
+// The ink's mean level, weighted by itself: near 255 in broad lines, half of it where a line is
+// narrower than a pixel.
+function thin(levels) {
+  let sum = 0, squares = 0;
+  for (const v of levels) { sum += v; squares += v * v; }
+  return squares < 170 * sum;
+}
+
+function broader(levels, w, h) {
+  const out = new Uint8ClampedArray(levels);
+  for (let y = 1; y < h - 1; y++)
+    for (let x = 1; x < w - 1; x++) {
+      const i = y * w + x;
+      out[i] = Math.max(levels[i], 0.8 * Math.max(levels[i - 1], levels[i + 1], levels[i - w],
+        levels[i + w]));
+    }
+  return out;
 }
 
 // Bounding box and centre of mass of the ink.

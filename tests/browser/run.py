@@ -101,7 +101,7 @@ def text(b, element):
 
 def figures(b):
     return b.js("return [...document.querySelectorAll('#figures figure')].map(f =>"
-                "f.querySelector('figcaption').firstChild.textContent)")
+                "f.querySelector('figcaption strong').textContent)")
 
 
 def draw_eight(b, url):
@@ -137,11 +137,13 @@ def draw_an_eight_ask_for_a_three(b, url, shots):
     b.click("#variables input[value='3']")
     b.click("#run")
     b.wait(DONE)
-    assert figures(b) == ["Factual", "Reconstruction", "Counterfactual", "Difference"], figures(b)
+    assert figures(b) == ["As it is", "As 3", "Difference"], figures(b)
     assert "Found: digit = 3" in text(b, "outcome"), text(b, "outcome")
     assert "digit 8" in text(b, "outcome"), text(b, "outcome")
     assert b.js("return seen.progress") >= 3, "no progress was shown"
-    assert b.js("return document.querySelectorAll('#scores dt').length") >= 5
+    assert b.js("return document.querySelectorAll('#scores dt').length") == 4
+    assert b.js("return document.querySelectorAll('#more-scores dt').length") >= 5
+    assert b.js("return document.querySelectorAll('#check img').length") == 1
     assert b.js("return [...document.querySelectorAll('#figures a')].every(a => a.download"
                 ".endsWith('.png') && a.href.startsWith('data:image/png;base64,iVBOR'))")
     b.screenshot(os.path.join(shots, "single.png"))
@@ -170,7 +172,7 @@ def replay_link_gives_the_same_picture(b, url, shots):
          "s.dispatchEvent(new Event('input'))")
     b.click("#run")
     b.wait(DONE)
-    picture = "return document.querySelectorAll('#figures img')[2].src"
+    picture = "return document.querySelectorAll('#figures img')[1].src"
     first, link = b.js(picture), b.js("return location.href")
     assert "#r=" in link
     b.open(link)
@@ -187,7 +189,7 @@ def curl_line_gives_the_same_picture(b, url, shots):
     b.wait(DONE)
     line = text(b, "curl")
     reply = json.loads(subprocess.run(["sh", "-c", line], capture_output=True, check=True).stdout)
-    shown = b.js("return document.querySelectorAll('#figures img')[2].src")
+    shown = b.js("return document.querySelectorAll('#figures img')[1].src")
     assert shown.endswith(reply["counterfactuals"][0]["image"])
 
 
@@ -256,6 +258,75 @@ def files_dropped_on_the_page(b, url, shots):
 
 
 @case
+def a_photograph_of_paper_becomes_ink(b, url, shots):
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.js("const c = document.createElement('canvas'); c.width = 640; c.height = 480;"
+         "const x = c.getContext('2d'), g = x.createLinearGradient(0, 0, 640, 480);"
+         "g.addColorStop(0, '#e8e4da'); g.addColorStop(1, '#b9b4a8'); x.fillStyle = g;"
+         "x.fillRect(0, 0, 640, 480); x.strokeStyle = '#23284a'; x.lineWidth = 9; x.beginPath();"
+         "x.moveTo(260, 150); x.lineTo(370, 145); x.lineTo(300, 340); x.stroke();"
+         "c.toBlob(p => { const t = new DataTransfer();"
+         "t.items.add(new File([p], 'paper.jpg', {type: 'image/jpeg'}));"
+         "window.dispatchEvent(new DragEvent('drop', {dataTransfer: t, cancelable: true})); },"
+         "'image/jpeg')")
+    b.wait("/inverted/.test(document.getElementById('status').textContent)")
+    b.wait("document.getElementById('picture').naturalWidth === 28")
+    b.click("#variables input[value='3']")
+    b.click("#run")
+    b.wait(DONE)
+    assert "The model saw digit 7" in text(b, "outcome"), text(b, "outcome")
+    b.screenshot(os.path.join(shots, "paper.png"))
+
+
+@case
+def back_and_forward_between_answers(b, url, shots):
+    draw_eight(b, url)
+    for value in "35":
+        b.click(f"#variables input[value='{value}']")
+        b.click("#run")
+        b.wait(f"/^Done: digit = {value}/.test(document.getElementById('status').textContent)")
+    asked = "return performance.getEntriesByType('resource').length"
+    before = b.js(asked)
+    for step, seen in (("back", "digit = 3"), ("forward", "digit = 5"), ("back", "digit = 3")):
+        b.js(f"history.{step}()")
+        b.wait(f"document.getElementById('outcome').textContent.includes('{seen}')")
+    assert b.js("return document.querySelector('#variables input:checked').value") == "3"
+    assert b.js(asked) == before, "the service was asked again"
+    b.js("history.back()")
+    b.wait("!document.getElementById('empty').hidden")
+
+
+@case
+def another_model_begins_anew(b, url, shots):
+    b.open(url)
+    b.wait("!document.getElementById('example').hidden")
+    if b.js("return document.getElementById('model-row').hidden"):
+        raise Skip("one model is served")
+    b.click("#example")
+    b.wait(DONE)
+    b.js("const m = document.getElementById('model'); m.value = 'fashion';"
+         "m.dispatchEvent(new Event('change'))")
+    b.wait("document.querySelector('#variables input[value=sandal]')")
+    assert b.js("return document.getElementById('answer').hidden &&"
+                "document.getElementById('picture').hidden && location.hash === ''")
+    b.js("history.back()")
+    b.wait("document.querySelector('#variables input[value=\"9\"]:checked')")
+    assert "digit = 9" in text(b, "outcome"), text(b, "outcome")
+
+
+@case
+def problems_are_seen_where_they_happen(b, url, shots):
+    b.resize(375, 667)
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    b.js("scrollTo(0, 0)")
+    drop(b, "notes.txt", "text/plain", b"no picture")
+    b.wait("(b => b.height > 0 && b.top >= 0 && b.bottom <= innerHeight)("
+           "document.getElementById('problem').getBoundingClientRect())")
+
+
+@case
 def a_long_job_is_canceled(b, url, shots):
     draw_eight(b, url)
     b.click("#variables input[value='*']")
@@ -274,6 +345,14 @@ def a_long_job_is_canceled(b, url, shots):
          "document.getElementById('auto').checked = false")
     b.click("#run")
     b.wait(DONE)
+    # With an answer before, that one comes back.
+    before = text(b, "outcome")
+    b.js("document.getElementById('steps').value = 900")
+    b.click("#run")
+    b.wait("document.getElementById('answer').classList.contains('running')")
+    b.click("#cancel")
+    b.wait("document.getElementById('status').textContent === 'Canceled.'", 10)
+    assert text(b, "outcome") == before, text(b, "outcome")
 
 
 @case
@@ -300,6 +379,7 @@ def a_service_that_is_gone_or_full_says_so(b, url, shots):
         assert accepted == 2
         b.click("#run")
         b.wait("/too many requests are waiting/i.test(document.getElementById('problem').textContent)")
+        assert re.search(r"Try again in \d+ s", text(b, "problem")), text(b, "problem")
     finally:
         service.process.kill()
         service.process.wait()
@@ -322,15 +402,14 @@ def keyboard_only(b, url, shots):
             break
     assert seen[-1] == "sketch", seen
     b.keys(UP * 6 + SPACE + DOWN * 13 + SPACE)
-    while b.js(focus) != "auto":
+    assert not b.js("return document.getElementById('pen').hidden"), "the pen is not seen"
+    while b.js(focus) != "run":
         b.keys(TAB)
         if b.js("return document.activeElement.name") == "do.digit":
             b.keys(SPACE + RIGHT * 7)
         assert len(seen) < 30, seen
         seen.append(b.js(focus))
     assert b.js("return document.querySelector('#variables input:checked').value") == "7"
-    while b.js(focus) != "run":
-        b.keys(TAB)
     b.keys(ENTER)
     b.wait(DONE)
     assert "digit = 7" in text(b, "outcome") or "No counterfactual" in text(b, "outcome")
