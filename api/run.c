@@ -56,14 +56,25 @@ static void keep_frame(run *r, const dscm_progress_event *event)
         frame[i] = (uint8_t)fminf(fmaxf(roundf((event->preview[i] + 1) * 127.5f), 0), 255);
 }
 
+/* How much of the phase is done: never less than before, though each of its walks counts its steps
+ * from the start. Walks share a phase evenly; each one of a search takes half of what is left. */
+static double phase_share(run *r, const dscm_progress_event *event)
+{
+    double share = event->steps ? fmin((double)event->step / (double)event->steps, 1) : 1;
+    if (event->step <= r->last_step) r->walked++;
+    r->last_step = event->step;
+    if (r->walks) return fmin(((double)r->walked + share) / (double)r->walks, 1);
+    return 1 - ldexp(1 - share / 2, -(int)r->walked);
+}
+
 static bool on_engine_step(void *arg, const dscm_progress_event *event)
 {
     run *r = arg;
     keep_frame(r, event);
+    double share = phase_share(r, event);
     if (!r->progress || !r->progress->on_step) return true;
     double done = 0, total = 0;
     dscm_run_event out = {.phase = phase_name(r->phase)};
-    r->steps[r->phase] = event->steps;
     for (int p = 0; p < PHASE_COUNT; p++) {
         if (r->weights[p] <= 0) continue;
         total += r->weights[p];
@@ -73,8 +84,7 @@ static bool on_engine_step(void *arg, const dscm_progress_event *event)
             out.step += r->steps[p];
         }
     }
-    double share = event->steps ? (double)event->step / (double)event->steps : 1;
-    out.step += event->step;
+    out.step += (size_t)(share * (double)r->steps[r->phase]);
     out.fraction = total > 0 ? fmin((done + share * r->weights[r->phase]) / total, 1) : 1;
     out.elapsed_ms = run_now_ms() - r->started_ms;
     out.eta_ms = out.fraction > 0 ? out.elapsed_ms * (1 - out.fraction) / out.fraction : NAN;
@@ -90,9 +100,11 @@ static bool keep_going(void *arg)
     return !r->progress || !r->progress->keep_going || r->progress->keep_going(r->progress->arg);
 }
 
-void run_begin(run *r, run_phase phase, dscm_progress *progress)
+void run_begin(run *r, run_phase phase, size_t walks, dscm_progress *progress)
 {
     r->phase = phase;
+    r->walks = walks;
+    r->walked = r->last_step = 0;
     r->phase_ms = run_now_ms();
     *progress = (dscm_progress){.on_step = on_engine_step, .arg = r, .keep_going = keep_going};
 }
@@ -124,7 +136,7 @@ static void plan(run *r)
     if (first->work == DSCM_WORK_ABDUCTION) return;
     double search = r->auto_scale ? SEARCH_COST : 1;
     r->weights[PHASE_PREDICT] = images * GUIDED_COST * search;
-    r->steps[PHASE_PREDICT] = (size_t)((double)steps * search);
+    r->steps[PHASE_PREDICT] = r->auto_scale ? 2 * steps : steps; /* the first walk takes half */
     if (first->wanted & DSCM_WANT_REVERSIBILITY) {
         r->weights[PHASE_REVERSE] = images * (1 + GUIDED_COST);
         r->steps[PHASE_REVERSE] = 2 * steps;

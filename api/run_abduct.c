@@ -161,9 +161,7 @@ static dscm_code reconstruct(run *r, const float *images, float *reconstructions
     dscm_query *queries = run_alloc(r, r->count, sizeof(*queries)); /* nothing is done to them */
     if (!queries) return DSCM_E_MEMORY;
     dscm_progress progress;
-    run_begin(r, PHASE_RECONSTRUCT, &progress);
-    r->weights[PHASE_RECONSTRUCT] = r->weights[PHASE_ABDUCT]; /* planned or not */
-    r->steps[PHASE_RECONSTRUCT] = r->steps[PHASE_ABDUCT];
+    run_begin(r, PHASE_RECONSTRUCT, 1, &progress);
     dscm_code code = dscm_predict(r->session, reconstructions, r->joint, queries, &r->options,
                                   &progress, r->err);
     run_end(r, &r->times.abduct);
@@ -174,7 +172,7 @@ static dscm_code reconstruct(run *r, const float *images, float *reconstructions
 static dscm_code infer(run *r, const float *images, float *reconstructions)
 {
     dscm_progress progress;
-    run_begin(r, PHASE_ABDUCT, &progress);
+    run_begin(r, PHASE_ABDUCT, 1, &progress);
     dscm_code code =
         dscm_abduct(r->session, &r->joint, images, r->count, &r->options, &progress, r->err);
     run_end(r, &r->times.abduct);

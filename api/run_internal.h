@@ -35,7 +35,9 @@ typedef struct run {
     const dscm_run_progress *progress;
     run_phase phase;
     double weights[PHASE_COUNT]; /* 0: the phase does not happen */
-    size_t steps[PHASE_COUNT];   /* expected, then counted */
+    size_t steps[PHASE_COUNT];   /* planned, so that none is ever taken back */
+    size_t walks, walked; /* of this phase: how many there are (0: nobody knows), have ended */
+    size_t last_step;     /* of the walk under way */
     double started_ms, phase_ms;
     dscm_run_times times;
     /* trajectory: frames (frames_count, total, H,W,C), NULL unless wanted */
@@ -45,8 +47,9 @@ typedef struct run {
 } run;
 
 double run_now_ms(void);
-/* Starts a phase, and returns the engine's progress callback for it. */
-void run_begin(run *r, run_phase phase, dscm_progress *progress);
+/* Starts a phase of so many walks (0: a search, whose walks nobody can count beforehand), and returns
+ * the engine's progress callback for it. */
+void run_begin(run *r, run_phase phase, size_t walks, dscm_progress *progress);
 /* Ends it and adds the time it took to *ms. */
 void run_end(run *r, double *ms);
 /* Memory, or NULL with r->err set; release with free. */

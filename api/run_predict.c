@@ -45,7 +45,7 @@ static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const d
 {
     dscm_progress progress;
     dscm_code code;
-    run_begin(r, PHASE_PREDICT, &progress);
+    run_begin(r, PHASE_PREDICT, r->auto_scale ? 0 : 1, &progress);
     if (!r->auto_scale) {
         code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
         run_end(r, &r->times.predict);
@@ -131,7 +131,7 @@ dscm_code run_reverse(run *r, const float *images)
     dscm_progress progress;
     float *back = run_alloc(r, r->total * r->pixels, sizeof(*back));
     dscm_code code = back ? make_return(r, &queries, &items) : DSCM_E_MEMORY;
-    run_begin(r, PHASE_REVERSE, &progress);
+    run_begin(r, PHASE_REVERSE, 2, &progress);
     if (!code)
         code = dscm_abduct(r->session, &latent, images, r->total, &r->options, &progress, r->err);
     if (!code)
@@ -151,10 +151,10 @@ dscm_code run_reverse(run *r, const float *images)
 
 /* Samples of one item. Each has its own stream of the seed, so a larger count begins with the same
  * pictures. */
-static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *result)
+static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *result,
+                             const dscm_progress *progress)
 {
     dscm_latent *latent = NULL;
-    dscm_progress progress;
     dscm_target target = {.count = 0};
     if (request->targets_count) target = request->targets[0];
     for (size_t j = 0; j < target.count; j++)
@@ -164,14 +164,12 @@ static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *r
     dscm_code code = images && queries ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t k = 0; !code && k < request->count; k++)
         queries[k] = (dscm_query){.items = target.items, .count = target.count};
-    run_begin(r, PHASE_PREDICT, &progress);
     if (!code)
         code = dscm_latent_draw(r->session, &latent, request->count, request->seed, 0,
                                 &request->options, r->err);
     if (!code)
         code =
-            dscm_predict(r->session, images, latent, queries, &request->options, &progress, r->err);
-    run_end(r, &r->times.predict);
+            dscm_predict(r->session, images, latent, queries, &request->options, progress, r->err);
     for (size_t k = 0; !code && k < request->count; k++) {
         dscm_images_round(images + k * r->pixels, r->pixels);
         memcpy(result->counterfactuals[k].image, images + k * r->pixels,
@@ -186,9 +184,11 @@ static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *r
 
 dscm_code run_samples(run *r)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        dscm_code code = sample_item(r, r->items[i].request, r->items[i].result);
-        if (code) return code;
-    }
-    return run_files(r);
+    dscm_progress progress;
+    dscm_code code = DSCM_OK;
+    run_begin(r, PHASE_PREDICT, r->count, &progress);
+    for (size_t i = 0; !code && i < r->count; i++)
+        code = sample_item(r, r->items[i].request, r->items[i].result, &progress);
+    run_end(r, &r->times.predict);
+    return code ? code : run_files(r);
 }

@@ -143,7 +143,7 @@ static dscm_code score_batch(run *r, const float *images, int variable)
 dscm_code run_score(run *r, float *images)
 {
     dscm_progress progress;
-    run_begin(r, PHASE_SCORE, &progress);
+    run_begin(r, PHASE_SCORE, 1, &progress);
     int variable = common_variable(r);
     dscm_code code = variable >= 0 ? score_batch(r, images, variable) : DSCM_OK;
     for (size_t i = 0; variable < 0 && !code && i < r->count; i++)

@@ -11,8 +11,8 @@ static dscm_session *session;
 static dscm_model_entry entry;
 static dscm_catalogue catalogue = {.models = &entry, .count = 1};
 
-/* A request about examples/mnist/DIGIT.png. */
-static dscm_request *ask(int digit, const char *query)
+/* A request for this work about examples/mnist/DIGIT.png. */
+static dscm_request *ask_work(dscm_work work, int digit, const char *query)
 {
     static uint8_t png[1 << 16];
     char path[64];
@@ -23,10 +23,15 @@ static dscm_request *ask(int digit, const char *query)
     fclose(in);
     dscm_problem problem = {0};
     dscm_request *request = NULL;
-    if (!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, png, size, query, &catalogue,
-                                  &problem))
+    if (work == DSCM_WORK_SAMPLE) size = 0;
+    if (!dscm_request_parse_image(&request, work, png, size, query, &catalogue, &problem))
         TEST_FAIL_("%s: %s", query, problem.detail);
     return request;
+}
+
+static dscm_request *ask(int digit, const char *query)
+{
+    return ask_work(DSCM_WORK_COUNTERFACTUAL, digit, query);
 }
 
 static bool run(dscm_run_item *items, size_t count)
@@ -130,12 +135,69 @@ static void fan_equals_singles(void)
     release(&fan, 1);
 }
 
+/* What a client has been told, and when it leaves. */
+typedef struct told {
+    dscm_run_event last;
+    size_t events, stop_at;
+    bool back; /* something was taken back */
+} told;
+
+static bool listen_to(void *arg, const dscm_run_event *event)
+{
+    told *t = arg;
+    bool first = t->events++ == 0;
+    t->back |= event->step > event->steps || !(event->fraction <= 1);
+    t->back |= !first && (event->fraction < t->last.fraction || event->step < t->last.step ||
+                          event->steps != t->last.steps);
+    t->last = *event;
+    return t->events != t->stop_at;
+}
+
+/* Walks follow each other, and a search makes as many as its most difficult image wants: no step
+ * and no fraction is taken back, and the work may be stopped in any of them. */
+static void progress_never_goes_back(void)
+{
+    static const struct {
+        dscm_work work;
+        const char *query;
+        size_t jobs, least; /* least: events that several walks must make */
+    } tries[] = {
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=*&scale=auto&steps=12&ratio=0.4", 1, 24},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=auto&steps=10&ratio=0.5", 3, 10},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=6&steps=10&return=reversibility", 2, 30},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&scale=auto&steps=10&return=trajectory", 1, 20},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&sampler=ddim&steps=10", 2, 30},
+        {DSCM_WORK_SAMPLE, "steps=6&count=3", 4, 24}};
+    for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
+        told t = {.stop_at = 0};
+        for (int round = 0; round < 2; round++) {
+            dscm_run_item items[4] = {{0}};
+            dscm_run_progress progress = {.on_step = listen_to, .arg = &t};
+            dscm_error err = {0};
+            for (size_t k = 0; k < tries[i].jobs; k++) {
+                items[k].request = ask_work(tries[i].work, (int)k + 3, tries[i].query);
+                REQUIRE(items[k].request != NULL);
+            }
+            dscm_code code = dscm_run(session, bundle, items, tries[i].jobs, &progress, &err);
+            CHECK_INT(code, round ? DSCM_E_CANCELED : DSCM_OK);
+            if (t.back || t.events < (round ? 1 : tries[i].least))
+                TEST_FAIL_("%s: %zu events, the last %zu/%zu %g", tries[i].query, t.events,
+                           t.last.step, t.last.steps, t.last.fraction);
+            for (size_t k = 0; k < tries[i].jobs; k++)
+                CHECK((items[k].result == NULL) == (round == 1));
+            release(items, tries[i].jobs);
+            t = (told){.stop_at = t.events * 3 / 4}; /* then stopped in a late walk */
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"reconstruction_holds", reconstruction_holds},
                                       {"reconstruction_is_measured", reconstruction_is_measured},
                                       {"company_changes_nothing", company_changes_nothing},
-                                      {"fan_equals_singles", fan_equals_singles}};
+                                      {"fan_equals_singles", fan_equals_singles},
+                                      {"progress_never_goes_back", progress_never_goes_back}};
     dscm_error err = {0};
     if (dscm_bundle_open(&bundle, "models/mnist", &err) != DSCM_OK ||
         dscm_session_open(&session, bundle, 16, 1, &err) != DSCM_OK) {
