@@ -11,6 +11,7 @@
 typedef struct jpeg_state {
     struct jpeg_decompress_struct d;
     struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress;
     jmp_buf jump;
     uint8_t *pixels; /* (H,W,C) */
     bool too_large, unsupported;
@@ -32,6 +33,18 @@ static void on_message(j_common_ptr common, int level)
 static void on_output(j_common_ptr common)
 {
     (void)common;
+}
+
+/* Each scan of a progressive file costs a pass over all coefficients, and one of ten bytes may do
+ * nothing but that: files of cameras and programs have about ten. */
+#define SCANS_MAX 100
+
+static void on_progress(j_common_ptr common)
+{
+    jpeg_state *s = common->client_data;
+    if (s->d.input_scan_number <= SCANS_MAX) return;
+    snprintf(s->message, sizeof(s->message), "more than %d scans", SCANS_MAX);
+    longjmp(s->jump, 1);
 }
 
 bool dscm_jpeg_is(const void *bytes, size_t size)
@@ -86,6 +99,8 @@ static bool read_pixels(jpeg_state *s, const void *bytes, size_t size, size_t ch
 {
     if (setjmp(s->jump)) return false;
     jpeg_create_decompress(&s->d);
+    s->progress.progress_monitor = on_progress;
+    s->d.progress = &s->progress;
     jpeg_save_markers(&s->d, JPEG_APP0 + 1, 0xffff);
     jpeg_mem_src(&s->d, bytes, size);
     jpeg_read_header(&s->d, TRUE);

@@ -11,7 +11,7 @@ typedef struct png_state {
     png_structp png;
     png_infop info;
     const uint8_t *in; /* reading */
-    size_t in_size, in_at;
+    size_t in_size, in_at, idat_end;
     uint8_t *out; /* writing */
     size_t out_size, out_capacity;
     uint8_t *rgba;   /* (H,W,4) */
@@ -105,14 +105,49 @@ static void set_limits(png_structp png, size_t file_size, const dscm_picture_lim
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, skipped, (int)(sizeof(skipped) / 5));
 }
 
-static void set_rgba(png_state *s)
+/* Returns how often the rows are gone over. */
+static int set_rgba(png_state *s)
 {
     png_set_expand(s->png);
     png_set_scale_16(s->png);
     png_set_gray_to_rgb(s->png);
     png_set_add_alpha(s->png, 0xff, PNG_FILLER_AFTER);
-    png_set_interlace_handling(s->png);
+    int passes = png_set_interlace_handling(s->png);
     png_read_update_info(s->png, s->info);
+    return passes;
+}
+
+/* Where the run of IDAT chunks ends, as far as the file reaches. */
+static size_t find_idat_end(const uint8_t *p, size_t size)
+{
+    size_t at = 8, end = 8; /* behind the signature */
+    while (size - at >= 12) {
+        size_t whole = (size_t)be32(p + at) + 12;
+        bool idat = memcmp(p + at + 4, "IDAT", 4) == 0;
+        if (!idat && end > 8) break;
+        if (whole > size - at) return size;
+        at += whole;
+        if (idat) end = at;
+    }
+    return end;
+}
+
+/* With the last row libpng unfolds all compressed data that is left, a thousandfold of megabytes, only
+ * to call it an error: no more may be left than that row can take. */
+static void check_rest(png_state *s, size_t packed_row)
+{
+    size_t most = 2 * packed_row + 4096; /* and the end of the stream, and empty chunks */
+    if (s->idat_end > s->in_at && s->idat_end - s->in_at > most)
+        png_error(s->png, "IDAT: Too much image data");
+}
+
+static void read_rows(png_state *s, size_t h, int passes, size_t packed_row)
+{
+    for (int pass = 0; pass < passes; pass++)
+        for (size_t y = 0; y < h; y++) {
+            if (pass + 1 == passes && y + 1 == h) check_rest(s, packed_row);
+            png_read_row(s->png, s->rows[y], NULL);
+        }
 }
 
 /* Everything that may longjmp on reading; true when s->rgba holds the image. */
@@ -122,14 +157,15 @@ static bool read_rgba(png_state *s, const dscm_picture_limits *limits)
     set_limits(s->png, s->in_size, limits);
     png_set_read_fn(s->png, s, on_read);
     png_read_info(s->png, s->info);
-    set_rgba(s);
+    size_t packed_row = png_get_rowbytes(s->png, s->info);
+    int passes = set_rgba(s);
     size_t w = png_get_image_width(s->png, s->info), h = png_get_image_height(s->png, s->info);
     if (png_get_rowbytes(s->png, s->info) != w * 4) png_error(s->png, "unexpected row size");
     s->rgba = malloc(h * w * 4);
     s->rows = malloc(h * sizeof(*s->rows));
     if (!s->rgba || !s->rows) png_error(s->png, "out of memory");
     for (size_t y = 0; y < h; y++) s->rows[y] = s->rgba + y * w * 4;
-    png_read_image(s->png, s->rows);
+    read_rows(s, h, passes, packed_row);
     png_read_end(s->png, s->info); /* without info, critical chunks would pass unread */
     return true;
 }
@@ -163,6 +199,7 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
     if (!s) return dscm_fail(err, DSCM_E_MEMORY, "no memory to read a PNG file");
     s->in = bytes;
     s->in_size = size;
+    s->idat_end = find_idat_end(bytes, size);
     s->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, s, on_error, on_error);
     s->info = s->png ? png_create_info_struct(s->png) : NULL;
     bool good = s->info && read_rgba(s, limits);

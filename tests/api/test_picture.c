@@ -251,6 +251,46 @@ static void png_bombs(void)
     buffer_free(&long_data);
 }
 
+/* 4 GiB of zeros in 4 MiB: a block that stands for itself, as often as it takes. */
+static buffer packed_zeros(void)
+{
+    enum { BLOCK = 1 << 20, TIMES = 4096 };
+    buffer out = {0};
+    unsigned char *zeros = calloc(1, BLOCK), packed[8192];
+    z_stream z = {0};
+    if (!zeros || deflateInit(&z, 9) != Z_OK) abort();
+    for (int i = 0; i < 2; i++) { /* the first one begins with the head of the stream */
+        z.next_in = zeros;
+        z.avail_in = BLOCK;
+        z.next_out = packed;
+        z.avail_out = sizeof packed;
+        if (deflate(&z, Z_FULL_FLUSH) != Z_OK || !z.avail_out) abort();
+        for (int k = 0; k < (i ? TIMES : 1); k++) put(&out, packed, sizeof packed - z.avail_out);
+    }
+    deflateEnd(&z);
+    free(zeros);
+    return out;
+}
+
+/* What follows the last row is not unfolded: neither in one chunk nor in many. */
+static void png_bomb_behind_the_rows(void)
+{
+    const png_kind k = {4, 4, 8, 0, 0};
+    buffer data = packed_zeros();
+    for (size_t piece = 1024; piece <= data.size; piece = piece == 1024 ? data.size : piece + 1) {
+        buffer b = {0};
+        put_head(&b, &k);
+        for (size_t at = 0; at + piece <= data.size; at += piece)
+            put_chunk(&b, "IDAT", data.bytes + at, piece);
+        put_chunk(&b, "IEND", NULL, 0);
+        clock_t start = clock();
+        check_refused(&b, b.size, DSCM_E_FORMAT, "Too much image data");
+        CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 1);
+        buffer_free(&b);
+    }
+    buffer_free(&data);
+}
+
 /* The sound file with `count` copies of a chunk behind its header, or before its end. */
 static buffer with_chunk(const buffer *sound, const buffer *chunk, int count, bool at_end)
 {
@@ -359,8 +399,10 @@ static void png_round_trip(void)
 }
 
 /* ---- JPEG ---- */
-/* w x h, left half dark, upper half blue; with an EXIF orientation unless 0. */
-static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endian)
+/* w x h, left half dark, upper half blue; with an EXIF orientation unless 0; in one scan unless
+ * `scans` tells more. */
+static buffer build_jpeg_of(unsigned w, unsigned h, int orientation, bool big_endian,
+                            const jpeg_scan_info *scans, int count)
 {
     struct jpeg_compress_struct c;
     struct jpeg_error_mgr errors;
@@ -375,6 +417,8 @@ static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endia
     c.in_color_space = JCS_RGB;
     jpeg_set_defaults(&c);
     jpeg_set_quality(&c, 100, TRUE);
+    c.scan_info = scans;
+    c.num_scans = count;
     jpeg_start_compress(&c, TRUE);
     if (orientation) {
         unsigned char exif[32] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0";
@@ -401,6 +445,11 @@ static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endia
     put(&b, bytes, size);
     free(bytes);
     return b;
+}
+
+static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endian)
+{
+    return build_jpeg_of(w, h, orientation, big_endian, NULL, 0);
 }
 
 /* Orientation n: where the stored top left corner (dark, blue) is seen, and whether the sides are
@@ -444,6 +493,31 @@ static void damaged_jpeg(void)
         }
     check_refused(&b, b.size, DSCM_E_LIMIT, "at most 512");
     buffer_free(&b);
+}
+
+/* A progressive file whose last scan, a few bytes, comes 20,000 times: each costs a pass over the
+ * whole picture, and nothing in the file is wrong. */
+static void jpeg_bomb_of_scans(void)
+{
+    static const jpeg_scan_info script[] = {{3, {0, 1, 2}, 0, 0, 0, 0},
+                                            {1, {0}, 1, 63, 0, 0},
+                                            {1, {1}, 1, 63, 0, 0},
+                                            {1, {2}, 1, 63, 0, 0}};
+    buffer sound = build_jpeg_of(512, 512, 0, false, script, 4), bomb = {0};
+    size_t scan = sound.size - 2; /* in front of the end mark */
+    while (scan && !(sound.bytes[scan] == 0xff && sound.bytes[scan + 1] == 0xda)) scan--;
+    dscm_picture out = {0};
+    dscm_error err = {0};
+    CHECK_INT(dscm_jpeg_decode(&out, sound.bytes, sound.size, 3, 0, &limits, &err), DSCM_OK);
+    dscm_picture_free(&out);
+    put(&bomb, sound.bytes, scan);
+    for (int i = 0; i < 20000; i++) put(&bomb, sound.bytes + scan, sound.size - 2 - scan);
+    put(&bomb, "\xff\xd9", 2);
+    clock_t start = clock();
+    check_refused(&bomb, bomb.size, DSCM_E_FORMAT, "scans");
+    CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 1);
+    buffer_free(&sound);
+    buffer_free(&bomb);
 }
 
 /* Reduced decoding keeps at least twice the wanted side. */
@@ -508,11 +582,13 @@ int main(int argc, char **argv)
     static const test_case cases[] = {{"every_png_kind", every_png_kind},
                                       {"damaged_png", damaged_png},
                                       {"png_bombs", png_bombs},
+                                      {"png_bomb_behind_the_rows", png_bomb_behind_the_rows},
                                       {"png_skipped_chunks", png_skipped_chunks},
                                       {"png_broken_chunks", png_broken_chunks},
                                       {"png_round_trip", png_round_trip},
                                       {"jpeg_orientations", jpeg_orientations},
                                       {"damaged_jpeg", damaged_jpeg},
+                                      {"jpeg_bomb_of_scans", jpeg_bomb_of_scans},
                                       {"reduced_jpeg", reduced_jpeg},
                                       {"area_average", area_average},
                                       {"fit_and_crop", fit_and_crop}};
