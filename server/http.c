@@ -51,10 +51,20 @@ static void find_address(exchange *e)
     getnameinfo(info->client_addr, size, out, sizeof e->face.address, NULL, 0, NI_NUMERICHOST);
 }
 
-/* The nearest proxy appended the address it saw: earlier entries are the client's own words. */
+static enum MHD_Result last_forwarded(void *arg, enum MHD_ValueKind kind, const char *name,
+                                      const char *value)
+{
+    (void)kind;
+    if (strcasecmp(name, "X-Forwarded-For") == 0) *(const char **)arg = value;
+    return MHD_YES;
+}
+
+/* The nearest proxy appended the address it saw, to the line or as a line of its own: earlier entries
+ * are the client's own words. */
 static void find_forwarded(exchange *e)
 {
-    const char *list = dscm_exchange_header(&e->face, "X-Forwarded-For");
+    const char *list = NULL;
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, last_forwarded, &list);
     if (!list) return;
     const char *last = strrchr(list, ',');
     last = last ? last + 1 : list;
@@ -98,19 +108,29 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
 
 typedef struct header_counts {
     int hosts, lengths, encodings;
-    const char *length, *encoding, *bad;
+    const char *length, *encoding;
+    bool bad, bad_name;
 } header_counts;
+
+/* A name with a space before its colon is another header to one reader and the same to the next. */
+static bool is_token(const char *name)
+{
+    static const char allowed[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "abcdefghijklmnopqrstuvwxyz";
+    return *name && !name[strspn(name, allowed)];
+}
 
 static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
     header_counts *counts = arg;
     (void)kind;
+    if (!is_token(name)) counts->bad_name = true;
     if (strcasecmp(name, "Host") == 0) counts->hosts++;
     if (strcasecmp(name, "Content-Length") == 0) counts->lengths++, counts->length = value;
     if (strcasecmp(name, "Transfer-Encoding") == 0) counts->encodings++, counts->encoding = value;
     for (const char *c = value ? value : ""; *c; c++)
-        if ((unsigned char)*c < 32 && *c != '\t') counts->bad = name;
+        if ((unsigned char)*c < 32 && *c != '\t') counts->bad = true;
     return MHD_YES;
 }
 
@@ -133,6 +153,7 @@ static bool strict(exchange *e, const char *version, size_t *length, bool *has_b
         (!*counts.length || strspn(counts.length, "0123456789") != strlen(counts.length)))
         why = "Content-Length is not a number";
     if (counts.bad) why = "a header holds a control character";
+    if (counts.bad_name) why = "a header name holds a space or another sign it may not";
     *length = counts.length && !why ? strtoull(counts.length, NULL, 10) : 0;
     *has_body = counts.encodings || *length;
     if (!why) return true;

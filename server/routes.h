@@ -40,5 +40,7 @@ void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *j
 void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job *job, int status);
 /* The stream of the job's events from exchange->event_after on. */
 void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job *job);
+/* False, with a refusal, when no more event streams may be opened. */
+bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange);
 
 #endif

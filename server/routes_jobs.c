@@ -256,6 +256,16 @@ void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job
     dscm_exchange_stream(exchange, "text/event-stream");
 }
 
+bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange)
+{
+    if (atomic_load(&service->meters.streams) < service->settings.streams) return true;
+    atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_STREAMS], 1);
+    dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL,
+                         "%ld event streams are open, no more are allowed",
+                         service->settings.streams);
+    return false;
+}
+
 void dscm_get_job_events(dscm_service *service, dscm_exchange *exchange,
                          const dscm_captures *captures)
 {
@@ -266,12 +276,7 @@ void dscm_get_job_events(dscm_service *service, dscm_exchange *exchange,
         return;
     }
     dscm_job *job = find_job(service, exchange, captures->text[0]);
-    if (!job) return;
-    if (atomic_load(&service->meters.streams) >= service->settings.streams) {
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_STREAMS], 1);
-        dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL, "too many event streams are open");
-        return;
-    }
+    if (!job || !dscm_stream_allowed(service, exchange)) return;
     exchange->event_after = last ? strtoull(last, NULL, 10) : 0;
     dscm_answer_events(service, exchange, job);
 }

@@ -190,24 +190,30 @@ static void wait_for_job(void *arg)
 static void refuse_push(submission *s, dscm_push_result result)
 {
     dscm_service *service = s->service;
-    if (s->job) service->jobs->forget(service->jobs, s->job);
+    dscm_problem problem = {0};
     switch (result) {
     case DSCM_QUEUE_FULL:
         atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_QUEUE_FULL], 1);
-        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_QUEUE_FULL,
-                             "the queue is full: %ld jobs wait; try again in a moment",
-                             service->settings.queue_capacity);
+        dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
+                         "the queue is full: %ld jobs wait; try again in a moment",
+                         service->settings.queue_capacity);
         break;
     case DSCM_SHARE_FULL:
         atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_SHARE_FULL], 1);
-        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_QUEUE_FULL,
-                             "your jobs fill the %ld %% of the queue that one client may",
-                             service->settings.client_share);
+        dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
+                         "your jobs fill the %ld %% of the queue that one client may",
+                         service->settings.client_share);
         break;
     default:
         atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_DRAINING], 1);
-        dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_DRAINING, "the service is being stopped");
+        dscm_problem_set(&problem, DSCM_PROBLEM_DRAINING, "the service is being stopped");
     }
+    if (s->job) {
+        service->jobs->forget(service->jobs, s->job);
+        /* A repeated call in another thread may have found it meanwhile, and waits. */
+        dscm_job_fail(s->job, &problem, NULL);
+    }
+    dscm_exchange_problem(s->exchange, &problem);
 }
 
 static void hand_over(submission *s, bool repeated)
@@ -237,6 +243,12 @@ static void hand_over(submission *s, bool repeated)
         dscm_exchange_header_set(s->exchange, "Preference-Applied", "respond-async");
 }
 
+/* Asked before the job is made: it would run for nobody. */
+static bool has_stream(submission *s)
+{
+    return s->accept != DSCM_ACCEPT_EVENTS || dscm_stream_allowed(s->service, s->exchange);
+}
+
 /* Under overload nearly all requests are refused: that must not cost decoding a picture. A repeated
  * request with its key may still find its job. */
 static bool has_room(submission *s)
@@ -251,8 +263,8 @@ static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work wor
 {
     submission s = {.service = service, .exchange = exchange, .work = work};
     bool repeated;
-    if (read_headers(&s) && has_room(&s) && read_request(&s) && find_kept(&s) && make_job(&s) &&
-        store_job(&s, &repeated))
+    if (read_headers(&s) && has_stream(&s) && has_room(&s) && read_request(&s) && find_kept(&s) &&
+        make_job(&s) && store_job(&s, &repeated))
         hand_over(&s, repeated);
     dscm_request_free(s.request);
     dscm_kept_unref(service->abductions, s.kept);

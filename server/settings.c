@@ -69,7 +69,7 @@ static const dscm_setting table[] = {
     NUMBER("connections", connections, "4096", 16, 1000000, "open connections at most"),
     NUMBER("client-connections", client_connections, "0", 0, 1000000,
            "open connections of one address at most; 0 is no limit"),
-    NUMBER("streams", streams, "512", 1, 100000, "event streams at most; more get 503"),
+    NUMBER("streams", streams, "512", 1, 100000, "event streams at most; more get 429"),
     NUMBER("idle-s", idle_s, "120", 1, 86400, "seconds after which an idle connection is closed"),
     NUMBER("header-ms", header_ms, "10000", 50, 600000, "total time for the head of a request"),
     NUMBER("body-ms", body_ms, "30000", 50, 3600000, "total time for the body of a request"),

@@ -27,6 +27,46 @@ def test_ambiguous_framing_gets_400_and_close():
         assert s.metric('diffscm_rejects_total{reason="strict"}') >= 3
 
 
+def test_header_names_that_two_parties_read_differently():
+    with Server() as s:
+        for extra in (b"Content-Length: 4\r\nContent-Length : 9\r\n",
+                      b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n",
+                      b"Content-Length: 4\r\nX-\x01: y\r\n"):
+            raw = s.raw(HEAD + extra + b"Connection: close\r\n\r\nabcd")
+            assert status_of(raw) == 400, (extra, raw[:300])
+        assert s.post(headers={"X-Odd_~name.1": "fine"}).status == 200
+
+
+def test_what_no_text_can_hold_is_logged():
+    with Server() as s:
+        s.raw(b"GET /\xff\xfe/secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        s.raw(b"G\xffT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        s.get("/" + "long" * 1000)
+        time.sleep(0.2)
+        lines = [l for l in s.lines() if l["event"] == "request"]
+        assert len(lines) == 3 and all("status" in l and "client" in l for l in lines), lines
+        assert [lines[0]["path"], lines[1]["method"]] == ["/%FF%FE/secret", "G%FFT"], lines
+        assert len(lines[2]["path"]) == 1000
+
+
+def test_streams_are_limited_however_they_are_opened():
+    with Server("--streams", "2", "--workers", "1", step_ms=100) as s:
+        body, streams = picture(), []
+        post = HEAD + b"Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        for _ in range(2):
+            streams.append(socket.create_connection(("127.0.0.1", s.port)))
+            streams[-1].sendall(post)
+            assert streams[-1].recv(4096).startswith(b"HTTP/1.1 200")
+        accepted = s.metric("diffscm_jobs_accepted_total")
+        for r in (s.post(headers={"Accept": "text/event-stream"}), s.get(f"/jobs/{job}/events")):
+            r.problem(429, "queue-full")
+            assert r.headers["retry-after"]
+        assert s.metric("diffscm_jobs_accepted_total") == accepted, "nothing runs for nobody"
+        assert s.metric('diffscm_rejects_total{reason="streams"}') == 2
+        [c.close() for c in streams]
+
+
 def test_malformed_messages_do_not_stop_the_server():
     with Server() as s:
         for raw in (b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
