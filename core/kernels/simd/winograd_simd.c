@@ -108,19 +108,26 @@ INLINE void output_grad_line(vf out[LINE], const vf y[TILE], const int outputs)
         f(r, c);                                                                                   \
         break;
 
-/* Inputs of a tile, one vector of channels: (y,x) at base + y * line + x * ld. */
+/* Inputs of a tile, one vector of channels: (y,x) at base + y * line + x * ld. A tile at the border
+ * sticks out of the image by a line or column of zeros. */
 typedef struct inputs {
     const float *base;
     size_t line, ld;
+    bool top, bottom, left, right; /* that is outside */
 } inputs;
+
+static const float zeros[VW] __attribute__((aligned(64)));
 
 /* The tile's line `point` of v, given that line of Bᵀ d. */
 INLINE void input_row(float *v, size_t step, const vf row[LINE], const int point, const int columns)
 {
     vf out[LINE];
     input_line(out, row, columns);
+    OPAQUE(step);
+    v += (size_t)(LINE * point) * step;
+    OPAQUE(v);
 #pragma GCC unroll 6
-    for (int x = 0; x < columns + 2; x++) store(v + (size_t)(LINE * point + x) * step, out[x]);
+    for (int x = 0; x < columns + 2; x++) store(v + (size_t)x * step, out[x]);
 }
 
 /* v = Bᵀ d B. Columns first, for two lines of points at a time: the inputs are read again for every
@@ -130,14 +137,20 @@ INLINE void input_vector(float *v, size_t step, const inputs *d, const int rows,
 #pragma GCC unroll 3
     for (int pair = 0; pair < (rows + 3) / 2; pair++) {
         const int one = pair == 0 ? 0 : pair == 1 ? 1 : 4, two = pair == 0 ? 2 : pair == 1 ? 3 : 5;
+        const float *column = d->base;
         vf mid[2][LINE];
 #pragma GCC unroll 6
-        for (int x = 0; x < columns + 2; x++) {
-            vf line[LINE], out[LINE];
-#pragma GCC unroll 6
-            for (int y = 0; y < rows + 2; y++)
-                line[y] = load(d->base + (size_t)y * d->line + (size_t)x * d->ld);
-            input_line(out, line, rows);
+        for (int x = 0; x < columns + 2; x++, column += d->ld) {
+            const bool outside = (x == 0 && d->left) || (x == columns + 1 && d->right);
+            const float *from = outside ? zeros : column;
+            size_t line = outside ? 0 : d->line;
+            OPAQUE(from);
+            vf in[LINE], out[LINE];
+            in[0] = load(d->top ? zeros : from);
+#pragma GCC unroll 4
+            for (int y = 1; y <= rows; y++) in[y] = load(from + (size_t)y * line);
+            in[rows + 1] = load(d->bottom ? zeros : from + (size_t)(rows + 1) * line);
+            input_line(out, in, rows);
             mid[0][x] = out[one];
             if (two < rows + 2) mid[1][x] = out[two];
         }
@@ -146,56 +159,34 @@ INLINE void input_vector(float *v, size_t step, const inputs *d, const int rows,
     }
 }
 
-/* A tile at the border: its inputs are copied, with zeros where it sticks out by a line or column.
- */
-INLINE void input_edge(float *v, size_t step, const float *image, const dscm_tile *t,
+INLINE void input_tile(float *v, size_t step, const float *image, const dscm_tile *t,
                        const int rows, const int columns)
 {
-    float copy[LINE * LINE * VW] __attribute__((aligned(64))) = {0};
-    const inputs from = {.base = copy, .line = LINE * VW, .ld = VW};
-    const bool left = t->x > 0, right = t->x + (size_t)columns < t->w;
-    const size_t top = t->y == 0, bottom = (size_t)rows + 1 + (t->y + (size_t)rows < t->h);
+    inputs from = {.line = t->w * t->ld,
+                   .ld = t->ld,
+                   .top = t->y == 0,
+                   .bottom = t->y + (size_t)rows == t->h,
+                   .left = t->x == 0,
+                   .right = t->x + (size_t)columns == t->w};
     image += (t->y * t->w + t->x) * t->ld;
     for (size_t c = 0; c < t->channels; c += VW) {
-        for (size_t y = top; y < bottom; y++) {
-            const float *line = image + y * t->w * t->ld - t->w * t->ld + c;
-            float *to = copy + (LINE * y + 1) * VW;
-            if (left) store(to - VW, load(line - t->ld));
-#pragma GCC unroll 4
-            for (int x = 0; x < columns; x++) store(to + x * VW, load(line + (size_t)x * t->ld));
-            if (right) store(to + columns * VW, load(line + (size_t)columns * t->ld));
-        }
+        from.base = image + c - from.line - from.ld;
         input_vector(v + c, step, &from, rows, columns);
     }
 }
 
-#define INPUT_EDGE(rows, columns)                                                                  \
-    static __attribute__((noinline)) void input_edge_##rows##columns(                              \
+#define INPUT_TILE(rows, columns)                                                                  \
+    static __attribute__((noinline)) void input_##rows##columns(                                   \
         float *v, size_t step, const float *image, const dscm_tile *t)                             \
     {                                                                                              \
-        input_edge(v, step, image, t, rows, columns);                                              \
+        input_tile(v, step, image, t, rows, columns);                                              \
     }
-SIZES(INPUT_EDGE)
-#undef INPUT_EDGE
-
-static __attribute__((noinline)) void input_inside(float *v, size_t step, const float *image,
-                                                   const dscm_tile *t)
-{
-    inputs from = {.line = t->w * t->ld, .ld = t->ld};
-    image += ((t->y - 1) * t->w + t->x - 1) * t->ld;
-    for (size_t c = 0; c < t->channels; c += VW) {
-        from.base = image + c;
-        input_vector(v + c, step, &from, TILE, TILE);
-    }
-}
+SIZES(INPUT_TILE)
+#undef INPUT_TILE
 
 static void input(float *v, size_t step, const float *image, const dscm_tile *t)
 {
-    if (t->y && t->x && t->y + TILE < t->h && t->x + TILE < t->w) {
-        input_inside(v, step, image, t);
-        return;
-    }
-#define INPUT(rows, columns) input_edge_##rows##columns(v, step, image, t)
+#define INPUT(rows, columns) input_##rows##columns(v, step, image, t)
     EACH_SIZE(t->rows, t->columns, INPUT)
 #undef INPUT
 }
@@ -247,9 +238,10 @@ INLINE void output_tile(float *image, const float *m, size_t step, const dscm_ti
         vf mid[TILE][LINE], line[LINE], out[TILE];
 #pragma GCC unroll 6
         for (int x = 0; x < columns + 2; x++) {
+            const float *from = m + (size_t)x * step + c;
+            OPAQUE(from);
 #pragma GCC unroll 6
-            for (int y = 0; y < rows + 2; y++)
-                line[y] = load(m + (size_t)(LINE * y + x) * step + c);
+            for (int y = 0; y < rows + 2; y++) line[y] = load(from + (size_t)(LINE * y) * step);
             output_line(out, line, rows);
 #pragma GCC unroll 4
             for (int y = 0; y < rows; y++) mid[y][x] = out[y];
@@ -258,16 +250,22 @@ INLINE void output_tile(float *image, const float *m, size_t step, const dscm_ti
 #pragma GCC unroll 4
         for (int y = 0; y < rows; y++) {
             output_line(out, mid[y], columns);
-            float *to = image + (first + (size_t)y * t->w) * t->ld + c;
-            const float *residual =
-                e->residual ? e->residual + (first + (size_t)y * t->w) * e->ldr + c : NULL;
+            size_t pixel = first + (size_t)y * t->w;
+            float *to = image + pixel * t->ld + c;
+            OPAQUE(to);
 #pragma GCC unroll 4
-            for (int x = 0; x < columns; x++) {
-                vf value = out[x] + shift;
-                if (residual) value += load(residual + (size_t)x * e->ldr);
-                if (e->add) value += load(to + (size_t)x * t->ld);
-                store(to + (size_t)x * t->ld, value);
+            for (int x = 0; x < columns; x++) out[x] += shift;
+            if (e->residual) {
+                const float *residual = e->residual + pixel * e->ldr + c;
+                OPAQUE(residual);
+#pragma GCC unroll 4
+                for (int x = 0; x < columns; x++) out[x] += load(residual + (size_t)x * e->ldr);
             }
+            if (e->add)
+#pragma GCC unroll 4
+                for (int x = 0; x < columns; x++) out[x] += load(to + (size_t)x * t->ld);
+#pragma GCC unroll 4
+            for (int x = 0; x < columns; x++) store(to + (size_t)x * t->ld, out[x]);
         }
     }
 }
@@ -319,8 +317,10 @@ static void weights(float *u, size_t step, const float *taps)
 #pragma GCC unroll 6
         for (int y = 0; y < LINE; y++) {
             weight_line(out, mid[y]);
+            float *to = u + (size_t)(LINE * y) * step + c;
+            OPAQUE(to);
 #pragma GCC unroll 6
-            for (int x = 0; x < LINE; x++) store(u + (size_t)(LINE * y + x) * step + c, out[x]);
+            for (int x = 0; x < LINE; x++) store(to + (size_t)x * step, out[x]);
         }
     }
 }
