@@ -168,10 +168,10 @@ static const float *taps_of(const block_job *job, float *part, size_t index, siz
     return part;
 }
 
-#define TAPS_AHEAD   ((size_t)4)      /* inputs */
-#define WIDE_WEIGHTS ((size_t)120000) /* pairs of channels beyond which taps come from memory */
+#define TAPS_AHEAD ((size_t)4) /* inputs */
 
-/* Asks for taps before they are needed: wide layers on 8x8 pixels take a third less time. */
+/* Asks for taps before they are needed, also those behind the end of a part, where the next begins:
+ * they come from far caches or memory, since everything else of a pass was used after them. */
 static void prefetch_taps(const float *taps, size_t count)
 {
     for (size_t i = 0; i < count; i += DSCM_ALIGN / sizeof *taps)
@@ -185,13 +185,11 @@ static void transform_weights(const block_job *job, float *u, size_t step, size_
 {
     float part[SHARE_INPUTS * 9 * DSCM_CONV_BLOCK_MAX];
     size_t block = job->k->block;
-    bool wide = job->a->packed && job->v->in_c * job->v->out_c > WIDE_WEIGHTS;
     for (size_t first = from, ins; first < to; first += ins) {
         ins = to - first < SHARE_INPUTS ? to - first : SHARE_INPUTS;
         const float *taps = taps_of(job, part, index, first, ins);
         for (size_t i = 0; i < ins; i++) {
-            if (wide && first + i + TAPS_AHEAD < to)
-                prefetch_taps(taps + (i + TAPS_AHEAD) * 9 * block, 9 * block);
+            if (job->a->packed) prefetch_taps(taps + (i + TAPS_AHEAD) * 9 * block, 9 * block);
             job->k->winograd->weights(u + (first + i) * block, step, taps + i * 9 * block);
         }
     }

@@ -184,8 +184,7 @@ INLINE void input_tile(float *v, size_t step, const float *image, const dscm_til
 SIZES(INPUT_TILE)
 #undef INPUT_TILE
 
-static void input(float *v, size_t step, const float *image, const dscm_tile *t)
-{
+static void input(float *v, size_t step, const float *image, const dscm_tile *t){
 #define INPUT(rows, columns) input_##rows##columns(v, step, image, t)
     EACH_SIZE(t->rows, t->columns, INPUT)
 #undef INPUT
