@@ -1,4 +1,5 @@
-/* diffscm bundle: assembles a model directory of one label and one image from trained networks. */
+/* diffscm bundle: assembles a model directory of one label and one image from trained networks, or
+ * puts what was measured on it into one that exists. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,11 +166,10 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
 }
 
 /* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...},
- * "accepted": {...}}, all optional. */
+ * "accepted": {...}}, all optional: measured.json of a report has them all. */
 static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
-    json_object_set_new(manifest, "calibration", json_array());
     if (!j->measured) return DSCM_OK;
     json_t *measured = json_load_file(j->measured, JSON_REJECT_DUPLICATES, &parse);
     if (!json_is_object(measured)) {
@@ -189,26 +189,68 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     return DSCM_OK;
 }
 
-static dscm_code run(bundle_job *j, dscm_error *err)
+/* Opens the result as any user would. */
+static dscm_code show_bundle(const bundle_job *j, dscm_error *err)
 {
     dscm_bundle *bundle = NULL;
+    dscm_code code = dscm_bundle_open(&bundle, j->out, err);
+    if (code == DSCM_OK) {
+        const dscm_bundle_info *info = dscm_bundle_describe(bundle);
+        printf("%s: %s %s, manifest %s\n", j->out, info->name, info->version, info->sha256);
+    }
+    dscm_bundle_free(bundle);
+    return code;
+}
+
+static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    const char *name;
+    json_t *hash;
+    json_object_foreach(json_object_get(manifest, "files"), name, hash)
+    {
+        if (j->count < FILES_MAX) add_name(j, name);
+    }
+    dscm_code code = add_measured(j, manifest, err);
+    if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
+    return code == DSCM_OK ? show_bundle(j, err) : code;
+}
+
+/* Puts what was measured into a bundle that is whole; it stays as it was when that fails. */
+static dscm_code update(bundle_job *j, dscm_error *err)
+{
+    char path[4096];
+    dscm_bundle *bundle = NULL;
+    dscm_code code = path_in(j, "manifest.json", path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
+    if (code != DSCM_OK) return code;
+    const char *before = dscm_bundle_describe(bundle)->manifest;
+    json_t *manifest = json_loads(before, 0, NULL);
+    code = write_again(j, manifest, err);
+    if (code != DSCM_OK) {
+        const dscm_piece piece = {before, strlen(before)};
+        if (dscm_file_replace(path, &piece, 1, NULL) != DSCM_OK)
+            dscm_error_prefix(err, "%s could not be put back", path);
+    }
+    json_decref(manifest);
+    dscm_bundle_free(bundle);
+    return code;
+}
+
+static dscm_code run(bundle_job *j, dscm_error *err)
+{
     if (mkdir(j->out, 0777) != 0 && errno != EEXIST)
         return dscm_fail(err, DSCM_E_IO, "%s: %s", j->out, strerror(errno));
     json_t *manifest =
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
                   j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
+    json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
     if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
     if (code == DSCM_OK) code = add_measured(j, manifest, err);
     if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
     json_decref(manifest);
-    if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
-    if (code == DSCM_OK)
-        printf("%s: %s %s, %zu files, manifest %s\n", j->out, j->name, j->version, j->count,
-               dscm_bundle_describe(bundle)->sha256);
-    dscm_bundle_free(bundle);
-    return code;
+    return code == DSCM_OK ? show_bundle(j, err) : code;
 }
 
 int cmd_bundle(int argc, char **argv)
@@ -245,7 +287,8 @@ int cmd_bundle(int argc, char **argv)
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
-        {"measured", OPT_TEXT, &j.measured, 0, 0, "FILE", "JSON: calibration, quality, accepted"},
+        {"measured", OPT_TEXT, &j.measured, 0, 0, "FILE",
+         "of a report: measured.json; with --out alone, into the bundle there"},
         {.name = NULL}};
     option_list rest = {.count = 0};
     int exit_code = cli_parse(
@@ -253,8 +296,12 @@ int cmd_bundle(int argc, char **argv)
         &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
-    if (!j.out || !j.name || !j.score || !j.predictor)
-        return cli_usage("bundle", "--out, --name, --score and --predictor are needed");
+    bool alone = !j.name && !j.score && !j.predictor;
+    if (!j.out || (alone ? !j.measured : !j.name || !j.score || !j.predictor))
+        return cli_usage("bundle",
+                         "--out, --name, --score and --predictor are needed, or --out and "
+                         "--measured alone");
     dscm_error err = {0};
-    return run(&j, &err) == DSCM_OK ? EXIT_DONE : cli_fail("bundle", &err);
+    dscm_code code = alone ? update(&j, &err) : run(&j, &err);
+    return code == DSCM_OK ? EXIT_DONE : cli_fail("bundle", &err);
 }

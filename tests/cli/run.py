@@ -272,6 +272,35 @@ def rows_of(folder, slug):
     return [dict(zip(names, line.split(","))) for line in lines]
 
 
+def bundle_takes_what_was_measured(measured):
+    model = path("measured-model")
+    shutil.copytree(os.path.join(ROOT, "models", "mnist"), model)
+
+    def manifest():
+        with open(os.path.join(model, "manifest.json")) as f:
+            return json.load(f)
+
+    before = manifest()
+    code, out, err = run("bundle", "--out", model, "--measured", measured)
+    assert code == 0 and model in out, out + err
+    after, wanted = manifest(), json.load(open(measured))
+    assert after["quality"] == wanted["quality"] != before["quality"]
+    assert after["evaluation"].pop("accepted") == wanted["accepted"]
+    before["evaluation"].pop("accepted")
+    for manifest_of in (before, after):
+        manifest_of.pop("quality")
+    assert before == after
+    # What would spoil the bundle, or find it spoilt, leaves its manifest as it is.
+    kept = manifest()
+    with open(path("often.json"), "w") as f:
+        json.dump({"scale": "often"}, f)
+    refused(["bundle", "--out", model, "--measured", path("often.json")], 1, "scale", "auto")
+    with open(os.path.join(model, "oracle.safetensors"), "ab") as f:
+        f.write(b"x")
+    refused(["bundle", "--out", model, "--measured", measured], 1, "oracle.safetensors", "SHA-256")
+    assert manifest() == kept
+
+
 def test_evaluate_report():
     folder = path("report")
     command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "2",
@@ -330,6 +359,7 @@ def test_evaluate_report():
                 assert "</svg>" in f.read()
     for row in rows_of(folder, "identity"):
         assert row["target"] != row["label"] and float(row["l1"]) == 0
+    bundle_takes_what_was_measured(os.path.join(folder, "measured.json"))
     # The same folder for other targets would mix two evaluations.
     refused([*command, "--seed", "2"], 1, "evaluation.json", "seed")
 
