@@ -112,51 +112,61 @@ static dscm_code write_composition(const evaluation *e, size_t *count, dscm_erro
     return code;
 }
 
-static void head(FILE *f, const char *svg, int width, int height)
+/* The colours come again after eight curves, then with broken lines and hollow points. */
+static const char colours[] =
+    "colour(k) = word('#9400d3 #009e73 #56b4e9 #e69f00 #f0e442 #0072b2 #e51e10 #000000', k)\n"
+    "do for [k=1:8] { set linetype k lc rgb colour(k) pt 7 ps .5 }\n"
+    "do for [k=1:8] { set linetype k+8 lc rgb colour(k) pt 6 ps .5 dt 2 }\n";
+
+/* The names of curves stand under the picture, in columns of `rows`. */
+static void head(FILE *f, const char *svg, int width, int rows)
 {
     fprintf(f,
-            "set terminal svg size %d,%d font 'sans-serif,13' background 'white'\n"
+            "set terminal svg size %d,680 font 'sans-serif,13' background 'white'\n"
             "set output '%s'\nset grid lc rgb '#dddddd'\nset border lc rgb '#666666'\n"
-            "set key noautotitle\n",
-            width, height, svg);
+            "set key noautotitle at screen .5,.28 center top vertical maxrows %d font ',11'\n"
+            "set bmargin at screen .37\n",
+            width, svg, rows);
 }
 
 static dscm_code write_script(const evaluation *e, size_t curves, size_t studies, dscm_error *err)
 {
     FILE *f = open_in(e, "charts.gp", err);
     if (!f) return DSCM_E_IO;
+    fputs(colours, f);
     if (curves) {
-        head(f, "curve.svg", 900, 460);
+        head(f, "curve.svg", 900, 8);
         fprintf(f,
                 "set title 'CLD over the guidance scale'\nset xlabel 'guidance scale s'\n"
                 "set nonlinear x via asinh(4*x) inverse sinh(x)/4\n"
                 "set xtics (0,.2,.5,1,2,5,10,20,50,100,200,500)\n"
-                "set ylabel 'CLD (lower is better)'\nset key outside bottom center vertical\n"
+                "set ylabel 'CLD (lower is better)'\n"
                 "$paper << E\n%sE\nplot for [i=0:%zu] 'curves.dat' index i using 1:2:3:4 with "
-                "yerrorlines pt 7 ps .5 title columnheader(1), $paper with linespoints lc rgb "
+                "yerrorlines title columnheader(1), $paper with linespoints lc rgb "
                 "'black' dt 2 pt 6 ps .6 title \"Sanchez and Tsaftaris 2022, as printed\"\n",
                 paper_curve, curves - 1);
-        head(f, "frontier.svg", 1000, 520);
+        head(f, "frontier.svg", 1000, 8);
         fprintf(f,
                 "unset nonlinear x\nset xtics autofreq\n"
-                "set multiplot layout 1,2\nset ylabel 'oracle validity'\nset yrange [-.02:1.02]\n"
-                "unset title\nset key outside bottom center vertical maxrows 8\n"
+                "set multiplot layout 1,2\nset ylabel 'oracle validity'\nset yrange [-.02:1.08]\n"
+                "unset title\n"
                 "set xlabel 'CLD'\nplot for [i=0:%zu] 'curves.dat' index i using 2:5 with "
-                "linespoints pt 7 ps .5 title columnheader(1), 'points.dat' using 1:3 with points "
+                "linespoints title columnheader(1), 'points.dat' using 1:3 with points "
                 "pt 2 lc rgb 'black', '' using 1:3:4 with labels font ',10' offset 0,.7\n"
-                "set xlabel 'L1 (0-255)'\nplot for [i=0:%zu] 'curves.dat' index i using 6:5 with "
-                "linespoints pt 7 ps .5 title columnheader(1), 'points.dat' using 2:3 with points "
+                "unset key\nset xlabel 'L1 (0-255)'\nplot for [i=0:%zu] 'curves.dat' index i using "
+                "6:5 with "
+                "linespoints, 'points.dat' using 2:3 with points "
                 "pt 2 lc rgb 'black', '' using 2:3:4 with labels font ',10' offset 0,.7\n"
                 "unset multiplot\nreset\n",
                 curves - 1, curves - 1);
     }
     if (studies) {
-        head(f, "composition.svg", 900, 460);
+        head(f, "composition.svg", 900, 12);
         fprintf(f,
                 "set title 'Null counterfactuals, one after another'\nset xlabel 'cycles'\n"
-                "set ylabel 'L1 to the factual (0-255)'\nset key outside bottom center vertical\n"
+                "set ylabel 'L1 to the factual (0-255)'\n"
                 "set yrange [0:*]\nplot for [i=0:%zu] 'composition.dat' index i using 1:2:3:4 with "
-                "yerrorlines pt 7 ps .5 title columnheader(1)\n",
+                "yerrorlines title columnheader(1)\n",
                 studies - 1);
     }
     return fclose(f) == 0 ? DSCM_OK : dscm_fail(err, DSCM_E_IO, "charts.gp: writing failed");
