@@ -147,6 +147,11 @@ enum { OPTIONS_COUNT = sizeof(OPTIONS) / sizeof(OPTIONS[0]) };
 static void unknown_option(request_parser *p, const char *pointer)
 {
     char allowed[128] = "";
+    /* A query also holds what a body has beside its options. */
+    const char *beside = !p->from_query ? ""
+                         : (FOR_AB >> p->request->work & 1)
+                             ? "model, deadline_ms, "
+                             : "do.NAME, shift.NAME, hold.NAME, model, deadline_ms, ";
     size_t n = 0;
     for (size_t i = 0; i < OPTIONS_COUNT; i++) {
         if (!(OPTIONS[i].works >> p->request->work & 1)) continue;
@@ -154,7 +159,8 @@ static void unknown_option(request_parser *p, const char *pointer)
                               OPTIONS[i].name);
     }
     request_error(p, DSCM_PROBLEM_UNKNOWN_FIELD, pointer,
-                  "This option does not exist here; allowed are: %s.", allowed);
+                  "This %s does not exist here; allowed are: %s%s.",
+                  p->from_query ? "parameter" : "option", beside, allowed);
 }
 
 void request_parse_options(request_parser *p, const json_t *options)

@@ -5,8 +5,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const int statuses[DSCM_METER_STATUSES] = {200, 202, 204, 304, 400, 401, 403, 404,
-                                                  405, 406, 408, 410, 411, 413, 415, 417,
+static const int statuses[DSCM_METER_STATUSES] = {200, 201, 202, 204, 304, 400, 401, 403, 404,
+                                                  405, 406, 408, 409, 410, 411, 413, 415, 417,
                                                   422, 429, 499, 500, 501, 503, 504, 0};
 static const char *const reject_names[] = {"queue_full",   "share_full", "draining", "streams",
                                            "unauthorized", "strict",     "slow",     "too_large"};

@@ -14,7 +14,7 @@
 #include "server/job.h"
 
 #define DSCM_METER_ROUTES   32
-#define DSCM_METER_STATUSES 24
+#define DSCM_METER_STATUSES 26
 #define DSCM_METER_BUCKETS  14
 
 typedef enum dscm_reject {

@@ -125,8 +125,8 @@ static bool admit_body(dscm_service *service, dscm_exchange *exchange)
     else
         dscm_exchange_refuse(
             exchange, DSCM_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-            "Content-Type is \"%.80s\", allowed are application/json and image/png. A raw picture "
-            "works with: curl --data-binary @seven.png -H 'Content-Type: image/png' "
+            "Content-Type is \"%.80s\", allowed are application/json, image/png and image/jpeg. "
+            "A picture works with: curl --data-binary @seven.png -H 'Content-Type: image/png' "
             "'http://localhost:8080/counterfactual?do.digit=8' -H 'Accept: image/png' -o eight.png",
             type ? type : "");
     return exchange->body_max != 0;
@@ -198,8 +198,7 @@ void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
     if (service->settings.cors_origins[0]) dscm_exchange_header_set(exchange, "Vary", "Origin");
     if (origin && origin_allowed(service, origin)) {
         dscm_exchange_header_set(exchange, "Access-Control-Allow-Origin", origin);
-        dscm_exchange_header_set(exchange, "Access-Control-Expose-Headers",
-                                 "Location, Retry-After, X-Request-Id, Server-Timing");
+        dscm_exchange_header_set(exchange, "Access-Control-Expose-Headers", "*");
     }
     if (exchange->status == 429 || exchange->status == 503) {
         char seconds[24];

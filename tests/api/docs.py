@@ -162,6 +162,16 @@ def readme_line(host, folder):
     assert base64.b64decode(answer["image"]) == picture, "PNG and JSON replies differ"
 
 
+def python_client(program, host, folder):
+    """The client of the page: streams progress and leaves the picture."""
+    os.remove(os.path.join(folder, "three.png"))
+    run = subprocess.run([sys.executable, "-c", program.replace("localhost:8080", host)], cwd=folder,
+                         capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert "100%" in run.stdout, run.stdout
+    assert os.path.exists(os.path.join(folder, "three.png"))
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     with open(os.path.join(ROOT, "docs/api.md"), encoding="utf-8") as source:
@@ -187,10 +197,12 @@ def main():
                     print(f"  FAIL {line}\n       {error}")
             with open(os.path.join(ROOT, "api/openapi.json"), encoding="utf-8") as source:
                 document = json.load(source)
+            (client,) = re.findall(r"```python\n(.*?)\n```", text, re.S)
             for name, test in (
                     ("openapi.json is sound", lambda: is_sound(document)),
                     ("replies and openapi.json agree",
                      lambda: matches_the_description(lines, host, folder, document)),
+                    ("the Python client", lambda: python_client(client, host, folder)),
                     ("the README's line", lambda: readme_line(host, folder))):
                 try:
                     test()
