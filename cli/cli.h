@@ -68,9 +68,16 @@ int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
 /* ---- files that come with the program ---- */
 /* Finds the folder `kind`/`name` ("models", "mnist") or "static": as a path of its own when it
  * exists, in `data_dir` when given, next to the program or one and two folders above it, in the
- * working directory, in the install prefix. The message lists where it looked. */
+ * working directory, in share/diffscm beside the program's folder. The message lists where it
+ * looked, and what is there instead. */
 dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
                    dscm_error *err) DSCM_MUST_CHECK;
+
+/* Names in the folder `kind` of the first of those places that has any: "fashion, mnist". */
+void cli_find_names(char *out, size_t size, const char *kind, const char *data_dir);
+
+/* Refuses the name of a picture that says another format than PNG. */
+dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Refuses, before the work, a result file that could not be written after it: its folder must be
  * there and writable. `option` is named in the message; path NULL: nothing is asked for. */
@@ -81,6 +88,7 @@ dscm_code cli_check_output(const char *option, const char *path, dscm_error *err
 typedef struct cli_progress {
     const char *label, *unit;
     double total, started, shown; /* total 0: unknown */
+    double limit;                 /* seconds after which it ends in any case; 0: none */
     bool terminal;
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total);

@@ -128,6 +128,45 @@ static dscm_code run_part(part *p, dscm_error *err)
 }
 
 /* ---- one picture ---- */
+/* Scores of each label that was set, as JSON lines: into --scores, else onto standard output
+ * unless the picture goes there. */
+static dscm_code write_single_scores(const batch_run *r, const dscm_query *query,
+                                     dscm_session *session, const float *image, const float *out,
+                                     double scale, dscm_error *err)
+{
+    char *text = NULL;
+    size_t length = 0;
+    if (!r->scores && strcmp(r->out, "-") == 0) return DSCM_OK;
+    FILE *lines = r->scores ? open_memstream(&text, &length) : stdout;
+    if (!lines) return dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the scores", r->scores);
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < query->count; i++) {
+        int variable = query->items[i].variable;
+        const dscm_variable *v = &r->m.info->variables[variable];
+        if (v->kind != DSCM_CATEGORICAL) continue;
+        int target = (int)query->items[i].value, factual;
+        dscm_scores scores;
+        float *before = dscm_alloc(2 * v->labels_count, sizeof *before, "scores", err);
+        if (!before) code = DSCM_E_MEMORY;
+        float *after = before ? before + v->labels_count : NULL;
+        if (code == DSCM_OK) code = dscm_observe(session, variable, before, image, 1, err);
+        if (code == DSCM_OK) code = dscm_observe(session, variable, after, out, 1, err);
+        if (code == DSCM_OK) {
+            factual = (int)largest(before, v->labels_count);
+            code = dscm_score(session, &scores, image, out, variable, &target, &factual, 1, err);
+        }
+        if (code == DSCM_OK)
+            print_json(lines, scores_json(v, before, after, target, scale, &scores));
+        dscm_free(before);
+    }
+    if (r->scores && fclose(lines) != 0 && code == DSCM_OK)
+        code = dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the scores", r->scores);
+    if (r->scores && code == DSCM_OK)
+        code = dscm_file_replace(r->scores, &(dscm_piece){text, length}, 1, err);
+    free(text);
+    return code;
+}
+
 static dscm_code run_single(batch_run *r, dscm_error *err)
 {
     cli_model *m = &r->m;
@@ -159,25 +198,7 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     if (code == DSCM_OK) code = run_part(&p, err);
     cli_watch_end(&watch);
     if (code == DSCM_OK) code = cli_write_image(m, r->out, out, err);
-    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++) {
-        const dscm_variable *v = &m->info->variables[acts[i].variable];
-        if (v->kind != DSCM_CATEGORICAL) continue;
-        int target = (int)acts[i].value, factual;
-        dscm_scores scores;
-        float *before = dscm_alloc(2 * v->labels_count, sizeof *before, "scores", err);
-        if (!before) code = DSCM_E_MEMORY;
-        float *after = before ? before + v->labels_count : NULL;
-        if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, before, image, 1, err);
-        if (code == DSCM_OK) code = dscm_observe(session, acts[i].variable, after, out, 1, err);
-        if (code == DSCM_OK) {
-            factual = (int)largest(before, v->labels_count);
-            code = dscm_score(session, &scores, image, out, acts[i].variable, &target, &factual, 1,
-                              err);
-        }
-        if (code == DSCM_OK)
-            print_json(stdout, scores_json(v, before, after, target, scale, &scores));
-        dscm_free(before);
-    }
+    if (code == DSCM_OK) code = write_single_scores(r, &query, session, image, out, scale, err);
     dscm_session_free(session);
     dscm_free(image);
     dscm_free(out);
@@ -398,13 +419,15 @@ int cmd_counterfactual(int argc, char **argv)
     r.m.batch = 8; /* the activations of more leave the caches; see docs/performance.md */
     const cli_option options[] = {
         {"do", OPT_LIST, &r.dos, 0, 0, "VAR=VALUE", "intervention on a picture; may be repeated"},
-        {"out", OPT_TEXT, &r.out, 0, 0, "FILE", "result (also -o)"},
+        {"out", OPT_TEXT, &r.out, 0, 0, "FILE",
+         "result, PNG or IDX (also -o); - is standard output"},
         {"images", OPT_TEXT, &r.images, 0, 0, "FILE",
          "IDX file of factual images, instead of a picture"},
         {"targets", OPT_TEXT, &r.targets, 0, 0, "FILE", "IDX file of label indices, one per image"},
         {"preview", OPT_TEXT, &r.preview, 0, 0, "FILE",
          "the current guess of a picture's result, rewritten after every step"},
-        {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE", "scores as JSON lines"},
+        {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE",
+         "scores as JSON lines (of a picture: standard output)"},
         {"limit", OPT_SIZE, &r.limit, 1, 1e9, "N", "only the first N images"},
         {"sessions", OPT_SIZE, &r.sessions, 1, 256, "N",
          "parts of --images worked on at a time (as many as threads); fewer share the threads"},
@@ -414,22 +437,26 @@ int cmd_counterfactual(int argc, char **argv)
         CLI_MODEL_OPTIONS(r.m),
         {.name = NULL}};
     int exit_code = cli_parse(argc, argv,
-                              "counterfactual IMG.png --do digit=8 -o OUT.png\n"
-                              "       diffscm counterfactual --images X-idx3-ubyte[.gz] --targets "
-                              "Y-idx1-ubyte[.gz] --out "
-                              "Z-idx3-ubyte",
+                              "counterfactual IMG.png --do digit=8 -o OUT.png (- is a pipe)\n"
+                              "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
+                              "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte",
                               options, &r.rest);
     if (exit_code >= 0) return exit_code;
-    if (!r.out) return cli_usage(argv[0], "--out (-o) is needed");
+    if (!r.out)
+        return cli_usage(argv[0], "--out (-o) is needed, as in: "
+                                  "diffscm counterfactual IMG.png --do digit=8 -o OUT.png");
     if (!r.images && r.rest.count != 1)
         return cli_usage(argv[0], "give one picture, or --images with --targets or --null");
     if (!r.images && !r.dos.count && !r.null)
         return cli_usage(argv[0], "--do is needed, for example --do digit=8");
+    if (r.images && strcmp(r.out, "-") == 0)
+        return cli_usage(argv[0], "--out -: only a picture goes to standard output");
     if (r.images && ((!r.targets && !r.null) || r.dos.count || r.rest.count))
         return cli_usage(argv[0],
                          "--images goes with --targets or --null, and not with --do or a picture");
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", r.out, &err);
+    if (code == DSCM_OK && !r.images) code = cli_check_picture("out", r.out, &err);
     if (code == DSCM_OK) code = cli_check_output("scores", r.scores, &err);
     if (code == DSCM_OK) code = cli_check_output("preview", r.preview, &err);
     if (code == DSCM_OK) code = cli_model_open(&r.m, &err);

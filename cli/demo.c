@@ -131,6 +131,7 @@ int cmd_demo(int argc, char **argv)
     if (rest.count) return cli_usage(argv[0], "\"%s\": takes options only", rest.items[0]);
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", d.out, &err);
+    if (code == DSCM_OK) code = cli_check_picture("out", d.out, &err);
     if (code == DSCM_OK) code = cli_model_open(&d.m, &err);
     if (code == DSCM_OK) code = run(&d, &err);
     cli_model_close(&d.m);

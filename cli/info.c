@@ -48,6 +48,8 @@ static int print_labels(const dscm_bundle_info *info, const char *part)
 
 static void print_all(const cli_model *m)
 {
+    char names[512];
+    cli_find_names(names, sizeof names, "models", m->data_dir);
     const dscm_bundle_info *info = m->info;
     printf("%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  %zu parameters", info->name,
            info->version, info->dir, info->licence, info->provenance, info->sha256,
@@ -55,6 +57,7 @@ static void print_all(const cli_model *m)
     if (!m->describe)
         printf("\n  weights %.1f MB in memory, %.1f MB used from their files; all hashes agree",
                (double)info->bytes / 1e6, (double)info->mapped_bytes / 1e6);
+    if (names[0]) printf("\n  models here: %s", names);
     printf("\n\nvariables\n");
     for (size_t i = 0; i < info->variables_count; i++) print_variable(info, &info->variables[i]);
     printf("\ndefaults: %s, %zu steps, ratio %g, scale %s\ncalibrated scale", m->options.sampler,
@@ -62,6 +65,7 @@ static void print_all(const cli_model *m)
     for (size_t i = 0; i < info->calibrations_count; i++)
         printf("%s %s %zu steps: %g", i ? "," : "", info->calibrations[i].sampler,
                info->calibrations[i].steps, info->calibrations[i].scale);
+    if (!info->calibrations_count) printf(": none; without --scale it is %g", m->options.scale);
     printf("\nscores: L1, L2, validity%s%s%s\n", info->has_cld ? ", CLD" : "",
            info->has_im ? ", IM1, IM2" : "", info->has_oracle ? ", oracle" : "");
 }

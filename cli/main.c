@@ -30,12 +30,21 @@ static int help(FILE *out)
                  "usage: diffscm COMMAND [options]     (diffscm COMMAND --help lists them)\n\n");
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].help);
+    fputs("\nFor a first try, in the folder of the sources:\n"
+          "diffscm counterfactual examples/mnist/7.png --do digit=8 -o eight.png\n"
+          "diffscm serve        then open http://localhost:8080/\n\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by a signal.\n",
+          out);
     return out == stdout ? EXIT_DONE : EXIT_USAGE;
 }
 
 static int run(int argc, char **argv)
 {
     if (argc < 2) return help(stderr);
+    if (strcmp(argv[1], "help") == 0 && argc == 3) { /* help COMMAND: COMMAND --help */
+        argv[1] = argv[2];
+        argv[2] = "--help";
+    }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0)
         return help(stdout);

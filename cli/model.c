@@ -1,6 +1,7 @@
 #include "cli/model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,25 @@ int cli_scored_variable(const cli_model *m)
     return -1;
 }
 
+/* A picture from a pipe, to its end. */
+static dscm_code read_stdin(unsigned char **bytes, size_t *size, dscm_error *err)
+{
+    *size = 0;
+    *bytes = dscm_alloc(IMAGE_FILE_MAX + 1, 1, "standard input", err);
+    if (!*bytes) return DSCM_E_MEMORY;
+    *size = fread(*bytes, 1, IMAGE_FILE_MAX + 1, stdin);
+    dscm_code code = DSCM_OK;
+    if (ferror(stdin))
+        code = dscm_fail(err, DSCM_E_IO, "standard input: reading failed");
+    else if (*size > IMAGE_FILE_MAX)
+        code = dscm_fail(err, DSCM_E_LIMIT, "standard input: more than the %zu bytes accepted",
+                         (size_t)IMAGE_FILE_MAX);
+    if (code == DSCM_OK) return DSCM_OK;
+    dscm_free(*bytes);
+    *bytes = NULL;
+    return code;
+}
+
 dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,
                          dscm_error *err)
 {
@@ -117,15 +137,21 @@ dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, floa
     unsigned char *bytes = NULL;
     size_t size = 0;
     *out = NULL;
-    dscm_code code = dscm_file_read(path, IMAGE_FILE_MAX, &bytes, &size, err);
+    dscm_code code = strcmp(path, "-") == 0
+                         ? read_stdin(&bytes, &size, err)
+                         : dscm_file_read(path, IMAGE_FILE_MAX, &bytes, &size, err);
     if (code != DSCM_OK) return code;
     dscm_problem problem = {.code = DSCM_PROBLEM_NONE};
     bool photo = v->c == 3; /* colour models take photographs of any size */
     uint8_t *pixels = dscm_image_decode(v, bytes, size, SIDE_MAX, resize || photo, "", &problem);
     dscm_free(bytes);
     if (!pixels) {
-        const char *hint =
-            problem.code == DSCM_PROBLEM_IMAGE_SIZE ? "; --resize fits it to the model" : "";
+        const char *hint = "";
+        if (problem.code == DSCM_PROBLEM_IMAGE_SIZE) { /* it speaks of a request's field */
+            char *field = strstr(problem.detail, ", and resize");
+            if (field) *field = 0;
+            hint = "; --resize fits it to the model";
+        }
         return dscm_fail(err, DSCM_E_FORMAT, "%s: %s%s", path, problem.detail, hint);
     }
     *out = dscm_alloc(cli_image_size(m), sizeof **out, path, err);
@@ -142,7 +168,10 @@ static dscm_code write_pixels(const char *path, const uint8_t *pixels, size_t h,
     dscm_code code = dscm_image_encode(&png, &size, pixels, h, w, c, err);
     if (code != DSCM_OK) return code;
     const dscm_piece piece = {png, size};
-    code = dscm_file_replace(path, &piece, 1, err);
+    if (strcmp(path, "-") == 0)
+        fwrite(png, 1, size, stdout); /* main() looks whether it arrived */
+    else
+        code = dscm_file_replace(path, &piece, 1, err);
     free(png);
     return code;
 }

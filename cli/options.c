@@ -29,6 +29,26 @@ int cli_fail(const char *name, const dscm_error *err)
     return err->code == DSCM_E_INVALID || err->code == DSCM_E_UNKNOWN ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/* One option: its name on the left, the help beside it, broken into lines of a terminal. */
+static void print_option(const char *left, const char *help)
+{
+    enum { LEFT = 24, WIDTH = 52 };
+    printf("  %-*s", LEFT, left);
+    if (strlen(left) >= LEFT) printf("\n  %-*s", LEFT, "");
+    while (*help) {
+        int columns = 0, fits = 0;
+        for (int i = 0; help[i] && columns <= WIDTH; i++) {
+            columns += ((unsigned char)help[i] & 0xC0) != 0x80; /* UTF-8 */
+            if (columns <= WIDTH && (help[i + 1] == ' ' || !help[i + 1])) fits = i + 1;
+        }
+        if (!fits) fits = (int)strcspn(help, " ");
+        printf(" %.*s\n", fits, help);
+        help += fits;
+        while (*help == ' ') help++;
+        if (*help) printf("  %-*s", LEFT, "");
+    }
+}
+
 static void print_help(const char *usage, const cli_option *options)
 {
     printf("usage: diffscm %s\n\n", usage);
@@ -36,9 +56,9 @@ static void print_help(const char *usage, const cli_option *options)
         char left[64];
         snprintf(left, sizeof left, "--%s%s%s", o->name, o->argument ? " " : "",
                  o->argument ? o->argument : "");
-        printf("  %-24s %s\n", left, o->help);
+        print_option(left, o->help);
     }
-    printf("  %-24s %s\n", "--help", "show this");
+    print_option("--help", "show this");
 }
 
 static const cli_option *find_option(const cli_option *options, const char *name, size_t length)

@@ -1,7 +1,10 @@
 /* Where the files that come with the program are, and where results may go. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +32,47 @@ static bool program_folder(char *out, size_t size, int up)
     return true;
 }
 
+/* share/diffscm beside the folder of the program: where `make install` puts the files. */
+static bool share_folder(char *out, size_t size)
+{
+    if (!program_folder(out, size, 1)) return false;
+    size_t used = strlen(out);
+    return snprintf(out + used, size - used, "/share/diffscm") < (int)(size - used);
+}
+
+/* Names of the folders in BASE/KIND, as a list with commas. */
+static void list_folders(char *out, size_t size, const char *base, const char *kind)
+{
+    char path[PATH_SIZE];
+    struct dirent **entries;
+    snprintf(path, sizeof path, "%s/%s", base, kind);
+    int count = scandir(path, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        size_t used = strlen(out);
+        if (name[0] != '.' &&
+            snprintf(path, sizeof path, "%s/%s/%s", base, kind, name) < PATH_SIZE &&
+            is_folder(path))
+            snprintf(out + used, size - used, "%s%s", used ? ", " : "", name);
+        free(entries[i]);
+    }
+    if (count >= 0) free(entries);
+}
+
+void cli_find_names(char *out, size_t size, const char *kind, const char *data_dir)
+{
+    char base[PATH_SIZE];
+    *out = 0;
+    if (data_dir && *data_dir) {
+        list_folders(out, size, data_dir, kind);
+        return;
+    }
+    for (int up = 0; up < 3 && !*out; up++)
+        if (program_folder(base, sizeof base, up)) list_folders(out, size, base, kind);
+    if (!*out) list_folders(out, size, ".", kind);
+    if (!*out && share_folder(base, sizeof base)) list_folders(out, size, base, kind);
+}
+
 /* One place: BASE/KIND/NAME. Notes it in `looked` when it is not there. */
 static bool try_base(char *out, size_t size, const char *base, const char *kind, const char *name,
                      char *looked, size_t looked_size)
@@ -43,32 +87,51 @@ static bool try_base(char *out, size_t size, const char *base, const char *kind,
 dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
                    dscm_error *err)
 {
-    char looked[DSCM_MESSAGE_MAX / 2] = "", base[PATH_SIZE];
+    char looked[DSCM_MESSAGE_MAX / 2] = "", there[DSCM_MESSAGE_MAX / 4] = "", base[PATH_SIZE];
     if (name && strchr(name, '/')) {
         if (is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
         return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no folder %s", name);
     }
     if (data_dir && *data_dir) {
         if (try_base(out, size, data_dir, kind, name, looked, sizeof looked)) return DSCM_OK;
-        return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s in the data folder %s", kind,
-                         name ? "/" : "", name ? name : "", data_dir);
+        if (name) cli_find_names(there, sizeof there, kind, data_dir);
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s in the data folder %s%s%s",
+                         kind, name ? "/" : "", name ? name : "", data_dir,
+                         *there ? "; there are " : "", there);
     }
     for (int up = 0; up < 3; up++)
         if (program_folder(base, sizeof base, up) &&
             try_base(out, size, base, kind, name, looked, sizeof looked))
             return DSCM_OK;
     if (try_base(out, size, ".", kind, name, looked, sizeof looked)) return DSCM_OK;
-    if (try_base(out, size, DSCM_PREFIX "/share/diffscm", kind, name, looked, sizeof looked))
+    if (share_folder(base, sizeof base) &&
+        try_base(out, size, base, kind, name, looked, sizeof looked))
         return DSCM_OK;
     if (name && is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
-    return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s; looked in %s", kind,
-                     name ? "/" : "", name ? name : "", looked);
+    if (name) cli_find_names(there, sizeof there, kind, NULL);
+    return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s; looked in %s%s%s", kind,
+                     name ? "/" : "", name ? name : "", looked, *there ? "; there are " : "",
+                     there);
+}
+
+dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err)
+{
+    static const char *const others[] = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"};
+    size_t length = path ? strlen(path) : 0;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        size_t n = strlen(others[i]);
+        if (length > n && strcasecmp(path + length - n, others[i]) == 0)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "--%s %s: pictures are written as PNG; the name must not end in %s",
+                             option, path, others[i]);
+    }
+    return DSCM_OK;
 }
 
 dscm_code cli_check_output(const char *option, const char *path, dscm_error *err)
 {
     char folder[PATH_SIZE];
-    if (!path) return DSCM_OK;
+    if (!path || strcmp(path, "-") == 0) return DSCM_OK;
     if (!*path) return dscm_fail(err, DSCM_E_INVALID, "--%s: the name is empty", option);
     if (is_folder(path))
         return dscm_fail(err, DSCM_E_INVALID, "--%s %s: is a folder, must be a file", option, path);

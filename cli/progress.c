@@ -21,7 +21,7 @@ void cli_progress_start(cli_progress *p, const char *label, const char *unit, do
 static void print_time(double seconds)
 {
     if (seconds >= 3600)
-        fprintf(stderr, "%.0f h %02.0f min", seconds / 3600, (double)((long)seconds % 3600 / 60));
+        fprintf(stderr, "%ld h %02ld min", (long)seconds / 3600, (long)seconds % 3600 / 60);
     else if (seconds >= 60)
         fprintf(stderr, "%ld min %02ld s", (long)seconds / 60, (long)seconds % 60);
     else
@@ -51,7 +51,8 @@ void cli_progress_show(cli_progress *p, double done, const char *note)
         fprintf(stderr, " %s, %.1f s each", p->unit, 1 / rate);
     if (p->total > 0 && done > 0 && !last) {
         fprintf(stderr, ", ");
-        print_time((p->total - done) / rate);
+        double left = (p->total - done) / rate, allowed = p->limit - (now - p->started);
+        print_time(p->limit > 0 && left > allowed ? (allowed > 0 ? allowed : 0) : left);
         fprintf(stderr, " left");
     }
     fprintf(stderr, "%s%s", note && *note ? ", " : "", note ? note : "");

@@ -72,7 +72,8 @@ static dscm_code write_result(const sampling *s, const char *path, dscm_error *e
 {
     const dscm_variable *v = &s->m->info->variables[s->m->info->image];
     size_t length = strlen(path);
-    if (length > 4 && strcmp(path + length - 4, ".png") == 0) return write_sheet(s, path, err);
+    if (strcmp(path, "-") == 0 || (length > 4 && strcmp(path + length - 4, ".png") == 0))
+        return write_sheet(s, path, err);
     dscm_idx idx = {.dims = {s->count, v->h, v->w, v->c},
                     .ndim = v->c == 1 ? 3 : 4,
                     .count = s->count * cli_image_size(s->m),
@@ -115,7 +116,8 @@ int cmd_sample(int argc, char **argv)
     const char *out = NULL;
     size_t count = 25;
     const cli_option options[] = {
-        {"out", OPT_TEXT, &out, 0, 0, "FILE", "a PNG sheet, or an IDX file (also -o)"},
+        {"out", OPT_TEXT, &out, 0, 0, "FILE",
+         "NAME.png or -: a PNG sheet; other names: an IDX file (also -o)"},
         {"count", OPT_SIZE, &count, 1, 100000, "N", "how many (25)"},
         {"do", OPT_LIST, &dos, 0, 0, "VAR=VALUE", "guide the samples"},
         CLI_MODEL_OPTIONS(m),
@@ -123,9 +125,11 @@ int cmd_sample(int argc, char **argv)
     int exit_code = cli_parse(argc, argv, "sample --out SHEET.png [--do digit=3]", options, &rest);
     if (exit_code >= 0) return exit_code;
     if (!out || rest.count)
-        return cli_usage(argv[0], "--out (-o) is needed, and nothing but options");
+        return cli_usage(argv[0], "--out (-o) is needed, and nothing but options, as in: "
+                                  "diffscm sample -o samples.png --do digit=3");
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", out, &err);
+    if (code == DSCM_OK) code = cli_check_picture("out", out, &err);
     if (code == DSCM_OK) code = cli_model_open(&m, &err);
     if (code == DSCM_OK) code = run(&m, out, count, &dos, &err);
     cli_model_close(&m);

@@ -11,6 +11,8 @@
 #include "core/base/memory.h"
 #include "core/train/trainer.h"
 
+#define NO_LIMIT 1e9 /* seconds */
+
 static volatile sig_atomic_t stop_asked;
 
 static void ask_stop(int number)
@@ -120,6 +122,7 @@ static dscm_code loop(train_run *r, dscm_error *err)
     char note[64];
     cli_progress_start(&progress, dscm_task_name(r->options.task), "samples",
                        (double)(r->options.samples > first ? r->options.samples - first : 0));
+    if (r->time_limit < NO_LIMIT) progress.limit = r->time_limit - (cli_seconds() - r->started);
     while (dscm_trainer_samples(r->trainer) < r->options.samples && !stop_asked &&
            cli_seconds() - r->started < r->time_limit) {
         dscm_code code = dscm_trainer_step(r->trainer, &report, err);
@@ -225,10 +228,15 @@ int cmd_train(int argc, char **argv)
                    .schedule = "cosine",
                    .class_number = SIZE_MAX,
                    .threads = (size_t)dscm_cpu_count(),
-                   .time_limit = 1e9,
+                   .time_limit = NO_LIMIT,
                    .checkpoint_every = 60,
                    .started = cli_seconds()};
     dscm_net_config *net = &r.options.net;
+    char samples_help[64], rate_help[64], channels_help[64];
+    snprintf(samples_help, sizeof samples_help, "images to train on in all (%zu)",
+             r.options.samples);
+    snprintf(rate_help, sizeof rate_help, "largest learning rate (%g)", r.options.rate);
+    snprintf(channels_help, sizeof channels_help, "model_channels (%zu)", net->model_channels);
     const cli_option options[] = {
         {"data", OPT_TEXT, &r.data_dir, 0, 0, "DIR",
          "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
@@ -243,18 +251,18 @@ int cmd_train(int argc, char **argv)
         {"checkpoint-every", OPT_REAL, &r.checkpoint_every, 0, 1e6, "SECONDS",
          "how much a crash may cost (60)"},
         {"log", OPT_TEXT, &r.log, 0, 0, "FILE", "loss curve as CSV"},
-        {"samples", OPT_SIZE, &r.options.samples, 1, 1e12, "N", "images to train on in all"},
-        {"time-limit", OPT_REAL, &r.time_limit, 0, 1e9, "SECONDS",
-         "stop after this long; a checkpoint goes on"},
+        {"samples", OPT_SIZE, &r.options.samples, 1, 1e12, "N", samples_help},
+        {"time-limit", OPT_REAL, &r.time_limit, 0, NO_LIMIT, "SECONDS",
+         "stop after this long; a checkpoint goes on (none)"},
         {"batch", OPT_SIZE, &r.options.batch, 1, 65536, "N", "images per step (128)"},
-        {"lr", OPT_REAL, &r.options.rate, 1e-8, 1, "RATE", "largest learning rate"},
+        {"lr", OPT_REAL, &r.options.rate, 1e-8, 1, "RATE", rate_help},
         {"warmup", OPT_SIZE, &r.options.warmup, 0, 1e9, "STEPS", "steps of linear warm-up (200)"},
         {"ema", OPT_REAL, &r.options.ema_decay, 0, 0.999999, "DECAY",
          "average of the weights (.999)"},
         {"weight-decay", OPT_REAL, &r.options.weight_decay, 0, 1, "W", "AdamW's decay (1e-4)"},
         {"clip", OPT_REAL, &r.options.clip, 0, 1e9, "NORM", "largest gradient norm (1); 0: none"},
         {"schedule", OPT_TEXT, &r.schedule, 0, 0, "NAME", "linear or cosine (default)"},
-        {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", "model_channels"},
+        {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", channels_help},
         {"mult", OPT_TEXT, &r.mult, 0, 0, "LIST", "channel_mult, e.g. 1,2,2"},
         {"blocks", OPT_SIZE, &net->num_res_blocks, 1, 16, "N", "num_res_blocks"},
         {"attention", OPT_TEXT, &r.attention, 0, 0, "LIST", "attention_resolutions, e.g. 7"},
