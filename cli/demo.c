@@ -2,6 +2,7 @@
  *
  * One row per label: the example, then what it would have looked like under do(label) for each
  * label in turn. One abduction of all examples serves every column. */
+#include <math.h>
 #include <stdio.h>
 
 #include "cli/model.h"
@@ -51,20 +52,25 @@ static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *
     size_t *rows = dscm_alloc(cells, sizeof *rows, "sheet", err);
     dscm_intervention *acts = dscm_alloc(cells, sizeof *acts, "sheet", err);
     dscm_query *queries = dscm_alloc(cells, sizeof *queries, "sheet", err);
-    dscm_code code = rows && acts && queries ? DSCM_OK : DSCM_E_MEMORY;
+    dscm_auto_result *found = dscm_alloc(cells, sizeof *found, "sheet", err);
+    dscm_code code = rows && acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < cells; i++) {
         rows[i] = i / d->labels;
         acts[i] = (dscm_intervention){
-            .variable = d->variable, .value = (double)(i % d->labels), .scale = d->m.options.scale};
+            .variable = d->variable, .value = (double)(i % d->labels), .scale = (double)NAN};
         queries[i] = (dscm_query){.items = &acts[i], .count = 1};
     }
     if (code == DSCM_OK) code = dscm_latent_select(&latent, factual, rows, cells, err);
-    if (code == DSCM_OK)
+    if (code == DSCM_OK && d->m.auto_scale)
+        code = dscm_predict_auto(session, d->result, found, latent, queries, &d->m.options, NULL,
+                                 progress, err);
+    else if (code == DSCM_OK)
         code = dscm_predict(session, d->result, latent, queries, &d->m.options, progress, err);
     dscm_latent_free(latent);
     dscm_free(rows);
     dscm_free(acts);
     dscm_free(queries);
+    dscm_free(found);
     return code;
 }
 

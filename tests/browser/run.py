@@ -2,7 +2,9 @@
 """Drives the page in a real browser against the real program.
 
 usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
+       run.py PROGRAM [--data-dir DIR] --picture FILE.png
 Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
+--picture runs no case: it takes the picture of the page that README.md shows (tools/pictures.sh).
 """
 import argparse
 import base64
@@ -491,13 +493,37 @@ def axe_finds_nothing_serious(b, url, shots):
         assert bad == [], bad
 
 
+def take_picture(program, data_dir, path):
+    """The page with the seven of the examples under every value of its digit, the three chosen."""
+    service, b = Service(program, data_dir), Browser()
+    try:
+        b.resize(1280, 740)
+        b.open(service.url)
+        b.wait("document.querySelector('#variables input')")
+        with open(os.path.join(data_dir, "examples", "mnist", "7.png"), "rb") as f:
+            drop(b, "7.png", "image/png", f.read())
+        b.wait("!document.getElementById('picture').hidden")
+        b.click("#variables input[value='*']")
+        b.click("#run")
+        b.wait(DONE)
+        b.click("#fan button:nth-child(4)")
+        b.screenshot(path)
+    finally:
+        b.close()
+        service.close()
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("program")
     options.add_argument("--data-dir", default=ROOT)
     options.add_argument("--shots")
     options.add_argument("--filter", default="")
+    options.add_argument("--picture")
     args = options.parse_args(namespace=ARGS)
+    if args.picture:
+        take_picture(args.program, args.data_dir, args.picture)
+        return 0
     if not shutil.which("chromedriver"):
         print("  skip: there is no chromedriver (Debian: chromium-driver)")
         print(f"browser 0 passed, 0 failed, {len(CASES)} skipped")
