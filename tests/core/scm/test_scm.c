@@ -183,6 +183,75 @@ static void latents_are_values(void)
     dscm_free(bytes);
 }
 
+/* Chosen items keep what was checked of them; bytes that are no latent, and latents of others, are
+ * refused. */
+static void latents_stay_what_they_are(void)
+{
+    enum { HEAD = 136 }; /* bytes before the values */
+    dscm_error err = {0};
+    dscm_options o = resolved("residual");
+    dscm_latent *l = NULL, *part = NULL;
+    dscm_query none[3] = {{0}};
+    void *bytes = NULL;
+    size_t size = 0;
+    float out[3 * PIXELS], wide[3 * PIXELS];
+    const float nan = NAN;
+    memcpy(wide, images, sizeof wide);
+    wide[PIXELS] = INFINITY; /* the second of three: no step back can be right */
+    REQUIRE(dscm_abduct(session, &l, wide, 3, &o, NULL, &err) == DSCM_OK);
+    CHECK(dscm_latent_closed(l, 0) && !dscm_latent_closed(l, 1) && dscm_latent_closed(l, 2));
+    CHECK(!dscm_latent_closed(l, 3));
+    REQUIRE(dscm_latent_select(&part, l, (const size_t[]){2, 1, 0}, 3, &err) == DSCM_OK);
+    CHECK(dscm_latent_closed(part, 0) && !dscm_latent_closed(part, 1));
+    CHECK(dscm_latent_closed(part, 2));
+    dscm_latent_free(part);
+    CHECK_INT(dscm_latent_select(&part, l, (const size_t[]){0, 3}, 2, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "item 3 of 3");
+    l->model[0] ^= 1;
+    CHECK_INT(dscm_predict(session, out, l, none, &o, NULL, &err), DSCM_E_MISMATCH);
+    dscm_latent_free(l);
+    REQUIRE(dscm_abduct(session, &l, images, 3, &o, NULL, &err) == DSCM_OK);
+    REQUIRE(dscm_latent_write(l, &bytes, &size, &err) == DSCM_OK);
+    unsigned char *longer = dscm_alloc(size + 1, 1, "test", &err);
+    REQUIRE(longer != NULL);
+    memcpy(longer, bytes, size);
+    CHECK_INT(dscm_latent_read(&part, bundle, longer, size + 1, &err), DSCM_E_FORMAT);
+    memcpy(longer + HEAD + 4 * 5, &nan, 4);
+    err = (dscm_error){0};
+    CHECK_INT(dscm_latent_read(&part, bundle, longer, size, &err), DSCM_E_FORMAT);
+    CHECK_HAS(err.message, "value 5 is not finite");
+    dscm_free(longer);
+    dscm_free(bytes);
+    dscm_latent_free(l);
+}
+
+/* `published` has the defaults of its release; the others those of the bundle. A scale that nobody
+ * names is the calibrated one, and may be searched only where no sampler is named either. */
+static void options_have_their_defaults(void)
+{
+    dscm_options o = dscm_options_defaults();
+    REQUIRE(dscm_options_resolve(bundle, &o, NULL) == DSCM_OK);
+    CHECK_STR(o.sampler, "residual");
+    CHECK_INT(o.steps, 4);
+    CHECK_NEAR(o.ratio, 0.9, 0);
+    CHECK_NEAR(o.scale, 6, 0);
+    CHECK_INT(o.dynamic, 0);
+    o = dscm_options_defaults();
+    o.sampler = "published";
+    CHECK(!dscm_options_search(bundle, &o));
+    REQUIRE(dscm_options_resolve(bundle, &o, NULL) == DSCM_OK);
+    CHECK_INT(o.steps, 100);
+    CHECK_NEAR(o.ratio, 0.75, 0);
+    CHECK_INT(o.dynamic, 1);
+    double value;
+    CHECK_INT(dscm_value_parse(bundle, SHAPE, "2", &value, NULL), DSCM_OK); /* an index */
+    CHECK_NEAR(value, 2, 0);
+    CHECK_INT(dscm_value_parse(bundle, SHAPE, "3", &value, NULL), DSCM_E_INVALID);
+    dscm_session *none = NULL;
+    CHECK_INT(dscm_session_open(&none, bundle, 0, 1, NULL), DSCM_E_INVALID);
+    CHECK_INT(dscm_session_open(&none, bundle, 4097, 1, NULL), DSCM_E_INVALID);
+}
+
 typedef struct stop_after {
     size_t steps, seen;
 } stop_after;
@@ -418,6 +487,8 @@ int main(int argc, char **argv)
         {"items_do_not_mix", items_do_not_mix},
         {"networks_side_by_side", networks_side_by_side},
         {"latents_are_values", latents_are_values},
+        {"latents_stay_what_they_are", latents_stay_what_they_are},
+        {"options_have_their_defaults", options_have_their_defaults},
         {"drawn_noise_is_not_bright", drawn_noise_is_not_bright},
         {"a_caller_can_stop", a_caller_can_stop},
         {"the_search_reports_what_it_cost", the_search_reports_what_it_cost},
