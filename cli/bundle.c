@@ -21,6 +21,7 @@ typedef struct bundle_job {
     option_list class_autoencoders, ensemble;
     size_t steps, pool_count;
     double ratio;
+    bool limit;
     char names[FILES_MAX][64];
     const char *files[FILES_MAX + 1];
     size_t count;
@@ -93,13 +94,13 @@ static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
         json_object_set_new(
             manifest, "variables",
             json_pack("[{s:s, s:s, s:o, s:[], s:{s:s}}, {s:s, s:s, s:O, s:O, s:O, s:[s], "
-                      "s:{s:s, s:O, s:i, s:o}}]",
+                      "s:{s:s, s:O, s:i, s:b, s:o}}]",
                       "name", j->variable, "kind", "categorical", "labels", split_labels(j->labels),
                       "parents", "mechanism", "kind", "root", "name", "image", "kind", "image",
                       "height", size, "width", size, "channels",
                       json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
                       "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
-                      "steps", 1000, "network", score));
+                      "steps", 1000, "limit", j->limit, "network", score));
         json_object_set_new(manifest, "edges",
                             json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
                                       "predictor", predictor));
@@ -287,6 +288,7 @@ int cmd_bundle(int argc, char **argv)
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
+        {"limit", OPT_FLAG, &j.limit, 0, 0, NULL, "guided walks stay in the image's range"},
         {"measured", OPT_TEXT, &j.measured, 0, 0, "FILE",
          "of a report: measured.json; with --out alone, into the bundle there"},
         {.name = NULL}};

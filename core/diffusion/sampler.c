@@ -10,7 +10,7 @@
 #define FIXED_POINT_ROUNDS 4
 #define BDIA_GAMMA         1.0
 #define QUANTILE           0.99
-#define SHED               0.03 /* guidance so far that halves the residuals, see shed_residual */
+#define SHED               0.03 /* guidance so far that halves the residuals, see abducted_share */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
 typedef void move_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
@@ -403,28 +403,54 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
-/* Share of its residuals that an item keeps on the way down, 1 without guidance. A residual corrects
- * the step of the abducted path; once guidance has left that path it corrects nothing and draws
- * traces of the factual into the result. w->spare[item] sums how far guidance has moved the noise
- * estimate at the levels so far (root mean square over the image, in its standard deviations). */
-static float shed_residual(const dscm_path *p, dscm_walk *w, size_t k, size_t item)
+/* How far guidance has moved the noise estimate of each item at the levels so far: root mean square
+ * over the image, in standard deviations of the noise, summed in w->spare[item]. */
+static void follow_guidance(const dscm_path *p, dscm_walk *w, size_t k)
 {
-    if (k == p->moves) w->spare[item] = 0;
-    if (!w->guided) return 1;
-    const float *grad = w->grad + item * w->size;
-    double sum = 0;
-    for (size_t i = 0; i < w->size; i++) sum += (double)grad[i] * (double)grad[i];
-    w->spare[item] += (float)sqrt((1 - p->alpha_bar[k]) * sum / (double)w->size);
+    for (size_t b = 0; b < w->batch; b++) {
+        if (k == p->moves) w->spare[b] = 0;
+        if (!w->guided) continue;
+        const float *grad = w->grad + b * w->size;
+        double sum = 0;
+        for (size_t i = 0; i < w->size; i++) sum += (double)grad[i] * (double)grad[i];
+        w->spare[b] += (float)sqrt((1 - p->alpha_bar[k]) * sum / (double)w->size);
+    }
+}
+
+/* How much of an item's walk down is still its abducted path, from 1 without guidance to 0. */
+static float abducted_share(const dscm_walk *w, size_t item)
+{
     double moved = (double)w->spare[item] / SHED;
     return (float)(1 / (1 + moved * moved));
 }
 
+/* Guided estimates of the clean image are limited to its range and the noise estimate follows, as
+ * eps = (x - sqrt(a) x0) / sqrt(1-a). What guidance asks for beyond black and white cannot show in
+ * the image, but would be carried down the walk and come out as texture. The abducted path is left
+ * alone: it returns to the image as it is. */
+static void limit_guided(dscm_walk *w, double a)
+{
+    float ratio = (float)(sqrt(a) / sqrt(1 - a));
+    guess_clean(w, a);
+    for (size_t b = 0; b < w->batch; b++) {
+        float left = 1 - abducted_share(w, b);
+        const float *x0 = w->x0 + b * w->size;
+        float *eps = w->eps + b * w->size;
+        for (size_t i = 0; left > 0 && i < w->size; i++) {
+            float beyond = x0[i] > 1 ? x0[i] - 1 : x0[i] < -1 ? x0[i] + 1 : 0;
+            eps[i] += left * ratio * beyond;
+        }
+    }
+}
+
+/* A residual corrects the step of the abducted path; once guidance has left that path it corrects
+ * nothing and draws traces of the factual into the result, so only the abducted share is added. */
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     put_on_grid(w);
     for (size_t b = 0; b < w->batch; b++) {
         const float *residual = w->residual + (b * p->moves + k - 1) * w->size;
-        float *x = w->x + b * w->size, kept = shed_residual(p, w, k, b);
+        float *x = w->x + b * w->size, kept = abducted_share(w, b);
         for (size_t i = 0; i < w->size; i++) x[i] += kept * residual[i];
     }
 }
@@ -468,6 +494,10 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
     for (size_t k = high + 1; k-- > low;) {
         dscm_code code = evaluate(p, w, d, k, false, err);
         if (code != DSCM_OK) return code;
+        if (samplers[p->sampler].move == move_ddim) {
+            follow_guidance(p, w, k);
+            if (p->limit && w->guided) limit_guided(w, p->alpha_bar[k]);
+        }
         samplers[p->sampler].move(p, w, k, false);
         if (p->sampler == DSCM_SAMPLER_RESIDUAL) add_residual(p, w, k);
         code = observe(observer, w, high - k + 1, high - low + 1, err);

@@ -43,6 +43,8 @@ dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *er
 typedef struct dscm_path {
     dscm_sampler sampler;
     bool dynamic;  /* published: normalise x0 by its 0.99 quantile before the clamp */
+    bool limit;    /* residual, implicit, ddim: guided estimates of the clean image stay in [-1,1];
+                      false as opened */
     size_t moves;  /* level changes in one direction */
     size_t levels; /* length of t and alpha_bar */
     double *t, *alpha_bar;
@@ -84,7 +86,7 @@ typedef struct dscm_walk {
                      land on the level it came from, to the last bit (residual sampler only) */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
-                   item, what guidance has done so far on a residual walk down */
+                   item, what guidance has done so far on a walk down in ddim's moves */
 } dscm_walk;
 
 typedef struct dscm_walk_observer {

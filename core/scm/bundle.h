@@ -43,6 +43,7 @@ typedef struct bundle_variable {
         *levels[BUNDLE_VARIABLES_MAX]; /* additive, per categorical parent: (labels); else NULL */
     bundle_net score;                  /* diffusion */
     dscm_schedule schedule;
+    bool limit; /* diffusion: guided walks stay in the image's range, see dscm_path */
 } bundle_variable;
 
 typedef struct bundle_edge {

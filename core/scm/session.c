@@ -209,8 +209,10 @@ dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_p
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
     dscm_code code = dscm_sampler_parse(&sampler, o->sampler, err);
     if (code != DSCM_OK) return code;
-    return dscm_path_open(out, &s->image->schedule, sampler, o->steps, o->ratio, o->dynamic != 0,
-                          err);
+    code =
+        dscm_path_open(out, &s->image->schedule, sampler, o->steps, o->ratio, o->dynamic != 0, err);
+    out->limit = s->image->limit;
+    return code;
 }
 
 void dscm_session_load(dscm_session *s, const dscm_latent *l, size_t first, size_t n)

@@ -67,6 +67,7 @@ static void draw(float *image)
     dscm_rng rng = dscm_rng_make(test_seed, 0);
     dscm_rng_normal(&rng, image, FLOATS);
     for (int i = 0; i < FLOATS; i++) image[i] *= (float)sqrt(S2);
+    image[1] = 1.5f; /* beyond the range of an image's values, in which nothing here may count */
 }
 
 /* The larger of two errors; a NaN stays. */
@@ -313,8 +314,8 @@ static dscm_code guide_by_item(void *ctx, float *grad, const float *x, double t,
 }
 
 /* Down from the noise of an image with the given guidance per item, by any sampler; the noise comes
- * from the residual sampler each time. */
-static void walk_down_guided(float *out, dscm_sampler sampler, float *strength)
+ * from the residual sampler each time. limit: as the path's. */
+static void walk_down_guided(float *out, dscm_sampler sampler, bool limit, float *strength)
 {
     float image[FLOATS];
     dscm_path up, down;
@@ -324,6 +325,7 @@ static void walk_down_guided(float *out, dscm_sampler sampler, float *strength)
     REQUIRE(dscm_path_open(&up, &schedule, DSCM_SAMPLER_RESIDUAL, 10, 0.98, false, &err) ==
             DSCM_OK);
     REQUIRE(dscm_path_open(&down, &schedule, sampler, 10, 0.98, false, &err) == DSCM_OK);
+    down.limit = limit;
     dscm_walk w = walk_of(image);
     CHECK(dscm_walk_up(&up, &w, &d, NULL, &err) == DSCM_OK);
     d.guide = guide_by_item;
@@ -340,8 +342,8 @@ static void guidance_sheds_residuals(void)
 {
     float image[FLOATS], got[FLOATS], plain[FLOATS], strength[BATCH] = {0, 2, 1e-3f};
     draw(image);
-    walk_down_guided(got, DSCM_SAMPLER_RESIDUAL, strength);
-    walk_down_guided(plain, DSCM_SAMPLER_DDIM, strength);
+    walk_down_guided(got, DSCM_SAMPLER_RESIDUAL, false, strength);
+    walk_down_guided(plain, DSCM_SAMPLER_DDIM, false, strength);
     double kept = 0, shed = 0, between = 0;
     for (int i = 0; i < SIZE; i++) {
         CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
@@ -352,6 +354,22 @@ static void guidance_sheds_residuals(void)
     CHECK(kept > 1e-2); /* without residuals the first item would not have returned */
     CHECK(shed < 1e-3);
     CHECK(between > 1e-2);
+}
+
+/* A limited path keeps a strongly guided item in the image's range, which it leaves otherwise, and
+ * leaves an item without a gradient alone, out of range as its pixels are. */
+static void limited_guidance_stays_in_range(void)
+{
+    static const dscm_sampler moving[] = {DSCM_SAMPLER_RESIDUAL, DSCM_SAMPLER_DDIM};
+    float image[FLOATS], got[FLOATS], strength[BATCH] = {0, 20, -20};
+    draw(image);
+    for (size_t k = 0; k < TEST_COUNT(moving); k++) {
+        walk_down_guided(got, moving[k], false, strength);
+        for (int i = SIZE; i < FLOATS; i++) CHECK(fabs((double)got[i]) > 2);
+        walk_down_guided(got, moving[k], true, strength);
+        for (int i = SIZE; i < FLOATS; i++) CHECK_NEAR(got[i], i < 2 * SIZE ? 1 : -1, 0.05);
+        for (int i = 0; k == 0 && i < SIZE; i++) CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
+    }
 }
 
 static void paths_refuse_nonsense(void)
@@ -391,6 +409,7 @@ int main(int argc, char **argv)
         {"levels_climb", levels_climb},
         {"noise_becomes_a_state", noise_becomes_a_state},
         {"guidance_sheds_residuals", guidance_sheds_residuals},
+        {"limited_guidance_stays_in_range", limited_guidance_stays_in_range},
         {"paths_refuse_nonsense", paths_refuse_nonsense}};
     dscm_error err = {0};
     if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;

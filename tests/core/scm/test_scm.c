@@ -407,6 +407,7 @@ static void wrong_manifests_are_refused(void)
     refuses("\"additive\"", "\"magic\"", "magic");
     refuses("\"root\"", "\"diffusion\"", "diffusion");
     refuses("\"cosine\"", "\"square\"", "square");
+    refuses("\"cosine\"", "\"cosine\", \"limit\": 1", "\"limit\" must be true or false");
     refuses("\"parents\": []", "\"parents\": [\"thickness\"]", "thickness"); /* a cycle */
     refuses("\"parent\": \"shape\"", "\"parent\": \"size\"", "size");
     refuses("\"parent\": \"shape\"", "\"parent\": \"thickness\"", "2 for 8x8");
