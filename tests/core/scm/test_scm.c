@@ -201,8 +201,8 @@ static void latents_stay_what_they_are(void)
     REQUIRE(dscm_abduct(session, &l, wide, 3, &o, NULL, &err) == DSCM_OK);
     CHECK(dscm_latent_closed(l, 0) && !dscm_latent_closed(l, 1) && dscm_latent_closed(l, 2));
     CHECK(!dscm_latent_closed(l, 3));
-    REQUIRE(dscm_latent_select(&part, l, (const size_t[]){2, 1, 0}, 3, &err) == DSCM_OK);
-    CHECK(dscm_latent_closed(part, 0) && !dscm_latent_closed(part, 1));
+    REQUIRE(dscm_latent_select(&part, l, (const size_t[]){1, 2, 0}, 3, &err) == DSCM_OK);
+    CHECK(!dscm_latent_closed(part, 0) && dscm_latent_closed(part, 1));
     CHECK(dscm_latent_closed(part, 2));
     dscm_latent_free(part);
     CHECK_INT(dscm_latent_select(&part, l, (const size_t[]){0, 3}, 2, &err), DSCM_E_INVALID);
