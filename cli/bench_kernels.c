@@ -50,17 +50,19 @@ static void run_conv(void *arg)
 {
     conv_job *j = arg;
     size_t ci = j->plan.shape.ci, co = j->plan.shape.co;
-    if (j->pass == DSCM_CONV_FORWARD)
-        dscm_conv_forward(&j->plan, j->out, co, j->in, ci, j->packed, NULL, NULL, 0, j->batch,
-                          j->scratch, NULL);
-    else if (j->pass == DSCM_CONV_INPUT_GRAD)
-        dscm_conv_input_grad(&j->plan, j->in, ci, j->out, co, j->packed, false, j->batch,
-                             j->scratch, NULL);
-    else {
+    dscm_conv_args a = {.packed = j->packed, .batch = j->batch, .scratch = j->scratch};
+    if (j->pass == DSCM_CONV_WEIGHT_GRAD) {
         dscm_conv_weight_grad(&j->plan, j->sums, NULL, j->out, co, j->in, ci, j->batch, j->scratch,
                               NULL);
         dscm_conv_weight_grad_finish(&j->plan, j->dw, j->sums);
+        return;
     }
+    bool forward = j->pass == DSCM_CONV_FORWARD;
+    a.in = forward ? j->in : j->out;
+    a.ldi = forward ? ci : co;
+    a.out = forward ? j->out : j->in;
+    a.ldo = forward ? co : ci;
+    dscm_conv_run(&j->plan, j->pass, &a);
 }
 
 static dscm_code conv_memory(conv_job *j, dscm_error *err)

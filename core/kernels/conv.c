@@ -155,61 +155,6 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
     return dscm_conv_direct_scratch(&v, threads);
 }
 
-/* ---- running ---- */
-static void run(const dscm_conv *plan, dscm_conv_pass pass, conv_args *a)
-{
-    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
-    conv_view v = dscm_conv_view(&plan->shape, pass);
-    switch (plan->algo[pass]) {
-    case DSCM_CONV_PLAIN:
-        dscm_conv_plain_run(&plan->shape, pass, a);
-        break;
-    case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_run(k, &v, a);
-        break;
-    case DSCM_CONV_GEMM:
-        dscm_conv_pointwise_run(k, &v, a);
-        break;
-    default:
-        dscm_conv_direct_run(k, &v, a);
-        break;
-    }
-}
-
-void dscm_conv_forward(const dscm_conv *plan, float *out, size_t ldo, const float *in, size_t ldi,
-                       const float *packed, const float *bias, const float *residual, size_t ldr,
-                       size_t batch, void *scratch, dscm_team *team)
-{
-    conv_args a = {.out = out,
-                   .ldo = ldo,
-                   .in = in,
-                   .ldi = ldi,
-                   .packed = packed,
-                   .bias = bias,
-                   .residual = residual,
-                   .ldr = ldr,
-                   .batch = batch,
-                   .scratch = scratch,
-                   .team = team};
-    run(plan, DSCM_CONV_FORWARD, &a);
-}
-
-void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
-                          size_t ldo, const float *packed, bool add, size_t batch, void *scratch,
-                          dscm_team *team)
-{
-    conv_args a = {.out = din,
-                   .ldo = ldi,
-                   .in = dout,
-                   .ldi = ldo,
-                   .packed = packed,
-                   .add = add,
-                   .batch = batch,
-                   .scratch = scratch,
-                   .team = team};
-    run(plan, DSCM_CONV_INPUT_GRAD, &a);
-}
-
 /* ---- weights as they are stored: packed part by part where the algorithm can, else all before ----
  */
 static bool packs_on_the_way(const dscm_conv *plan, dscm_conv_pass pass)
@@ -236,52 +181,43 @@ size_t dscm_conv_stored_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t
                        sizeof(float);
 }
 
-static void run_stored(const dscm_conv *plan, dscm_conv_pass pass, const conv_args *args,
-                       const void *w, dscm_store type)
+/* ---- running ---- */
+static void run_with(const dscm_conv *plan, dscm_conv_pass pass, const dscm_conv_args *a,
+                     const conv_packer *packer)
 {
-    conv_args with = *args, *a = &with;
-    conv_packer packer = dscm_conv_packer(plan, pass, w, type);
-    if (packs_on_the_way(plan, pass)) {
-        a->stored = &packer;
-    } else {
-        dscm_conv_pack_from(plan, pass, a->scratch, w, type, a->team);
-        a->packed = a->scratch;
-        a->scratch = (unsigned char *)a->scratch + packed_bytes(plan, pass);
+    const dscm_conv_kernels *k = dscm_conv_kernels_of(plan->isa);
+    conv_view v = dscm_conv_view(&plan->shape, pass);
+    switch (plan->algo[pass]) {
+    case DSCM_CONV_PLAIN:
+        dscm_conv_plain_run(&plan->shape, pass, a);
+        break;
+    case DSCM_CONV_WINOGRAD:
+        dscm_conv_winograd_run(k, &v, a, packer);
+        break;
+    case DSCM_CONV_GEMM:
+        dscm_conv_pointwise_run(k, &v, a, packer);
+        break;
+    default:
+        dscm_conv_direct_run(k, &v, a, packer);
+        break;
     }
-    run(plan, pass, a);
 }
 
-void dscm_conv_forward_stored(const dscm_conv *plan, float *out, size_t ldo, const float *in,
-                              size_t ldi, const void *w, dscm_store type, const float *bias,
-                              const float *residual, size_t ldr, size_t batch, void *scratch,
-                              dscm_team *team)
+void dscm_conv_run(const dscm_conv *plan, dscm_conv_pass pass, const dscm_conv_args *args)
 {
-    conv_args a = {.out = out,
-                   .ldo = ldo,
-                   .in = in,
-                   .ldi = ldi,
-                   .bias = bias,
-                   .residual = residual,
-                   .ldr = ldr,
-                   .batch = batch,
-                   .scratch = scratch,
-                   .team = team};
-    run_stored(plan, DSCM_CONV_FORWARD, &a, w, type);
-}
-
-void dscm_conv_input_grad_stored(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
-                                 size_t ldo, const void *w, dscm_store type, bool add, size_t batch,
-                                 void *scratch, dscm_team *team)
-{
-    conv_args a = {.out = din,
-                   .ldo = ldi,
-                   .in = dout,
-                   .ldi = ldo,
-                   .add = add,
-                   .batch = batch,
-                   .scratch = scratch,
-                   .team = team};
-    run_stored(plan, DSCM_CONV_INPUT_GRAD, &a, w, type);
+    assert(pass != DSCM_CONV_WEIGHT_GRAD);
+    if (args->packed) {
+        run_with(plan, pass, args, NULL);
+    } else if (packs_on_the_way(plan, pass)) {
+        conv_packer packer = dscm_conv_packer(plan, pass, args->stored, args->type);
+        run_with(plan, pass, args, &packer);
+    } else {
+        dscm_conv_args packed = *args;
+        dscm_conv_pack_from(plan, pass, args->scratch, args->stored, args->type, args->team);
+        packed.packed = args->scratch;
+        packed.scratch = (unsigned char *)args->scratch + packed_bytes(plan, pass);
+        run_with(plan, pass, &packed, NULL);
+    }
 }
 
 size_t dscm_conv_sums_floats(const dscm_conv *plan)

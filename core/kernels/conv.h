@@ -69,30 +69,30 @@ void dscm_conv_pack_from(const dscm_conv *plan, dscm_conv_pass pass, float *pack
 size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
                                int threads);
 
-/* out = conv(in) + bias + residual.   out (B,Ho,Wo,Co) ldo; in (B,H,W,Ci) ldi; packed for FORWARD;
- * bias (Co) or NULL; residual (B,Ho,Wo,Co) ldr or NULL (may be `out` itself). */
-void dscm_conv_forward(const dscm_conv *plan, float *out, size_t ldo, const float *in, size_t ldi,
-                       const float *packed, const float *bias, const float *residual, size_t ldr,
-                       size_t batch, void *scratch, dscm_team *team);
-
-/* The same with weights as they are stored, which are packed on the way: at least
- * dscm_conv_stored_bytes of scratch. */
-void dscm_conv_forward_stored(const dscm_conv *plan, float *out, size_t ldo, const float *in,
-                              size_t ldi, const void *w, dscm_store type, const float *bias,
-                              const float *residual, size_t ldr, size_t batch, void *scratch,
-                              dscm_team *team);
+/* The same for weights that are packed on the way. */
 size_t dscm_conv_stored_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_t batch,
                               int threads);
 
-/* din += convᵀ(dout), or din = … when `add` is false.   din (B,H,W,Ci) ldi; dout (B,Ho,Wo,Co) ldo;
- * packed for INPUT_GRAD. */
-void dscm_conv_input_grad(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
-                          size_t ldo, const float *packed, bool add, size_t batch, void *scratch,
-                          dscm_team *team);
+/* What a forward pass or an input gradient reads and writes. Fields that are left out are zero:
+ * nothing is added. */
+typedef struct dscm_conv_args {
+    float *out;      /* FORWARD: (B,Ho,Wo,Co); INPUT_GRAD: the gradient of the input, (B,H,W,Ci) */
+    const float *in; /* FORWARD: (B,H,W,Ci); INPUT_GRAD: that of the output, (B,Ho,Wo,Co) */
+    size_t ldo, ldi; /* pixel strides of out, in */
+    const float *packed; /* weights packed for the pass, or NULL: */
+    const void *stored;  /* (Co,Ci,K,K) of `type`, packed on the way: dscm_conv_stored_bytes */
+    dscm_store type;
+    const float *bias;     /* (channels of out) or NULL */
+    const float *residual; /* as out, pixel stride ldr, or NULL; may be `out` itself */
+    size_t ldr;
+    bool add; /* out += … */
+    size_t batch;
+    void *scratch;
+    dscm_team *team;
+} dscm_conv_args;
 
-void dscm_conv_input_grad_stored(const dscm_conv *plan, float *din, size_t ldi, const float *dout,
-                                 size_t ldo, const void *w, dscm_store type, bool add, size_t batch,
-                                 void *scratch, dscm_team *team);
+/* FORWARD: out = conv(in) + bias + residual. INPUT_GRAD: out = convᵀ(in). `+=` with `add`. */
+void dscm_conv_run(const dscm_conv *plan, dscm_conv_pass pass, const dscm_conv_args *args);
 
 /* The weight gradient in two steps: every pass adds to sums in the form its algorithm adds in (with
  * Winograd 36 numbers for every pair of channels), and one call turns the sums of many passes into

@@ -30,7 +30,7 @@ size_t dscm_conv_direct_floats(const dscm_conv_kernels *k, const conv_view *v)
 typedef struct band_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
-    const conv_args *a;
+    const dscm_conv_args *a;
     size_t rows;   /* output rows of a band */
     size_t bands;  /* per image */
     size_t width;  /* padded columns */
@@ -147,7 +147,7 @@ static void run_band(void *arg, size_t index, int worker)
 {
     const band_job *job = arg;
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     size_t b = index / job->bands, first = index % job->bands * job->rows;
     size_t rows = v->out_h - first < job->rows ? v->out_h - first : job->rows;
     float *pad = (float *)a->scratch + (size_t)worker * job->floats;
@@ -176,7 +176,7 @@ static void run_band(void *arg, size_t index, int worker)
 
 /* ---- patches: small images, where a row is too short for a register tile ---- */
 /* The K x K x Ci inputs of output pixel `p` of the batch, zeros outside the image. */
-static void fill_patch(float *patch, const conv_view *v, const conv_args *a, size_t p)
+static void fill_patch(float *patch, const conv_view *v, const dscm_conv_args *a, size_t p)
 {
     size_t b = p / (v->out_h * v->out_w), y = p / v->out_w % v->out_h, x = p % v->out_w;
     const float *image = a->in + b * v->in_h * v->in_w * a->ldi;
@@ -200,7 +200,7 @@ static void run_patches(void *arg, size_t index, int worker)
 {
     const band_job *job = arg;
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     size_t taps = (size_t)(v->kernel * v->kernel), total = a->batch * v->out_h * v->out_w;
     size_t first = index * DSCM_CONV_FEW_PIXELS;
     size_t count = total - first < DSCM_CONV_FEW_PIXELS ? total - first : DSCM_CONV_FEW_PIXELS;
@@ -234,7 +234,7 @@ static void run_image3(void *arg, size_t index, int worker)
 {
     const band_job *job = arg;
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     size_t first = index % a->batch * 9, c = index / a->batch * job->k->block;
     (void)worker;
     dscm_multiply m = {.out = a->out + first * a->ldo + c,
@@ -257,7 +257,8 @@ static void run_image3(void *arg, size_t index, int worker)
 typedef struct wide_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
-    const conv_args *a;
+    const dscm_conv_args *a;
+    const conv_packer *packer;
     size_t image, width, step;
     float *pad, *parts; /* parts: of the workers, for weights that are packed on the way */
 } wide_job;
@@ -276,7 +277,7 @@ static void wide_line(void *arg, size_t line, int worker)
 static void wide_chunk(const wide_job *job, size_t index, const float *w, size_t first, size_t k)
 {
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     size_t block = job->k->block, c = index * block;
     for (size_t ky = 0; ky < 3; ky++)
         for (size_t y = 0; y < v->out_h; y++) {
@@ -312,17 +313,23 @@ static void wide_columns(void *arg, size_t index, int worker)
             w = job->a->packed + (index * in_c + i) * 9 * job->k->block;
         } else {
             float *part = job->parts + (size_t)worker * dscm_conv_direct_part(job->k, job->v);
-            dscm_conv_pack_part(job->a->stored, part, index, i, k);
+            dscm_conv_pack_part(job->packer, part, index, i, k);
             w = part;
         }
         wide_chunk(job, index, w, i, k);
     }
 }
 
-static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
+                     const conv_packer *packer)
 {
-    wide_job job = {
-        .k = k, .v = v, .a = a, .width = padded_width(v), .step = wide_step(v), .pad = a->scratch};
+    wide_job job = {.k = k,
+                    .v = v,
+                    .a = a,
+                    .packer = packer,
+                    .width = padded_width(v),
+                    .step = wide_step(v),
+                    .pad = a->scratch};
     job.parts = job.pad + padded_lines(v) * job.width * job.step;
     for (job.image = 0; job.image < a->batch; job.image++) {
         dscm_team_run(a->team, padded_lines(v), wide_line, &job);
@@ -330,7 +337,8 @@ static void run_wide(const dscm_conv_kernels *k, const conv_view *v, const conv_
     }
 }
 
-void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
+                          const conv_packer *packer)
 {
     band_job job = {.k = k, .v = v, .a = a, .floats = worker_floats(v)};
     if (is_image3(v)) {
@@ -344,7 +352,7 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
         return;
     }
     if (wide(v)) {
-        run_wide(k, v, a);
+        run_wide(k, v, a, packer);
         return;
     }
     size_t share = (a->batch * v->out_h + (size_t)dscm_team_size(a->team) - 1) /
@@ -364,7 +372,8 @@ void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const 
 typedef struct pointwise_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
-    const conv_args *a;
+    const dscm_conv_args *a;
+    const conv_packer *packer;
     size_t pixels, parts;  /* of all images; ranges of pixels */
     size_t blocks, groups; /* of columns; ranges of blocks */
 } pointwise_job;
@@ -372,7 +381,7 @@ typedef struct pointwise_job {
 static void pointwise_columns(const pointwise_job *job, const float *w, size_t part, size_t first,
                               size_t last)
 {
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     size_t pixel = part * job->pixels / job->parts, end = (part + 1) * job->pixels / job->parts;
     size_t c = first * job->k->block, stop = last * job->k->block;
     if (stop > job->v->out_c) stop = job->v->out_c;
@@ -408,16 +417,18 @@ static void run_pixels(void *arg, size_t index, int worker)
     }
     float *w = (float *)job->a->scratch + (size_t)worker * dscm_conv_direct_part(job->k, job->v);
     for (; first < last; first++) {
-        dscm_conv_pack_part(job->a->stored, w, first, 0, job->v->in_c);
+        dscm_conv_pack_part(job->packer, w, first, 0, job->v->in_c);
         pointwise_columns(job, w, part, first, first + 1);
     }
 }
 
-void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v,
+                             const dscm_conv_args *a, const conv_packer *packer)
 {
     pointwise_job job = {.k = k,
                          .v = v,
                          .a = a,
+                         .packer = packer,
                          .pixels = a->batch * v->out_h * v->out_w,
                          .blocks = (v->out_c + k->block - 1) / k->block,
                          .groups = 1};

@@ -52,22 +52,10 @@ void dscm_conv_pack_part(const conv_packer *from, float *to, size_t index, size_
 void dscm_conv_pack_inputs(const conv_packer *from, float *to, size_t index, size_t first_in,
                            size_t ins);
 
-typedef struct conv_args {
-    float *out;
-    size_t ldo;
-    const float *in;
-    size_t ldi;
-    const float *packed;       /* or NULL: then each worker packs from `stored` what it needs */
-    const conv_packer *stored; /* where dscm_conv_direct_passes says so */
-    const float *bias, *residual;
-    size_t ldr;
-    bool add;
-    size_t batch;
-    void *scratch;
-    dscm_team *team;
-} conv_args;
-
-void dscm_conv_plain_run(const dscm_conv_shape *shape, dscm_conv_pass pass, const conv_args *a);
+/* An algorithm's arguments: `packer` where each worker packs the weights that it needs, else NULL and
+ * args->packed holds them. */
+void dscm_conv_plain_run(const dscm_conv_shape *shape, dscm_conv_pass pass,
+                         const dscm_conv_args *a);
 void dscm_conv_plain_weight_grad(const dscm_conv_shape *shape, float *dw, const float *dout,
                                  size_t ldo, const float *in, size_t ldi, size_t batch);
 
@@ -81,9 +69,11 @@ bool dscm_conv_direct_passes(const conv_view *v);
 /* Floats of a worker to pack such parts. */
 size_t dscm_conv_direct_part(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
-void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
+                          const conv_packer *packer);
 /* 1x1, stride 1: no padding, pixels in one line. */
-void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v,
+                             const dscm_conv_args *a, const conv_packer *packer);
 /* sums: (taps, Ci, Co), or (taps, Co, Ci) where Co is less. */
 void dscm_conv_direct_weight_grad(const dscm_conv *plan, float *sums, const float *dout, size_t ldo,
                                   const float *in, size_t ldi, size_t batch, dscm_team *team);
@@ -92,7 +82,8 @@ void dscm_conv_direct_grad_finish(const dscm_conv_shape *shape, float *dw, const
 size_t dscm_conv_winograd_floats(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads);
-void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a);
+void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
+                            const conv_packer *packer);
 size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *shape);
 /* sums: (36, Ci, Co). */
 void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,

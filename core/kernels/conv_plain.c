@@ -2,7 +2,7 @@
 #include "core/kernels/conv_internal.h"
 
 static float plain_pixel(const dscm_conv_shape *s, dscm_conv_pass pass, const conv_view *v,
-                         const conv_args *a, const float *image, size_t y, size_t x, size_t o)
+                         const dscm_conv_args *a, const float *image, size_t y, size_t x, size_t o)
 {
     conv_weights from = dscm_conv_weights(s, pass, a->packed);
     int pad = v->kernel / 2, taps = v->kernel * v->kernel;
@@ -22,7 +22,7 @@ static float plain_pixel(const dscm_conv_shape *s, dscm_conv_pass pass, const co
     return sum;
 }
 
-void dscm_conv_plain_run(const dscm_conv_shape *s, dscm_conv_pass pass, const conv_args *a)
+void dscm_conv_plain_run(const dscm_conv_shape *s, dscm_conv_pass pass, const dscm_conv_args *a)
 {
     conv_view v = dscm_conv_view(s, pass);
     for (size_t p = 0; p < a->batch * v.out_h * v.out_w; p++) {

@@ -119,7 +119,8 @@ static void cut_up(tiling *t, const dscm_conv_kernels *k, const conv_view *v, in
 typedef struct block_job {
     const dscm_conv_kernels *k;
     const conv_view *v;
-    const conv_args *a;
+    const dscm_conv_args *a;
+    const conv_packer *packer;
     tiling tiles;
     float *workers;        /* scratch of the workers, `floats` for each */
     size_t floats, blocks; /* blocks of columns */
@@ -164,7 +165,7 @@ static const float *taps_of(const block_job *job, float *part, size_t index, siz
 {
     if (job->a->packed)
         return job->a->packed + (index * job->v->in_c + first_in) * 9 * job->k->block;
-    dscm_conv_pack_inputs(job->a->stored, part, index, first_in, ins);
+    dscm_conv_pack_inputs(job->packer, part, index, first_in, ins);
     return part;
 }
 
@@ -227,7 +228,7 @@ static void transform_outputs(const block_job *job, const float *products, size_
                               size_t first, size_t count, size_t column, size_t columns)
 {
     const conv_view *v = job->v;
-    const conv_args *a = job->a;
+    const dscm_conv_args *a = job->a;
     for (size_t i = 0; i < count; i++) {
         size_t image;
         dscm_tile tile = tile_at(&job->tiles, first + i, &image);
@@ -318,11 +319,13 @@ size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v
     return (t.blocks > 1 && shared > own ? shared : own) * sizeof(float);
 }
 
-void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const conv_args *a)
+void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
+                            const conv_packer *packer)
 {
     block_job job = {.k = k,
                      .v = v,
                      .a = a,
+                     .packer = packer,
                      .tiles = tile_up(v->out_h, v->out_w, a->batch),
                      .workers = a->scratch,
                      .blocks = columns_of(k, v->out_c) / k->block};

@@ -16,22 +16,31 @@ static size_t conv_scratch(const dscm_exec *x, const node_op *op)
     return most;
 }
 
+static void run(dscm_exec *x, const node_op *op, dscm_conv_pass pass, dscm_conv_args *a)
+{
+    size_t i = op_index(x, op);
+    const dscm_param_view *stored = &x->weights->stored[i];
+    a->stored = stored->data;
+    a->type = stored->type;
+    if (!stored->data) a->packed = x->weights->packed[pass][i];
+    a->batch = rows_of(x, op->out);
+    a->scratch = x->scratch;
+    a->team = x->team;
+    dscm_conv_run(&x->weights->plans[i], pass, a);
+}
+
 /* out = conv(x) + b [+ residual] */
 static void conv_forward(dscm_exec *x, const node_op *op)
 {
-    size_t i = op_index(x, op), ldo = ld_of(x, op->out), ldi = ld_of(x, op->in[0]);
-    int r = op->in[1];
-    const dscm_conv *plan = &x->weights->plans[i];
-    const dscm_param_view *stored = &x->weights->stored[i];
-    float *out = x->data[op->out], *residual = r >= 0 ? x->data[r] : NULL;
-    const float *in = x->data[op->in[0]], *bias = param_of(x, op->b);
-    size_t ldr = r >= 0 ? ld_of(x, r) : 0, rows = rows_of(x, op->out);
-    if (stored->data)
-        dscm_conv_forward_stored(plan, out, ldo, in, ldi, stored->data, stored->type, bias,
-                                 residual, ldr, rows, x->scratch, x->team);
-    else
-        dscm_conv_forward(plan, out, ldo, in, ldi, x->weights->packed[DSCM_CONV_FORWARD][i], bias,
-                          residual, ldr, rows, x->scratch, x->team);
+    int in = op->in[0], r = op->in[1];
+    dscm_conv_args a = {.out = x->data[op->out],
+                        .ldo = ld_of(x, op->out),
+                        .in = x->data[in],
+                        .ldi = ld_of(x, in),
+                        .bias = param_of(x, op->b),
+                        .residual = r >= 0 ? x->data[r] : NULL,
+                        .ldr = r >= 0 ? ld_of(x, r) : 0};
+    run(x, op, DSCM_CONV_FORWARD, &a);
 }
 
 static void conv_backward(dscm_exec *x, const node_op *op)
@@ -49,15 +58,10 @@ static void conv_backward(dscm_exec *x, const node_op *op)
     if (x->sums[i])
         dscm_conv_weight_grad(plan, x->sums[i], param_grad_of(x, op->b), dout, ldo,
                               x->data[op->in[0]], ld_of(x, op->in[0]), rows, x->scratch, x->team);
-    float *din = grad_to(x, op->in[0], &add);
-    const dscm_param_view *stored = &x->weights->stored[i];
-    size_t ldi = ld_of(x, op->in[0]);
-    if (din && stored->data)
-        dscm_conv_input_grad_stored(plan, din, ldi, dout, ldo, stored->data, stored->type, add,
-                                    rows, x->scratch, x->team);
-    else if (din)
-        dscm_conv_input_grad(plan, din, ldi, dout, ldo, x->weights->packed[DSCM_CONV_INPUT_GRAD][i],
-                             add, rows, x->scratch, x->team);
+    /* dx += convᵀ(dout) */
+    dscm_conv_args a = {.in = dout, .ldi = ldo, .ldo = ld_of(x, op->in[0])};
+    a.out = grad_to(x, op->in[0], &a.add);
+    if (a.out) run(x, op, DSCM_CONV_INPUT_GRAD, &a);
 }
 
 const op_class dscm_op_conv_class = {.forward = conv_forward,

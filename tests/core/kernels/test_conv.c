@@ -142,6 +142,22 @@ static buffer scratch_for(const dscm_conv *plan, dscm_conv_pass pass, size_t bat
     return buffer_open(bytes / sizeof(float), NAN);
 }
 
+static dscm_conv_args args_of(const problem *p, dscm_conv_pass pass, const buffer *out,
+                              const buffer *packed, const buffer *scratch, dscm_team *team)
+{
+    bool forward = pass == DSCM_CONV_FORWARD;
+    return (dscm_conv_args){.out = out->data,
+                            .ldo = forward ? p->ldo : p->ldi,
+                            .in = forward ? p->in.data : p->dout.data,
+                            .ldi = forward ? p->ldi : p->ldo,
+                            .packed = packed ? packed->data : NULL,
+                            .stored = p->w.data,
+                            .type = DSCM_STORE_F32,
+                            .batch = p->batch,
+                            .scratch = scratch->data,
+                            .team = team};
+}
+
 /* Weights that are packed on the way give the same bits as weights that were packed before. */
 static void check_stored(const problem *p, const dscm_conv *plan, dscm_conv_pass pass,
                          const buffer *want, dscm_team *team)
@@ -149,13 +165,9 @@ static void check_stored(const problem *p, const dscm_conv *plan, dscm_conv_pass
     buffer got = buffer_open(want->count, NAN);
     size_t bytes = dscm_conv_stored_bytes(plan, pass, p->batch, dscm_team_size(team));
     buffer scratch = buffer_open(bytes / sizeof(float), NAN);
-    if (pass == DSCM_CONV_FORWARD)
-        dscm_conv_forward_stored(plan, got.data, p->ldo, p->in.data, p->ldi, p->w.data,
-                                 DSCM_STORE_F32, p->bias.data, NULL, 0, p->batch, scratch.data,
-                                 team);
-    else
-        dscm_conv_input_grad_stored(plan, got.data, p->ldi, p->dout.data, p->ldo, p->w.data,
-                                    DSCM_STORE_F32, false, p->batch, scratch.data, team);
+    dscm_conv_args a = args_of(p, pass, &got, NULL, &scratch, team);
+    if (pass == DSCM_CONV_FORWARD) a.bias = p->bias.data;
+    dscm_conv_run(plan, pass, &a);
     CHECK_INT(memcmp(got.data, want->data, got.count * sizeof(float)), 0);
     buffer_close(&scratch, "scratch");
     buffer_close(&got, "stored");
@@ -178,9 +190,11 @@ static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *te
                         (variant == 2 ? out.data[i] : 0);
         }
         dscm_conv_pack(plan, DSCM_CONV_FORWARD, packed.data, p->w.data);
-        dscm_conv_forward(plan, out.data, p->ldo, p->in.data, p->ldi, packed.data,
-                          variant == 1 ? NULL : p->bias.data, variant == 2 ? out.data : NULL,
-                          p->ldo, p->batch, scratch.data, team);
+        dscm_conv_args a = args_of(p, DSCM_CONV_FORWARD, &out, &packed, &scratch, team);
+        a.bias = variant == 1 ? NULL : p->bias.data;
+        a.residual = variant == 2 ? out.data : NULL;
+        a.ldr = p->ldo;
+        dscm_conv_run(plan, DSCM_CONV_FORWARD, &a);
         report(p, plan, DSCM_CONV_FORWARD, compare(out.data, target, n, p->ldo, p->s.co));
         if (variant == 0) check_stored(p, plan, DSCM_CONV_FORWARD, &out, team);
         free(target);
@@ -201,8 +215,9 @@ static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team 
     buffer din = buffer_open(n, NAN);
     dscm_conv_pack(plan, DSCM_CONV_INPUT_GRAD, packed.data, p->w.data);
     for (int times = 1; times <= 2; times++) {
-        dscm_conv_input_grad(plan, din.data, p->ldi, p->dout.data, p->ldo, packed.data, times == 2,
-                             p->batch, scratch.data, team);
+        dscm_conv_args a = args_of(p, DSCM_CONV_INPUT_GRAD, &din, &packed, &scratch, team);
+        a.add = times == 2;
+        dscm_conv_run(plan, DSCM_CONV_INPUT_GRAD, &a);
         report(p, plan, DSCM_CONV_INPUT_GRAD, compare(din.data, want, n, p->ldi, p->s.ci));
         if (times == 1) check_stored(p, plan, DSCM_CONV_INPUT_GRAD, &din, team);
         for (size_t i = 0; i < n; i++) want[i] *= 2;
@@ -323,9 +338,13 @@ static void scratch_serves_every_batch(void)
     buffer scratch = scratch_for(&plan, DSCM_CONV_FORWARD, 7, NULL);
     buffer packed = buffer_open(dscm_conv_packed_floats(&plan, DSCM_CONV_FORWARD), 0.5f);
     buffer in = buffer_open(7 * 1024 * 16, 1), out = buffer_open(7 * 1024 * 16, NAN);
-    for (size_t batch = 1; batch <= 7; batch++)
-        dscm_conv_forward(&plan, out.data, 16, in.data, 16, packed.data, NULL, NULL, 0, batch,
-                          scratch.data, NULL);
+    dscm_conv_args a = {.out = out.data,
+                        .ldo = 16,
+                        .in = in.data,
+                        .ldi = 16,
+                        .packed = packed.data,
+                        .scratch = scratch.data};
+    for (a.batch = 1; a.batch <= 7; a.batch++) dscm_conv_run(&plan, DSCM_CONV_FORWARD, &a);
     CHECK(isfinite(out.data[out.count - 1]));
     buffer_close(&scratch, "scratch");
     buffer_close(&packed, "packed");
