@@ -163,9 +163,12 @@ def readme_line(host, folder):
 
 
 def python_client(program, host, folder):
-    """The client of the page: streams progress and leaves the picture."""
+    """The client of the page: streams progress and leaves the picture. With so many steps that the
+    walk outlasts the wait between two reports; the page's own call may end before the first."""
     os.remove(os.path.join(folder, "three.png"))
-    run = subprocess.run([sys.executable, "-c", program.replace("localhost:8080", host)], cwd=folder,
+    longer = program.replace("?{query}", "?steps=200&{query}")
+    assert longer != program
+    run = subprocess.run([sys.executable, "-c", longer.replace("localhost:8080", host)], cwd=folder,
                          capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert "%\n" in run.stdout, run.stdout  # which steps are told depends on the machine
