@@ -162,11 +162,11 @@ static void progress_never_goes_back(void)
         const char *query;
         size_t jobs, least; /* least: events that several walks must make */
     } tries[] = {
-        {DSCM_WORK_COUNTERFACTUAL, "do.digit=*&scale=auto&steps=12&ratio=0.4", 1, 24},
-        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=auto&steps=10&ratio=0.5", 3, 10},
-        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=6&steps=10&return=reversibility", 2, 30},
-        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&scale=auto&steps=10&return=trajectory", 1, 20},
-        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&sampler=ddim&steps=10", 2, 30},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=*&scale=auto&steps=4&ratio=0.4", 1, 8},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=auto&steps=5&ratio=0.5", 3, 5},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=6&steps=4&return=reversibility", 2, 12},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&scale=auto&steps=4&return=trajectory", 1, 8},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&sampler=ddim&steps=4", 2, 12},
         {DSCM_WORK_SAMPLE, "steps=6&count=3", 4, 24}};
     for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
         told t = {.stop_at = 0};
