@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/base/memory.h"
@@ -238,6 +239,36 @@ void dscm_guard_unlink(dscm_guard *guard, dscm_link *link)
     else
         guard->links = link->next;
     if (link->next) link->next->previous = link->previous;
+    pthread_mutex_unlock(&guard->lock);
+}
+
+/* A request has arrived that the HTTP library has not read yet. */
+static bool has_unread(const dscm_link *link)
+{
+    int bytes = 0;
+    return ioctl(link->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* Links are listed newest first: of equal ones the older is taken. */
+static dscm_link *longest_idle(dscm_guard *guard, bool look)
+{
+    dscm_link *oldest = NULL;
+    for (dscm_link *link = guard->links; link; link = link->next)
+        if (atomic_load(&link->phase) == DSCM_LINK_IDLE &&
+            (!oldest || atomic_load(&link->since_ms) <= atomic_load(&oldest->since_ms)) &&
+            !(look && has_unread(link)))
+            oldest = link;
+    return oldest;
+}
+
+void dscm_guard_evict(dscm_guard *guard)
+{
+    pthread_mutex_lock(&guard->lock);
+    dscm_link *oldest = longest_idle(guard, false); /* a system call for each only when needed */
+    if (oldest && has_unread(oldest)) oldest = longest_idle(guard, true);
+    int phase = DSCM_LINK_IDLE;
+    if (oldest && atomic_compare_exchange_strong(&oldest->phase, &phase, DSCM_LINK_EXPIRED))
+        shutdown(oldest->fd, SHUT_RDWR);
     pthread_mutex_unlock(&guard->lock);
 }
 

@@ -32,7 +32,7 @@ typedef struct dscm_park {
 } dscm_park;
 
 /* What a connection is busy with. The guard moves a late one to DSCM_LINK_EXPIRED and nobody else
- * does; whoever serves the connection must find it so (compare and exchange) and give up. */
+ * does, an evicted one too; whoever serves the connection must find it so (compare and exchange) and give up. */
 typedef enum dscm_link_phase {
     DSCM_LINK_IDLE,  /* nothing of a request has arrived */
     DSCM_LINK_BODY,  /* the head is complete */
@@ -71,6 +71,8 @@ bool dscm_guard_unpark(dscm_guard *guard, dscm_park *park);
 
 void dscm_guard_link(dscm_guard *guard, dscm_link *link, int fd);
 void dscm_guard_unlink(dscm_guard *guard, dscm_link *link);
+/* Closes the connection that has been idle longest, to make room for another. */
+void dscm_guard_evict(dscm_guard *guard);
 /* Moves the link on; false when it has expired. */
 bool dscm_link_enter(dscm_link *link, dscm_link_phase phase);
 

@@ -313,10 +313,13 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        /* At its limit the library accepts nothing more: silent connections must not keep others
+         * out. The new one is not in the list yet, so it does not make room for itself. */
+        if (atomic_fetch_add(&http->connections, 1) + 1 >= http->options.connections)
+            dscm_guard_evict(http->guard);
         dscm_link *link = info ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
         if (link) dscm_guard_link(http->guard, link, info->connect_fd);
         *context = link;
-        atomic_fetch_add(&http->connections, 1);
         return;
     }
     atomic_fetch_sub(&http->connections, 1);

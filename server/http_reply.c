@@ -126,6 +126,8 @@ enum MHD_Result dscm_exchange_respond_(exchange *e)
 {
     if (e->queued) return MHD_YES;
     if (!e->response) return MHD_NO;
+    /* When every connection is busy, the first to become idle makes room. */
+    if (atomic_load(&e->http->connections) >= e->http->options.connections) e->must_close = true;
     if (e->must_close) dscm_exchange_header_set(&e->face, MHD_HTTP_HEADER_CONNECTION, "close");
     char timing[48];
     snprintf(timing, sizeof timing, "total;dur=%.3f",

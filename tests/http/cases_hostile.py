@@ -1,5 +1,5 @@
 """Strictness probes, slow clients, bombs, amplifiers, limits."""
-import json, random, re, socket, struct, threading, time, zlib
+import http.client, json, random, re, socket, struct, threading, time, zlib
 
 import lib
 from lib import Server, chunk, picture, picture64, status_of
@@ -220,6 +220,52 @@ def test_bad_queries_name_the_field():
             r = s.post(query)
             assert r.status in (400, 422), (query, r.status, r.body)
             assert r.json["type"].endswith(code), (query, r.json)
+
+
+def silent(port, count):
+    return [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+
+
+def answers_beside_silent_ones(s, port, path, count):
+    held = silent(port, count)
+    for _ in range(3):
+        start = time.time()
+        assert s.call("GET", path, port=port, timeout=10).status == 200
+        assert time.time() - start < 2, time.time() - start
+    [c.close() for c in held]
+
+
+def test_silent_connections_do_not_keep_others_out():
+    with Server("--connections", "64") as s:
+        answers_beside_silent_ones(s, s.admin_port, "/readyz", 200)
+        answers_beside_silent_ones(s, s.port, "/models", 200)
+    with Server("--connections", "64", "--http-threads", "3") as s:
+        answers_beside_silent_ones(s, s.port, "/models", 200)
+
+
+def test_busy_connections_are_not_closed_for_new_ones():
+    with Server("--connections", "16", step_ms=100) as s:
+        answers, held = [], []
+        t = threading.Thread(target=lambda: answers.append(s.post(timeout=30)))
+        t.start()
+        time.sleep(0.3)
+        held = silent(s.port, 60)
+        t.join()
+        assert answers[0].status == 200
+        [c.close() for c in held]
+
+
+def test_a_full_house_lets_the_next_in_when_one_has_its_answer():
+    with Server("--connections", "16", "--workers", "1", step_ms=20) as s:
+        busy = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=30) for _ in range(16)]
+        for i, c in enumerate(busy):
+            c.request("POST", f"/counterfactual?do.digit=8&steps=2&seed=10{i}", picture(i),
+                      {"Content-Type": "image/png"})
+        time.sleep(0.1)
+        # all are busy, and none goes away after its answer: they stay open for more
+        assert s.get("/models", timeout=20).status == 200
+        assert all(c.getresponse().status == 200 for c in busy)
+        [c.close() for c in busy]
 
 
 def test_many_connections_do_not_starve_health():

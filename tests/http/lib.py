@@ -17,8 +17,8 @@ class Server:
         self.process = subprocess.Popen(
             self.command + ["--port", "0", "--admin-port", "0", *self.flags],
             stderr=self.log, env=self.env)
-        until = time.time() + 60
-        while time.time() < until:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             for line in self.lines():
                 if line.get("event") == "ready":
                     self.port, self.admin_port = line["port"], line["admin_port"]
@@ -26,6 +26,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)
+        self.stop(signal.SIGKILL)
         raise AssertionError("the server did not start: " + self.text())
 
     def text(self):
