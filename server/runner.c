@@ -315,6 +315,15 @@ static void add_to_lot(lot *l, dscm_job *job, dscm_kept *entry)
     l->entries[l->count++] = entry;
 }
 
+/* Canceled, or its time is over, before anything was done for it. */
+static bool ended_before(dscm_job *job)
+{
+    if (job->deadline_ms <= dscm_clock_ms()) dscm_job_cancel(job, DSCM_REASON_DEADLINE);
+    if (!atomic_load(&job->stop)) return false;
+    dscm_job_stopped(job);
+    return true;
+}
+
 /* A job whose abduction the request names, or that has none. */
 static bool ready_made(worker_state *state, dscm_job *job, lot *alone)
 {
@@ -334,10 +343,32 @@ static bool no_memory(dscm_job *job)
     return true;
 }
 
-/* Looks one job's abduction up. Hits run at once, misses join the lot. False: it has to wait for
+/* Jobs that know their abduction; each runs alone. */
+typedef struct hits {
+    dscm_job *jobs[DSCM_BATCH_MAX];
+    dscm_kept *kept[DSCM_BATCH_MAX]; /* references */
+    size_t count;
+} hits;
+
+static void run_hits(worker_state *state, hits *h)
+{
+    lot alone = {.count = 0};
+    for (size_t i = 0; i < h->count; i++) {
+        if (ended_before(h->jobs[i])) {
+            dscm_kept_unref(state->engine->cache, h->kept[i]);
+            continue;
+        }
+        add_to_lot(&alone, h->jobs[i], NULL);
+        run_lot(state, &alone, h->kept[i]);
+    }
+    h->count = 0;
+}
+
+/* Looks one job's abduction up. Misses join the lot. A hit waits until the lot has run, so that it
+ * does not delay the jobs before it, and runs at once when there are none. False: it has to wait for
  * another's computation. Only the first of a lot may wait in here, since one that holds an empty
  * entry while waiting for another's could wait for ever. */
-static bool place_job(worker_state *state, dscm_job *job, lot *l, lot *alone)
+static bool place_job(worker_state *state, dscm_job *job, lot *l, hits *h)
 {
     static const atomic_bool never_wait = true;
     dscm_engine *engine = state->engine;
@@ -354,8 +385,9 @@ static bool place_job(worker_state *state, dscm_job *job, lot *l, lot *alone)
                                     l->count ? &never_wait : &job->stop, &entry)) {
     case DSCM_ACQUIRE_HIT:
         atomic_fetch_add(&engine->meters->cache_hits, 1);
-        add_to_lot(alone, job, NULL);
-        run_lot(state, alone, entry);
+        h->jobs[h->count] = job;
+        h->kept[h->count++] = entry;
+        if (!l->count) run_hits(state, h);
         return true;
     case DSCM_ACQUIRE_MISS:
         atomic_fetch_add(&engine->meters->cache_misses, 1);
@@ -375,6 +407,7 @@ static void runner_run(void *data, dscm_job **jobs, size_t count)
 {
     worker_state *state = data;
     lot l = {.count = 0}, alone = {.count = 0};
+    hits h = {.count = 0};
     dscm_job *pending[DSCM_BATCH_MAX];
     memcpy(pending, jobs, count * sizeof *pending);
     size_t pending_count = count;
@@ -382,13 +415,12 @@ static void runner_run(void *data, dscm_job **jobs, size_t count)
         size_t left = 0;
         for (size_t i = 0; i < pending_count; i++) {
             dscm_job *job = pending[i];
-            if (job->deadline_ms <= dscm_clock_ms()) dscm_job_cancel(job, DSCM_REASON_DEADLINE);
-            if (atomic_load(&job->stop))
-                dscm_job_stopped(job);
-            else if (!ready_made(state, job, &alone) && !place_job(state, job, &l, &alone))
+            if (!ended_before(job) && !ready_made(state, job, &alone) &&
+                !place_job(state, job, &l, &h))
                 pending[left++] = job;
         }
         if (l.count) run_lot(state, &l, NULL);
+        run_hits(state, &h);
         pending_count = left;
     }
     for (size_t i = 0; i < count; i++) dscm_task_drop(jobs[i]);

@@ -306,6 +306,21 @@ def test_waiting_jobs_run_as_one_batch():
         assert s.metric("diffscm_batched_jobs_total") == 6
 
 
+def test_a_known_picture_does_not_delay_the_first_of_its_batch():
+    with Server("--workers", "1", step_ms=20) as s:
+        later = {"Prefer": "respond-async"}
+        assert s.post(f"do.digit=8&seed=1&{SAME}", body=picture(7)).status == 200
+        blocker = s.post("do.digit=8&seed=1", later, body=picture(1)).json["id"]
+        s.wait_state(blocker, "running")
+        first = s.post(f"do.digit=8&seed=2&{SAME}", later, body=picture(2)).json["id"]
+        known = s.post(f"do.digit=8&seed=3&{SAME}", later, body=picture(7)).json["id"]
+        s.wait_state(first, "succeeded")
+        assert s.get("/jobs/" + known).json["status"] == "running"
+        s.wait_state(known, "succeeded")
+        assert s.metric("diffscm_batches_total") == 3, "they were one batch"
+        assert s.metric("diffscm_abduction_hits_total") == 1
+
+
 def test_internal_error_tells_nothing():
     with Server() as s:
         p = s.post("do.digit=8&seed=666").problem(500, "internal")
