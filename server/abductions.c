@@ -21,7 +21,11 @@ dscm_code dscm_abductions_open(dscm_abductions **out, size_t bytes, int64_t age_
     cache->limit = bytes;
     cache->age_ms = age_ms;
     pthread_mutex_init(&cache->lock, NULL);
-    pthread_cond_init(&cache->settled, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&cache->settled, &attributes);
+    pthread_condattr_destroy(&attributes);
     *out = cache;
     return DSCM_OK;
 }
@@ -120,7 +124,7 @@ dscm_acquire_result dscm_abductions_acquire(dscm_abductions *cache, const char *
     while ((entry = by_digest(cache, owner, digest)) && !entry->ready && !atomic_load(stop)) {
         /* Timed, because nobody signals when `stop` is set. */
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += 20000000;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;

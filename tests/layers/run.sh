@@ -32,6 +32,8 @@ verdict cli-includes "$(includes 'tests/|microhttpd|cblas|png\.h|jpeglib' cli)"
 verdict only-gemm-has-blas "$(includes 'cblas' core api server cli | grep -v '^core/kernels/gemm\.c:')"
 verdict only-png-has-libpng "$(includes 'png\.h' core api server cli | grep -v '^api/png\.c:')"
 verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
+# The wall clock jumps: it is for log lines, and nothing may wait by it.
+verdict no-waiting-by-the-wall-clock "$(grep -rnE 'CLOCK_REALTIME|gettimeofday' core api server cli --include='*.[ch]' | grep -v '^server/clock\.h:')"
 verdict rooted-includes "$(grep -rnE '^ *# *include *"[^/"]*"' core api server cli --include='*.c' --include='*.h')"
 
 sockets='socket|bind|listen|accept4?|connect|send|sendto|sendmsg|recv|recvfrom|recvmsg|getaddrinfo'
