@@ -232,8 +232,12 @@ static void resolve_options(request_parser *p)
     if (!r->bundle || p->problem->code) return;
     if (r->work == DSCM_WORK_COUNTERFACTUAL && !interventions_name_a_scale(r))
         r->auto_scale |= dscm_options_search(r->bundle, &r->options);
-    if (dscm_options_resolve(r->bundle, &r->options, &err) != DSCM_OK)
-        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/options", "%s", err.message);
+    if (dscm_options_resolve(r->bundle, &r->options, &err) == DSCM_OK) return;
+    /* Its message begins with the name of the option. */
+    char pointer[POINTER_MAX], name[16];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(err.message, ":"), err.message);
+    request_pointer(pointer, "/options", name);
+    request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer, "%s", err.message);
 }
 
 bool request_parse_body(request_parser *p, const json_t *body)

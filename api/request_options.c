@@ -50,7 +50,8 @@ static void parse_scale(request_parser *p, const json_t *value, const char *poin
                           : "The scale must be a number in 0..100.");
     else if (!(scale >= 0 && scale <= 100))
         request_error(p, DSCM_PROBLEM_OUT_OF_RANGE, pointer,
-                      "The scale is %.9g; allowed is 0..100 or \"auto\".", scale);
+                      "The scale is %.9g; allowed is 0..100%s.", scale,
+                      p->request->work == DSCM_WORK_COUNTERFACTUAL ? " or \"auto\"" : "");
     else
         p->request->options.scale = scale;
 }

@@ -127,6 +127,9 @@ int cmd_sample(int argc, char **argv)
     if (!out || rest.count)
         return cli_usage(argv[0], "--out (-o) is needed, and nothing but options, as in: "
                                   "diffscm sample -o samples.png --do digit=3");
+    if (m.scale_text && strcmp(m.scale_text, "auto") == 0)
+        return cli_usage(argv[0], "--scale auto: must be a number in 0..1000 or calibrated; the "
+                                  "search is for counterfactuals");
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", out, &err);
     if (code == DSCM_OK) code = cli_check_picture("out", out, &err);

@@ -72,8 +72,14 @@ static dscm_code even_levels(dscm_path *p, const dscm_schedule *s, size_t steps,
                              dscm_error *err)
 {
     size_t top = (size_t)lrint(ratio * (double)(s->steps - 1)), t = 0;
+    if (steps > top && steps < s->steps)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "ratio: %g keeps %zu of %zu noise levels, too few for %zu steps; allowed "
+                         "is %.4f..1 with so many, or fewer steps",
+                         ratio, top, s->steps - 1, steps,
+                         ceil(((double)steps - 0.5) / (double)(s->steps - 1) * 1e4) * 1e-4);
     if (steps < 2 || steps > top)
-        return dscm_fail(err, DSCM_E_INVALID, "steps: %zu is not in 2..%zu", steps, top);
+        return dscm_fail(err, DSCM_E_INVALID, "steps: %zu is not in 2..%zu", steps, s->steps - 1);
     double first = angle_of(s->alphas_cumprod[0]), last = angle_of(s->alphas_cumprod[top]);
     p->moves = steps;
     p->levels = steps + 1;
@@ -103,7 +109,8 @@ static dscm_code published_levels(dscm_path *p, const dscm_schedule *s, size_t s
     p->moves = (size_t)((double)steps * ratio);
     p->levels = steps;
     if (!p->moves)
-        return dscm_fail(err, DSCM_E_INVALID, "ratio: %g keeps no level of %zu", ratio, steps);
+        return dscm_fail(err, DSCM_E_INVALID, "ratio: %g keeps no level of %zu; allowed is %.4f..1",
+                         ratio, steps, ceil(1e4 / (double)steps) * 1e-4);
     for (size_t k = 0; k < steps; k++) {
         p->t[k] = (double)(k * stride);
         p->alpha_bar[k] = s->alphas_cumprod[k * stride];

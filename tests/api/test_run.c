@@ -191,9 +191,34 @@ static void progress_never_goes_back(void)
     }
 }
 
+/* What only the engine can judge is refused under the name of the option that is at fault. */
+static void impossible_walks_are_named(void)
+{
+    static const struct {
+        const char *query, *pointer, *detail;
+    } tries[] = {
+        {"do.digit=8&ratio=1e-9", "?ratio", "too few for 10 steps; allowed is 0.0096..1"},
+        {"do.digit=8&ratio=0.5&steps=600", "?ratio", "ratio: 0.5 keeps 500 of 999 noise levels"},
+        {"do.digit=8&sampler=published&ratio=0.001", "?ratio", "allowed is 0.0100..1"},
+        {"do.digit=8&sampler=published&steps=300", "?steps", "steps: 300: no integer stride"},
+        {"do.digit=8&steps=1000", "?steps", "steps: 1000 is not in 2..999"},
+    };
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        dscm_problem problem = {0};
+        dscm_request *request = NULL;
+        CHECK(!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, NULL, 0, tries[i].query,
+                                        &catalogue, &problem));
+        REQUIRE(problem.errors_count >= 1);
+        CHECK_STR(problem.errors[0].pointer, tries[i].pointer);
+        if (!strstr(problem.errors[0].detail, tries[i].detail))
+            TEST_FAIL_("%s: %s", tries[i].query, problem.errors[0].detail);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"reconstruction_holds", reconstruction_holds},
+    static const test_case cases[] = {{"impossible_walks_are_named", impossible_walks_are_named},
+                                      {"reconstruction_holds", reconstruction_holds},
                                       {"reconstruction_is_measured", reconstruction_is_measured},
                                       {"company_changes_nothing", company_changes_nothing},
                                       {"fan_equals_singles", fan_equals_singles},

@@ -17,6 +17,14 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             refused([*one, *out, option, value], 2, option.strip("-"), value)
         refused([*one, *out, "--steps", ""], 2, "--steps")
 
+    def test_ratios_say_what_is_allowed():
+        refused([*one, *out, "--ratio", "1e-9"], 2, "--ratio 1e-9", "0.001..1")
+        refused([*one, *out, "--ratio", "0.001"], 2, "ratio: 0.001", "0.0096..1")
+
+    def test_samples_are_not_searched():
+        refused(["sample", *out, "--scale", "auto", "--do", "digit=3"], 2, "--scale auto",
+                "0..1000")
+
     def test_interventions_are_checked():
         picture = one[:2]
         for text, part in (("digit=11", "11"), ("digit=", "digit"), ("=3", "VARIABLE=VALUE"),

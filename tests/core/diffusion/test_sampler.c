@@ -381,7 +381,7 @@ static void paths_refuse_nonsense(void)
         const char *part;
     } cases[] = {{DSCM_SAMPLER_OBELM, 1, 1, "steps: 1"},
                  {DSCM_SAMPLER_OBELM, 2000, 1, "steps: 2000"},
-                 {DSCM_SAMPLER_OBELM, 100, 0.05, "steps: 100"},
+                 {DSCM_SAMPLER_OBELM, 100, 0.05, "ratio: 0.05 keeps 50 of 999 noise levels"},
                  {DSCM_SAMPLER_DDIM, 10, 0, "ratio: 0"},
                  {DSCM_SAMPLER_DDIM, 10, (double)NAN, "ratio:"},
                  {DSCM_SAMPLER_DDIM, 10, 1.001, "ratio: 1.001"},
