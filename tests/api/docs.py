@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -140,6 +142,42 @@ def is_sound(document):
             assert named == set(re.findall(r"{(\w+)}", path)), f"{path} {method}: {named}"
 
 
+def resolved(value, document):
+    if "$ref" in value:
+        for name in value["$ref"].split("/")[1:]:
+            document = document[name]
+        return document
+    return value
+
+
+def queries_are_described(host, document):
+    """The document's query parameters are those that the program itself lists as allowed, and none
+    of them is unknown to it; each schema is one of the JSON form, so types are told once."""
+    for path in ("/counterfactual", "/abductions", "/samples"):
+        shown = [resolved(p, document) for p in document["paths"][path]["post"]["parameters"]]
+        shown = {p["name"]: p["schema"] for p in shown if p["in"] == "query"}
+        forms = {"do.digit", "shift.digit", "hold.digit"} if shown.pop("intervention", 0) else set()
+        names = sorted(set(shown) | forms)
+
+        def faults(query):
+            request = urllib.request.Request(f"http://{host}{path}?{query}", b"x",
+                                             {"Content-Type": "image/png"}, method="POST")
+            try:
+                urllib.request.urlopen(request, timeout=60)
+            except urllib.error.HTTPError as reply:
+                return json.load(reply)["errors"]
+            raise AssertionError(f"{query} was accepted")
+
+        (unknown,) = [e["detail"] for e in faults("colour=1") if e["pointer"] == "?colour"]
+        listed = set(unknown.split("allowed are: ")[1].rstrip(".").split(", "))
+        listed = {n.replace("NAME", "digit") for n in listed}
+        assert listed == set(names), f"{path}: {sorted(listed ^ set(names))}"
+        for name in names:
+            assert all(e["code"] != "unknown-field" for e in faults(f"{name}=:")), (path, name)
+        for name, schema in shown.items():
+            assert resolved(schema, document), (path, name)
+
+
 def readme_line(host, folder):
     """The README's line, from its folder, gives a picture that the oracle calls the target."""
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as source:
@@ -205,6 +243,8 @@ def main():
                     ("openapi.json is sound", lambda: is_sound(document)),
                     ("replies and openapi.json agree",
                      lambda: matches_the_description(lines, host, folder, document)),
+                    ("queries and openapi.json agree",
+                     lambda: queries_are_described(host, document)),
                     ("the Python client", lambda: python_client(client, host, folder)),
                     ("the README's line", lambda: readme_line(host, folder))):
                 try:
