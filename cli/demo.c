@@ -1,7 +1,8 @@
-/* diffscm demo: a sheet of the shipped examples under every intervention.
+/* diffscm demo: a sheet of examples under every intervention.
  *
  * One row per label: the example, then what it would have looked like under do(label) for each
- * label in turn. One abduction of all examples serves every column. */
+ * label in turn. One abduction of all examples serves every column. A model without examples draws
+ * them itself. */
 #include <math.h>
 #include <stdio.h>
 
@@ -16,15 +17,17 @@ typedef struct demo {
     size_t labels, size; /* size: floats of an image */
     float *factual;      /* (labels, size) */
     float *result;       /* (labels * labels, size), row by row */
+    bool drawn;          /* the examples, by the model */
     cli_progress progress;
 } demo;
 
-/* The examples are examples/<model>/<label>.png. */
-static dscm_code read_examples(demo *d, dscm_error *err)
+#define LABELS_MAX ((size_t)32) /* rows and columns of a sheet that still shows something */
+
+/* The examples are folder/<label>.png. */
+static dscm_code read_examples(demo *d, const char *folder, dscm_error *err)
 {
-    char folder[4096], path[4400];
-    dscm_code code =
-        cli_find(folder, sizeof folder, "examples", d->m.info->name, d->m.data_dir, err);
+    char path[4400];
+    dscm_code code = DSCM_OK;
     for (size_t k = 0; code == DSCM_OK && k < d->labels; k++) {
         float *image = NULL;
         snprintf(path, sizeof path, "%s/%s.png", folder, d->cause->labels[k]);
@@ -44,6 +47,42 @@ static bool show_step(void *arg, const dscm_progress_event *event)
     return true;
 }
 
+static dscm_intervention do_label(const demo *d, size_t label)
+{
+    return (dscm_intervention){
+        .variable = d->variable, .value = (double)label, .scale = (double)NAN};
+}
+
+/* One sample of each label. */
+static dscm_code draw_examples(demo *d, dscm_session *session, const dscm_progress *progress,
+                               dscm_error *err)
+{
+    dscm_intervention acts[LABELS_MAX];
+    dscm_query queries[LABELS_MAX];
+    dscm_latent *latent = NULL;
+    for (size_t k = 0; k < d->labels; k++) {
+        acts[k] = do_label(d, k);
+        queries[k] = (dscm_query){.items = &acts[k], .count = 1};
+    }
+    d->drawn = true;
+    dscm_code code =
+        dscm_latent_draw(session, &latent, d->labels, d->m.seed, 0, &d->m.options, err);
+    if (code == DSCM_OK)
+        code = dscm_predict(session, d->factual, latent, queries, &d->m.options, progress, err);
+    dscm_latent_free(latent);
+    return code;
+}
+
+static dscm_code find_examples(demo *d, dscm_session *session, const dscm_progress *progress,
+                               dscm_error *err)
+{
+    char folder[4096];
+    if (cli_find(folder, sizeof folder, "examples", d->m.info->name, d->m.data_dir, NULL) ==
+        DSCM_OK)
+        return read_examples(d, folder, err);
+    return draw_examples(d, session, progress, err);
+}
+
 static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *factual,
                              const dscm_progress *progress, dscm_error *err)
 {
@@ -56,8 +95,7 @@ static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *
     dscm_code code = rows && acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < cells; i++) {
         rows[i] = i / d->labels;
-        acts[i] = (dscm_intervention){
-            .variable = d->variable, .value = (double)(i % d->labels), .scale = (double)NAN};
+        acts[i] = do_label(d, i % d->labels);
         queries[i] = (dscm_query){.items = &acts[i], .count = 1};
     }
     if (code == DSCM_OK) code = dscm_latent_select(&latent, factual, rows, cells, err);
@@ -101,22 +139,29 @@ static dscm_code run(demo *d, dscm_error *err)
                          d->m.name);
     d->cause = &d->m.info->variables[d->variable];
     d->labels = d->cause->labels_count;
+    if (d->labels > LABELS_MAX)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--model %s: %s has %zu labels; a sheet shows at most %zu", d->m.name,
+                         d->cause->name, d->labels, LABELS_MAX);
     d->size = cli_image_size(&d->m);
     d->factual = dscm_alloc(d->labels * d->size, sizeof *d->factual, "examples", err);
     d->result = dscm_alloc(d->labels * d->labels * d->size, sizeof *d->result, "sheet", err);
-    dscm_code code = d->factual && d->result ? read_examples(d, err) : DSCM_E_MEMORY;
+    dscm_code code = d->factual && d->result ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK)
         code = dscm_session_open(&session, d->m.bundle, d->m.batch, (int)d->m.threads, err);
     if (code == DSCM_OK) {
         cli_progress_start(&d->progress, "sheet", "%", 0);
-        code = dscm_abduct(session, &latent, d->factual, d->labels, &d->m.options, &progress, err);
+        code = find_examples(d, session, &progress, err);
     }
+    if (code == DSCM_OK)
+        code = dscm_abduct(session, &latent, d->factual, d->labels, &d->m.options, &progress, err);
     if (code == DSCM_OK) code = predict_all(d, session, latent, &progress, err);
     if (code == DSCM_OK) cli_progress_end(&d->progress);
     if (code == DSCM_OK) code = write_sheet(d, err);
     if (code == DSCM_OK)
-        printf("%s: %zu examples (first column), each under do(%s = %s … %s)\n", d->out, d->labels,
-               d->cause->name, d->cause->labels[0], d->cause->labels[d->labels - 1]);
+        printf("%s: %zu examples%s (first column), each under do(%s = %s … %s)\n", d->out,
+               d->labels, d->drawn ? ", drawn by the model" : "", d->cause->name,
+               d->cause->labels[0], d->cause->labels[d->labels - 1]);
     dscm_latent_free(latent);
     dscm_session_free(session);
     dscm_free(d->factual);

@@ -55,8 +55,7 @@ format:
 SHARE := $(DESTDIR)$(PREFIX)/share/diffscm
 install: all
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/diffscm
-	@for file in $$(find models static examples -type f 2>/dev/null); do \
-	    install -D -m 644 $$file $(SHARE)/$$file || exit 1; done
+	@find models static examples -type f -print0 | xargs -0 -I{} install -D -m 644 {} "$(SHARE)/{}"
 
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(SHARE)

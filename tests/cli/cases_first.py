@@ -57,4 +57,14 @@ def cases(program, root, refused, run, path):
         refused(["info", "mnits", "--data-dir", root], 1, "mnits", "fashion, mnist")
         assert "models here: fashion, mnist" in run("info")[1]
 
+    def test_a_model_without_examples_draws_them():
+        sheet = ["demo", "--model", "fashion", "--steps", "2", "-o", path("sheet.png")]
+        code, out, err = run(*sheet)
+        assert code == 0 and "10 examples (first" in out, out + err
+        os.mkdir(path("data"))
+        os.symlink(os.path.join(root, "models"), path("data/models"))
+        code, out, err = run(*sheet, "--data-dir", path("data"))
+        assert code == 0 and "10 examples, drawn by the model (first" in out, out + err
+        assert os.path.getsize(path("sheet.png")) > 4000
+
     return {name: value for name, value in locals().items() if name.startswith("test_")}
