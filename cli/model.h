@@ -41,8 +41,8 @@ typedef struct cli_model {
          0,                                                                                        \
          0,                                                                                        \
          "S",                                                                                      \
-         "guidance scale: a number, calibrated, or auto: the smallest that convinces, per image, "  \
-         "not of samples (the bundle's default)"},                                                                \
+         "guidance scale: a number, calibrated, or auto: the smallest that convinces, per image, " \
+         "not of samples (the bundle's default)"},                                                 \
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
