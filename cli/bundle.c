@@ -1,10 +1,12 @@
 /* diffscm bundle: assembles a model directory of one label and one image from trained networks, or
  * puts what was measured on it into one that exists. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "core/base/memory.h"
@@ -15,7 +17,10 @@
 #define FILES_MAX 160
 
 typedef struct bundle_job {
-    const char *out, *name, *version, *licence, *provenance, *variable, *labels;
+    const char *folder; /* the bundle's */
+    const char *out;    /* where files are written: `folder`, or `stage` */
+    char stage[4096];
+    const char *name, *version, *licence, *provenance, *variable, *labels;
     const char *score, *predictor, *oracle, *vae, *autoencoder, *sampler, *measured;
     const char *pool_data, *pool_split;
     option_list class_autoencoders, ensemble;
@@ -197,7 +202,7 @@ static dscm_code show_bundle(const bundle_job *j, dscm_error *err)
     dscm_code code = dscm_bundle_open(&bundle, j->out, err);
     if (code == DSCM_OK) {
         const dscm_bundle_info *info = dscm_bundle_describe(bundle);
-        printf("%s: %s %s, manifest %s\n", j->out, info->name, info->version, info->sha256);
+        printf("%s: %s %s, manifest %s\n", j->folder, info->name, info->version, info->sha256);
     }
     dscm_bundle_free(bundle);
     return code;
@@ -237,10 +242,56 @@ static dscm_code update(bundle_job *j, dscm_error *err)
     return code;
 }
 
-static dscm_code run(bundle_job *j, dscm_error *err)
+/* ---- the folder ---- */
+/* A bundle is made in a folder within its folder and moved out when it is whole, the manifest last:
+ * one that is there already stays good when this fails. */
+static dscm_code open_stage(bundle_job *j, bool *fresh, dscm_error *err)
 {
-    if (mkdir(j->out, 0777) != 0 && errno != EEXIST)
-        return dscm_fail(err, DSCM_E_IO, "%s: %s", j->out, strerror(errno));
+    *fresh = mkdir(j->folder, 0777) == 0;
+    if (!*fresh && errno != EEXIST)
+        return dscm_fail(err, DSCM_E_IO, "--out %s: cannot make the folder: %s", j->folder,
+                         strerror(errno));
+    int length = snprintf(j->stage, sizeof j->stage, "%s/.%ld.tmp", j->folder, (long)getpid());
+    if (length < 0 || (size_t)length >= sizeof j->stage)
+        return dscm_fail(err, DSCM_E_LIMIT, "--out %s: path too long", j->folder);
+    if (mkdir(j->stage, 0777) != 0)
+        return dscm_fail(err, DSCM_E_IO, "--out %s: cannot write in the folder: %s", j->folder,
+                         strerror(errno));
+    j->out = j->stage;
+    return DSCM_OK;
+}
+
+static dscm_code move_out(const bundle_job *j, const char *name, dscm_error *err)
+{
+    char from[4096], to[4096];
+    snprintf(from, sizeof from, "%s/%s", j->stage, name);
+    snprintf(to, sizeof to, "%s/%s", j->folder, name);
+    if (rename(from, to) == 0) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_IO, "%s: cannot put the new file there: %s", to, strerror(errno));
+}
+
+static dscm_code publish(bundle_job *j, dscm_error *err)
+{
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < j->count; i++) code = move_out(j, j->names[i], err);
+    return code == DSCM_OK ? move_out(j, "manifest.json", err) : code;
+}
+
+static void close_stage(bundle_job *j, bool fresh)
+{
+    char path[4096 + 300];
+    DIR *folder = j->out == j->stage ? opendir(j->stage) : NULL;
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        snprintf(path, sizeof path, "%s/%s", j->stage, entry->d_name);
+        unlink(path); /* refuses "." and ".." */
+    }
+    if (folder) closedir(folder);
+    if (j->out == j->stage) rmdir(j->stage);
+    if (fresh) rmdir(j->folder); /* only when nothing came to be in it */
+}
+
+static dscm_code make(bundle_job *j, dscm_error *err)
+{
     json_t *manifest =
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
@@ -252,6 +303,16 @@ static dscm_code run(bundle_job *j, dscm_error *err)
     if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
     json_decref(manifest);
     return code == DSCM_OK ? show_bundle(j, err) : code;
+}
+
+static dscm_code run(bundle_job *j, dscm_error *err)
+{
+    bool fresh = false;
+    dscm_code code = open_stage(j, &fresh, err);
+    if (code == DSCM_OK) code = make(j, err);
+    if (code == DSCM_OK) code = publish(j, err);
+    close_stage(j, fresh);
+    return code;
 }
 
 int cmd_bundle(int argc, char **argv)
@@ -267,7 +328,7 @@ int cmd_bundle(int argc, char **argv)
                     .pool_count = 2000,
                     .ratio = 1};
     const cli_option options[] = {
-        {"out", OPT_TEXT, &j.out, 0, 0, "DIR", "the bundle"},
+        {"out", OPT_TEXT, &j.folder, 0, 0, "DIR", "the bundle"},
         {"name", OPT_TEXT, &j.name, 0, 0, "NAME", "of the model"},
         {"version", OPT_TEXT, &j.version, 0, 0, "TEXT", "of the model (1)"},
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
@@ -299,11 +360,12 @@ int cmd_bundle(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
     bool alone = !j.name && !j.score && !j.predictor;
-    if (!j.out || (alone ? !j.measured : !j.name || !j.score || !j.predictor))
+    if (!j.folder || (alone ? !j.measured : !j.name || !j.score || !j.predictor))
         return cli_usage("bundle",
                          "--out, --name, --score and --predictor are needed, or --out and "
                          "--measured alone");
     dscm_error err = {0};
+    j.out = j.folder;
     dscm_code code = alone ? update(&j, &err) : run(&j, &err);
     return code == DSCM_OK ? EXIT_DONE : cli_fail("bundle", &err);
 }

@@ -7,6 +7,7 @@
 
 #include "cli/evaluate.h"
 #include "core/base/memory.h"
+#include "core/io/file.h"
 
 /* ---- tables of numbers on disk ---- */
 /* Reads whole rows of `width` numbers, at most `limit` of them. A missing file has none; a last
@@ -35,11 +36,17 @@ static size_t read_rows(const char *path, double *rows, size_t width, size_t lim
 static dscm_code write_rows(const char *path, const double *rows, size_t width, size_t count,
                             dscm_error *err)
 {
-    FILE *f = fopen(path, "w");
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
     for (size_t i = 0; f && i < count * width; i++)
         fprintf(f, "%.9g%c", rows[i], i % width + 1 < width ? ',' : '\n');
-    if (!f || fclose(f) != 0) return dscm_fail(err, DSCM_E_IO, "%s: cannot write", path);
-    return DSCM_OK;
+    bool good = f && fclose(f) == 0;
+    const dscm_piece piece = {text, size};
+    dscm_code code = good ? dscm_file_replace(path, &piece, 1, err)
+                          : dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the rows", path);
+    free(text);
+    return code;
 }
 
 /* ---- composition and reversibility ---- */

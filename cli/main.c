@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +66,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */
     if (argc > 1 && strcmp(argv[1], "serve") == 0) return status;

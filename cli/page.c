@@ -1,6 +1,7 @@
 #include "cli/page.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/base64.h"
@@ -38,8 +39,8 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
 {
     *p = (page){.html = html, .dir = dir};
     snprintf(p->path, sizeof p->path, "%s/%s.%s", dir, stem, html ? "html" : "md");
-    p->file = fopen(p->path, "w");
-    if (!p->file) return dscm_fail(err, DSCM_E_IO, "%s: cannot write", p->path);
+    p->file = open_memstream(&p->text, &p->size);
+    if (!p->file) return dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path);
     if (html) {
         fputs("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
               "content=\"width=device-width\"><title>",
@@ -56,7 +57,12 @@ dscm_code page_close(page *p, dscm_error *err)
     bool bad = ferror(p->file);
     bad |= fclose(p->file) != 0;
     p->file = NULL;
-    return bad ? dscm_fail(err, DSCM_E_IO, "%s: writing failed", p->path) : DSCM_OK;
+    const dscm_piece piece = {p->text, p->size};
+    dscm_code code = bad ? dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path)
+                         : dscm_file_replace(p->path, &piece, 1, err);
+    free(p->text);
+    p->text = NULL;
+    return code;
 }
 
 void page_heading(page *p, int level, const char *text)

@@ -12,7 +12,9 @@
 #include "core/base/error.h"
 
 typedef struct page {
-    FILE *file;
+    FILE *file; /* in memory: a page that is not whole replaces none */
+    char *text;
+    size_t size;
     bool html;
     const char *dir; /* folder of the pictures */
     char path[4096];
@@ -20,7 +22,7 @@ typedef struct page {
     bool header;   /* the present row is the header */
 } page;
 
-/* Creates DIR/<stem>.md or DIR/<stem>.html. `dir` stays the caller's. */
+/* Begins DIR/<stem>.md or DIR/<stem>.html, which closing writes. `dir` stays the caller's. */
 dscm_code page_open(page *p, const char *dir, const char *stem, const char *title, bool html,
                     dscm_error *err) DSCM_MUST_CHECK;
 dscm_code page_close(page *p, dscm_error *err) DSCM_MUST_CHECK;

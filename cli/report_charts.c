@@ -1,4 +1,5 @@
 /* Charts of the report, drawn by gnuplot. */
+#include <errno.h>
 #include <math.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -20,8 +21,18 @@ static FILE *open_in(const evaluation *e, const char *name, dscm_error *err)
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", e->report_dir, name);
     FILE *f = fopen(path, "w");
-    if (!f && dscm_fail(err, DSCM_E_IO, "%s: cannot write", path)) return NULL;
+    if (!f && dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", path, strerror(errno))) return NULL;
     return f;
+}
+
+static dscm_code close_in(const evaluation *e, FILE *f, const char *name, dscm_code code,
+                          dscm_error *err)
+{
+    bool bad = f && ferror(f);
+    if (f && fclose(f) != 0) bad = true;
+    if (!bad || code != DSCM_OK) return code;
+    return dscm_fail(err, DSCM_E_IO, "%s/%s: writing failed: %s", e->report_dir, name,
+                     strerror(errno));
 }
 
 /* Whether method i is the first point of its curve. */
@@ -56,9 +67,7 @@ static dscm_code write_curves(const evaluation *e, size_t *count, dscm_error *er
                     l1.mean);
         }
     }
-    if (f && fclose(f) != 0 && code == DSCM_OK)
-        code = dscm_fail(err, DSCM_E_IO, "curves.dat: writing failed");
-    return code;
+    return close_in(e, f, "curves.dat", code, err);
 }
 
 /* " 16", " auto", or nothing for a method without a scale: tells rows of one name apart. */
@@ -85,8 +94,7 @@ static dscm_code write_points(const evaluation *e, dscm_error *err)
         fprintf(f, "%g %g %g \"%s%s\"\n", cld.mean, l1.mean, oracle.mean, e->list[i].name,
                 scale_label(&e->list[i], scale, sizeof scale));
     }
-    if (f) fclose(f);
-    return code;
+    return close_in(e, f, "points.dat", code, err);
 }
 
 /* A block per studied method and guidance: cycle, L1 with interval. */
@@ -108,8 +116,7 @@ static dscm_code write_composition(const evaluation *e, size_t *count, dscm_erro
             }
         }
     }
-    if (f) fclose(f);
-    return code;
+    return close_in(e, f, "composition.dat", code, err);
 }
 
 /* The colours come again after eight curves, then with broken lines and hollow points. */
@@ -169,7 +176,7 @@ static dscm_code write_script(const evaluation *e, size_t curves, size_t studies
                 "yerrorlines title columnheader(1)\n",
                 studies - 1);
     }
-    return fclose(f) == 0 ? DSCM_OK : dscm_fail(err, DSCM_E_IO, "charts.gp: writing failed");
+    return close_in(e, f, "charts.gp", DSCM_OK, err);
 }
 
 /* gnuplot runs in the folder, so that the script holds no path and can be run again by hand. */

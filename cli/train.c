@@ -1,4 +1,5 @@
 /* diffscm train: score | predictor | oracle | vae | autoencoder. */
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -101,7 +102,7 @@ static dscm_code open_log(train_run *r, dscm_error *err)
 {
     if (!r->log) return DSCM_OK;
     r->csv = fopen(r->log, dscm_trainer_samples(r->trainer) ? "a" : "w");
-    if (!r->csv) return dscm_fail(err, DSCM_E_IO, "%s: cannot write", r->log);
+    if (!r->csv) return dscm_fail(err, DSCM_E_IO, "%s: cannot write: %s", r->log, strerror(errno));
     if (!dscm_trainer_samples(r->trainer))
         fprintf(r->csv, "step,samples,loss,rate,norm,samples_per_second,seconds\n");
     return DSCM_OK;
@@ -193,7 +194,10 @@ static dscm_code run(train_run *r, dscm_error *err)
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
     if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
     if (code == DSCM_OK) code = print_held_out(r, err);
-    if (r->csv) fclose(r->csv);
+    bool lost = r->csv && ferror(r->csv);
+    if (r->csv && fclose(r->csv) != 0) lost = true;
+    if (lost && code == DSCM_OK)
+        code = dscm_fail(err, DSCM_E_IO, "%s: writing failed; the training itself is done", r->log);
     dscm_trainer_free(r->trainer);
     dscm_dataset_free(&r->data);
     return code;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base/memory.h"
 
@@ -56,17 +57,31 @@ static void write_row(FILE *f, const dscm_record *row)
     fputc('\n', f);
 }
 
+/* A disk that was full or a run that was killed may have left half a line: what is appended to it
+ * would be no row. Leaves the file at its end. */
+static bool drop_cut_line(FILE *f)
+{
+    if (fseek(f, 0, SEEK_END) != 0) return false;
+    long end = ftell(f), whole = end;
+    for (; whole > 0; whole--)
+        if (fseek(f, whole - 1, SEEK_SET) != 0 || fgetc(f) == '\n') break;
+    if (whole < end && ftruncate(fileno(f), whole) != 0) return false;
+    return fseek(f, 0, SEEK_END) == 0;
+}
+
 dscm_code dscm_records_append(const char *path, const dscm_record *rows, size_t count,
                               dscm_error *err)
 {
-    FILE *f = fopen(path, "a");
+    FILE *f = fopen(path, "a+");
     if (!f)
         return dscm_fail(err, DSCM_E_IO, "%s: cannot open for writing: %s", path, strerror(errno));
-    if (fseek(f, 0, SEEK_END) == 0 && ftell(f) == 0) write_header(f);
-    for (size_t i = 0; i < count; i++) write_row(f, &rows[i]);
-    bool bad = ferror(f);
-    bad |= fclose(f) != 0;
-    if (bad) return dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", path, strerror(errno));
+    bool bad = !drop_cut_line(f);
+    if (!bad && ftell(f) == 0) write_header(f);
+    for (size_t i = 0; i < count && !bad; i++) write_row(f, &rows[i]);
+    bad |= fflush(f) != 0 || ferror(f);
+    int why = errno;
+    if (fclose(f) != 0 && !bad) bad = true, why = errno;
+    if (bad) return dscm_fail(err, DSCM_E_IO, "%s: writing failed: %s", path, strerror(why));
     return DSCM_OK;
 }
 

@@ -43,7 +43,8 @@ typedef struct dscm_record {
     double values[DSCM_COLUMNS]; /* NaN: not measured */
 } dscm_record;
 
-/* Appends rows to a CSV file, writing the header first when the file is new or empty. */
+/* Appends rows to a CSV file, writing the header first when the file is new or empty. A line
+ * that an earlier failure cut off is dropped first. */
 dscm_code dscm_records_append(const char *path, const dscm_record *rows, size_t count,
                               dscm_error *err) DSCM_MUST_CHECK;
 /* Reads at most `limit` whole rows; a last line that was cut off is ignored, anything else that is

@@ -6,7 +6,7 @@ import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, tracebac
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
-import cases_first, cases_hostile, cases_imagenet, cases_verify, cases_wrong
+import cases_first, cases_full, cases_hostile, cases_imagenet, cases_verify, cases_wrong
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(sys.argv[1])
@@ -445,6 +445,7 @@ def main():
     tests = {**globals(), **cases_verify.cases(run, path),
              **cases_imagenet.cases(run, path, refused, PROGRAM),
              **cases_first.cases(PROGRAM, ROOT, refused, run, path),
+             **cases_full.cases(PROGRAM, ROOT, path, digits),
              **cases_hostile.cases(path, PROGRAM),
              **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}
     for name, case in tests.items():

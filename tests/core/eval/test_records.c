@@ -34,12 +34,17 @@ static void rows_survive_a_cut(void)
     REQUIRE(dscm_records_read(path, &rows, &count, 1, &err) == DSCM_OK);
     CHECK_INT(count, 1);
     dscm_free(rows);
+    REQUIRE(dscm_records_append(path, in, 1, &err) == DSCM_OK); /* not behind the half line */
+    REQUIRE(dscm_records_read(path, &rows, &count, 10, &err) == DSCM_OK);
+    CHECK_INT(count, 3);
+    CHECK_NEAR(rows[2].values[4], 0.5, 0);
+    dscm_free(rows);
     f = fopen(path, "a");
     REQUIRE(f != NULL);
     fputs("\n", f);
     fclose(f);
     CHECK_INT(dscm_records_read(path, &rows, &count, 10, &err), DSCM_E_FORMAT);
-    CHECK_HAS(err.message, "line 4");
+    CHECK_HAS(err.message, "line 5");
     unlink(path);
 }
 
