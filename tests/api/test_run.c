@@ -4,7 +4,7 @@
 #include "api/run.h"
 #include "tests/harness.h"
 
-#define COUNT 10
+#define COUNT 5
 
 static dscm_bundle *bundle;
 static dscm_session *session;
@@ -57,7 +57,7 @@ static void reconstruction_holds(void)
     dscm_run_item items[COUNT] = {{0}};
     char query[64];
     for (int i = 0; i < COUNT; i++) {
-        snprintf(query, sizeof query, "do.digit=%d&sampler=residual", (i + 3) % 10);
+        snprintf(query, sizeof query, "do.digit=%d&sampler=residual&steps=8", (i + 3) % 10);
         items[i].request = ask(i, query);
         REQUIRE(items[i].request != NULL);
     }
@@ -94,13 +94,13 @@ static void company_changes_nothing(void)
     dscm_run_item together[COUNT] = {{0}};
     char query[64];
     for (int i = 0; i < COUNT; i++) {
-        snprintf(query, sizeof query, "do.digit=%d", (i + 5) % 10);
+        snprintf(query, sizeof query, "do.digit=%d&steps=6", (i + 5) % 10);
         together[i].request = ask(i, query);
         REQUIRE(together[i].request != NULL);
     }
     REQUIRE(run(together, COUNT));
     for (int i = 0; i < COUNT; i++) {
-        snprintf(query, sizeof query, "do.digit=%d", (i + 5) % 10);
+        snprintf(query, sizeof query, "do.digit=%d&steps=6", (i + 5) % 10);
         dscm_run_item alone = {.request = ask(i, query)};
         REQUIRE(alone.request != NULL && run(&alone, 1));
         const dscm_image_file *a = dscm_result_file(alone.result, "counterfactual-0");
@@ -117,12 +117,12 @@ static void company_changes_nothing(void)
 /* A fan is the single answers side by side. */
 static void fan_equals_singles(void)
 {
-    dscm_run_item fan = {.request = ask(4, "do.digit=*")};
+    dscm_run_item fan = {.request = ask(4, "do.digit=*&steps=5")};
     REQUIRE(fan.request != NULL && run(&fan, 1));
     CHECK_INT(fan.result->count, 10);
     for (int i = 0; i < 10; i += 3) {
         char query[64], name[40];
-        snprintf(query, sizeof query, "do.digit=%d", i);
+        snprintf(query, sizeof query, "do.digit=%d&steps=5", i);
         snprintf(name, sizeof name, "counterfactual-%d", i);
         dscm_run_item one = {.request = ask(4, query)};
         REQUIRE(one.request != NULL && run(&one, 1));

