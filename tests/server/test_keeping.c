@@ -8,20 +8,7 @@
 #include "server/keys.h"
 #include "server/queue.h"
 #include "tests/harness.h"
-
-static int released;
-
-static void count_release(void *data)
-{
-    (void)data;
-    released++;
-}
-
-static dscm_payload fake_value(size_t bytes)
-{
-    static int something;
-    return (dscm_payload){&something, count_release, bytes};
-}
+#include "tests/server/fake_value.h"
 
 static dscm_job *make_job(const char *owner)
 {

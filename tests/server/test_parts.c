@@ -12,6 +12,7 @@
 #include "server/queue.h"
 #include "server/settings.h"
 #include "tests/harness.h"
+#include "tests/server/fake_value.h"
 
 static dscm_job *make_job(const char *client, int64_t deadline_ms)
 {
@@ -273,20 +274,6 @@ static void store_drops_the_oldest(void)
 }
 
 /* ---- abductions ---- */
-
-static int released;
-
-static void count_release(void *data)
-{
-    (void)data;
-    released++;
-}
-
-static dscm_payload fake_value(size_t bytes)
-{
-    static int something;
-    return (dscm_payload){&something, count_release, bytes};
-}
 
 static void cache_keeps_within_bytes(void)
 {

@@ -211,12 +211,9 @@ static void drawn_classes_are_of_all_kinds(void)
 static bool open_all(dscm_error *err)
 {
     two_parents_sharpness = 20;
-    if (!two_parents_write(dir) || dscm_bundle_open(&bundle, dir, err) != DSCM_OK) return false;
+    if (!two_parents_open(dir, &bundle, &session, 2, err)) return false;
     two_parents_classes = 3;
-    return two_parents_write(conditional_dir) &&
-           dscm_bundle_open(&conditional, conditional_dir, err) == DSCM_OK &&
-           dscm_session_open(&session, bundle, 2, 1, err) == DSCM_OK &&
-           dscm_session_open(&told, conditional, 2, 1, err) == DSCM_OK;
+    return two_parents_open(conditional_dir, &conditional, &told, 2, err);
 }
 
 int main(int argc, char **argv)
@@ -228,9 +225,7 @@ int main(int argc, char **argv)
         {"drawn_classes_are_of_all_kinds", drawn_classes_are_of_all_kinds},
     };
     dscm_error err = {0};
-    dscm_rng rng = dscm_rng_make(9, 12);
-    dscm_rng_normal(&rng, images, ITEMS * PIXELS);
-    for (size_t i = 0; i < ITEMS * PIXELS; i++) images[i] = tanhf(images[i]);
+    two_parents_images(images, ITEMS, 12);
     if (!open_all(&err)) {
         printf("set-up: %s\ntest_guidance 0 passed, 1 failed, 0 skipped\n", err.message);
         return 1;

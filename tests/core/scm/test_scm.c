@@ -498,11 +498,8 @@ int main(int argc, char **argv)
         {"a_changed_file_is_refused", a_changed_file_is_refused},
     };
     dscm_error err = {0};
-    dscm_rng rng = dscm_rng_make(9, 9);
-    dscm_rng_normal(&rng, images, 3 * PIXELS);
-    for (size_t i = 0; i < 3 * PIXELS; i++) images[i] = tanhf(images[i]);
-    if (!two_parents_write(dir) || dscm_bundle_open(&bundle, dir, &err) != DSCM_OK ||
-        dscm_session_open(&session, bundle, 2, 1, &err) != DSCM_OK) {
+    two_parents_images(images, 3, 9);
+    if (!two_parents_open(dir, &bundle, &session, 2, &err)) {
         printf("set-up: %s\ntest_scm 0 passed, 1 failed, 0 skipped\n", err.message);
         return 1;
     }

@@ -124,12 +124,9 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale}};
     dscm_error err = {0};
-    dscm_rng rng = dscm_rng_make(9, 12);
-    dscm_rng_normal(&rng, images, ITEMS * PIXELS);
+    two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
-    for (size_t i = 0; i < ITEMS * PIXELS; i++) images[i] = tanhf(images[i]);
-    if (!two_parents_write(dir) || dscm_bundle_open(&bundle, dir, &err) != DSCM_OK ||
-        dscm_session_open(&session, bundle, 3, 1, &err) != DSCM_OK) {
+    if (!two_parents_open(dir, &bundle, &session, 3, &err)) {
         printf("set-up: %s\ntest_search 0 passed, 1 failed, 0 skipped\n", err.message);
         return 1;
     }

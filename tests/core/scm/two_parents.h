@@ -106,6 +106,22 @@ static bool two_parents_write(char dir[64])
     return ok;
 }
 
+/* The bundle, written and opened, with a session of one thread; false with a message in err. */
+static inline bool two_parents_open(char dir[64], dscm_bundle **bundle, dscm_session **session,
+                                    size_t batch, dscm_error *err)
+{
+    return two_parents_write(dir) && dscm_bundle_open(bundle, dir, err) == DSCM_OK &&
+           dscm_session_open(session, *bundle, batch, 1, err) == DSCM_OK;
+}
+
+/* Random images, inside the range of values. */
+static inline void two_parents_images(float *out, size_t count, uint64_t stream)
+{
+    dscm_rng rng = dscm_rng_make(9, stream);
+    dscm_rng_normal(&rng, out, count * PIXELS);
+    for (size_t i = 0; i < count * PIXELS; i++) out[i] = tanhf(out[i]);
+}
+
 static void two_parents_remove(const char *dir)
 {
     char path[512];
