@@ -168,10 +168,12 @@ static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *er
     rlim_t need = (rlim_t)settings->connections + 128;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return DSCM_OK;
     if (limit.rlim_max < need)
-        return dscm_fail(err, DSCM_E_LIMIT,
-                         "connections is %ld, but the process may open only %llu files: lower it "
-                         "or raise the limit (ulimit -n)",
-                         settings->connections, (unsigned long long)limit.rlim_max);
+        return dscm_fail(
+            err, DSCM_E_LIMIT,
+            "connections is %ld, which needs %llu open files, but the process may open "
+            "only %llu: raise the limit (ulimit -n)%s",
+            settings->connections, (unsigned long long)need, (unsigned long long)limit.rlim_max,
+            limit.rlim_max >= 144 ? " or lower it" : "");
     limit.rlim_cur = need;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         return dscm_fail(err, DSCM_E_SYSTEM, "cannot raise the limit of open files: %s",

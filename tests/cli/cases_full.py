@@ -97,4 +97,12 @@ def cases(program, root, path, digits):
         assert after["report.html"] == before["report.html"]
         assert set(after) == set(before)
 
+    def test_few_files_are_an_error_that_says_how_many():
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        done = subprocess.run([program, "serve", "--connections", "16", "--port", "0",
+                               "--admin-port", "0"], capture_output=True, text=True, timeout=60,
+                              preexec_fn=limit)
+        assert done.returncode == 1 and "144" in done.stderr and "64" in done.stderr, done.stderr
+
     return {name: f for name, f in locals().items() if name.startswith("test_")}
