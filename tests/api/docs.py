@@ -176,6 +176,10 @@ def queries_are_described(host, document):
             assert all(e["code"] != "unknown-field" for e in faults(f"{name}=:")), (path, name)
         for name, schema in shown.items():
             assert resolved(schema, document), (path, name)
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        fields = resolved(body["schema"], document)["properties"]
+        options = resolved(fields["options"], document)["properties"]
+        assert set(options) == set(shown) - set(fields), f"{path}: {sorted(options)}"
 
 
 def readme_line(host, folder):
