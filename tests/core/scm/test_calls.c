@@ -122,15 +122,7 @@ int main(int argc, char **argv)
         {"sessions_share_the_memory", sessions_share_the_memory},
         {"a_caller_is_asked_in_its_call_alone", a_caller_is_asked_in_its_call_alone},
     };
-    dscm_error err = {0};
     two_parents_images(images, 2, 9);
-    if (!two_parents_open(dir, &bundle, &session, 2, &err)) {
-        printf("set-up: %s\ntest_calls 0 passed, 1 failed, 0 skipped\n", err.message);
-        return 1;
-    }
-    int status = test_main(argc, argv, cases, TEST_COUNT(cases));
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(dir);
-    return status;
+    return two_parents_main("test_calls", dir, &bundle, &session, 2, argc, argv, cases,
+                            TEST_COUNT(cases));
 }

@@ -497,15 +497,7 @@ int main(int argc, char **argv)
         {"wrong_manifests_are_refused", wrong_manifests_are_refused},
         {"a_changed_file_is_refused", a_changed_file_is_refused},
     };
-    dscm_error err = {0};
     two_parents_images(images, 3, 9);
-    if (!two_parents_open(dir, &bundle, &session, 2, &err)) {
-        printf("set-up: %s\ntest_scm 0 passed, 1 failed, 0 skipped\n", err.message);
-        return 1;
-    }
-    int status = test_main(argc, argv, cases, TEST_COUNT(cases));
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(dir);
-    return status;
+    return two_parents_main("test_scm", dir, &bundle, &session, 2, argc, argv, cases,
+                            TEST_COUNT(cases));
 }

@@ -123,16 +123,8 @@ static void the_rule_picks_the_scale(void)
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale}};
-    dscm_error err = {0};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
-    if (!two_parents_open(dir, &bundle, &session, 3, &err)) {
-        printf("set-up: %s\ntest_search 0 passed, 1 failed, 0 skipped\n", err.message);
-        return 1;
-    }
-    int status = test_main(argc, argv, cases, TEST_COUNT(cases));
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(dir);
-    return status;
+    return two_parents_main("test_search", dir, &bundle, &session, 3, argc, argv, cases,
+                            TEST_COUNT(cases));
 }

@@ -134,4 +134,21 @@ static void two_parents_remove(const char *dir)
     rmdir(dir);
 }
 
+/* A test program of cases on one open bundle: opens it, runs them, removes it. The exit status. */
+static inline int two_parents_main(const char *program, char *dir, dscm_bundle **bundle,
+                                   dscm_session **session, size_t batch, int argc, char **argv,
+                                   const test_case *cases, size_t count)
+{
+    dscm_error err = {0};
+    if (!two_parents_open(dir, bundle, session, batch, &err)) {
+        printf("set-up: %s\n%s 0 passed, 1 failed, 0 skipped\n", err.message, program);
+        return 1;
+    }
+    int status = test_main(argc, argv, cases, count);
+    dscm_session_free(*session);
+    dscm_bundle_free(*bundle);
+    two_parents_remove(dir);
+    return status;
+}
+
 #endif
