@@ -1,72 +1,8 @@
 #include <unistd.h>
 
 #include "core/base/memory.h"
-#include "core/base/rng.h"
 #include "core/io/file.h"
-#include "core/train/trainer_internal.h"
-#include "tests/harness.h"
-
-enum { SIDE = 8, IMAGES = 50, CLASSES = 3, BATCH = 36, STEPS = 6 };
-
-/* A lying bar, a standing bar, a spot: the shape tells the class; `pixels` and `labels` are static.
- */
-static dscm_dataset shapes(void)
-{
-    static uint8_t pixels[IMAGES * SIDE * SIDE], labels[IMAGES];
-    dscm_rng rng = dscm_rng_make(99, 0);
-    for (int i = 0; i < IMAGES; i++) {
-        labels[i] = (uint8_t)(i % CLASSES);
-        for (int y = 0; y < SIDE; y++)
-            for (int x = 0; x < SIDE; x++) {
-                float dy = (float)y - 3.5f, dx = (float)x - 3.5f;
-                float d = labels[i] == 0 ? dy * dy : labels[i] == 1 ? dx * dx : dy * dy + dx * dx;
-                float v = 200 * expf(-d / 2) + 40 * dscm_rng_uniform(&rng);
-                pixels[(i * SIDE + y) * SIDE + x] = (uint8_t)v;
-            }
-    }
-    return (dscm_dataset){.count = IMAGES,
-                          .h = SIDE,
-                          .w = SIDE,
-                          .c = 1,
-                          .pixels = pixels,
-                          .labels = labels,
-                          .sha256 = "shapes"};
-}
-
-static dscm_train_options small(dscm_task task, int threads)
-{
-    dscm_train_options o = dscm_train_defaults(task);
-    o.net.image_size = SIDE;
-    o.net.levels = 1;
-    if (task == DSCM_TASK_ORACLE || task == DSCM_TASK_PREDICTOR) o.net.out_channels = CLASSES;
-    if (task == DSCM_TASK_ORACLE || task == DSCM_TASK_VAE) o.net.model_channels = 8;
-    if (task != DSCM_TASK_VAE && task != DSCM_TASK_AUTOENCODER) o.net.dropout = 0.2;
-    o.net.latent = 4;
-    o.batch = BATCH; /* more than one pass per thread, and a rest */
-    o.samples = BATCH * STEPS;
-    o.warmup = 3;
-    o.threads = threads;
-    o.seed = 5;
-    return o;
-}
-
-static dscm_trainer *open_trainer(const dscm_train_options *o, const dscm_dataset *data)
-{
-    dscm_trainer *t = NULL;
-    dscm_error err = {0};
-    if (dscm_trainer_open(&t, o, data, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
-    return t;
-}
-
-static void steps(dscm_trainer *t, int count, double *losses)
-{
-    dscm_step_report report;
-    dscm_error err = {0};
-    for (int i = 0; i < count; i++) {
-        if (dscm_trainer_step(t, &report, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
-        if (losses) losses[i] = report.loss;
-    }
-}
+#include "tests/core/train/shapes.h"
 
 static char *temporary(const char *name)
 {
@@ -173,80 +109,39 @@ static void damaged_checkpoints_are_named(void)
     unlink(path);
 }
 
-/* ---- losses ---- */
-static void compare_gradient(shard *s, const task_ops *task, const char *output)
+/* ---- what the options reach ---- */
+/* What the executor last saw is the images as they are. */
+static bool saw_unmoved(const dscm_trainer *t, const uint32_t *images, size_t count)
 {
-    dscm_tensor tensor = dscm_graph_find(s->net->graph, output);
-    float *x = dscm_exec_data(s->exec, tensor), *dx = dscm_exec_grad(s->exec, tensor);
-    for (size_t i = 0; i < 24; i++) {
-        float kept = x[i], h = 0.01f;
-        x[i] = kept + h;
-        double high = task->loss(s, false), step = (double)(x[i]);
-        x[i] = kept - h;
-        double low = task->loss(s, false);
-        step -= (double)x[i];
-        x[i] = kept;
-        double slope = (high - low) / step;
-        CHECK_NEAR((double)dx[i], slope, 2e-4 * fabs(slope) + 2e-8);
+    const float *x = dscm_exec_data(t->shards[0].exec, t->net->x);
+    double gap = 0;
+    for (size_t i = 0; i < count * SIDE * SIDE; i++) {
+        size_t image = images[i / (SIDE * SIDE)];
+        double clean = t->data->pixels[image * SIDE * SIDE + i % (SIDE * SIDE)] / 127.5 - 1;
+        gap = fmax(gap, fabs((double)x[i] - clean));
     }
+    return gap < 1e-6;
 }
 
-/* Central differences of every task's loss in every output of its network. */
-static void loss_gradients_are_slopes(void)
+/* Training moves its images unless told not to; held-out images stay as they are. */
+static void only_training_moves_images(void)
 {
     dscm_dataset data = shapes();
-    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
-    for (int k = 0; k <= DSCM_TASK_COUNT; k++) {
-        dscm_task id = (dscm_task)(k % DSCM_TASK_COUNT);
-        dscm_train_options o = small(id, 1);
-        if (k == DSCM_TASK_COUNT) { /* learned variance: its channel has no part in the loss */
-            o.net.learn_sigma = true;
-            o.net.out_channels = 2;
-        }
+    const uint32_t first[4] = {0, 1, 2, 3};
+    for (int still = 0; still < 2; still++) {
+        dscm_train_options o = small(DSCM_TASK_ORACLE, 1);
+        dscm_held_out held;
+        dscm_error err = {0};
+        o.batch = 8; /* one pass: the executor keeps all of it */
+        o.still = still;
         dscm_trainer *t = open_trainer(&o, &data);
         REQUIRE(t);
-        const task_ops *task = &dscm_tasks[id];
-        shard s = t->shards[0];
-        s.batch = s.count = 8;
-        s.images = images;
-        s.seed = 5;
-        s.t_high = t->schedule.steps;
-        task->inputs(&s);
-        dscm_exec_forward(s.exec, 8, task->noised ? 8 : 1);
-        CHECK(task->loss(&s, true) > 0);
-        for (int i = 0; task->outputs[i]; i++) compare_gradient(&s, task, task->outputs[i]);
+        steps(t, 1, NULL);
+        CHECK_INT(saw_unmoved(t, t->batch, 8), still);
+        CHECK(dscm_trainer_evaluate(t, &data, 4, &held, &err) == DSCM_OK);
+        CHECK(saw_unmoved(t, first, 4));
         dscm_trainer_free(t);
     }
-}
-
-/* A VAE's encoder sees moved images, and its decoder is asked for them unmoved; held-out images and
- * those of `still` runs are not moved. */
-static void vae_draws_what_was_not_moved(void)
-{
-    dscm_dataset data = shapes();
-    uint32_t images[4] = {3, 1, 4, 15};
-    dscm_train_options o = small(DSCM_TASK_VAE, 1);
-    dscm_trainer *t = open_trainer(&o, &data);
-    REQUIRE(t);
-    shard s = t->shards[0];
-    s.batch = s.count = 4;
-    s.images = images;
-    s.seed = 5;
-    for (int moved = 0; moved < 2; moved++) {
-        s.augment = moved;
-        dscm_tasks[DSCM_TASK_VAE].inputs(&s);
-        const float *x = dscm_exec_data(s.exec, s.net->x);
-        for (size_t i = 0; i < 4; i++) {
-            double gap = 0;
-            for (size_t p = 0; p < s.pixels; p++) {
-                float want = (float)data.pixels[images[i] * s.pixels + p] / 127.5f - 1;
-                CHECK_NEAR(s.noise[i * s.pixels + p], want, 1e-6);
-                gap += fabs((double)x[i * s.pixels + p] - (double)want);
-            }
-            CHECK(moved ? gap > 1 : gap < 1e-3);
-        }
-    }
-    dscm_trainer_free(t);
 }
 
 /* The score network starts at zero output: its first loss is the mean square of the noise drawn. */
@@ -282,6 +177,101 @@ static void ten_recorded_losses(void)
     REQUIRE(t);
     steps(t, 10, losses);
     for (int i = 0; i < 10; i++) CHECK_NEAR(losses[i], recorded[i], 1e-4 * recorded[i]);
+    dscm_trainer_free(t);
+}
+
+/* One step of the score network from its start, with the given options. */
+static dscm_trainer *stepped(const dscm_train_options *o, const dscm_dataset *data)
+{
+    dscm_trainer *t = open_trainer(o, data);
+    if (t) steps(t, 1, NULL);
+    return t;
+}
+
+static void options_reach_the_optimizer(void)
+{
+    dscm_dataset data = shapes();
+    dscm_train_options o = small(DSCM_TASK_ORACLE, 1), decays = o, clips = o;
+    o.batch = decays.batch = clips.batch = 8;
+    o.rate = decays.rate = clips.rate = 0.01;
+    o.warmup = decays.warmup = clips.warmup = 0;
+    o.weight_decay = o.ema_decay = o.clip = 0;
+    decays.weight_decay = 10;
+    decays.clip = 0;
+    clips.clip = 1e-12;
+    dscm_trainer *start = open_trainer(&o, &data), *plain = stepped(&o, &data);
+    dscm_trainer *decayed = stepped(&decays, &data), *clipped = stepped(&clips, &data);
+    REQUIRE(start && plain && decayed && clipped);
+    double moved = 0, average = 0, decay = 0, clip = 0, lag = 0;
+    for (size_t i = 0; i < start->state.floats; i++) {
+        double w = (double)start->state.values[i], p = (double)plain->state.values[i];
+        moved = fmax(moved, fabs(p - w));
+        average = fmax(average, fabs((double)plain->state.ema[i] - p));
+        decay = fmax(decay, fabs((double)decayed->state.values[i] - (p - 0.1 * w)));
+        lag = fmax(lag, fabs((double)(decayed->state.ema[i] - decayed->state.values[i])));
+        clip = fmax(clip, fabs((double)clipped->state.values[i] - w));
+    }
+    CHECK_NEAR(moved, 0.01, 1e-4); /* Adam's first step is the rate */
+    CHECK_NEAR(average, 0, 1e-6);  /* a decay of 0 keeps nothing */
+    CHECK(lag > 0.005);            /* one of .999 most */
+    CHECK_NEAR(decay, 0, 1e-6);    /* rate times decay of each weight is gone */
+    CHECK(clip < 1e-5);            /* gradients far below Adam's epsilon move little */
+    dscm_trainer_free(start);
+    dscm_trainer_free(plain);
+    dscm_trainer_free(decayed);
+    dscm_trainer_free(clipped);
+}
+
+/* With averaged weights of zero a score network says 0, so its held-out loss is the mean square of
+ * the noise drawn: of streams far from training's, others in each range of times, the same at every
+ * check. */
+static void held_out_figures_are_the_averages(void)
+{
+    enum { HELD = 11 };
+    dscm_dataset data = shapes();
+    dscm_train_options o = small(DSCM_TASK_SCORE, 2);
+    dscm_error err = {0};
+    dscm_held_out held;
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    for (int check = 0; check < 2; check++) {
+        steps(t, 2 * check, NULL); /* the first before any step: a run just resumed */
+        memset(t->state.ema, 0, t->state.floats * sizeof(float));
+        REQUIRE(dscm_trainer_evaluate(t, &data, HELD, &held, &err) == DSCM_OK);
+        CHECK_INT(held.ranges, 10);
+        for (uint64_t range = 0; range < 10; range++) {
+            double sum = 0;
+            for (uint64_t i = 0; i < HELD; i++) {
+                float noise[SIDE * SIDE];
+                dscm_rng rng = dscm_rng_make(o.seed, ((uint64_t)1 << 61) + range * HELD + i);
+                (void)dscm_rng_below(&rng, 100);
+                dscm_rng_normal(&rng, noise, SIDE * SIDE);
+                for (int p = 0; p < SIDE * SIDE; p++) sum += pow((double)noise[p], 2);
+            }
+            CHECK_NEAR(held.loss[range], sum / (HELD * SIDE * SIDE), 1e-5);
+        }
+        const float *time = dscm_exec_data(t->shards[1].exec, t->net->t); /* the last range's */
+        for (int i = 0; i < HELD / 2; i++) CHECK(time[i] >= 900 && time[i] < 1000);
+    }
+    dscm_trainer_free(t);
+}
+
+/* The state of before the step is kept, so that what was saved last can be gone on with. */
+static void a_loss_that_is_no_number_stops(void)
+{
+    dscm_dataset data = shapes();
+    dscm_train_options o = small(DSCM_TASK_ORACLE, 1);
+    dscm_step_report report;
+    dscm_error err = {0};
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    steps(t, 1, NULL);
+    for (size_t i = 0; i < t->state.floats; i++) t->state.values[i] = i % 2 ? INFINITY : NAN;
+    dscm_weights_update(t->weights, t->state.values, t->team);
+    CHECK_INT(dscm_trainer_step(t, &report, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "training diverged at step 2");
+    CHECK_INT(dscm_trainer_samples(t), BATCH);
+    for (size_t i = 0; i < t->state.floats; i++) CHECK(isfinite(t->state.ema[i]));
     dscm_trainer_free(t);
 }
 
@@ -336,10 +326,12 @@ int main(int argc, char **argv)
         {"resumes_exactly", resumes_exactly},
         {"threads_see_the_same_samples", threads_see_the_same_samples},
         {"damaged_checkpoints_are_named", damaged_checkpoints_are_named},
-        {"loss_gradients_are_slopes", loss_gradients_are_slopes},
-        {"vae_draws_what_was_not_moved", vae_draws_what_was_not_moved},
+        {"only_training_moves_images", only_training_moves_images},
         {"first_score_loss_is_the_noise", first_score_loss_is_the_noise},
         {"ten_recorded_losses", ten_recorded_losses},
+        {"options_reach_the_optimizer", options_reach_the_optimizer},
+        {"held_out_figures_are_the_averages", held_out_figures_are_the_averages},
+        {"a_loss_that_is_no_number_stops", a_loss_that_is_no_number_stops},
         {"classifiers_learn", classifiers_learn},
         {"refusals_name_the_field", refusals_name_the_field}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));

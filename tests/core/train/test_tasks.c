@@ -1,0 +1,239 @@
+/* What a task feeds its network, and the losses. */
+#include "tests/core/train/shapes.h"
+
+/* ---- inputs ---- */
+/* Shard 0 of a trainer, at `count` images that start at sample `first`. */
+static shard shard_of(dscm_trainer *t, const uint32_t *images, size_t count, uint64_t first)
+{
+    shard s = t->shards[0];
+    s.batch = s.count = count;
+    s.images = images;
+    s.seed = t->options.seed;
+    s.first = first;
+    s.t_high = t->schedule.steps;
+    return s;
+}
+
+/* The network is told the time its image was noised to, and every time can be drawn: training draws
+ * from all of them, and a range of one gives its only member. */
+static void times_are_those_of_the_noise(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
+    dscm_train_options o = small(DSCM_TASK_PREDICTOR, 1);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    steps(t, 1, NULL);
+    CHECK_INT(t->shards[0].t_low, 0);
+    CHECK_INT(t->shards[0].t_high, 1000);
+    shard s = shard_of(t, images, 8, 40);
+    const float *x = dscm_exec_data(s.exec, s.net->x), *time = dscm_exec_data(s.exec, s.net->t);
+    static const size_t lows[] = {0, 0, 500, 999};
+    static const size_t highs[] = {1000, 1, 501, 1000};
+    for (int k = 0; k < 4; k++) {
+        s.t_low = lows[k];
+        s.t_high = highs[k];
+        dscm_tasks[o.task].inputs(&s);
+        for (size_t i = 0; i < 8; i++) {
+            dscm_rng rng = dscm_rng_make(o.seed, 40 + i);
+            size_t drawn = lows[k] + dscm_rng_below(&rng, (uint32_t)(highs[k] - lows[k]));
+            CHECK_INT(time[i], drawn);
+            double kept = t->schedule.alphas_cumprod[drawn];
+            for (size_t p = i * s.pixels; p < (i + 1) * s.pixels; p++) {
+                double clean = data.pixels[images[i] * s.pixels + p % s.pixels] / 127.5 - 1;
+                CHECK_NEAR(x[p], sqrt(kept) * clean + sqrt(1 - kept) * (double)s.noise[p], 1e-6);
+            }
+        }
+    }
+    dscm_trainer_free(t);
+}
+
+/* Autoencoders work on [0,1]. */
+static void autoencoders_see_unit_pixels(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[2] = {7, 3};
+    dscm_train_options o = small(DSCM_TASK_AUTOENCODER, 1);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    shard s = shard_of(t, images, 2, 0);
+    const float *x = dscm_exec_data(s.exec, s.net->x);
+    dscm_tasks[o.task].inputs(&s);
+    for (size_t p = 0; p < 2 * s.pixels; p++)
+        CHECK_NEAR(x[p], data.pixels[images[p / s.pixels] * s.pixels + p % s.pixels] / 255.0, 1e-6);
+    dscm_trainer_free(t);
+}
+
+static double draw(dscm_rng *rng, double limit)
+{
+    return limit * (2 * (double)dscm_rng_uniform(rng) - 1);
+}
+
+static double tent(double d)
+{
+    return fmax(0, 1 - fabs(d));
+}
+
+/* One pixel of a moved image: turned and scaled about the middle, then shifted; every pixel of the
+ * picture weighs in with its overlap, what lies outside is black. */
+static double moved_pixel(const uint8_t *pixels, const double m[6], double y, double x)
+{
+    const double middle = (SIDE - 1) / 2.0;
+    double v = y - middle, u = (x - middle) * m[5] + m[4] * v, sum = 0;
+    double sy = m[1] * (cos(m[0]) * v + sin(m[0]) * u) + middle + m[3];
+    double sx = m[1] * (cos(m[0]) * u - sin(m[0]) * v) + middle + m[2];
+    for (int q = 0; q < SIDE * SIDE; q++)
+        sum += tent(sy - q / SIDE) * tent(sx - q % SIDE) * pixels[q];
+    return sum / 127.5 - 1;
+}
+
+/* Training's moves, against the formula: oracle's turn, scale and shift, the VAE's wider ones with
+ * shear and stretch. */
+static void moves_are_those_of_the_formula(void)
+{
+    static const double limits[2][6] = {{0.26, 0.12, 2.5, 2.5, 0, 0}, {0.35, 0.3, 3, 3, 0.4, 0.3}};
+    dscm_dataset data = shapes();
+    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
+    for (int k = 0; k < 2; k++) {
+        dscm_train_options o = small(k ? DSCM_TASK_VAE : DSCM_TASK_ORACLE, 1);
+        dscm_trainer *t = open_trainer(&o, &data);
+        REQUIRE(t);
+        shard s = shard_of(t, images, 8, 70);
+        const float *x = dscm_exec_data(s.exec, s.net->x);
+        s.augment = true;
+        dscm_tasks[o.task].inputs(&s);
+        for (size_t i = 0; i < 8; i++) {
+            dscm_rng rng = dscm_rng_make(o.seed, 70 + i);
+            double m[6] = {0};
+            for (int n = 0; n < (k ? 6 : 4); n++) m[n] = draw(&rng, limits[k][n]);
+            m[1] += 1;
+            m[5] += 1;
+            for (int p = 0; p < SIDE * SIDE; p++)
+                CHECK_NEAR(x[i * s.pixels + (size_t)p],
+                           moved_pixel(data.pixels + images[i] * s.pixels, m, p / SIDE, p % SIDE),
+                           2e-5);
+        }
+        dscm_trainer_free(t);
+    }
+}
+
+/* ---- losses ---- */
+static void compare_gradient(shard *s, const task_ops *task, const char *output)
+{
+    dscm_tensor tensor = dscm_graph_find(s->net->graph, output);
+    float *x = dscm_exec_data(s->exec, tensor), *dx = dscm_exec_grad(s->exec, tensor);
+    for (size_t i = 0; i < 24; i++) {
+        float kept = x[i], h = 0.01f;
+        x[i] = kept + h;
+        double high = task->loss(s, false), step = (double)(x[i]);
+        x[i] = kept - h;
+        double low = task->loss(s, false);
+        step -= (double)x[i];
+        x[i] = kept;
+        double slope = (high - low) / step;
+        CHECK_NEAR((double)dx[i], slope, 2e-4 * fabs(slope) + 2e-8);
+    }
+}
+
+/* Central differences of every task's loss in every output of its network. */
+static void loss_gradients_are_slopes(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
+    for (int k = 0; k <= DSCM_TASK_COUNT; k++) {
+        dscm_task id = (dscm_task)(k % DSCM_TASK_COUNT);
+        dscm_train_options o = small(id, 1);
+        if (k == DSCM_TASK_COUNT) { /* learned variance: its channel has no part in the loss */
+            o.net.learn_sigma = true;
+            o.net.out_channels = 2;
+        }
+        dscm_trainer *t = open_trainer(&o, &data);
+        REQUIRE(t);
+        const task_ops *task = &dscm_tasks[id];
+        shard s = shard_of(t, images, 8, 0);
+        task->inputs(&s);
+        dscm_exec_forward(s.exec, 8, task->noised ? 8 : 1);
+        CHECK(task->loss(&s, true) > 0);
+        for (int i = 0; task->outputs[i]; i++) compare_gradient(&s, task, task->outputs[i]);
+        dscm_trainer_free(t);
+    }
+}
+
+/* A VAE's encoder sees moved images, and its decoder is asked for them unmoved; held-out images and
+ * those of `still` runs are not moved. */
+static void vae_draws_what_was_not_moved(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[4] = {3, 1, 4, 15};
+    dscm_train_options o = small(DSCM_TASK_VAE, 1);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    shard s = shard_of(t, images, 4, 0);
+    for (int moved = 0; moved < 2; moved++) {
+        s.augment = moved;
+        dscm_tasks[DSCM_TASK_VAE].inputs(&s);
+        const float *x = dscm_exec_data(s.exec, s.net->x);
+        for (size_t i = 0; i < 4; i++) {
+            double gap = 0;
+            for (size_t p = 0; p < s.pixels; p++) {
+                float want = (float)data.pixels[images[i] * s.pixels + p] / 127.5f - 1;
+                CHECK_NEAR(s.noise[i * s.pixels + p], want, 1e-6);
+                gap += fabs((double)x[i * s.pixels + p] - (double)want);
+            }
+            CHECK(moved ? gap > 1 : gap < 1e-3);
+        }
+    }
+    dscm_trainer_free(t);
+}
+
+/* Squared error over two variances of .1, and the code's divergence from a standard normal; the
+ * code's noise is drawn apart from the moves. */
+static void vae_loss_is_the_formula(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[4] = {3, 1, 4, 15};
+    dscm_train_options o = small(DSCM_TASK_VAE, 1);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    shard s = shard_of(t, images, 4, 20);
+    const dscm_graph *g = s.net->graph;
+    const float *noise = dscm_exec_data(s.exec, dscm_graph_find(g, "noise"));
+    const float *mu = dscm_exec_data(s.exec, dscm_graph_find(g, "mu"));
+    const float *logvar = dscm_exec_data(s.exec, dscm_graph_find(g, "logvar"));
+    const float *out = dscm_exec_data(s.exec, s.net->out);
+    double want = 0, spread = 0;
+    dscm_tasks[o.task].inputs(&s);
+    for (size_t i = 0; i < 4; i++) {
+        float moves[4];
+        dscm_rng rng = dscm_rng_make(o.seed, 20 + i);
+        dscm_rng_normal(&rng, moves, 4);
+        for (size_t k = 0; k < 4; k++) {
+            spread += (double)noise[i * 4 + k] * (double)noise[i * 4 + k] / 16;
+            CHECK(noise[i * 4 + k] != moves[k]);
+            CHECK(i == 0 || noise[i * 4 + k] != noise[k]);
+        }
+    }
+    CHECK(spread > 0.3 && spread < 3);
+    dscm_exec_forward(s.exec, 4, 1);
+    for (size_t p = 0; p < 4 * s.pixels; p++) {
+        double clean = data.pixels[images[p / s.pixels] * s.pixels + p % s.pixels] / 127.5 - 1;
+        want += pow((double)out[p] - clean, 2) / (2 * 0.1);
+    }
+    for (size_t k = 0; k < 4 * o.net.latent; k++)
+        want += (pow((double)mu[k], 2) + exp((double)logvar[k]) - 1 - (double)logvar[k]) / 2;
+    want /= 4 * (double)s.pixels;
+    CHECK_NEAR(dscm_tasks[o.task].loss(&s, false), want, 1e-6 * want);
+    dscm_trainer_free(t);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"times_are_those_of_the_noise", times_are_those_of_the_noise},
+        {"autoencoders_see_unit_pixels", autoencoders_see_unit_pixels},
+        {"moves_are_those_of_the_formula", moves_are_those_of_the_formula},
+        {"loss_gradients_are_slopes", loss_gradients_are_slopes},
+        {"vae_draws_what_was_not_moved", vae_draws_what_was_not_moved},
+        {"vae_loss_is_the_formula", vae_loss_is_the_formula}};
+    return test_main(argc, argv, cases, TEST_COUNT(cases));
+}
