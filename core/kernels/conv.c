@@ -1,5 +1,5 @@
 /* Planner and dispatch of convolution; the algorithms are in conv_plain.c, conv_direct.c and
- * conv_winograd.c. */
+ * conv_winograd.c, that of strided input gradients in conv_strided.c. */
 #include "core/kernels/conv.h"
 
 #include <assert.h>
@@ -152,6 +152,7 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
         return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(&plan->shape) : 0;
     if (algo == DSCM_CONV_GEMM) return 0;
     if (algo == DSCM_CONV_WINOGRAD) return dscm_conv_winograd_scratch(k, &v, batch, threads);
+    if (v.dilate > 1) return dscm_conv_strided_scratch(&v, threads);
     return dscm_conv_direct_scratch(&v, threads);
 }
 
@@ -198,7 +199,10 @@ static void run_with(const dscm_conv *plan, dscm_conv_pass pass, const dscm_conv
         dscm_conv_pointwise_run(k, &v, a, packer);
         break;
     default:
-        dscm_conv_direct_run(k, &v, a, packer);
+        if (v.dilate > 1)
+            dscm_conv_strided_run(k, &v, a);
+        else
+            dscm_conv_direct_run(k, &v, a, packer);
         break;
     }
 }

@@ -68,7 +68,7 @@ static bool few_pixels(const conv_view *v)
 /* Weights that outgrow the caches: each must be fetched once per image, not once per row. */
 static bool wide(const conv_view *v)
 {
-    return v->kernel == 3 && !few_pixels(v) && !narrow(v) &&
+    return v->kernel == 3 && v->dilate == 1 && !few_pixels(v) && !narrow(v) &&
            9 * v->in_c * v->out_c * sizeof(float) > WIDE_BYTES;
 }
 
@@ -115,22 +115,22 @@ size_t dscm_conv_direct_scratch(const conv_view *v, int threads)
     return worker_floats(v) * sizeof(float) * (size_t)threads;
 }
 
-/* Lines y0.. of the zero-padded (and dilated) image, its pixels `step` floats apart. */
+/* Lines y0.. of the zero-padded image, its pixels `step` floats apart. */
 static void fill_band(float *pad, size_t step, const conv_view *v, const float *image, size_t ld,
                       ptrdiff_t y0, size_t lines, size_t width)
 {
-    ptrdiff_t margin = v->kernel / 2, d = (ptrdiff_t)v->dilate;
+    ptrdiff_t margin = v->kernel / 2;
     size_t bytes = v->in_c * sizeof *pad;
     for (size_t l = 0; l < lines; l++) {
         ptrdiff_t y = y0 + (ptrdiff_t)l - margin;
-        bool blank = y < 0 || y % d || y / d >= (ptrdiff_t)v->in_h;
-        const float *line = blank ? NULL : image + (size_t)(y / d) * v->in_w * ld;
+        bool blank = y < 0 || y >= (ptrdiff_t)v->in_h;
+        const float *line = blank ? NULL : image + (size_t)y * v->in_w * ld;
         for (size_t x = 0; x < width; x++, pad += step) {
             ptrdiff_t ix = (ptrdiff_t)x - margin;
-            if (blank || ix < 0 || ix % d || ix / d >= (ptrdiff_t)v->in_w)
+            if (blank || ix < 0 || ix >= (ptrdiff_t)v->in_w)
                 memset(pad, 0, bytes);
             else
-                memcpy(pad, line + (size_t)(ix / d) * ld, bytes);
+                memcpy(pad, line + (size_t)ix * ld, bytes);
         }
     }
 }
@@ -180,17 +180,15 @@ static void fill_patch(float *patch, const conv_view *v, const dscm_conv_args *a
 {
     size_t b = p / (v->out_h * v->out_w), y = p / v->out_w % v->out_h, x = p % v->out_w;
     const float *image = a->in + b * v->in_h * v->in_w * a->ldi;
-    ptrdiff_t margin = v->kernel / 2, d = (ptrdiff_t)v->dilate;
+    ptrdiff_t margin = v->kernel / 2;
     size_t bytes = v->in_c * sizeof *patch;
     for (ptrdiff_t ky = 0; ky < v->kernel; ky++)
         for (ptrdiff_t kx = 0; kx < v->kernel; kx++, patch += v->in_c) {
             ptrdiff_t iy = (ptrdiff_t)(y * v->stride) + ky - margin;
             ptrdiff_t ix = (ptrdiff_t)(x * v->stride) + kx - margin;
-            bool inside = iy >= 0 && ix >= 0 && iy % d == 0 && ix % d == 0 &&
-                          iy / d < (ptrdiff_t)v->in_h && ix / d < (ptrdiff_t)v->in_w;
+            bool inside = iy >= 0 && ix >= 0 && iy < (ptrdiff_t)v->in_h && ix < (ptrdiff_t)v->in_w;
             if (inside)
-                memcpy(patch, image + ((size_t)(iy / d) * v->in_w + (size_t)(ix / d)) * a->ldi,
-                       bytes);
+                memcpy(patch, image + ((size_t)iy * v->in_w + (size_t)ix) * a->ldi, bytes);
             else
                 memset(patch, 0, bytes);
         }
@@ -225,8 +223,7 @@ static void run_patches(void *arg, size_t index, int worker)
 /* ---- images of 3x3 pixels: the border would be two fifths of the products ---- */
 static bool is_image3(const conv_view *v)
 {
-    return v->kernel == 3 && v->stride == 1 && v->dilate == 1 && v->out_h == 3 && v->out_w == 3 &&
-           !narrow(v);
+    return v->kernel == 3 && v->stride == 1 && v->out_h == 3 && v->out_w == 3 && !narrow(v);
 }
 
 /* A task is one image and one block of output channels, all images of a block after each other. */

@@ -10,7 +10,7 @@
 #define DSCM_CONV_FEW_PIXELS ((size_t)28)
 
 /* One pass seen as a forward convolution: the input gradient swaps the channels, rotates the
- * weights and reads a dilated image where the forward pass strides. */
+ * weights and reads a dilated image where the forward pass strides (conv_strided.c). */
 typedef struct conv_view {
     size_t in_h, in_w;   /* image that is read, before dilation */
     size_t out_h, out_w; /* image that is written */
@@ -71,6 +71,11 @@ size_t dscm_conv_direct_part(const dscm_conv_kernels *k, const conv_view *v);
 size_t dscm_conv_direct_scratch(const conv_view *v, int threads);
 void dscm_conv_direct_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
                           const conv_packer *packer);
+/* A dilated view. Its packed weights are (blocks, taps, in, block), the taps by the parity of the
+ * pixels that they reach: `place` is where tap ky * kernel + kx stands. */
+size_t dscm_conv_strided_place(int kernel, size_t tap);
+size_t dscm_conv_strided_scratch(const conv_view *v, int threads);
+void dscm_conv_strided_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a);
 /* 1x1, stride 1: no padding, pixels in one line. */
 void dscm_conv_pointwise_run(const dscm_conv_kernels *k, const conv_view *v,
                              const dscm_conv_args *a, const conv_packer *packer);

@@ -24,6 +24,13 @@ static void prefetch_run(const conv_packer *j, size_t out, size_t in, size_t run
     for (size_t b = 0; b < bytes; b += DSCM_ALIGN) __builtin_prefetch(from + b, 0, 2);
 }
 
+/* An input gradient turns the kernels round; where the forward pass strides, parities order them. */
+static size_t tap_place(const conv_packer *j, size_t tap)
+{
+    if (j->view.dilate > 1) return dscm_conv_strided_place(j->view.kernel, tap);
+    return j->reversed ? j->taps - 1 - tap : tap;
+}
+
 /* Where the taps of inputs that follow each other go, counted from the first input's place. */
 typedef struct layout {
     size_t at[RUN_MAX];
@@ -34,8 +41,8 @@ static layout layout_of(const conv_packer *j, size_t tap_step, size_t in_step)
 {
     layout l = {.in_step = in_step};
     for (size_t i = 0, n = 0; n + j->taps <= RUN_MAX; i++)
-        for (size_t t = 0; t < j->taps; t++, n++) /* an input gradient turns the kernels round */
-            l.at[n] = i * in_step + (j->reversed ? j->taps - 1 - t : t) * tap_step;
+        for (size_t t = 0; t < j->taps; t++, n++)
+            l.at[n] = i * in_step + tap_place(j, t) * tap_step;
     return l;
 }
 
