@@ -92,7 +92,8 @@ void dscm_request_free(dscm_request *request); /* takes NULL */
 size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity);
 /* The kept abduction's options fit: sampler, steps, ratio, dynamic and model are the same. */
 bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted);
-/* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic and search. */
+/* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic and search, and both
+ * or none go the way back. */
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b);
 
 #endif

@@ -114,6 +114,27 @@ static void company_changes_nothing(void)
     release(together, COUNT);
 }
 
+/* The way back is gone for a whole batch or for nobody: a request that did not ask for it must not
+ * get its figure, nor one that did go without. */
+static void company_goes_the_same_way(void)
+{
+    static const struct {
+        const char *one, *other;
+        bool together;
+    } pairs[] = {
+        {"do.digit=1&return=reversibility", "do.digit=2&return=reversibility,factual", true},
+        {"do.digit=1&return=difference", "do.digit=2&return=factual&scale=auto", true},
+        {"do.digit=1", "do.digit=2&return=reversibility", false},
+        {"do.digit=1&return=reversibility", "do.digit=2", false}};
+    for (size_t i = 0; i < TEST_COUNT(pairs); i++) {
+        dscm_request *one = ask(3, pairs[i].one), *other = ask(4, pairs[i].other);
+        REQUIRE(one && other);
+        CHECK_INT(dscm_request_compatible(one, other), pairs[i].together);
+        dscm_request_free(one);
+        dscm_request_free(other);
+    }
+}
+
 /* A fan is the single answers side by side. */
 static void fan_equals_singles(void)
 {
@@ -221,6 +242,7 @@ int main(int argc, char **argv)
                                       {"reconstruction_holds", reconstruction_holds},
                                       {"reconstruction_is_measured", reconstruction_is_measured},
                                       {"company_changes_nothing", company_changes_nothing},
+                                      {"company_goes_the_same_way", company_goes_the_same_way},
                                       {"fan_equals_singles", fan_equals_singles},
                                       {"progress_never_goes_back", progress_never_goes_back}};
     dscm_error err = {0};
