@@ -40,6 +40,14 @@ static dscm_code make_latent(run *r, dscm_latent **out)
     return code;
 }
 
+/* What a search found, in place of the strengths it started from: those that a request names are
+ * relative to it. */
+static void set_found(dscm_intervention *items, size_t count, double scale)
+{
+    for (size_t j = 0; j < count; j++)
+        items[j].scale = isnan(items[j].scale) ? scale : scale * items[j].scale;
+}
+
 static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const dscm_latent *latent,
                          const dscm_query *queries, dscm_intervention *items)
 {
@@ -58,8 +66,7 @@ static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const d
     r->frames = frames;
     if (!code && frames) {
         for (size_t k = 0; k < r->total; k++)
-            for (size_t j = 0; j < queries[k].count; j++)
-                items[k * DSCM_REQUEST_VARS_MAX + j].scale = searches[k].scale;
+            set_found(items + k * DSCM_REQUEST_VARS_MAX, queries[k].count, searches[k].scale);
         code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
     }
     run_end(r, &r->times.predict);
@@ -112,11 +119,11 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
             const dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
             dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
+            if (r->auto_scale) set_found(own, c->target.count, c->scale);
             for (size_t j = 0; j < c->target.count; j++) {
                 if (own[j].action != DSCM_HOLD && !isnan(r->from[i]->factual[own[j].variable]))
                     own[j].value = r->from[i]->factual[own[j].variable];
                 if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
-                own[j].scale = c->scale;
             }
             (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
         }

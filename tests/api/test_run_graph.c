@@ -1,0 +1,106 @@
+/* The runner on a model of several causes, each with a strength of its own. */
+#include "api/base64.h"
+#include "api/image.h"
+#include "api/run.h"
+#include "tests/core/scm/two_parents.h"
+
+static char dir[64];
+static dscm_bundle *bundle;
+static dscm_session *session;
+
+/* A request about one random picture, whose other fields are `fields`. */
+static dscm_request *ask(const char *fields)
+{
+    dscm_model_entry entry = {dscm_bundle_describe(bundle), bundle};
+    dscm_catalogue catalogue = {.models = &entry, .count = 1};
+    dscm_problem problem = {0};
+    dscm_error err = {0};
+    dscm_request *request = NULL;
+    float image[PIXELS];
+    uint8_t *png = NULL;
+    char text[2048], body[4096];
+    size_t size = 0;
+    two_parents_images(image, 1, 3);
+    if (dscm_image_encode_float(&png, &size, image, SIDE, SIDE, 1, &err) != DSCM_OK) return NULL;
+    if (size < 1024) dscm_base64_encode(text, png, size);
+    free(png);
+    int length = snprintf(body, sizeof body, "{\"image\":\"%s\",%s}", text, fields);
+    if (!dscm_request_parse_json(&request, DSCM_WORK_COUNTERFACTUAL, body, (size_t)length,
+                                 &catalogue, &problem))
+        TEST_FAIL_("%s: %s", fields, problem.detail);
+    return request;
+}
+
+static bool run(dscm_run_item *item)
+{
+    dscm_error err = {0};
+    if (!item->request) return false;
+    if (dscm_run(session, bundle, item, 1, NULL, &err) == DSCM_OK) return true;
+    TEST_FAIL_("%s", err.message);
+    return false;
+}
+
+static void release(dscm_run_item *item)
+{
+    dscm_result_free(item->result);
+    dscm_abduction_free(item->abduction);
+    dscm_request_free((dscm_request *)item->request);
+}
+
+/* A search takes the strengths that interventions name as relative ones. Asking for the pictures on
+ * the way changes no result. */
+static void trajectory_changes_nothing(void)
+{
+    static const char acts[] = "\"intervention\":{\"shape\":\"ring\","
+                               "\"thickness\":{\"do\":9,\"scale\":0}},\"options\":{\"scale\":"
+                               "\"auto\",\"return\":[\"counterfactual\"%s]}";
+    char plain[256], drawn[256];
+    snprintf(plain, sizeof plain, acts, "");
+    snprintf(drawn, sizeof drawn, acts, ",\"trajectory\"");
+    dscm_run_item one = {.request = ask(plain)}, other = {.request = ask(drawn)};
+    REQUIRE(run(&one) && run(&other));
+    const dscm_image_file *a = dscm_result_file(one.result, "counterfactual-0");
+    const dscm_image_file *b = dscm_result_file(other.result, "counterfactual-0");
+    REQUIRE(a && b && dscm_result_file(other.result, "trajectory-0"));
+    CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
+    release(&one);
+    release(&other);
+}
+
+/* The way back sets each cause to what was seen, as strongly as it was changed. */
+static void way_back_keeps_strengths(void)
+{
+    dscm_run_item item = {
+        .request = ask("\"intervention\":{\"shape\":{\"do\":\"ring\",\"scale\":20},"
+                       "\"thickness\":{\"do\":9,\"scale\":0}},"
+                       "\"options\":{\"return\":[\"counterfactual\",\"reversibility\"]}")};
+    dscm_error err = {0};
+    dscm_latent *latent = NULL;
+    REQUIRE(run(&item));
+    const dscm_counterfactual *c = &item.result->counterfactuals[0];
+    float image[PIXELS], back[PIXELS];
+    for (size_t i = 0; i < PIXELS; i++) image[i] = c->image[i];
+    REQUIRE(dscm_abduct(session, &latent, image, 1, &item.request->options, NULL, &err) == DSCM_OK);
+    const dscm_intervention acts[] = {
+        {.variable = SHAPE, .value = item.abduction->factual[SHAPE], .scale = 20},
+        {.variable = THICKNESS, .value = item.abduction->factual[THICKNESS], .scale = 0}};
+    dscm_query query = {.items = acts, .count = 2};
+    REQUIRE(dscm_predict(session, back, latent, &query, &item.request->options, NULL, &err) ==
+            DSCM_OK);
+    dscm_images_round(back, PIXELS);
+    double sum = 0;
+    for (size_t i = 0; i < PIXELS; i++)
+        sum += fabs((double)back[i] - (double)item.abduction->image[i]);
+    CHECK_NEAR(c->reversibility, 127.5 * sum / PIXELS, 1e-9);
+    dscm_latent_free(latent);
+    release(&item);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {{"trajectory_changes_nothing", trajectory_changes_nothing},
+                                      {"way_back_keeps_strengths", way_back_keeps_strengths}};
+    two_parents_sharpness = 40;
+    return two_parents_main("test_run_graph", dir, &bundle, &session, 4, argc, argv, cases,
+                            TEST_COUNT(cases));
+}
