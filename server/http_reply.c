@@ -102,7 +102,7 @@ void dscm_exchange_stream(dscm_exchange *face, const char *type)
     struct MHD_Response *response = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, 4096, stream_read, dscm_exchange_ref_(e), stream_end);
     if (!response) {
-        dscm_exchange_unref_(e);
+        stream_end(e);
         dscm_exchange_reply(face, 500, NULL, NULL, 0, DSCM_BODY_STATIC);
         return;
     }

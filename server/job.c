@@ -1,6 +1,7 @@
 #include "server/job.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/memory.h"
@@ -286,43 +287,44 @@ bool dscm_job_unwait(dscm_job *job, dscm_waiter *waiter)
     return linked;
 }
 
-/* Copies one event from *offset on; true when it is complete. */
-static bool copy_event(const dscm_event *event, size_t *offset, char *out, size_t size,
-                       size_t *written)
+/* With the lock held: takes up the first event after the reader's last. One for which there is no
+ * memory is left out. */
+static bool begin_event(dscm_job *job, dscm_event_reader *reader)
 {
-    char head[96];
-    int head_length =
-        snprintf(head, sizeof head, "id: %llu\nevent: %s\ndata: ", (unsigned long long)event->id,
-                 dscm_event_name(event->kind));
-    const char *parts[3] = {head, event->data, "\n\n"};
-    size_t lengths[3] = {(size_t)head_length, strlen(event->data), 2}, start = 0;
-    for (int p = 0; p < 3; start += lengths[p], p++) {
-        if (*offset >= start + lengths[p]) continue;
-        size_t from = *offset - start, room = size - *written;
-        size_t count = lengths[p] - from < room ? lengths[p] - from : room;
-        memcpy(out + *written, parts[p] + from, count);
-        *written += count;
-        *offset += count;
-        if (from + count < lengths[p]) return false;
-    }
+    size_t i = 0;
+    while (i < job->events_count && job->events[i].id <= reader->after) i++;
+    if (i == job->events_count) return false;
+    const dscm_event *event = &job->events[i];
+    reader->after = event->id;
+    reader->at = 0;
+    reader->text =
+        dscm_event_text(event->id, dscm_event_name(event->kind), event->data, &reader->size);
     return true;
 }
 
-size_t dscm_job_events_read(dscm_job *job, uint64_t *after, size_t *offset, char *out, size_t size,
+size_t dscm_job_events_read(dscm_job *job, dscm_event_reader *reader, char *out, size_t size,
                             bool *ended)
 {
     size_t written = 0;
     pthread_mutex_lock(&job->lock);
-    for (size_t i = 0; i < job->events_count && written < size; i++) {
-        const dscm_event *event = &job->events[i];
-        if (event->id <= *after) continue;
-        if (!copy_event(event, offset, out, size, &written)) break;
-        *after = event->id;
-        *offset = 0;
+    while (written < size && (reader->text || begin_event(job, reader))) {
+        if (!reader->text) continue;
+        size_t left = reader->size - reader->at, room = size - written;
+        size_t count = left < room ? left : room;
+        memcpy(out + written, reader->text + reader->at, count);
+        written += count;
+        reader->at += count;
+        if (reader->at == reader->size) dscm_event_reader_close(reader);
     }
-    *ended = terminal(job) && *after >= job->last_event;
+    *ended = terminal(job) && !reader->text && reader->after >= job->last_event;
     /* The terminal event itself may have been left out for want of memory. */
     if (terminal(job) && written == 0) *ended = true;
     pthread_mutex_unlock(&job->lock);
     return written;
+}
+
+void dscm_event_reader_close(dscm_event_reader *reader)
+{
+    free(reader->text);
+    reader->text = NULL;
 }

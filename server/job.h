@@ -135,10 +135,17 @@ bool dscm_job_wait(dscm_job *job, dscm_waiter *waiter, uint64_t after) DSCM_MUST
 /* Takes the waiter off; false when it is being woken or was never on. */
 bool dscm_job_unwait(dscm_job *job, dscm_waiter *waiter);
 
-/* Writes the events after `after` in the form of text/event-stream, as many as fit, to `out` and
- * moves *after on. Returns the bytes written. *ended: none will follow. A single event longer than
- * `size` is cut into pieces: *offset keeps the place inside it (start with 0). */
-size_t dscm_job_events_read(dscm_job *job, uint64_t *after, size_t *offset, char *out, size_t size,
+/* A place in the events of a job. The event at hand is the reader's own: the job may drop it before
+ * the last piece is sent. */
+typedef struct dscm_event_reader {
+    uint64_t after;  /* id of the last event that was begun */
+    char *text;      /* what is left of it begins at `at`; NULL: nothing */
+    size_t size, at; /* of text */
+} dscm_event_reader;
+/* Writes the events behind the reader's place in the form of text/event-stream to `out`, as many
+ * bytes as fit, and moves it on. Returns the bytes written. *ended: none will follow. */
+size_t dscm_job_events_read(dscm_job *job, dscm_event_reader *reader, char *out, size_t size,
                             bool *ended);
+void dscm_event_reader_close(dscm_event_reader *reader); /* a reader that stops in the middle */
 
 #endif

@@ -38,7 +38,7 @@ dscm_handler dscm_get_models, dscm_get_model, dscm_get_openapi, dscm_get_asset;
 void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *job);
 /* 202 (or `status`) with the job's state. */
 void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job *job, int status);
-/* The stream of the job's events from exchange->event_after on. */
+/* The stream of the job's events from exchange->events on. */
 void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job *job);
 /* False, with a refusal, when no more event streams may be opened. */
 bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange);

@@ -225,8 +225,7 @@ static ssize_t read_events(dscm_exchange *exchange, char *out, size_t size)
 {
     dscm_job *job = exchange->job;
     bool ended, ping = atomic_exchange(&exchange->timed_out, false);
-    size_t count = dscm_job_events_read(job, &exchange->event_after, &exchange->event_offset, out,
-                                        size, &ended);
+    size_t count = dscm_job_events_read(job, &exchange->events, out, size, &ended);
     if (count) return (ssize_t)count;
     if (ended) return -1;
     static const char comment[] = ": ping\n\n";
@@ -234,13 +233,14 @@ static ssize_t read_events(dscm_exchange *exchange, char *out, size_t size)
         memcpy(out, comment, sizeof comment - 1);
         return sizeof comment - 1;
     }
-    dscm_exchange_park(exchange, job, exchange->event_after, dscm_clock_ms() + PING_MS);
+    dscm_exchange_park(exchange, job, exchange->events.after, dscm_clock_ms() + PING_MS);
     return 0;
 }
 
 static void end_events(dscm_exchange *exchange)
 {
     dscm_service *service = exchange->service;
+    dscm_event_reader_close(&exchange->events);
     atomic_fetch_sub(&service->meters.streams, 1);
     atomic_fetch_sub(&exchange->job->readers, 1);
 }
@@ -277,6 +277,6 @@ void dscm_get_job_events(dscm_service *service, dscm_exchange *exchange,
     }
     dscm_job *job = find_job(service, exchange, captures->text[0]);
     if (!job || !dscm_stream_allowed(service, exchange)) return;
-    exchange->event_after = last ? strtoull(last, NULL, 10) : 0;
+    exchange->events.after = last ? strtoull(last, NULL, 10) : 0;
     dscm_answer_events(service, exchange, job);
 }

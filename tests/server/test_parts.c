@@ -175,15 +175,15 @@ static void first_end_of_a_job_wins(void)
 static void events_survive_small_buffers(void)
 {
     char all[4096] = "", piece[7];
-    uint64_t after = 0;
-    size_t offset = 0, used = 0, count;
+    dscm_event_reader reader = {.after = 0};
+    size_t used = 0, count;
     bool ended;
     dscm_job *job = make_job("a", DSCM_NEVER);
     CHECK(dscm_job_start(job));
     for (int i = 0; i < 3; i++)
         CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PREVIEW, "{\"preview\":1}"));
     CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{\"done\":true}"));
-    while ((count = dscm_job_events_read(job, &after, &offset, piece, sizeof piece, &ended))) {
+    while ((count = dscm_job_events_read(job, &reader, piece, sizeof piece, &ended))) {
         memcpy(all + used, piece, count);
         used += count;
     }
@@ -195,11 +195,33 @@ static void events_survive_small_buffers(void)
     dscm_job_unref(job);
 }
 
+/* A slow reader is in the middle of a preview when the next one takes its place. */
+static void an_event_begun_is_sent_to_its_end(void)
+{
+    static char all[1 << 12];
+    dscm_event_reader reader = {.after = 0};
+    size_t used = 0, count;
+    bool ended;
+    dscm_job *job = make_job("a", DSCM_NEVER);
+    CHECK(dscm_job_start(job));
+    CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PREVIEW, "{\"images\":[\"first\"]}"));
+    used += dscm_job_events_read(job, &reader, all, 90, &ended);
+    CHECK(dscm_job_progress(job, 2, 2, DSCM_EVENT_PREVIEW, "{\"images\":[\"second\"]}"));
+    CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
+    while ((count = dscm_job_events_read(job, &reader, all + used, 20, &ended)))
+        used += count;
+    CHECK_STR(all, "id: 1\nevent: queued\ndata: {}\n\n"
+                   "id: 2\nevent: started\ndata: {}\n\n"
+                   "id: 3\nevent: preview\ndata: {\"images\":[\"first\"]}\n\n"
+                   "id: 4\nevent: preview\ndata: {\"images\":[\"second\"]}\n\n"
+                   "id: 5\nevent: succeeded\ndata: {}\n\n");
+    dscm_job_unref(job);
+}
+
 static void events_are_bounded(void)
 {
     static char all[1 << 16];
-    uint64_t after = 0;
-    size_t offset = 0;
+    dscm_event_reader reader = {.after = 0};
     bool ended;
     dscm_job *job = make_job("a", DSCM_NEVER);
     CHECK(dscm_job_start(job));
@@ -207,7 +229,7 @@ static void events_are_bounded(void)
         CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PROGRESS, "{}"));
     CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
     CHECK(job->events_count <= DSCM_EVENTS_KEPT);
-    all[dscm_job_events_read(job, &after, &offset, all, sizeof all - 1, &ended)] = 0;
+    all[dscm_job_events_read(job, &reader, all, sizeof all - 1, &ended)] = 0;
     CHECK(ended);
     CHECK_HAS(all, "event: queued");
     CHECK_HAS(all, "event: succeeded");
@@ -463,6 +485,7 @@ int main(int argc, char **argv)
         {"job_wakes_each_waiter_once", job_wakes_each_waiter_once},
         {"first_end_of_a_job_wins", first_end_of_a_job_wins},
         {"events_survive_small_buffers", events_survive_small_buffers},
+        {"an_event_begun_is_sent_to_its_end", an_event_begun_is_sent_to_its_end},
         {"events_are_bounded", events_are_bounded},
         {"store_finds_by_owner_only", store_finds_by_owner_only},
         {"store_drops_the_oldest", store_drops_the_oldest},
