@@ -201,5 +201,8 @@ void dscm_exchange_park(dscm_exchange *face, dscm_job *job, uint64_t after, int6
     dscm_exchange_ref_(e); /* the guard's */
     MHD_suspend_connection(e->connection);
     dscm_guard_park(e->http->guard, &e->park);
-    if (!dscm_job_wait(job, &e->waiter, after)) unpark(e);
+    bool waits = dscm_job_wait(job, &e->waiter, after);
+    /* The guard may have come in between, when there was no waiter yet that it could take off. */
+    bool missed = atomic_load(&face->timed_out) || atomic_load(&face->gone);
+    if (!waits || (missed && dscm_job_unwait(job, &e->waiter))) unpark(e);
 }
