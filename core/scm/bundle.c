@@ -94,8 +94,9 @@ static dscm_code load_additive(const dscm_bundle *b, bundle_variable *v, const m
                                const json_t *object, const char *where, dscm_error *err)
 {
     const json_t *weights = json_object_get(object, "weights");
+    double bias;
     dscm_code code = manifest_keys(m, object, where, "kind bias weights", err);
-    if (code == DSCM_OK) code = manifest_real(m, object, where, "bias", -1e12, 1e12, &v->bias, err);
+    if (code == DSCM_OK) code = manifest_real(m, object, where, "bias", -1e12, 1e12, &bias, err);
     for (size_t i = 0; code == DSCM_OK && i < v->face.parents_count; i++) {
         const dscm_variable *p = &b->variables[v->parents[i]].face;
         const json_t *w = json_object_get(weights, p->name);
@@ -103,7 +104,10 @@ static dscm_code load_additive(const dscm_bundle *b, bundle_variable *v, const m
             code = manifest_real(m, weights, where, p->name, -1e12, 1e12, &v->slopes[i], err);
             continue;
         }
-        if (json_array_size(w) != p->labels_count)
+        bool numbers = json_array_size(w) == p->labels_count;
+        for (size_t k = 0; numbers && k < p->labels_count; k++)
+            numbers = json_is_number(json_array_get(w, k));
+        if (!numbers)
             return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: weights of \"%s\" must list %zu numbers",
                              m->path, where, p->name, p->labels_count);
         v->levels[i] = dscm_alloc(p->labels_count, sizeof(double), "mechanism", err);

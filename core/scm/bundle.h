@@ -37,10 +37,10 @@ typedef struct bundle_variable {
     dscm_variable face;
     bundle_mechanism mechanism;
     int parents[BUNDLE_VARIABLES_MAX];
-    double bias;                         /* additive: value = bias + sum weight * parent + u */
-    double slopes[BUNDLE_VARIABLES_MAX]; /* additive, per parent that is continuous */
+    /* additive: value = bias + sum weight * parent + u; only what moves counts, neither bias nor u */
+    double slopes[BUNDLE_VARIABLES_MAX]; /* per parent that is continuous */
     double
-        *levels[BUNDLE_VARIABLES_MAX]; /* additive, per categorical parent: (labels); else NULL */
+        *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
     bundle_net score;                  /* diffusion */
     dscm_schedule schedule;
     bool limit; /* diffusion: guided walks stay in the image's range, see dscm_path */

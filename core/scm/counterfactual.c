@@ -126,13 +126,22 @@ static const dscm_intervention *intervention_on(const dscm_query *q, int variabl
     return NULL;
 }
 
-/* Mechanism of an additive node without its noise. */
-static double additive_mean(const bundle_variable *v, const double *values)
+/* What a parent of this value adds to an additive node. */
+static double part_of(const bundle_variable *v, size_t parent, double value)
 {
-    double sum = v->bias;
+    return v->levels[parent] ? v->levels[parent][(size_t)value] : v->slopes[parent] * value;
+}
+
+/* An additive node keeps its noise, so it moves as its parents' parts do, and not at all where these
+ * stay. NaN: a parent was set of which nobody knows what it was. */
+static double additive_move(const bundle_variable *v, const double *value, const double *factual)
+{
+    double sum = 0;
     for (size_t i = 0; i < v->face.parents_count; i++) {
-        double parent = values[v->parents[i]];
-        sum += v->levels[i] ? v->levels[i][(size_t)parent] : v->slopes[i] * parent;
+        double now = value[v->parents[i]], before = factual[v->parents[i]];
+        if (now == before || (isnan(now) && isnan(before))) continue;
+        if (isnan(now) || isnan(before)) return (double)NAN;
+        sum += part_of(v, i, now) - part_of(v, i, before);
     }
     return sum;
 }
@@ -146,8 +155,7 @@ static void propagate(const dscm_bundle *b, const dscm_query *q, const double *f
         const bundle_variable *v = &b->variables[i];
         const dscm_intervention *act = intervention_on(q, (int)i);
         value[i] = factual[i];
-        if (v->mechanism == MECHANISM_ADDITIVE && !isnan(factual[i]))
-            value[i] = additive_mean(v, value) + (factual[i] - additive_mean(v, factual));
+        if (v->mechanism == MECHANISM_ADDITIVE) value[i] += additive_move(v, value, factual);
         if (act && act->action == DSCM_DO) value[i] = act->value;
         if (act && act->action == DSCM_SHIFT) value[i] = value[i] + act->value;
         if (act && act->action == DSCM_HOLD) value[i] = factual[i];
@@ -183,6 +191,12 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
                      : observed                          ? observed[i]
                                                          : (double)NAN;
     propagate(b, q, factual, value);
+    for (size_t i = 0; i < b->variables_count; i++)
+        if (isnan(value[i]) && !isnan(factual[i]))
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "%s: depends on what is set, whose value before cannot be seen in the "
+                             "image: set or hold %s too",
+                             b->faces[i].name, b->faces[i].name);
     for (size_t e = 0; e < b->edges_count; e++) {
         int parent = b->edges[e].parent;
         const dscm_intervention *act = intervention_on(q, parent);

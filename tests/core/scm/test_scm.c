@@ -53,6 +53,33 @@ static void an_ancestor_stays(void)
     CHECK_NEAR(g[1].target, 2.25, 1e-12);
 }
 
+/* What a query leaves alone is not guided by the rounding of its mechanism: 2 + (.1 - 2) is not .1. */
+static void what_does_not_move_is_not_guided(void)
+{
+    guidance g[2];
+    const double factual[VARIABLES] = {1, 0.1, NONE};
+    guidance_of(g, NULL, 0, factual);
+    CHECK(!g[1].set && g[1].scale == 0);
+    guidance_of(g, (dscm_intervention[]){{SHAPE, DSCM_DO, 1, NONE}}, 1, factual);
+    CHECK(g[0].set && !g[1].set);
+}
+
+/* A cause of which nobody knows what it was: what it moves is unknown, unless it is set too. */
+static void an_unknown_cause_is_named(void)
+{
+    guidance g[2];
+    dscm_error err = {0};
+    const double factual[VARIABLES] = {NONE, 2.5, NONE};
+    const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, NONE}, {THICKNESS, DSCM_HOLD, 0, NONE}};
+    guidance_of(g, acts + 1, 1, factual);
+    CHECK_NEAR(g[1].target, 2.5, 0);
+    guidance_of(g, acts, 2, factual);
+    CHECK_NEAR(g[1].target, 2.5, 0);
+    dscm_query q = {.items = acts, .count = 1, .factual = factual};
+    CHECK_INT(dscm_query_guidance(bundle, &q, NULL, 6, g, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "thickness");
+}
+
 static void holding_stops_propagation(void)
 {
     guidance g[2];
@@ -405,6 +432,7 @@ static void wrong_manifests_are_refused(void)
     refuses("\"disc\"", "\"\"", "label 0");
     refuses("\"max\": 10.0", "\"max\": -1", "max");
     refuses("\"additive\"", "\"magic\"", "magic");
+    refuses("\"shape\": [\n      0.0", "\"shape\": [\n      \"0\"", "must list 3 numbers");
     refuses("\"root\"", "\"diffusion\"", "diffusion");
     refuses("\"cosine\"", "\"square\"", "square");
     refuses("\"cosine\"", "\"cosine\", \"limit\": 1", "\"limit\" must be true or false");
@@ -482,6 +510,8 @@ int main(int argc, char **argv)
     static const test_case cases[] = {
         {"a_change_reaches_descendants", a_change_reaches_descendants},
         {"an_ancestor_stays", an_ancestor_stays},
+        {"what_does_not_move_is_not_guided", what_does_not_move_is_not_guided},
+        {"an_unknown_cause_is_named", an_unknown_cause_is_named},
         {"holding_stops_propagation", holding_stops_propagation},
         {"impossible_queries_are_named", impossible_queries_are_named},
         {"null_counterfactuals_are_the_image", null_counterfactuals_are_the_image},
