@@ -264,7 +264,12 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
     }
     if (b->info.image < 0)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: no variable is an image", m->path);
-    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
+    const bundle_variable *image = &b->variables[b->info.image];
+    for (size_t i = 0; i < image->face.parents_count; i++)
+        if (dscm_bundle_edge(b, image->parents[i], b->info.image) < 0)
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: edge %s -> %s is missing: no predictor sees it",
+                             m->path, b->faces[image->parents[i]].name, image->face.name);
+    size_t classes = image->score.net->config.num_classes;
     if (classes && dscm_bundle_condition(b) < 0)
         return dscm_fail(
             err, DSCM_E_MISMATCH,
@@ -329,117 +334,6 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     return DSCM_OK;
 }
 
-/* ---- evaluation nets ---- */
-static dscm_code load_pool(dscm_bundle *b, const manifest *m, const char *file, dscm_error *err)
-{
-    char path[4096];
-    dscm_tensors *set = NULL;
-    dscm_code code = manifest_file(m, file, path, sizeof path, err);
-    if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
-    if (code != DSCM_OK) return code;
-    const dscm_tensor_info *mu = dscm_tensors_find(set, "mu"),
-                           *lv = dscm_tensors_find(set, "logvar");
-    const dscm_tensor_info *labels = dscm_tensors_find(set, "labels");
-    size_t latent = b->vae.net ? b->vae.net->config.latent : 0;
-    if (!mu || !lv || !labels || !latent || mu->count != labels->count * latent ||
-        lv->count != mu->count)
-        code = dscm_fail(err, DSCM_E_FORMAT, "%s: needs mu and logvar (N,%zu) and labels (N)", path,
-                         latent);
-    if (code == DSCM_OK) {
-        b->pool_count = labels->count;
-        b->pool_mu = dscm_alloc(mu->count, sizeof(float), "pool", err);
-        b->pool_logvar = dscm_alloc(mu->count, sizeof(float), "pool", err);
-        b->pool_labels = dscm_alloc(labels->count, sizeof(int), "pool", err);
-        float *wide = dscm_alloc(labels->count, sizeof(float), "pool", err);
-        code = b->pool_mu && b->pool_logvar && b->pool_labels && wide ? DSCM_OK : DSCM_E_MEMORY;
-        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, mu, b->pool_mu, err);
-        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, lv, b->pool_logvar, err);
-        if (code == DSCM_OK) code = dscm_tensors_read_f32(set, labels, wide, err);
-        for (size_t i = 0; code == DSCM_OK && i < labels->count; i++)
-            b->pool_labels[i] = (int)wide[i];
-        dscm_free(wide);
-    }
-    dscm_tensors_free(set);
-    return code;
-}
-
-static dscm_code load_scale(bundle_scale *out, const json_t *list, dscm_error *err)
-{
-    size_t count = json_array_size(list);
-    if (!count) return DSCM_OK;
-    out->values = dscm_alloc(count, sizeof *out->values, "percentiles", err);
-    if (!out->values) return DSCM_E_MEMORY;
-    out->count = count;
-    for (size_t i = 0; i < count; i++) out->values[i] = json_number_value(json_array_get(list, i));
-    return DSCM_OK;
-}
-
-static dscm_code load_net_list(bundle_net **out, size_t count, const manifest *m,
-                               const json_t *list, const char *where, dscm_arch arch,
-                               dscm_error *err)
-{
-    *out = dscm_alloc(count, sizeof **out, "evaluation nets", err);
-    if (!*out) return DSCM_E_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        dscm_code code = bundle_net_open(&(*out)[i], m, json_array_get(list, i), where, arch,
-                                         DSCM_EXEC_INPUT_GRAD, err);
-        if (code != DSCM_OK) return code;
-    }
-    return DSCM_OK;
-}
-
-static dscm_code load_evaluation(dscm_bundle *b, const manifest *m, const json_t *root,
-                                 dscm_error *err)
-{
-    const json_t *e = json_object_get(root, "evaluation"),
-                 *accepted = json_object_get(e, "accepted");
-    const char *name;
-    b->scored = -1;
-    if (!e) return DSCM_OK;
-    dscm_code code = manifest_keys(
-        m, e, "evaluation",
-        "variable oracle vae pool autoencoder class_autoencoders ensemble accepted", err);
-    if (code == DSCM_OK)
-        code = manifest_text(m, e, "evaluation", "variable", BUNDLE_NAME_MAX, &name, err);
-    if (code == DSCM_OK) code = dscm_variable_find(b, name, &b->scored, err);
-    if (code != DSCM_OK) return code;
-    size_t labels = b->variables[b->scored].face.labels_count;
-    const struct {
-        const char *key;
-        bundle_net *net;
-        dscm_arch arch;
-    } nets[] = {{"oracle", &b->oracle, DSCM_ARCH_CNN},
-                {"vae", &b->vae, DSCM_ARCH_VAE},
-                {"autoencoder", &b->autoencoder, DSCM_ARCH_AUTOENCODER}};
-    for (size_t i = 0; code == DSCM_OK && i < 3; i++)
-        if (json_object_get(e, nets[i].key))
-            code = bundle_net_open(nets[i].net, m, json_object_get(e, nets[i].key), nets[i].key,
-                                   nets[i].arch, DSCM_EXEC_INPUT_GRAD, err);
-    if (code == DSCM_OK && json_object_get(e, "pool") && !m->describe) {
-        code = manifest_text(m, e, "evaluation", "pool", 255, &name, err);
-        if (code == DSCM_OK) code = load_pool(b, m, name, err);
-    }
-    const json_t *classes = json_object_get(e, "class_autoencoders"),
-                 *ensemble = json_object_get(e, "ensemble");
-    if (code == DSCM_OK && classes && json_array_size(classes) != labels)
-        return dscm_fail(err, DSCM_E_FORMAT,
-                         "%s: class_autoencoders: one per label (%zu) is needed", m->path, labels);
-    if (code == DSCM_OK && classes)
-        code = load_net_list(&b->class_autoencoders, labels, m, classes, "class_autoencoders",
-                             DSCM_ARCH_AUTOENCODER, err);
-    b->ensemble_count = code == DSCM_OK ? json_array_size(ensemble) : 0;
-    if (b->ensemble_count)
-        code = load_net_list(&b->ensemble, b->ensemble_count, m, ensemble, "ensemble",
-                             DSCM_ARCH_CNN, err);
-    if (code == DSCM_OK) code = load_scale(&b->accepted_cld, json_object_get(accepted, "cld"), err);
-    if (code == DSCM_OK) code = load_scale(&b->accepted_im1, json_object_get(accepted, "im1"), err);
-    if (code == DSCM_OK) code = load_scale(&b->accepted_im2, json_object_get(accepted, "im2"), err);
-    b->info.has_oracle = b->oracle.net != NULL;
-    b->info.has_cld = b->vae.net && json_object_get(e, "pool");
-    b->info.has_im = b->autoencoder.net && b->class_autoencoders;
-    return code;
-}
-
 /* ---- the whole ---- */
 static dscm_code copy_text(char **out, const char *text, dscm_error *err)
 {
@@ -493,7 +387,7 @@ static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_er
     dscm_code code = load_head(b, &m, root, err);
     if (code == DSCM_OK) code = load_graph(b, &m, root, err);
     if (code == DSCM_OK) code = load_defaults(b, &m, root, err);
-    if (code == DSCM_OK) code = load_evaluation(b, &m, root, err);
+    if (code == DSCM_OK) code = bundle_evaluation_load(b, &m, root, err);
     json_decref(root);
     for (const bundle_net *n = b->nets; n; n = n->next) b->info.parameters += n->net->params.floats;
     return code == DSCM_OK && !b->options.describe ? bundle_nets_fill(b, err) : code;

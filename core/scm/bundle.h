@@ -90,6 +90,10 @@ dscm_code bundle_net_open(bundle_net *n, const struct manifest *m, const json_t 
                           const char *where, dscm_arch arch, dscm_exec_mode mode,
                           dscm_error *err) DSCM_MUST_CHECK;
 void bundle_net_close(bundle_net *n);
+/* The object "evaluation" of the manifest: networks that fit the image and the labels, the pool and
+ * the percentiles; the bundle's graph must be there. */
+dscm_code bundle_evaluation_load(dscm_bundle *b, const struct manifest *m, const json_t *root,
+                                 dscm_error *err) DSCM_MUST_CHECK;
 /* Decides what stays in the files and fills the weights of all networks. */
 dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
 
