@@ -84,6 +84,16 @@ static dscm_code check_levels(const dscm_net_config *c, dscm_error *err)
     return check_heads(c, err);
 }
 
+/* These halve the image and double it again, which must give its size back. */
+static dscm_code check_halves(const dscm_net_config *c, dscm_error *err)
+{
+    size_t step = c->arch == DSCM_ARCH_AUTOENCODER && !c->deep ? 2 : 4;
+    if (c->image_size % step == 0) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_INVALID, "image_size: %zu is not a multiple of %zu, as %s needs",
+                     c->image_size, step,
+                     c->arch == DSCM_ARCH_VAE ? "a vae" : "such an autoencoder");
+}
+
 dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
 {
     const struct {
@@ -107,8 +117,8 @@ dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
     }
     if (!(c->dropout >= 0 && c->dropout < 1))
         return dscm_fail(err, DSCM_E_INVALID, "dropout: %g is not in 0..1 (exclusive)", c->dropout);
-    bool residual = c->arch == DSCM_ARCH_UNET || c->arch == DSCM_ARCH_ENCODER;
-    return residual ? check_levels(c, err) : DSCM_OK;
+    if (c->arch == DSCM_ARCH_UNET || c->arch == DSCM_ARCH_ENCODER) return check_levels(c, err);
+    return c->arch == DSCM_ARCH_CNN ? DSCM_OK : check_halves(c, err);
 }
 
 dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config, dscm_error *err)

@@ -307,6 +307,8 @@ static void wrong_configurations(void)
         {"image_size", 28, 32, 4, 0, 0, DSCM_ARCH_UNET}, /* 7 -> 3 -> 6 misses its skip */
         {"image_size", 2, 32, 2, 0, 0, DSCM_ARCH_UNET},
         {"num_head_channels", 28, 32, 2, 48, DSCM_POOL_ATTENTION, DSCM_ARCH_ENCODER},
+        {"multiple of 4", 30, 32, 2, 0, 0, DSCM_ARCH_VAE}, /* 30 -> 15 -> 8 -> 32 */
+        {"multiple of 2", 27, 32, 2, 0, 0, DSCM_ARCH_AUTOENCODER},
     };
     for (size_t i = 0; i < TEST_COUNT(wrong); i++) {
         dscm_net_config c = dscm_net_config_defaults(wrong[i].arch);
