@@ -49,10 +49,10 @@ struct dscm_exchange {
     void (*resume)(dscm_exchange *exchange);
     ssize_t (*read)(dscm_exchange *exchange, char *out, size_t size);
     void (*finished)(dscm_exchange *exchange); /* end of a stream; NULL */
-    dscm_event_reader events; /* closed by `finished` */
-    bool flags[4]; /* meaning by handler */
-    int status;    /* of the reply; 0 before, 499 when the client left */
-    size_t sent;   /* bytes of the body, 0 for streams */
+    dscm_event_reader events;                  /* closed by `finished` */
+    bool flags[4];                             /* meaning by handler */
+    int status;  /* of the reply; 0 before, 499 when the client left */
+    size_t sent; /* bytes of the body, 0 for streams */
     /* set by whoever wakes a parked exchange */
     atomic_bool gone, timed_out;
 };

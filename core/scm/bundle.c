@@ -267,8 +267,9 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
     const bundle_variable *image = &b->variables[b->info.image];
     for (size_t i = 0; i < image->face.parents_count; i++)
         if (dscm_bundle_edge(b, image->parents[i], b->info.image) < 0)
-            return dscm_fail(err, DSCM_E_FORMAT, "%s: edge %s -> %s is missing: no predictor sees it",
-                             m->path, b->faces[image->parents[i]].name, image->face.name);
+            return dscm_fail(err, DSCM_E_FORMAT,
+                             "%s: edge %s -> %s is missing: no predictor sees it", m->path,
+                             b->faces[image->parents[i]].name, image->face.name);
     size_t classes = image->score.net->config.num_classes;
     if (classes && dscm_bundle_condition(b) < 0)
         return dscm_fail(

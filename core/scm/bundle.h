@@ -38,10 +38,9 @@ typedef struct bundle_variable {
     bundle_mechanism mechanism;
     int parents[BUNDLE_VARIABLES_MAX];
     /* additive: value = bias + sum weight * parent + u; only what moves counts, neither bias nor u */
-    double slopes[BUNDLE_VARIABLES_MAX]; /* per parent that is continuous */
-    double
-        *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
-    bundle_net score;                  /* diffusion */
+    double slopes[BUNDLE_VARIABLES_MAX];  /* per parent that is continuous */
+    double *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
+    bundle_net score;                     /* diffusion */
     dscm_schedule schedule;
     bool limit; /* diffusion: guided walks stay in the image's range, see dscm_path */
 } bundle_variable;

@@ -59,9 +59,9 @@ static dscm_code open_judge(const dscm_bundle *b, bundle_net *n, const manifest 
     if (code != DSCM_OK) return code;
     const dscm_net_config *c = &n->net->config;
     if (c->image_size != image->h || c->in_channels != image->c)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: takes %zux%zux%zu, the image is %zux%zux%zu",
-                         m->path, where, c->image_size, c->image_size, c->in_channels, image->h,
-                         image->w, image->c);
+        return dscm_fail(
+            err, DSCM_E_MISMATCH, "%s: %s: takes %zux%zux%zu, the image is %zux%zux%zu", m->path,
+            where, c->image_size, c->image_size, c->in_channels, image->h, image->w, image->c);
     if (outputs && c->out_channels != outputs)
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: has %zu outputs for %zu labels", m->path,
                          where, c->out_channels, outputs);
@@ -89,17 +89,18 @@ static dscm_code check_autoencoders(const dscm_bundle *b, const manifest *m, siz
 {
     const bundle_net *of_class = b->class_autoencoders;
     if (b->autoencoder.net && b->autoencoder.net->config.deep)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: autoencoder: is one of a class (deep)", m->path);
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: autoencoder: is one of a class (deep)",
+                         m->path);
     for (size_t i = 1; of_class && i < labels; i++)
         if (of_class[i].net->config.deep != of_class[0].net->config.deep)
             return dscm_fail(err, DSCM_E_MISMATCH,
-                             "%s: class_autoencoders: that of label %zu is of another kind", m->path,
-                             i);
+                             "%s: class_autoencoders: that of label %zu is of another kind",
+                             m->path, i);
     return DSCM_OK;
 }
 
-static dscm_code load_autoencoders(dscm_bundle *b, const manifest *m, const json_t *e, size_t labels,
-                                   dscm_error *err)
+static dscm_code load_autoencoders(dscm_bundle *b, const manifest *m, const json_t *e,
+                                   size_t labels, dscm_error *err)
 {
     const json_t *all = json_object_get(e, "autoencoder"),
                  *classes = json_object_get(e, "class_autoencoders");
@@ -108,8 +109,7 @@ static dscm_code load_autoencoders(dscm_bundle *b, const manifest *m, const json
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s: class_autoencoders: one per label (%zu) is needed", m->path, labels);
     if (all)
-        code =
-            open_judge(b, &b->autoencoder, m, all, "autoencoder", DSCM_ARCH_AUTOENCODER, 0, err);
+        code = open_judge(b, &b->autoencoder, m, all, "autoencoder", DSCM_ARCH_AUTOENCODER, 0, err);
     if (code == DSCM_OK && classes)
         code = load_net_list(b, &b->class_autoencoders, labels, m, classes, "class_autoencoders",
                              DSCM_ARCH_AUTOENCODER, 0, err);

@@ -208,8 +208,7 @@ static void an_event_begun_is_sent_to_its_end(void)
     used += dscm_job_events_read(job, &reader, all, 90, &ended);
     CHECK(dscm_job_progress(job, 2, 2, DSCM_EVENT_PREVIEW, "{\"images\":[\"second\"]}"));
     CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
-    while ((count = dscm_job_events_read(job, &reader, all + used, 20, &ended)))
-        used += count;
+    while ((count = dscm_job_events_read(job, &reader, all + used, 20, &ended))) used += count;
     CHECK_STR(all, "id: 1\nevent: queued\ndata: {}\n\n"
                    "id: 2\nevent: started\ndata: {}\n\n"
                    "id: 3\nevent: preview\ndata: {\"images\":[\"first\"]}\n\n"

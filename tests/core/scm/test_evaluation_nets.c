@@ -25,10 +25,9 @@ static json_t *write_autoencoder(const char *file, bool deep)
                : NULL;
 }
 
-static const char *const files[] = {"score.safetensors", "shape.safetensors",
-                                    "thickness.safetensors", "three.safetensors",
-                                    "four.safetensors",  "plain.safetensors",
-                                    "deep.safetensors",  NULL};
+static const char *const files[] = {
+    "score.safetensors", "shape.safetensors", "thickness.safetensors", "three.safetensors",
+    "four.safetensors",  "plain.safetensors", "deep.safetensors",      NULL};
 static json_t *manifest, *three, *four, *plain, *deep; /* entries of the last four files */
 
 /* Opens the bundle with this object as its "evaluation" (NULL: without); gives it up. The error, ""
@@ -63,9 +62,8 @@ static void outputs_are_the_labels(void)
               "");
     CHECK_HAS(open_with(json_pack("{s:s, s:O}", "variable", "shape", "oracle", four)),
               "oracle: has 4 outputs for 3 labels");
-    CHECK_HAS(
-        open_with(json_pack("{s:s, s:[O, O]}", "variable", "shape", "ensemble", three, four)),
-        "ensemble: has 4 outputs for 3 labels");
+    CHECK_HAS(open_with(json_pack("{s:s, s:[O, O]}", "variable", "shape", "ensemble", three, four)),
+              "ensemble: has 4 outputs for 3 labels");
     CHECK_HAS(open_with(json_pack("{s:s, s:O}", "variable", "thickness", "oracle", three)),
               "variable \"thickness\" is no cause of the image with labels");
 }
