@@ -10,10 +10,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "core/base/error.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
+
+/* A subcommand: `help` is its line in the list of all, `about` what its own help begins with. The
+ * list in main.c ends with a NULL name. */
+typedef struct cli_command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} cli_command;
+extern const cli_command cli_commands[];
 
 /* argv[0] is the subcommand's name. */
 int cmd_bench(int argc, char **argv);
@@ -50,15 +60,27 @@ typedef struct cli_option {
     option_kind kind;
     void *value;
     double low, high;
-    const char *argument; /* for the help: "FILE" */
+    const char *argument; /* for the help; FILE, DIR: the value may not be empty */
     const char *help;
 } cli_option;
 
-/* Parses "--name value" and "--name=value" into the table; arguments without dashes go to *rest.
+/* Parses "--name value" and "--name=value" into the table; arguments without dashes, and all after
+ * "--", go to *rest.
  * Returns -1 when the command shall run, else the exit code (after --help, or after a one-line
  * message about wrong usage). `usage` is the first help line; `options` ends with a NULL name. */
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
               option_list *rest);
+/* ---- help: on standard output, or as roff within cli_help_man ---- */
+void cli_help_all(FILE *out); /* the list of commands */
+/* A command's usage line and what it is for; then its options, one by one. */
+void cli_help_begin(const char *command, const char *usage);
+void cli_help_option(const char *name, const char *argument, const char *help);
+/* Both from a table. */
+void cli_help_options(const char *command, const char *usage, const cli_option *options);
+/* The manual page, by asking every command for its help; returns an exit code. */
+int cli_help_man(void);
+
+/* ---- messages ---- */
 /* Prints "diffscm NAME: message" and returns EXIT_FAILED, EXIT_USAGE for errors in what the user
  * gave, or EXIT_STOPPED for a run that a signal ended. */
 int cli_fail(const char *name, const dscm_error *err);
@@ -75,6 +97,9 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
 
 /* Names in the folder `kind` of the first of those places that has any: "fashion, mnist". */
 void cli_find_names(char *out, size_t size, const char *kind, const char *data_dir);
+
+/* A model's name is a part of paths, of files and of the service. */
+bool cli_is_name(const char *name);
 
 /* Refuses the name of a picture that says another format than PNG. */
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;

@@ -6,36 +6,46 @@
 #include "cli/cli.h"
 #include "core/kernels/gemm.h"
 
-static const struct {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-} commands[] = {
-    {"demo", "a sheet of the example digits under every intervention", cmd_demo},
+const cli_command cli_commands[] = {
+    {"demo", "a sheet of the example digits under every intervention", cmd_demo,
+     "Writes one picture: the example digits as rows, and as columns what each would have looked "
+     "like as every other digit."},
     {"counterfactual", "what would this image have looked like, had its cause been different?",
-     cmd_counterfactual},
-    {"sample", "draw images from a model", cmd_sample},
-    {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve},
-    {"info", "describe a model", cmd_info},
-    {"evaluate", "measure counterfactuals, beside other methods, with a report", cmd_evaluate},
-    {"train", "train a network of a bundle", cmd_train},
-    {"bundle", "assemble a model directory from trained networks", cmd_bundle},
-    {"import", "make a bundle from published PyTorch checkpoints", cmd_import},
-    {"bench", "time every kernel and network against this machine's peak", cmd_bench},
-    {"verify", "compare networks and samplers with reference tensors", cmd_verify},
+     cmd_counterfactual,
+     "Infers the noise of a picture, sets a cause to another value, and runs the model again with "
+     "the same noise. Scores of the result are printed as JSON. With --images, a file of many."},
+    {"sample", "draw images from a model", cmd_sample,
+     "Draws images from the model, with --do guided to a value."},
+    {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve,
+     "Serves counterfactuals over HTTP, with a page, until SIGTERM. Every option can also be given "
+     "as an environment variable (DIFFSCM_QUEUE_CAPACITY=64) or in a file (queue-capacity = 64)."},
+    {"info", "describe a model", cmd_info,
+     "Prints a model's variables, defaults, calibrated scales and scores; without MODEL, those of "
+     "mnist, and which models there are."},
+    {"evaluate", "measure counterfactuals, beside other methods, with a report", cmd_evaluate,
+     "Measures counterfactuals of a labelled data set, beside other methods, and writes "
+     "report.html "
+     "with tables, curves and pictures into the report's folder."},
+    {"train", "train a network of a bundle", cmd_train,
+     "Trains one network: the score network that draws, the predictor that guides, the oracle that "
+     "judges, the VAE of the CLD, or an autoencoder of IM1 and IM2."},
+    {"bundle", "assemble a model directory from trained networks", cmd_bundle,
+     "Puts trained networks and a manifest into a folder, which other commands take as --model."},
+    {"import", "make a bundle from published PyTorch checkpoints", cmd_import,
+     "Makes a bundle from the published checkpoints of ImageNet's diffusion models and "
+     "classifiers, without Python."},
+    {"bench", "time every kernel and network against this machine's peak", cmd_bench,
+     "Times kernels, networks, training and whole counterfactuals, each beside the most that this "
+     "machine could do."},
+    {"verify", "compare networks and samplers with reference tensors", cmd_verify,
+     "A CASE_DIR holds config.json, weights and expected.safetensors, written by another "
+     "implementation. Prints a line per tensor; the exit status is 1 when one differs."},
+    {.name = NULL},
 };
-#define COMMANDS (sizeof commands / sizeof commands[0])
 
 static int help(FILE *out)
 {
-    fprintf(out, "diffscm " DSCM_VERSION ": counterfactual images from diffusion causal models\n\n"
-                 "usage: diffscm COMMAND [options]     (diffscm COMMAND --help lists them)\n\n");
-    for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-15s %s\n", commands[i].name, commands[i].help);
-    fputs("\nFor a first try, in the folder of the sources:\n"
-          "diffscm counterfactual examples/mnist/7.png --do digit=8 -o eight.png\n"
-          "diffscm serve        then open http://localhost:8080/\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by a signal.\n",
-          out);
+    cli_help_all(out);
     return out == stdout ? EXIT_DONE : EXIT_USAGE;
 }
 
@@ -53,11 +63,12 @@ static int run(int argc, char **argv)
         puts("diffscm " DSCM_VERSION);
         return EXIT_DONE;
     }
+    if (strcmp(argv[1], "--man") == 0) return cli_help_man();
     dscm_error err = {0};
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i].name) != 0) continue;
+    for (const cli_command *c = cli_commands; c->name; c++) {
+        if (strcmp(argv[1], c->name) != 0) continue;
         if (dscm_gemm_check(&err) != DSCM_OK) return cli_fail("start", &err);
-        return commands[i].run(argc - 1, argv + 1);
+        return c->run(argc - 1, argv + 1);
     }
     fprintf(stderr, "diffscm: unknown command \"%s\"; diffscm --help lists the commands\n",
             argv[1]);

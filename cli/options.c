@@ -29,38 +29,6 @@ int cli_fail(const char *name, const dscm_error *err)
     return err->code == DSCM_E_INVALID || err->code == DSCM_E_UNKNOWN ? EXIT_USAGE : EXIT_FAILED;
 }
 
-/* One option: its name on the left, the help beside it, broken into lines of a terminal. */
-static void print_option(const char *left, const char *help)
-{
-    enum { LEFT = 24, WIDTH = 52 };
-    printf("  %-*s", LEFT, left);
-    if (strlen(left) >= LEFT) printf("\n  %-*s", LEFT, "");
-    while (*help) {
-        int columns = 0, fits = 0;
-        for (int i = 0; help[i] && columns <= WIDTH; i++) {
-            columns += ((unsigned char)help[i] & 0xC0) != 0x80; /* UTF-8 */
-            if (columns <= WIDTH && (help[i + 1] == ' ' || !help[i + 1])) fits = i + 1;
-        }
-        if (!fits) fits = (int)strcspn(help, " ");
-        printf(" %.*s\n", fits, help);
-        help += fits;
-        while (*help == ' ') help++;
-        if (*help) printf("  %-*s", LEFT, "");
-    }
-}
-
-static void print_help(const char *usage, const cli_option *options)
-{
-    printf("usage: diffscm %s\n\n", usage);
-    for (const cli_option *o = options; o->name; o++) {
-        char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", o->name, o->argument ? " " : "",
-                 o->argument ? o->argument : "");
-        print_option(left, o->help);
-    }
-    print_option("--help", "show this");
-}
-
 static const cli_option *find_option(const cli_option *options, const char *name, size_t length)
 {
     for (const cli_option *o = options; o->name; o++)
@@ -79,11 +47,20 @@ static bool parse_integer(const char *text, double low, double high, uint64_t *o
     return (double)v >= low && (double)v <= high;
 }
 
+static bool is_path(const cli_option *o)
+{
+    static const char *const paths[] = {"FILE", "FILE.png", "DIR", "NAME|DIR"};
+    for (size_t i = 0; o->argument && i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(o->argument, paths[i]) == 0) return true;
+    return false;
+}
+
 static int store(const char *command, const cli_option *o, const char *text)
 {
     uint64_t integer = 0;
     char *end;
     option_list *list = o->value;
+    if (is_path(o) && !*text) return cli_usage(command, "--%s: the name is empty", o->name);
     switch (o->kind) {
     case OPT_FLAG:
         *(bool *)o->value = true;
@@ -121,19 +98,25 @@ static int store(const char *command, const cli_option *o, const char *text)
 int cli_parse(int argc, char **argv, const char *usage, const cli_option *options,
               option_list *rest)
 {
+    bool only_names = false; /* after "--" */
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i], *text = NULL;
-        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
-            print_help(usage, options);
-            return EXIT_DONE;
+        if (!*arg) return cli_usage(argv[0], "an argument is empty");
+        if (!only_names && strcmp(arg, "--") == 0) {
+            only_names = true;
+            continue;
         }
-        if (strcmp(arg, "-o") == 0) arg = "--out";
-        if (arg[0] != '-' || !arg[1]) {
+        if (only_names || arg[0] != '-' || !arg[1]) {
             if (rest->count == CLI_LIST_MAX)
                 return cli_usage(argv[0], "\"%s\": more than %d arguments", arg, CLI_LIST_MAX);
             rest->items[rest->count++] = arg;
             continue;
         }
+        if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+            cli_help_options(argv[0], usage, options);
+            return EXIT_DONE;
+        }
+        if (strcmp(arg, "-o") == 0) arg = "--out";
         const char *name = arg + (arg[1] == '-' ? 2 : 1), *equal = strchr(name, '=');
         const cli_option *o =
             arg[1] == '-'

@@ -13,18 +13,17 @@
 
 static int help(void)
 {
-    fputs("usage: diffscm serve [options]\n\n"
-          "Serves counterfactuals over HTTP. Every option can also be given as an environment\n"
-          "variable (DIFFSCM_QUEUE_CAPACITY=64) or in a file (queue-capacity = 64) named by\n"
-          "--config FILE or DIFFSCM_CONFIG. Further options:\n"
-          "  --print-config        print the configuration in force and end\n"
-          "  --document-config     print the table of all options in Markdown and end\n"
-          "  --check               ask a running service whether it is ready; exit 0 if so\n\n",
-          stdout);
+    cli_help_begin("serve", "serve [options]");
+    cli_help_option("config", "FILE", "the file of options; also DIFFSCM_CONFIG");
+    cli_help_option("print-config", NULL, "print the configuration in force and end");
+    cli_help_option("document-config", NULL, "print the table of all options in Markdown and end");
+    cli_help_option("check", NULL, "ask a running service whether it is ready; exit 0 if so");
     for (size_t i = 0; dscm_setting_at(i); i++) {
         const dscm_setting *s = dscm_setting_at(i);
-        printf("  --%-20s %s%s%s%s\n", s->name, s->help, *s->value ? " (" : "", s->value,
-               *s->value ? ")" : "");
+        const char *kinds[] = {[DSCM_SETTING_STRING] = "TEXT", [DSCM_SETTING_INTEGER] = "N"};
+        char text[256];
+        snprintf(text, sizeof text, *s->value ? "%s (%s)" : "%s", s->help, s->value);
+        cli_help_option(s->name, s->type == DSCM_SETTING_FLAG ? NULL : kinds[s->type], text);
     }
     return EXIT_DONE;
 }

@@ -67,6 +67,14 @@ static dscm_code parse_attention(dscm_net_config *c, const char *text, dscm_erro
         if (end == p || (*end && *end != ',') || c->attention_count == DSCM_LEVELS_MAX)
             return dscm_fail(err, DSCM_E_INVALID,
                              "--attention %s: must be resolutions such as 14,7", text);
+        bool there = false;
+        for (size_t level = 0; level < c->levels; level++)
+            there |= v && c->image_size >> level == v;
+        if (!there)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "--attention %s: no level has resolution %lu; the %zu levels have "
+                             "%zu, halved from each to the next",
+                             text, v, c->levels, c->image_size);
         c->attention_resolutions[c->attention_count++] = v;
         p = *end ? end + 1 : end;
     }
@@ -212,11 +220,7 @@ static int parse_task(int argc, char **argv, dscm_task *task)
             *task = (dscm_task)t;
             return -1;
         }
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        printf("usage: diffscm train " TASKS " --data DIR --out FILE [options]\n\n"
-               "diffscm train TASK --help lists the options\n");
-        return EXIT_DONE;
-    }
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return -1;
     return argc > 1 ? cli_usage("train", "\"%s\" is no task; allowed are " TASKS, argv[1])
                     : cli_usage("train", "a task is needed: " TASKS);
 }
@@ -280,9 +284,12 @@ int cmd_train(int argc, char **argv)
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},
         {.name = NULL}};
     option_list rest = {.count = 0};
-    argv[1] = argv[0]; /* messages begin with the command */
+    if (argv[1][0] != '-') { /* the task; without one this is a call for help */
+        argv[1] = argv[0];   /* messages begin with the command */
+        argc--, argv++;
+    }
     exit_code =
-        cli_parse(argc - 1, argv + 1, "train TASK --data DIR --out FILE [options]", options, &rest);
+        cli_parse(argc, argv, "train " TASKS " --data DIR --out FILE [options]", options, &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
     if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");

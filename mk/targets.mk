@@ -51,13 +51,16 @@ check:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-## make install  program, models and page below PREFIX (default /usr/local); DESTDIR is honoured
+## make install  program, manual page, models and page below PREFIX (default /usr/local); DESTDIR is honoured
 SHARE := $(DESTDIR)$(PREFIX)/share/diffscm
+MANUAL := $(DESTDIR)$(PREFIX)/share/man/man1/diffscm.1
 install: all
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/diffscm
+	@if $(PROGRAM) --man >$(OUT)/diffscm.1; then install -D -m 644 $(OUT)/diffscm.1 $(MANUAL); \
+	    else echo 'install: no manual page: $(PROGRAM) does not run on this machine'; fi
 	@find models static examples -type f -print0 | xargs -0 -I{} install -D -m 644 {} "$(SHARE)/{}"
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(SHARE)
+	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(MANUAL) $(SHARE)
 
 ## make clean    remove build/

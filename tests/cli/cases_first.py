@@ -1,5 +1,5 @@
 """What somebody meets in the first minutes: help, pipes, names that are slightly wrong."""
-import json, os, subprocess
+import json, os, re, shutil, subprocess
 
 COMMANDS = ("demo", "counterfactual", "sample", "serve", "info", "evaluate", "train", "bundle",
             "import", "bench", "verify")
@@ -18,12 +18,37 @@ def cases(program, root, refused, run, path):
             args = [name, "score"] if name == "train" else [name]
             code, out, err = run(*args, "--help")
             assert code == 0 and err == "" and out.startswith("usage: diffscm " + name), name
-            if name != "serve":
-                long = [line for line in out.splitlines() if len(line) > 80 and line[0] == " "]
-                assert not long, long
+            long = [line for line in out.splitlines()[1:] if len(line) > 80]
+            assert not long, long
             if name != "train":
                 assert run("help", name) == (0, out, ""), name
+        assert "\n  --data DIR " in run("train", "--help")[1]
         assert "(800000)" not in run("train", "vae", "--help")[1]
+
+    def test_the_manual_page_says_what_help_says():
+        code, page, err = run("--man")
+        assert code == 0 and err == "" and page.isascii(), err
+        parts = re.split(r"^\.S[SH] (.*)\n", page, flags=re.M)
+        sections = dict(zip(parts[1::2], parts[2::2]))
+        for name in COMMANDS:
+            options = re.findall(r"^  (--[a-z-]+)", run(name, "--help")[1], flags=re.M)
+            listed = re.findall(r"^\.TP\n(\\-\\-[a-z\\-]+)", sections[name], flags=re.M)
+            assert options and [o.replace("\\", "") for o in listed] == options, name
+        with open(path("diffscm.1"), "w") as f:
+            f.write(page)
+        for tool in (["man", "--warnings=w", "-l"], ["mandoc", "-Tlint", "-Werror"]):
+            if shutil.which(tool[0]):
+                done = subprocess.run([*tool, path("diffscm.1")], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+                assert done.returncode == 0 and done.stderr == "", (tool, done)
+
+    def test_names_may_begin_with_a_dash():
+        with open(seven, "rb") as source, open(path("-7.png"), "wb") as odd:
+            odd.write(source.read())
+        args = ["counterfactual", "--do", "digit=8", *FAST, "-o", "odd.png"]
+        assert run(*args, "-7.png", cwd=path(""))[0] == 2
+        code, _, err = run(*args, "--", "-7.png", cwd=path(""))
+        assert code == 0 and os.path.exists(path("odd.png")), err
 
     def test_pictures_go_through_pipes():
         assert run(*one, "-o", path("plain.png"))[0] == 0
