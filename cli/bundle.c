@@ -305,6 +305,17 @@ static dscm_code make(bundle_job *j, dscm_error *err)
     return code == DSCM_OK ? show_bundle(j, err) : code;
 }
 
+/* A message about a file of the stage, which nobody will find: the folder asked for instead. */
+static void name_folder(const bundle_job *j, dscm_error *err)
+{
+    char text[sizeof err->message];
+    char *at = *j->stage ? strstr(err->message, j->stage) : NULL;
+    if (!at) return;
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - err->message), err->message, j->folder,
+             at + strlen(j->stage));
+    memcpy(err->message, text, sizeof text);
+}
+
 static dscm_code run(bundle_job *j, dscm_error *err)
 {
     bool fresh = false;
@@ -312,6 +323,7 @@ static dscm_code run(bundle_job *j, dscm_error *err)
     if (code == DSCM_OK) code = make(j, err);
     if (code == DSCM_OK) code = publish(j, err);
     close_stage(j, fresh);
+    if (code != DSCM_OK) name_folder(j, err);
     return code;
 }
 
@@ -364,6 +376,8 @@ int cmd_bundle(int argc, char **argv)
         return cli_usage("bundle",
                          "--out, --name, --score and --predictor are needed, or --out and "
                          "--measured alone");
+    if (!alone && !cli_is_name(j.name))
+        return cli_usage("bundle", "--name \"%s\": must not be empty nor hold '/'", j.name);
     dscm_error err = {0};
     j.out = j.folder;
     dscm_code code = alone ? update(&j, &err) : run(&j, &err);

@@ -449,6 +449,9 @@ int cmd_counterfactual(int argc, char **argv)
         return cli_usage(argv[0], "give one picture, or --images with --targets or --null");
     if (!r.images && !r.dos.count && !r.null)
         return cli_usage(argv[0], "--do is needed, for example --do digit=8");
+    if (r.null && r.dos.count)
+        return cli_usage(argv[0], "--null changes nothing and --do %s does: give one of them",
+                         r.dos.items[0]);
     if (r.images && strcmp(r.out, "-") == 0)
         return cli_usage(argv[0], "--out -: only a picture goes to standard output");
     if (r.images && ((!r.targets && !r.null) || r.dos.count || r.rest.count))

@@ -68,8 +68,13 @@ static dscm_code open_all(evaluation *e, dscm_error *err)
     if (code == DSCM_OK) code = eval_plan(e, e->methods, false, err);
     if (code == DSCM_OK && *e->frontier) code = eval_plan(e, e->frontier, true, err);
     if (code != DSCM_OK) return code;
+    struct stat about;
     if (mkdir(e->report_dir, 0777) != 0 && errno != EEXIST)
-        return dscm_fail(err, DSCM_E_IO, "%s: %s", e->report_dir, strerror(errno));
+        return dscm_fail(err, DSCM_E_IO, "--report %s: cannot make the folder: %s", e->report_dir,
+                         strerror(errno));
+    if (stat(e->report_dir, &about) == 0 && !S_ISDIR(about.st_mode))
+        return dscm_fail(err, DSCM_E_INVALID, "--report %s: is a file, must be a folder",
+                         e->report_dir);
     code = eval_claim_folder(e, err);
     if (code == DSCM_OK) code = dscm_team_open(&e->team, (int)e->m.threads, err);
     for (size_t t = 0; code == DSCM_OK && t < e->m.threads; t++)

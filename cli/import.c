@@ -1,5 +1,6 @@
 /* diffscm import: a bundle from a published score network and predictor. */
 #include <errno.h>
+#include <libgen.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -342,8 +343,13 @@ int cmd_import(int argc, char **argv)
     if (rest.count) return cli_usage(argv[0], "unexpected argument \"%s\"", rest.items[0]);
     if (!r.score || !r.predictor || !r.out)
         return cli_usage(argv[0], "--score, --predictor and --out are needed");
-    const char *slash = strrchr(r.out, '/');
-    if (!r.name) r.name = slash && slash[1] ? slash + 1 : r.out;
+    char folder[4096];
+    if (!r.name) { /* the last part of the path, with or without '/' at the end */
+        snprintf(folder, sizeof folder, "%s", r.out);
+        r.name = basename(folder);
+    }
+    if (!cli_is_name(r.name))
+        return cli_usage(argv[0], "--name \"%s\": must not be empty nor hold '/'", r.name);
     dscm_error err = {0};
     r.files = json_object();
     dscm_code code = run(&r, &err);

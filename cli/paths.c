@@ -114,6 +114,11 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
                      there);
 }
 
+bool cli_is_name(const char *name)
+{
+    return *name && !strchr(name, '/');
+}
+
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err)
 {
     static const char *const others[] = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"};

@@ -79,6 +79,10 @@ static dscm_code read_file(const char *path, key **list, size_t *count, dscm_err
         }
         (*list)[(*count)++] = parsed;
     }
+    if (ferror(file)) { /* a folder opens, too */
+        code = dscm_fail(err, DSCM_E_IO, "keys file %s: %s", path, strerror(errno));
+        goto fail;
+    }
     if (*count == 0) {
         code = dscm_fail(err, DSCM_E_FORMAT, "%s: holds no key, so nobody would be let in", path);
         goto fail;

@@ -180,6 +180,8 @@ dscm_code dscm_settings_read_file(dscm_settings *settings, const char *path, dsc
         *equals = 0;
         code = dscm_settings_set(settings, trim(name), trim(equals + 1), source, err);
     }
+    if (code == DSCM_OK && ferror(file)) /* a folder opens, too */
+        code = dscm_fail(err, DSCM_E_IO, "configuration file %s: %s", path, strerror(errno));
     fclose(file);
     return code;
 }
@@ -218,7 +220,10 @@ static dscm_code read_flags(dscm_settings *settings, int argc, char *const *argv
     for (int i = 0; i < argc; i++) {
         const char *flag = argv[i];
         if (strncmp(flag, "--", 2) != 0)
-            return dscm_fail(err, DSCM_E_UNKNOWN, "serve takes no argument \"%s\"", flag);
+            return dscm_fail(err, DSCM_E_UNKNOWN,
+                             flag[0] == '-' ? "unknown option %s (see serve --help)"
+                                            : "serve takes no argument \"%s\"",
+                             flag);
         char name[64];
         const char *equals = strchr(flag, '=');
         size_t length = equals ? (size_t)(equals - flag - 2) : strlen(flag + 2);
@@ -255,6 +260,23 @@ static const char *config_path(int argc, char *const *argv, char *const *environ
     return path;
 }
 
+/* Browsers send SCHEME://HOST[:PORT] (or null) without a path; anything else would never match. */
+static dscm_code check_origins(const dscm_settings *s, dscm_error *err)
+{
+    char list[DSCM_SETTING_TEXT], *rest = NULL;
+    memcpy(list, s->cors_origins, sizeof list);
+    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest)) {
+        const char *host = strstr(one, "://");
+        if (strcmp(one, "*") == 0 || strcmp(one, "null") == 0) continue;
+        if (!host || host == one || !host[3] || strchr(host + 3, '/'))
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "cors-origins: \"%s\" is not an origin such as "
+                             "https://example.org or http://localhost:3000, nor *",
+                             one);
+    }
+    return DSCM_OK;
+}
+
 /* What no single value can tell. */
 static dscm_code check_together(const dscm_settings *s, dscm_error *err)
 {
@@ -274,10 +296,10 @@ static dscm_code check_together(const dscm_settings *s, dscm_error *err)
                          s->log_level);
     if (!s->keys_file[0] && !s->allow_anonymous && !dscm_settings_loopback(s->host))
         return dscm_fail(err, DSCM_E_MISMATCH,
-                         "host %s can be reached by others: give --keys-file, or "
+                         "host \"%s\" can be reached by others: give --keys-file, or "
                          "--allow-anonymous when that is wanted",
                          s->host);
-    return DSCM_OK;
+    return check_origins(s, err);
 }
 
 dscm_code dscm_settings_load(dscm_settings *settings, int argc, char *const *argv,

@@ -35,7 +35,8 @@ dscm_code dscm_file_read(const char *path, size_t limit, unsigned char **bytes, 
                          path, strerror(errno));
     dscm_code code = DSCM_OK;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
-        code = dscm_fail(err, DSCM_E_IO, "%s: not a regular file", path);
+        code = dscm_fail(err, DSCM_E_IO, "%s: is %s, must be a file", path,
+                         S_ISDIR(info.st_mode) ? "a folder" : "a pipe or device");
     else if ((size_t)info.st_size > limit)
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: %zu bytes are more than the %zu accepted", path,
                          (size_t)info.st_size, limit);

@@ -42,6 +42,32 @@ def cases(program, root, refused, run, path, write_png, write_idx):
                                       text=True)
             assert done.returncode == 1 and "standard output: No space" in done.stderr, done
 
+    def test_empty_names_are_refused():
+        refused(["counterfactual", "", "--do", "digit=8", *out], 2, "argument is empty")
+        refused(["info", ""], 2, "argument is empty")
+        refused([*one, *out, "--model", ""], 2, "--model", "empty")
+        refused(["evaluate", "--data", "", "--report", path("r")], 2, "--data", "empty")
+
+    def test_names_of_bundles_are_checked():
+        nets = ["--score", one[1], "--predictor", one[1]]
+        for name in ("", "a/b"):
+            refused(["bundle", *nets, "--out", path("b"), "--name", name], 2, f'"{name}"')
+            refused(["import", *nets, "--out", path("b"), "--name", name], 2, f'"{name}"')
+
+    def test_what_contradicts_itself_is_refused():
+        refused([*one, *out, "--null"], 2, "--null", "--do digit=8")
+        digits = os.path.join(root, "models", "mnist", "score.safetensors")
+        refused(["bundle", "--out", path("two"), "--name", "two", "--score", digits, "--predictor",
+                 digits], 1, path("two/manifest.json"), "predictor")
+
+    def test_the_service_checks_its_files():
+        for option in ("--config", "--keys-file"):
+            code, _, err = run("serve", option, path("."))
+            assert code in (1, 2) and "directory" in err and err.count("\n") == 1, err
+        for origin in ("example.org", "https://example.org/", "://x"):
+            refused(["serve", "--cors-origins", "*," + origin], 2, "cors-origins", f'"{origin}"')
+        refused(["serve", "-p"], 2, "option -p")
+
     def test_nothing_verified_is_no_success():
         code, out, err = run("verify", one[1])
         assert code == 2 and "none of the arguments is a folder" in err, out + err
@@ -87,7 +113,7 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         with open(path("huge.png"), "wb") as f:
             f.write(blob)
         refused(["counterfactual", path("huge.png"), *picture], 1, "huge.png")
-        refused(["counterfactual", root, *picture], 1, "not a regular file")
+        refused(["counterfactual", root, *picture], 1, "is a folder, must be a file")
         refused(["counterfactual", write_png("wide.png", 29, 28), *picture], 1, "29x28", "--resize")
         assert not os.path.exists(path("never.png"))
 

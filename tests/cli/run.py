@@ -404,6 +404,7 @@ def test_evaluate_wrong_use():
     refused([*common, "--methods", "published:scale=auto"], 2, "published", "only ours")
     refused([*common, "--frontier", "identity"], 2, "identity")
     refused([*common, "--split", "absent"], 1, "absent")
+    refused([*common[:3], "--report", digit(3)], 2, "--report", "must be a folder")
     assert not os.path.exists(report)
 
 
