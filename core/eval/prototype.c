@@ -34,7 +34,7 @@ typedef struct search {
     float *best;                /* (batch, pixels) cheapest flipped iterate */
     double *cost;               /* (batch) elastic-net cost of best, infinity without one */
     double *c, *c_low, *c_high; /* (batch) weight of the hinge and its bracket */
-    int *flipped;               /* (batch) in this search */
+    int *flipped, *ever;        /* (batch) at this iterate; in this search */
 } search;
 
 static dscm_code search_open(search *s, const dscm_prototype_nets *nets, dscm_arena *arena,
@@ -43,7 +43,7 @@ static dscm_code search_open(search *s, const dscm_prototype_nets *nets, dscm_ar
     size_t batch = nets->classifier->batch, pixels = nets->classifier->pixels;
     size_t classes = nets->classifier->width, code = nets->encoder->width;
     size_t floats = batch * (7 * pixels + classes + 2 * code), doubles = 4 * batch;
-    size_t bytes = floats * sizeof(float) + doubles * sizeof(double) + batch * sizeof(int);
+    size_t bytes = floats * sizeof(float) + doubles * sizeof(double) + 2 * batch * sizeof(int);
     dscm_code status = dscm_arena_open(arena, bytes + 16 * DSCM_ALIGN, err);
     if (status != DSCM_OK) return status;
     size_t image_bytes = batch * pixels * sizeof(float);
@@ -58,6 +58,7 @@ static dscm_code search_open(search *s, const dscm_prototype_nets *nets, dscm_ar
     for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++)
         *weights[i] = dscm_arena_take(arena, batch * sizeof(double));
     s->flipped = dscm_arena_take(arena, batch * sizeof(int));
+    s->ever = dscm_arena_take(arena, batch * sizeof(int));
     return DSCM_OK;
 }
 
@@ -157,16 +158,17 @@ static void keep_if_cheaper(search *s, size_t b, const dscm_prototype_options *o
 
 /* One FISTA run (Beck & Teboulle 2009) for a chunk at its present weights c. */
 static void fista(search *s, const int *targets, size_t count, const dscm_prototype_nets *nets,
-                  const dscm_prototype_options *o, int *ever_flipped)
+                  const dscm_prototype_options *o)
 {
     size_t n = count * s->pixels;
+    memset(s->ever, 0, count * sizeof *s->ever);
     memcpy(s->x, s->x0, n * sizeof(float));
     memcpy(s->y, s->x0, n * sizeof(float));
     for (size_t it = 0; it < o->iterations; it++) {
         smooth_gradient(s, targets, count, nets, o);
         for (size_t b = 0; b < count; b++)
             if (s->flipped[b]) {
-                ever_flipped[b] = 1;
+                s->ever[b] = 1;
                 keep_if_cheaper(s, b, o);
             }
         float rate = (float)(o->rate * sqrt(1 - (double)it / (double)o->iterations));
@@ -200,10 +202,9 @@ static void prototype_chunk(search *s, float *out, const float *images, const in
     }
     memcpy(s->best, s->x0, n * sizeof(float));
     for (size_t round = 0; round < o->searches; round++) {
-        int ever_flipped[512] = {0};
-        fista(s, targets, count, nets, o, ever_flipped);
+        fista(s, targets, count, nets, o);
         for (size_t b = 0; b < count; b++) {
-            if (ever_flipped[b])
+            if (s->ever[b])
                 s->c_high[b] = s->c[b];
             else
                 s->c_low[b] = s->c[b];
@@ -221,7 +222,7 @@ dscm_code dscm_baseline_prototype(float *out, const float *images, const int *ta
                                   const dscm_prototype_options *options, dscm_error *err)
 {
     size_t batch = nets->classifier->batch, pixels = nets->classifier->pixels;
-    assert(nets->autoencoder->batch >= batch && nets->encoder->batch >= batch && batch <= 512);
+    assert(nets->autoencoder->batch >= batch && nets->encoder->batch >= batch);
     search s;
     dscm_arena arena;
     dscm_code code = search_open(&s, nets, &arena, err);

@@ -246,6 +246,40 @@ static void real_images_of_the_class(void)
     CHECK_HAS(err.message, "2");
 }
 
+/* Batches as large as an evaluation may ask for give what small ones give. */
+static void prototypes_in_large_batches(void)
+{
+    enum { LARGE = 600, CODE = SIDE * SIDE / 4 };
+    static float images[LARGE * PIXELS], out[LARGE * PIXELS], small[COUNT * PIXELS];
+    static int targets[LARGE];
+    static const float codes[CLASSES * CODE];
+    const uint8_t labels[CLASSES] = {0, 1, 2};
+    model m[3];
+    const char *const outputs[] = {"out", "out", "code"};
+    dscm_error err = {0};
+    dscm_prototype_options options = dscm_prototype_defaults();
+    options.iterations = options.searches = 2;
+    for (int i = 0; i < 3; i++)
+        REQUIRE(open_network(&m[i], i ? DSCM_ARCH_AUTOENCODER : DSCM_ARCH_CNN, outputs[i], 7));
+    dscm_prototype_nets nets = {&m[0].probe, &m[1].probe, &m[2].probe, codes, labels, CLASSES};
+    draw_images(images, targets, 5);
+    REQUIRE(dscm_baseline_prototype(small, images, targets, COUNT, &nets, &options, &err) ==
+            DSCM_OK);
+    for (int i = 0; i < 3; i++) {
+        dscm_probe_close(&m[i].probe);
+        REQUIRE(dscm_probe_open(&m[i].probe, m[i].net, m[i].weights, outputs[i], LARGE, &err) ==
+                DSCM_OK);
+    }
+    for (size_t b = COUNT; b < LARGE; b++) {
+        memcpy(images + b * PIXELS, images + b % COUNT * PIXELS, PIXELS * sizeof *images);
+        targets[b] = targets[b % COUNT];
+    }
+    REQUIRE(dscm_baseline_prototype(out, images, targets, LARGE, &nets, &options, &err) == DSCM_OK);
+    for (size_t i = 0; i < LARGE * PIXELS; i++)
+        CHECK_NEAR(out[i], small[i % (COUNT * PIXELS)], 1e-4);
+    for (int i = 0; i < 3; i++) close_model(&m[i]);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -255,6 +289,7 @@ int main(int argc, char **argv)
         {"greedy_moves_one_pixel_a_time_until_confident",
          greedy_moves_one_pixel_a_time_until_confident},
         {"prototypes_reach_their_target", prototypes_reach_their_target},
+        {"prototypes_in_large_batches", prototypes_in_large_batches},
         {"real_images_of_the_class", real_images_of_the_class},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
