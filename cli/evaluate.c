@@ -137,6 +137,22 @@ static void keep_command(evaluation *e, int argc, char **argv)
     }
 }
 
+/* What no option has set. */
+static void set_defaults(evaluation *e)
+{
+    const struct {
+        size_t *limit, usual, quick;
+    } limits[] = {{&e->limit, 1000000000, 100},
+                  {&e->slow_limit, 1000, 20},
+                  {&e->curve_limit, 256, 20},
+                  {&e->study_limit, 256, 16},
+                  {&e->slow_study_limit, 32, 4}};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (*limits[i].limit == SIZE_MAX)
+            *limits[i].limit = e->quick ? limits[i].quick : limits[i].usual;
+    if (!e->frontier) e->frontier = e->quick ? frontier_quick : frontier_default;
+}
+
 int cmd_evaluate(int argc, char **argv)
 {
     dscm_error err = {0};
@@ -146,11 +162,11 @@ int cmd_evaluate(int argc, char **argv)
                       .split = "dev",
                       .pool_split = "train",
                       .methods = methods_default,
-                      .limit = 1000000000,
-                      .slow_limit = 1000,
-                      .curve_limit = 256,
-                      .study_limit = 256,
-                      .slow_study_limit = 32};
+                      .limit = SIZE_MAX,
+                      .slow_limit = SIZE_MAX,
+                      .curve_limit = SIZE_MAX,
+                      .study_limit = SIZE_MAX,
+                      .slow_study_limit = SIZE_MAX};
     const cli_option options[] = {
         {"data", OPT_TEXT, &e->data_dir, 0, 0, "DIR",
          "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
@@ -181,13 +197,7 @@ int cmd_evaluate(int argc, char **argv)
     int exit_code =
         cli_parse(argc, argv, "evaluate --data DIR --report DIR [options]", options, &rest);
     keep_command(e, argc, argv);
-    if (!e->frontier) e->frontier = e->quick ? frontier_quick : frontier_default;
-    if (e->quick) {
-        e->limit = 100;
-        e->slow_limit = e->curve_limit = 20;
-        e->study_limit = 16;
-        e->slow_study_limit = 4;
-    }
+    set_defaults(e);
     if (exit_code < 0 && (!e->data_dir || !e->report_dir || rest.count))
         exit_code = cli_usage(argv[0], "--data and --report are needed, and nothing but options");
     if (exit_code < 0)
