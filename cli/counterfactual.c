@@ -170,20 +170,14 @@ static dscm_code write_single_scores(const batch_run *r, const dscm_query *query
 static dscm_code run_single(batch_run *r, dscm_error *err)
 {
     cli_model *m = &r->m;
-    dscm_intervention acts[64];
+    dscm_intervention acts[CLI_DOS_MAX];
     dscm_query query = {.items = acts, .count = r->dos.count};
     float *image = NULL, *out = dscm_alloc(cli_image_size(m), sizeof *out, "image", err);
     dscm_session *session = NULL;
     double scale = 0;
     cli_watch watch;
     dscm_code code = out ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < r->dos.count; i++) {
-        code = cli_parse_do(m, r->dos.items[i], &acts[i], err);
-        for (size_t k = 0; code == DSCM_OK && k < i; k++)
-            if (acts[k].variable == acts[i].variable)
-                code = dscm_fail(err, DSCM_E_INVALID, "--do %s: %s is set twice", r->dos.items[i],
-                                 m->info->variables[acts[i].variable].name);
-    }
+    if (code == DSCM_OK) code = cli_parse_dos(m, &r->dos, acts, err);
     if (code == DSCM_OK) code = cli_read_image(m, r->rest.items[0], r->resize, &image, err);
     if (code == DSCM_OK) code = dscm_session_open(&session, m->bundle, 1, (int)m->threads, err);
     part p = {.r = r,
@@ -197,6 +191,8 @@ static dscm_code run_single(batch_run *r, dscm_error *err)
     cli_watch_start(&watch, m, r->preview);
     if (code == DSCM_OK) code = run_part(&p, err);
     cli_watch_end(&watch);
+    if (code == DSCM_OK)
+        dscm_images_round(out, cli_image_size(m)); /* scores are of what is written */
     if (code == DSCM_OK) code = cli_write_image(m, r->out, out, err);
     if (code == DSCM_OK) code = write_single_scores(r, &query, session, image, out, scale, err);
     dscm_session_free(session);
@@ -452,6 +448,10 @@ int cmd_counterfactual(int argc, char **argv)
     if (r.null && r.dos.count)
         return cli_usage(argv[0], "--null changes nothing and --do %s does: give one of them",
                          r.dos.items[0]);
+    if (!r.images && (r.targets || r.limit || r.sessions))
+        return cli_usage(argv[0], "--targets, --limit and --sessions go with --images");
+    if (r.images && (r.preview || r.resize))
+        return cli_usage(argv[0], "--preview and --resize go with a picture, not with --images");
     if (r.images && strcmp(r.out, "-") == 0)
         return cli_usage(argv[0], "--out -: only a picture goes to standard output");
     if (r.images && ((!r.targets && !r.null) || r.dos.count || r.rest.count))

@@ -81,8 +81,8 @@ void cli_model_close(cli_model *m)
     m->bundle = NULL;
 }
 
-dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *out,
-                       dscm_error *err)
+static dscm_code parse_do(const cli_model *m, const char *text, dscm_intervention *out,
+                          dscm_error *err)
 {
     char name[128];
     const char *equal = strchr(text, '=');
@@ -96,6 +96,22 @@ dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *
         code = dscm_value_parse(m->bundle, out->variable, equal + 1, &out->value, err);
     if (code != DSCM_OK) dscm_error_prefix(err, "--do %s", text);
     return code;
+}
+
+dscm_code cli_parse_dos(const cli_model *m, const option_list *dos, dscm_intervention *acts,
+                        dscm_error *err)
+{
+    for (size_t i = 0; i < dos->count; i++) {
+        if (i == CLI_DOS_MAX)
+            return dscm_fail(err, DSCM_E_LIMIT, "--do: more than %d times", CLI_DOS_MAX);
+        dscm_code code = parse_do(m, dos->items[i], &acts[i], err);
+        if (code != DSCM_OK) return code;
+        for (size_t k = 0; k < i; k++)
+            if (acts[k].variable == acts[i].variable)
+                return dscm_fail(err, DSCM_E_INVALID, "--do %s: %s is set twice", dos->items[i],
+                                 m->info->variables[acts[i].variable].name);
+    }
+    return DSCM_OK;
 }
 
 size_t cli_image_size(const cli_model *m)

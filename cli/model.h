@@ -72,9 +72,11 @@ void cli_model_close(cli_model *m);
  * *search: see dscm_auto). The message leaves out where the text came from. */
 dscm_code cli_parse_scale(const char *text, double *scale, bool *search,
                           dscm_error *err) DSCM_MUST_CHECK;
-/* "digit=8" -> an intervention. */
-dscm_code cli_parse_do(const cli_model *m, const char *text, dscm_intervention *out,
-                       dscm_error *err) DSCM_MUST_CHECK;
+/* The interventions of --do options such as "digit=8", each of another variable, into acts
+ * (CLI_DOS_MAX). */
+#define CLI_DOS_MAX 64
+dscm_code cli_parse_dos(const cli_model *m, const option_list *dos, dscm_intervention *acts,
+                        dscm_error *err) DSCM_MUST_CHECK;
 /* A PNG or JPEG file as one image of the model in [-1,1]; of another size only when `resize`.
  * Release with dscm_free. */
 dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,

@@ -84,7 +84,7 @@ static dscm_code write_result(const sampling *s, const char *path, dscm_error *e
 static dscm_code run(cli_model *m, const char *out, size_t count, const option_list *dos,
                      dscm_error *err)
 {
-    dscm_intervention acts[64];
+    dscm_intervention acts[CLI_DOS_MAX];
     size_t size = cli_image_size(m);
     if (m->batch > count) m->batch = count;
     sampling s = {.m = m, .count = count};
@@ -92,8 +92,7 @@ static dscm_code run(cli_model *m, const char *out, size_t count, const option_l
     s.images = dscm_alloc(m->batch * size, sizeof *s.images, "samples", err);
     s.queries = dscm_alloc(m->batch, sizeof *s.queries, "samples", err);
     dscm_code code = s.pixels && s.images && s.queries ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < dos->count; i++)
-        code = cli_parse_do(m, dos->items[i], &acts[i], err);
+    if (code == DSCM_OK) code = cli_parse_dos(m, dos, acts, err);
     for (size_t i = 0; code == DSCM_OK && i < m->batch; i++)
         s.queries[i] = (dscm_query){.items = acts, .count = dos->count};
     cli_watch_start(&s.watch, m, NULL);

@@ -34,6 +34,7 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             refused([*picture, "--do", text, *out], 2, part)
         refused([*one, "--do", "digit=7", *out], 2, "digit", "twice")
         refused(["sample", "--do", "digit=99", *out], 2, "99")
+        refused(["sample", *["--do", "digit=7"] * 1000, *out], 2, "digit", "twice")
 
     def test_a_swallowed_result_is_a_failure():
         for args in (["--help"], ["info", "mnist"], one + ["-o", path("swallowed.png")]):

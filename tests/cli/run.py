@@ -107,6 +107,10 @@ def test_counterfactual_wrong_use():
     refused([*one, *out], 2, "--do")
     refused([*one, "--do", "digit=8"], 2, "--out")
     refused([*one, "--do", "digit=8", "--sampler", "magic", *out], 2, "magic")
+    for option in (["--targets", "x"], ["--limit", "3"], ["--sessions", "2"]):
+        refused([*one, "--do", "digit=8", *option, *out], 2, "go with --images")
+    for option in (["--preview", "x.png"], ["--resize"]):
+        refused(["counterfactual", "--images", "x", "--null", *option, *out], 2, "go with a picture")
     refused([*one, "--do", "digit=8", "--model", "nothing", *out], 1, "nothing")
     refused(["counterfactual", path("absent.png"), "--do", "digit=8", *out], 1, "absent.png")
     refused(["counterfactual", __file__, "--do", "digit=8", *out], 1, "run.py")
@@ -135,6 +139,15 @@ def test_one_picture():
     assert len(scores["probabilities_after"]) == 10
     assert abs(sum(scores["probabilities_before"]) - 1) < 1e-3
     assert scores["l1"] > 0 and scores["scale"] > 0
+
+
+def test_scores_are_of_the_picture_that_is_written():
+    code, out, err = run("counterfactual", digit(3), "--do", "digit=8", "--scale", "6", "-o",
+                         path("judged.png"), *FAST)
+    assert code == 0, err
+    pairs = list(zip(read_gray(digit(3)), read_gray(path("judged.png"))))
+    mean = sum(abs(a - b) for a, b in pairs) / len(pairs)
+    assert abs(json.loads(out)["l1"] - mean) < 1e-3, (out, mean)
 
 
 def test_resized_picture():
