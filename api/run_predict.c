@@ -5,8 +5,8 @@
 
 #include "api/run_internal.h"
 
-/* Queries of all targets; the caller frees *queries and *items. Strengths are written into the
- * interventions, because requests of one batch may differ in them. */
+/* Queries of all targets; the caller frees *queries and *items. Each has the strength of its request,
+ * because requests of one batch may differ in it. */
 static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **items)
 {
     *queries = run_alloc(r, r->total, sizeof(**queries));
@@ -18,13 +18,22 @@ static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **
             const dscm_target *target = &request->targets[k - r->offsets[i]];
             dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
             memcpy(own, target->items, target->count * sizeof(*own));
-            for (size_t j = 0; j < target->count; j++)
-                if (isnan(own[j].scale) && !r->auto_scale) own[j].scale = request->options.scale;
-            (*queries)[k] =
-                (dscm_query){.items = own, .count = target->count, .factual = r->from[i]->factual};
+            (*queries)[k] = (dscm_query){.items = own,
+                                         .count = target->count,
+                                         .factual = r->from[i]->factual,
+                                         .scale = r->auto_scale ? NULL : &request->options.scale};
         }
     }
     return DSCM_OK;
+}
+
+/* Gives query k the strength that its search found: what it names itself is a factor of that. */
+static void set_strength(dscm_query *queries, dscm_intervention *items, size_t k,
+                         const double *scale)
+{
+    queries[k].scale = scale;
+    for (size_t j = 0; j < queries[k].count; j++)
+        items[k * DSCM_REQUEST_VARS_MAX + j].scale *= *scale;
 }
 
 /* The latent of every target: its item's noise, repeated. */
@@ -40,16 +49,8 @@ static dscm_code make_latent(run *r, dscm_latent **out)
     return code;
 }
 
-/* What a search found, in place of the strengths it started from: those that a request names are
- * relative to it. */
-static void set_found(dscm_intervention *items, size_t count, double scale)
-{
-    for (size_t j = 0; j < count; j++)
-        items[j].scale = isnan(items[j].scale) ? scale : scale * items[j].scale;
-}
-
 static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const dscm_latent *latent,
-                         const dscm_query *queries, dscm_intervention *items)
+                         dscm_query *queries, dscm_intervention *items)
 {
     dscm_progress progress;
     dscm_code code;
@@ -65,8 +66,7 @@ static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const d
                              &progress, r->err);
     r->frames = frames;
     if (!code && frames) {
-        for (size_t k = 0; k < r->total; k++)
-            set_found(items + k * DSCM_REQUEST_VARS_MAX, queries[k].count, searches[k].scale);
+        for (size_t k = 0; k < r->total; k++) set_strength(queries, items, k, &searches[k].scale);
         code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
     }
     run_end(r, &r->times.predict);
@@ -119,12 +119,12 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
             const dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
             dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
-            if (r->auto_scale) set_found(own, c->target.count, c->scale);
             for (size_t j = 0; j < c->target.count; j++) {
                 if (own[j].action != DSCM_HOLD && !isnan(r->from[i]->factual[own[j].variable]))
                     own[j].value = r->from[i]->factual[own[j].variable];
                 if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
             }
+            if (r->auto_scale) set_strength(*queries, *items, k, &c->scale);
             (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
         }
     return code;

@@ -187,7 +187,7 @@ typedef struct dscm_intervention {
     int variable;
     dscm_action action;
     double value; /* label index or number */
-    double scale; /* guidance scale of this edge; NaN: options->scale */
+    double scale; /* guidance scale of this edge; NaN: the query's */
 } dscm_intervention;
 
 /* The query of one item: what is done to which variables. count 0 = the null counterfactual. */
@@ -196,6 +196,8 @@ typedef struct dscm_query {
     size_t count;
     const double *factual; /* (variables) observed values, NaN where unknown (then taken from the
                               predictors); or NULL */
+    const double *scale;   /* of all edges whose parents change and are given none; NULL:
+                              options->scale */
 } dscm_query;
 
 /* Predicts one image per item of the latent: out (count,H,W,C), not clamped except by `published`.
@@ -209,9 +211,10 @@ void dscm_images_round(float *images, size_t count);
 
 /* A guidance scale per item: from half of options->scale in steps of a factor sqrt(2), the first at
  * which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
- * from one abduction. A weak scale changes less, a strong one convinces more; most items need no
- * second walk. Where none is confident: the strongest that makes the target the likeliest label,
- * else max_scale. Images are clamped and rounded to 256 levels: what is judged is what a file
+ * from one abduction. Scales that interventions name are factors of it, and queries name none. A
+ * weak scale changes less, a strong one convinces more; most items need no second walk. Where none
+ * is confident: the strongest that makes the target the likeliest label, else max_scale. Images are
+ * clamped and rounded to 256 levels: what is judged is what a file
  * holds. */
 typedef struct dscm_auto {
     double confidence; /* 0..1; default .99 */

@@ -166,6 +166,7 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
                               double default_scale, guidance *out, dscm_error *err)
 {
     double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
+    double of_query = q->scale ? *q->scale : default_scale;
     for (size_t i = 0; i < q->count; i++) {
         const dscm_intervention *act = &q->items[i];
         const dscm_variable *v = act->variable >= 0 && (size_t)act->variable < b->variables_count
@@ -201,7 +202,7 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
         int parent = b->edges[e].parent;
         const dscm_intervention *act = intervention_on(q, parent);
         bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
-        double scale = act && !isnan(act->scale) ? act->scale : default_scale;
+        double scale = act && !isnan(act->scale) ? act->scale : of_query;
         bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
         out[e] =
             (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0, .set = used};
