@@ -374,6 +374,22 @@ static dscm_code listen_on(int *out, int *port, const char *host, dscm_error *er
     return DSCM_OK;
 }
 
+/* What the library says about itself. One thing matters: that accept() fails for want of descriptors
+ * (somebody lowered the limit under us, or the system has none). The library waits until one of its
+ * connections closes; without any it would spin. */
+static void on_words(void *arg, const char *format, va_list args)
+{
+    enum { SILENCE_MS = 10000 };
+    dscm_http *http = arg;
+    (void)args;
+    if (!strstr(format, "resource limit")) return;
+    int64_t now = dscm_clock_ms(), last = atomic_load(&http->starved_ms);
+    if ((!last || now - last >= SILENCE_MS) &&
+        atomic_compare_exchange_strong(&http->starved_ms, &last, now))
+        http->options.starved(http->options.arg);
+    if (strstr(format, "busy waiting")) nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+}
+
 static struct MHD_Daemon *start_daemon(dscm_http *http)
 {
     const dscm_http_options *o = &http->options;
@@ -388,13 +404,13 @@ static struct MHD_Daemon *start_daemon(dscm_http *http)
 #endif
     more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, http,
-        MHD_OPTION_LISTEN_SOCKET, http->listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, http,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->client_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->idle_s, MHD_OPTION_THREAD_STACK_SIZE,
-        THREAD_STACK, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_words, http, MHD_OPTION_LISTEN_SOCKET,
+        http->listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)o->client_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->idle_s,
+        MHD_OPTION_THREAD_STACK_SIZE, THREAD_STACK, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
 }
 
 dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm_error *err)

@@ -72,6 +72,8 @@ typedef struct dscm_http_options {
     void (*done)(void *arg, dscm_exchange *exchange, int64_t took_us);
     /* A connection was closed for slowness before it became an exchange. */
     void (*slow)(void *arg, int status);
+    /* No file descriptor is left for a new connection; at most once in ten seconds. */
+    void (*starved)(void *arg);
 } dscm_http_options;
 
 dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options,

@@ -15,6 +15,7 @@ struct dscm_http {
     bool quiesced;
     int port;
     atomic_size_t active, connections;
+    _Atomic int64_t starved_ms; /* of the last word about it; 0: none yet */
 };
 
 /* The exchange as http*.c sees it: `face` is what everyone else sees. */

@@ -197,6 +197,17 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     return code;
 }
 
+static void starved(void *arg)
+{
+    const dscm_service *service = arg;
+    struct rlimit limit = {0};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    dscm_log_message(&service->log, DSCM_LOG_WARN, "no-descriptors",
+                     "a connection waits: this process (limit %llu) or the system can open no more "
+                     "files",
+                     (unsigned long long)limit.rlim_cur);
+}
+
 static dscm_code open_listeners(dscm_service *s, dscm_error *err)
 {
     const dscm_settings *o = &s->settings;
@@ -212,7 +223,8 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
                                .head = dscm_admin_head,
                                .handle = dscm_admin_handle,
                                .done = dscm_admin_done,
-                               .slow = dscm_routes_slow};
+                               .slow = dscm_routes_slow,
+                               .starved = starved};
     dscm_http_options public = admin;
     public.host = o->host;
     public.port = (int)o->port;

@@ -34,7 +34,8 @@ async function call(path, options = {}) {
   try {
     body = text ? JSON.parse(text) : {};
   } catch {
-    body = {title: `HTTP ${reply.status}`, detail: text.slice(0, 300)};
+    // not the service's own words: a proxy's page, of which only the status is of use
+    body = {title: `HTTP ${reply.status}`, detail: `The service answered with HTTP ${reply.status}.`};
   }
   if (!reply.ok) throw new Problem({title: `HTTP ${reply.status}`, ...body},
     reply.headers.get('Retry-After'));

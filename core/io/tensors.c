@@ -105,6 +105,7 @@ dscm_code dscm_tensors_open_memory(dscm_tensors **out, const void *bytes, size_t
     dscm_code code = DSCM_E_MEMORY;
     set->path = dscm_strdup(name, err);
     if (set->path) code = read_content(set, err);
+    if (code == DSCM_E_MEMORY && set->path) dscm_error_prefix(err, "%s", set->path);
     if (code != DSCM_OK) {
         dscm_tensors_free(set);
         return code;
