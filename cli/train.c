@@ -279,6 +279,8 @@ int cmd_train(int argc, char **argv)
         {"dropout", OPT_REAL, &net->dropout, 0, 0.99, "RATE", "dropout (0)"},
         {"still", OPT_FLAG, &r.options.still, 0, 0, NULL,
          "oracle: images as they are, not turned, scaled and shifted"},
+        {"upright", OPT_FLAG, &r.options.upright, 0, 0, NULL,
+         "vae: draw pictures upright, from copies bent and thickened too (for writing)"},
         {"class", OPT_SIZE, &r.class_number, 0, 255, "N", "autoencoder of one class"},
         {"seed", OPT_SEED, &r.options.seed, 0, 0, "N", "seed (1)"},
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},

@@ -19,13 +19,13 @@ mnist)
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     walk="--steps 10 --ratio 0.98"
-    score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000"
+    score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000" vae="--latent 16 --upright"
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
     walk="--steps 20 --ratio 0.95 --limit"
-    score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000"
+    score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000" vae="--latent 8"
     ;;
 *)
     echo "$0: $name: must be mnist or fashion" >&2
@@ -51,7 +51,7 @@ train() {
     train predictor predictor $predictor --mult 1,2,4,4 --head-channels 64 --lr 1e-3 --seed 2 \
         --eval-split $held --eval-limit 1000
     train oracle oracle $oracle --channels 32 --lr 1.5e-3 --dropout 0.2 --seed 7 --eval-split $held
-    train vae vae --samples 120000 --channels 16 --latent 8 --lr 2e-3 --seed 3 --eval-split $held
+    train vae vae --samples 120000 --channels 16 $vae --lr 2e-3 --seed 3 --eval-split $held
     train ae autoencoder --samples 120000 --lr 2e-3 --seed 4 --eval-split $held
     for c in 0 1 2 3 4 5 6 7 8 9; do
         train "ae$c" autoencoder --class $c --samples 90000 --lr 2e-3 --seed "1$c"

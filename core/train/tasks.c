@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "core/train/moves.h"
+
 #define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */
 #define VAE_NOISE    0x766165u /* parts the streams of the code's noise from those of the moves */
 
@@ -28,58 +30,29 @@ static void noised_inputs(shard *s)
     }
 }
 
-/* Largest random moves of an image: turn (radians), scale (relative), shift (pixels), shear and
- * stretch across (relative). */
-typedef struct moves {
-    float angle, scale, shift, shear, stretch;
-} moves;
-
-static const moves oracle_moves = {0.26f, 0.12f, 2.5f, 0, 0};
+static const dscm_moves oracle_moves = {.angle = 0.26f, .scale = 0.12f, .shift = 2.5f};
 /* Wide enough that the way a thing is placed says little about which picture it came from. */
-static const moves vae_moves = {0.35f, 0.3f, 3, 0.4f, 0.3f};
+#define VAE_MOVES .angle = 0.35f, .scale = 0.3f, .shift = 3, .shear = 0.4f, .stretch = 0.3f
+static const dscm_moves vae_moves = {VAE_MOVES};
+/* For writing, which differs by its hand too. */
+static const dscm_moves upright_moves = {VAE_MOVES, .bend = 1.2f, .stroke = 0.8f};
 
-static float within(dscm_rng *rng, float limit)
+static dscm_picture picture_of(const shard *s, size_t i)
 {
-    return limit * (2 * dscm_rng_uniform(rng) - 1);
-}
-
-/* A randomly moved image, sampled bilinearly; outside is background (-1). */
-static void moved_image(float *x, const uint8_t *pixels, size_t h, size_t w, size_t c,
-                        const moves *m, dscm_rng *rng)
-{
-    float angle = within(rng, m->angle), scale = 1 + within(rng, m->scale);
-    float dx = within(rng, m->shift), dy = within(rng, m->shift);
-    float shear = m->shear > 0 ? within(rng, m->shear) : 0;
-    float stretch = m->stretch > 0 ? 1 + within(rng, m->stretch) : 1;
-    float a = cosf(angle) * scale, b = sinf(angle) * scale;
-    float cy = (float)(h - 1) / 2, cx = (float)(w - 1) / 2;
-    for (size_t p = 0; p < h * w; p++) {
-        float v = (float)(p / w) - cy, u = ((float)(p % w) - cx) * stretch + shear * v;
-        float sy = a * v + b * u + cy + dy, sx = a * u - b * v + cx + dx;
-        float fy = floorf(sy), fx = floorf(sx), wy = sy - fy, wx = sx - fx;
-        for (size_t k = 0; k < c; k++) {
-            float sum = 0;
-            for (int n = 0; n < 4; n++) {
-                ptrdiff_t y = (ptrdiff_t)fy + n / 2, xx = (ptrdiff_t)fx + n % 2;
-                if (y < 0 || xx < 0 || y >= (ptrdiff_t)h || xx >= (ptrdiff_t)w) continue;
-                sum += (n / 2 ? wy : 1 - wy) * (n % 2 ? wx : 1 - wx) *
-                       (float)pixels[((size_t)y * w + (size_t)xx) * c + k];
-            }
-            x[p * c + k] = sum / 127.5f - 1;
-        }
-    }
+    return (dscm_picture){pixels_of_image(s, i), s->data->h, s->data->w, s->data->c};
 }
 
 /* x: images, moved at random where the shard augments. */
-static void clean_inputs_moved(shard *s, const moves *m)
+static void clean_inputs_moved(shard *s, const dscm_moves *m)
 {
     float *x = dscm_exec_data(s->exec, s->net->x);
     for (size_t i = 0; i < s->count; i++, x += s->pixels) {
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
+        dscm_picture p = picture_of(s, i);
         if (s->augment)
-            moved_image(x, pixels_of_image(s, i), s->data->h, s->data->w, s->data->c, m, &rng);
+            dscm_moved_picture(x, &p, m, &rng, s->noise);
         else
-            dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
+            dscm_pixels_to_float(x, p.pixels, s->pixels);
     }
 }
 
@@ -88,17 +61,21 @@ static void clean_inputs(shard *s)
     clean_inputs_moved(s, &oracle_moves);
 }
 
-/* The encoder sees a moved image and the decoder must draw it unmoved (s->noise holds it), so the
- * code has to say what is drawn rather than where and how slanted. */
+/* The encoder sees a moved image and the decoder must draw it unmoved, or upright (s->noise holds
+ * it), so the code has to say what is drawn rather than where, how slanted, how bent, how thick. */
 static void vae_inputs(shard *s)
 {
     dscm_tensor noise = dscm_graph_find(s->net->graph, "noise");
     size_t latent = s->net->config.latent;
-    clean_inputs_moved(s, &vae_moves);
+    clean_inputs_moved(s, s->upright ? &upright_moves : &vae_moves);
     for (size_t i = 0; i < s->count; i++) {
         dscm_rng rng = dscm_rng_make(s->seed ^ VAE_NOISE, s->first + i);
         dscm_rng_normal(&rng, dscm_exec_data(s->exec, noise) + i * latent, latent);
-        dscm_pixels_to_float(s->noise + i * s->pixels, pixels_of_image(s, i), s->pixels);
+        dscm_picture p = picture_of(s, i);
+        if (s->upright)
+            dscm_upright_picture(s->noise + i * s->pixels, &p);
+        else
+            dscm_pixels_to_float(s->noise + i * s->pixels, p.pixels, s->pixels);
     }
 }
 
@@ -162,7 +139,7 @@ static double class_loss(shard *s, bool grads)
     return sum / (double)s->batch;
 }
 
-/* squared error against the unmoved image / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
+/* squared error against what is to be drawn / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
 static double vae_loss(shard *s, bool grads)
 {
     double sum = squared_loss(s, s->noise, 0.5 / VAE_VARIANCE, grads);

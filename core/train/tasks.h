@@ -15,9 +15,10 @@ typedef struct shard {
     const uint32_t *images; /* (count) which images */
     uint64_t seed, first;   /* sample i draws from stream first + i */
     size_t t_low, t_high;   /* noised tasks: t uniform in [low, high) */
-    float *noise;           /* (count, pixels): what was added; VAE: the images unmoved */
-    bool augment;
-    size_t correct; /* classifiers: right answers */
+    float *noise;           /* (count, pixels): what was added; VAE: the images to draw */
+    bool augment;           /* inputs are moved at random */
+    bool upright;           /* VAE: what is drawn stands upright */
+    size_t correct;         /* classifiers: right answers */
 } shard;
 
 typedef struct task_ops {
