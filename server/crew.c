@@ -68,7 +68,8 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
                                jobs[i]->started_us - jobs[i]->created_us);
             jobs[count++] = jobs[i];
         } else {
-            dscm_job_unref(jobs[i]); /* canceled between the queue and here */
+            crew->runner.drop(jobs[i]); /* canceled between the queue and here */
+            dscm_job_unref(jobs[i]);
         }
     }
     if (!count) return;
@@ -85,6 +86,7 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
     atomic_store(&crew->job_us, before ? before + (each - before) / 8 : each);
     for (size_t i = 0; i < count; i++) {
         account(crew, jobs[i]);
+        crew->runner.drop(jobs[i]);
         dscm_job_unref(jobs[i]);
     }
 }

@@ -28,6 +28,9 @@ typedef struct dscm_runner {
     size_t (*weight)(void *arg, const dscm_job *job);
     /* Runs started jobs and ends every one of them. */
     void (*run)(void *state, dscm_job **jobs, size_t count);
+    /* Lets go of what only running needed. Asked by whoever took the job from the queue, run or not,
+     * before it gives up its reference. */
+    void (*drop)(dscm_job *job);
 } dscm_runner;
 
 typedef struct dscm_crew dscm_crew;

@@ -423,10 +423,10 @@ static void runner_run(void *data, dscm_job **jobs, size_t count)
         run_hits(state, &h);
         pending_count = left;
     }
-    for (size_t i = 0; i < count; i++) dscm_task_drop(jobs[i]);
 }
 
 dscm_runner dscm_runner_make(dscm_engine *engine)
 {
-    return (dscm_runner){engine, runner_open, runner_close, runner_fits, runner_weight, runner_run};
+    return (dscm_runner){engine,        runner_open, runner_close,  runner_fits,
+                         runner_weight, runner_run,  dscm_task_drop};
 }

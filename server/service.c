@@ -146,6 +146,7 @@ static void *keep_house(void *arg)
         for (dscm_job *job; (job = dscm_queue_take_late(service->queue, now));) {
             if (dscm_job_cancel(job, DSCM_REASON_DEADLINE))
                 atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][DSCM_REASON_DEADLINE], 1);
+            dscm_task_drop(job);
             dscm_job_unref(job);
         }
         if (now >= sweep_at) {

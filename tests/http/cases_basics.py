@@ -185,6 +185,17 @@ def test_deadline_queued_and_running():
         s.call("DELETE", "/jobs/" + blocker)
 
 
+def test_late_jobs_keep_no_request():
+    with Server("--workers", "1", "--batch", "1", gate=True) as s:
+        s.post(headers={"Prefer": "respond-async"})
+        late = [s.post("do.digit=8&deadline_ms=50", {"Prefer": "respond-async"}).json["id"]
+                for _ in range(5)]
+        for job in late:
+            s.wait_state(job, "canceled")
+        until(lambda: s.metric("diffscm_jobs_bytes") > 0)
+        assert s.metric("diffscm_jobs_bytes") < 5 * 500, s.metric("diffscm_jobs_bytes")
+
+
 def abandon(s, seed, headers=b""):
     """Sends a request and leaves without reading the reply, once the job is accepted."""
     body, before = picture(), s.metric("diffscm_jobs_accepted_total")
