@@ -1,6 +1,7 @@
 #include "api/json.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,4 +99,18 @@ char *dscm_json_text(const json_t *value, size_t *size)
 int dscm_json_set_real(json_t *object, const char *key, double value)
 {
     return json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+json_t *dscm_json_string(const char *text)
+{
+    enum { MOST = 1000 };
+    char out[3 * MOST + 1];
+    size_t length = strnlen(text, MOST), used = 0;
+    json_t *value = json_stringn(text, length);
+    if (value) return value;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        used += (size_t)snprintf(out + used, 4, c < 0x80 ? "%c" : "%%%02X", c);
+    }
+    return json_stringn(out, used);
 }

@@ -28,5 +28,8 @@ json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem);
 char *dscm_json_text(const json_t *value, size_t *size);
 /* Sets key to a real, or to null when it is NaN or infinite. 0 or -1 as jansson does. */
 int dscm_json_set_real(json_t *object, const char *key, double value);
+/* Text that may hold a stranger's bytes as a JSON string: in text that is no UTF-8 all bytes beyond
+ * ASCII appear as %XX, and what goes beyond 1,000 bytes is left out. NULL without memory. */
+json_t *dscm_json_string(const char *text);
 
 #endif

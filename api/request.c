@@ -310,36 +310,36 @@ static json_t *query_value(const char *text)
     return *end == '\0' && isfinite(real) ? json_real(real) : json_string(text);
 }
 
-/* "counterfactual,difference" as a list. */
+/* "counterfactual,difference" as a list; NULL where a part is no UTF-8. */
 static json_t *query_list(const char *text)
 {
     json_t *list = json_array();
-    while (list) {
-        size_t n = strcspn(text, ",");
-        json_array_append_new(list, json_stringn(text, n));
+    for (size_t n; list; text += n + 1) {
+        n = strcspn(text, ",");
+        if (json_array_append_new(list, json_stringn(text, n)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
         if (text[n] == '\0') break;
-        text += n + 1;
     }
     return list;
 }
 
-/* Puts one query parameter where the JSON form of the request has it. */
-static void query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
-                              const char *value)
+/* Puts one query parameter where the JSON form of the request has it. 0, or -1 where it has none. */
+static int query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
+                             const char *value)
 {
     static const char *const top[] = {"model", "abduction", "count", "deadline_ms", NULL};
     if (strncmp(name, "do.", 3) == 0)
-        json_object_set_new(act, name + 3, json_string(value));
-    else if (strncmp(name, "shift.", 6) == 0)
-        json_object_set_new(act, name + 6, json_pack("{s:o*}", "shift", query_value(value)));
-    else if (strncmp(name, "hold.", 5) == 0)
-        json_object_set_new(act, name + 5, json_pack("{s:o*}", "hold", query_value(value)));
-    else if (strcmp(name, "return") == 0)
-        json_object_set_new(options, name, query_list(value));
-    else if (strcmp(name, "model") == 0 || strcmp(name, "abduction") == 0)
-        json_object_set_new(body, name, json_string(value));
-    else
-        json_object_set_new(is_field(top, name) ? body : options, name, query_value(value));
+        return json_object_set_new(act, name + 3, json_string(value));
+    if (strncmp(name, "shift.", 6) == 0)
+        return json_object_set_new(act, name + 6, json_pack("{s:o}", "shift", query_value(value)));
+    if (strncmp(name, "hold.", 5) == 0)
+        return json_object_set_new(act, name + 5, json_pack("{s:o}", "hold", query_value(value)));
+    if (strcmp(name, "return") == 0) return json_object_set_new(options, name, query_list(value));
+    if (strcmp(name, "model") == 0 || strcmp(name, "abduction") == 0)
+        return json_object_set_new(body, name, json_string(value));
+    return json_object_set_new(is_field(top, name) ? body : options, name, query_value(value));
 }
 
 bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *body, size_t size,
@@ -352,10 +352,12 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     if (!dscm_query_parse(&pairs, query, problem)) return false;
     json_t *value = json_object(), *options = json_object(), *act = json_object();
     for (size_t i = 0; i < pairs.count; i++)
-        query_place_value(value, options, act, pairs.names[i], pairs.values[i]);
+        if (query_place_value(value, options, act, pairs.names[i], pairs.values[i]) != 0)
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
+                             "Parameter %zu of the query is no UTF-8 text.", i + 1);
     json_object_set(value, "options", options);
     if (json_object_size(act)) json_object_set(value, "intervention", act);
-    bool good = parser_open(&p, work, catalogue, problem);
+    bool good = !problem->code && parser_open(&p, work, catalogue, problem);
     if (good) {
         p.from_query = true;
         p.image = body;

@@ -27,20 +27,6 @@ static void timestamp(char *out, size_t size)
     snprintf(out + used, size - used, ".%03dZ", (int)((wall - (double)seconds) * 1000));
 }
 
-json_t *dscm_log_text(const char *text)
-{
-    enum { MOST = 1000 };
-    char out[3 * MOST + 1];
-    size_t length = strnlen(text, MOST), used = 0;
-    json_t *value = json_stringn(text, length);
-    if (value) return value;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        used += (size_t)snprintf(out + used, 4, c < 0x80 ? "%c" : "%%%02X", c);
-    }
-    return json_stringn(out, used);
-}
-
 void dscm_log_write(const dscm_log *log, dscm_log_level level, const char *event, json_t *fields)
 {
     if (!log || level < log->level || level >= DSCM_LOG_SILENT) {

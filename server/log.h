@@ -24,9 +24,6 @@ typedef struct dscm_log {
 /* Level by name ("debug", "info", "warn", "error", "silent"), or -1. */
 int dscm_log_level_find(const char *name);
 
-/* Text that came from outside as a JSON string: bytes that are no UTF-8 appear as %XX, and what goes
- * beyond 1,000 bytes is left out. NULL without memory. */
-json_t *dscm_log_text(const char *text);
 /* Writes {"time":…, "level":…, "event": event, …fields}. Takes `fields` (an object, or NULL), also
  * when the line is dropped. Failures are ignored: there is nowhere left to report them. */
 void dscm_log_write(const dscm_log *log, dscm_log_level level, const char *event, json_t *fields);

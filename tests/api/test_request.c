@@ -185,10 +185,50 @@ static void abduction_keys(void)
     CHECK(sizes[0] != sizes[2] || memcmp(keys[0], keys[2], sizes[0]) != 0);
 }
 
+/* A parameter that cannot be understood must not be passed over. */
+static void queries_are_utf8(void)
+{
+    static const char *const queries[] = {"do.digit=1&model=%FF", "do.digit=1&sampler=%C3",
+                                          "do.digit=1&%E9=1", "do.digit=1&return=factual,%FF",
+                                          "do.digit=1&shift.thickness=%80", "do.digit=%FF"};
+    size_t size = 0;
+    uint8_t *png = make_png(&size);
+    for (size_t i = 0; i < TEST_COUNT(queries); i++) {
+        dscm_request *request = NULL;
+        dscm_problem problem = {0};
+        CHECK(!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, png, size, queries[i],
+                                        test_catalogue(), &problem));
+        CHECK_INT(problem.code, DSCM_PROBLEM_MALFORMED_QUERY);
+        dscm_request_free(request);
+    }
+    free(png);
+}
+
+/* A value that is told again, cut in the middle of a letter, does not cost the words about it. */
+static void values_told_again_may_be_cut(void)
+{
+    static const char body[] =
+        "{\"image\":\"\",\"intervention\":{\"digit\":\"x"
+        "ééééééééééééééééééééééééééééééééééééééééé\"}}";
+    dscm_request *request = NULL;
+    dscm_problem problem = {0};
+    size_t size = 0;
+    CHECK(!dscm_request_parse_json(&request, DSCM_WORK_COUNTERFACTUAL, body, sizeof body - 1,
+                                   test_catalogue(), &problem));
+    char *text = dscm_problem_json(&problem, "/x", "id", &size);
+    REQUIRE(text);
+    CHECK_HAS(text, "\"detail\":\"'x%C3%A9");
+    CHECK_HAS(text, "is no value of 'digit'");
+    CHECK_HAS(text, "\"errors\":[{\"pointer\":\"/intervention/digit\"");
+    free(text);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"cases_of_the_folder", cases_of_the_folder},
                                       {"truncations", truncations},
+                                      {"queries_are_utf8", queries_are_utf8},
+                                      {"values_told_again_may_be_cut", values_told_again_may_be_cut},
                                       {"abduction_keys", abduction_keys}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }
