@@ -42,18 +42,18 @@ static const char *phase_name(run_phase phase)
     return names[phase];
 }
 
-/* Keeps FRAMES_MAX previews of the prediction, evenly spread, the last one included. */
+/* Keeps FRAMES_MAX previews of the prediction, evenly spread over the walk of each part of the images,
+ * the last one included. */
 static void keep_frame(run *r, const dscm_progress_event *event)
 {
-    if (!r->frames || r->phase != PHASE_PREDICT || !event->preview || event->batch != r->total)
-        return;
-    if (r->frames_count == FRAMES_MAX ||
-        event->step * FRAMES_MAX < (r->frames_count + 1) * event->steps)
-        return;
-    size_t values = r->total * r->pixels;
-    uint8_t *frame = r->frames + r->frames_count++ * values;
-    for (size_t i = 0; i < values; i++)
+    if (!r->frames || r->phase != PHASE_PREDICT || !event->preview) return;
+    size_t steps = event->walk_steps, frames = steps < FRAMES_MAX ? steps : FRAMES_MAX;
+    size_t passed = event->walk_step * frames / steps;
+    if (passed == (event->walk_step - 1) * frames / steps) return;
+    uint8_t *frame = r->frames + ((passed - 1) * r->total + event->first) * r->pixels;
+    for (size_t i = 0; i < event->batch * r->pixels; i++)
         frame[i] = (uint8_t)fminf(fmaxf(roundf((event->preview[i] + 1) * 127.5f), 0), 255);
+    r->frames_count = frames;
 }
 
 /* How much of the phase is done: never less than before, though each of its walks counts its steps

@@ -53,6 +53,7 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
                           .labels = (*out)->labels ? (*out)->labels + first : NULL,
                           .progress = progress,
                           .phase = DSCM_PHASE_ABDUCT,
+                          .first = first,
                           .done = i * path.moves,
                           .total = chunks * path.moves};
         memcpy((*out)->x + first * s->size, images + first * s->size, floats * sizeof(float));
@@ -317,6 +318,7 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
                           .labels = latent->labels ? labels : NULL,
                           .progress = progress,
                           .phase = DSCM_PHASE_PREDICT,
+                          .first = first,
                           .done = i * steps,
                           .total = chunks * steps};
         dscm_session_load(s, latent, first, n);

@@ -397,13 +397,15 @@ static bool on_move(void *ctx, const dscm_walk *walk, size_t done, size_t total)
 {
     const walker *w = ctx;
     const walk_call *call = w->call;
-    (void)total;
     if (!call->progress || !call->progress->on_step) return true;
     dscm_progress_event event = {.phase = call->phase,
                                  .step = call->done + done,
                                  .steps = call->total,
                                  .preview = walk->x0,
-                                 .batch = walk->batch};
+                                 .first = call->first,
+                                 .batch = walk->batch,
+                                 .walk_step = done,
+                                 .walk_steps = total};
     return call->progress->on_step(call->progress->arg, &event);
 }
 

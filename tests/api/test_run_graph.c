@@ -96,9 +96,41 @@ static void way_back_keeps_strengths(void)
     release(&item);
 }
 
+/* A fan of more images than go into a pass: each has its pictures on the way, as if it were alone. */
+static void trajectories_of_a_large_fan(void)
+{
+    static const char *const shapes[] = {"disc", "ring", "bar", "disc", "ring", "bar"};
+    char fields[1024], name[40];
+    size_t used = (size_t)snprintf(fields, sizeof fields, "\"interventions\":[");
+    for (int i = 0; i < 6; i++)
+        used += (size_t)snprintf(fields + used, sizeof fields - used,
+                                 "%s{\"shape\":\"%s\",\"thickness\":%d}", i ? "," : "", shapes[i],
+                                 i);
+    snprintf(fields + used, sizeof fields - used,
+             "],\"options\":{\"scale\":20,\"return\":[\"trajectory\"]}");
+    dscm_run_item fan = {.request = ask(fields)};
+    REQUIRE(run(&fan));
+    for (int i = 0; i < 6; i++) {
+        snprintf(fields, sizeof fields,
+                 "\"intervention\":{\"shape\":\"%s\",\"thickness\":%d},"
+                 "\"options\":{\"scale\":20,\"return\":[\"trajectory\"]}",
+                 shapes[i], i);
+        snprintf(name, sizeof name, "trajectory-%d", i);
+        dscm_run_item one = {.request = ask(fields)};
+        REQUIRE(run(&one));
+        const dscm_image_file *a = dscm_result_file(one.result, "trajectory-0");
+        const dscm_image_file *b = dscm_result_file(fan.result, name);
+        REQUIRE(a && b);
+        CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
+        release(&one);
+    }
+    release(&fan);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"trajectory_changes_nothing", trajectory_changes_nothing},
+                                      {"trajectories_of_a_large_fan", trajectories_of_a_large_fan},
                                       {"way_back_keeps_strengths", way_back_keeps_strengths}};
     two_parents_sharpness = 40;
     return two_parents_main("test_run_graph", dir, &bundle, &session, 4, argc, argv, cases,
