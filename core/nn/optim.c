@@ -4,41 +4,40 @@
 
 #include "core/kernels/simd/nn_simd.h"
 
-#define PIECE     ((size_t)16384) /* parameters of a task */
-#define PIECES(n) (((n) + PIECE - 1) / PIECE)
-#define NORM_MAX  8192
+#define PIECE      ((size_t)16384) /* parameters of a task at least */
+#define PIECES_MAX ((size_t)8192)
 
 typedef struct step_job {
     const dscm_nn_kernels *kernels;
     dscm_adamw_state *s;
     float *const *grads;
     size_t shards;
-    dscm_adamw_run run; /* coefficients; the pieces bring the arrays */
-    double
-        norms[NORM_MAX]; /* per piece: summed in order, so the result does not depend on threads */
+    size_t piece, pieces; /* parameters of a task; tasks */
+    dscm_adamw_run run;   /* coefficients; the pieces bring the arrays */
+    double norms[PIECES_MAX]; /* summed in order, so the result does not depend on threads */
 } step_job;
 
 static size_t piece_size(const step_job *job, size_t piece)
 {
-    size_t left = job->s->floats - piece * PIECE;
-    return left < PIECE ? left : PIECE;
+    size_t left = job->s->floats - piece * job->piece;
+    return left < job->piece ? left : job->piece;
 }
 
 static void sum_piece(void *arg, size_t piece, int worker)
 {
     step_job *job = arg;
-    size_t first = piece * PIECE, count = piece_size(job, piece);
+    size_t first = piece * job->piece, count = piece_size(job, piece);
     float *sum = job->grads[0] + first;
     (void)worker;
     for (size_t k = 1; k < job->shards; k++)
         job->kernels->add(sum, sum, job->grads[k] + first, count);
-    job->norms[piece % NORM_MAX] += job->kernels->squares(sum, count);
+    job->norms[piece] = job->kernels->squares(sum, count);
 }
 
 static void update_piece(void *arg, size_t piece, int worker)
 {
     const step_job *job = arg;
-    size_t first = piece * PIECE;
+    size_t first = piece * job->piece;
     dscm_adamw_run run = job->run;
     (void)worker;
     run.w = job->s->values + first;
@@ -54,6 +53,7 @@ double dscm_adamw_step(const dscm_adamw *o, dscm_adamw_state *s, float *const *g
                        size_t step, dscm_team *team)
 {
     double n = (double)step;
+    size_t least = (s->floats + PIECES_MAX - 1) / PIECES_MAX;
     step_job job = {.kernels = dscm_nn_kernels_of(o->isa),
                     .s = s,
                     .grads = grads,
@@ -67,11 +67,13 @@ double dscm_adamw_step(const dscm_adamw *o, dscm_adamw_state *s, float *const *g
                             .eps = (float)o->eps,
                             .decay = (float)(1 - o->rate * o->weight_decay),
                             .follow = (float)(1 - fmin(o->ema_decay, (1 + n) / (10 + n)))}};
-    dscm_team_run(team, PIECES(s->floats), sum_piece, &job);
+    job.piece = least > PIECE ? least : PIECE;
+    job.pieces = (s->floats + job.piece - 1) / job.piece;
+    dscm_team_run(team, job.pieces, sum_piece, &job);
     double norm = 0;
-    for (size_t i = 0; i < NORM_MAX; i++) norm += job.norms[i];
+    for (size_t i = 0; i < job.pieces; i++) norm += job.norms[i];
     norm = sqrt(norm);
     if (o->clip > 0 && norm > o->clip) job.run.scale = (float)(o->clip / norm);
-    dscm_team_run(team, PIECES(s->floats), update_piece, &job);
+    dscm_team_run(team, job.pieces, update_piece, &job);
     return norm;
 }
