@@ -112,10 +112,9 @@ static json_t *errors_json(const dscm_problem *problem)
     json_t *list = json_array();
     for (size_t i = 0; list && i < problem->errors_count; i++) {
         const dscm_problem_error *e = &problem->errors[i];
-        json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "pointer",
-                                              dscm_json_string(e->pointer), "code",
-                                              KINDS[e->code].code, "detail",
-                                              dscm_json_string(e->detail)));
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:o}", "pointer", dscm_json_string(e->pointer), "code",
+                            KINDS[e->code].code, "detail", dscm_json_string(e->detail)));
     }
     return list;
 }
@@ -126,9 +125,9 @@ char *dscm_problem_json(const dscm_problem *problem, const char *instance, const
     const dscm_problem_kind *kind = &KINDS[problem->code];
     char type[sizeof(TYPE_PREFIX) + 40];
     snprintf(type, sizeof(type), TYPE_PREFIX "%s", kind->code);
-    json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", type, "title", kind->title,
-                             "status", kind->status, "code", kind->code, "detail",
-                             dscm_json_string(problem->detail));
+    json_t *body =
+        json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", type, "title", kind->title, "status",
+                  kind->status, "code", kind->code, "detail", dscm_json_string(problem->detail));
     if (instance) json_object_set_new(body, "instance", dscm_json_string(instance));
     if (request_id) json_object_set_new(body, "request_id", dscm_json_string(request_id));
     if (problem->errors_count) json_object_set_new(body, "errors", errors_json(problem));

@@ -330,8 +330,7 @@ static int query_place_value(json_t *body, json_t *options, json_t *act, const c
                              const char *value)
 {
     static const char *const top[] = {"model", "abduction", "count", "deadline_ms", NULL};
-    if (strncmp(name, "do.", 3) == 0)
-        return json_object_set_new(act, name + 3, json_string(value));
+    if (strncmp(name, "do.", 3) == 0) return json_object_set_new(act, name + 3, json_string(value));
     if (strncmp(name, "shift.", 6) == 0)
         return json_object_set_new(act, name + 6, json_pack("{s:o}", "shift", query_value(value)));
     if (strncmp(name, "hold.", 5) == 0)

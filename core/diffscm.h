@@ -120,7 +120,7 @@ typedef struct dscm_progress_event {
     size_t step, steps; /* network steps done and in all of this call */
     const float
         *preview; /* current guess of the clean images (B,H,W,C), or NULL; valid in the call */
-    size_t first, batch;          /* larger calls are split: these are items first .. first+batch-1 */
+    size_t first, batch; /* larger calls are split: these are items first .. first+batch-1 */
     size_t walk_step, walk_steps; /* of their part */
 } dscm_progress_event;
 

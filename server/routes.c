@@ -236,11 +236,12 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     }
     dscm_meters_request(&service->meters, exchange->route, exchange->status, took_us);
     if (service->log.level > DSCM_LOG_INFO) return;
-    json_t *line = json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
-                             dscm_json_string(exchange->method), "path", dscm_json_string(exchange->path),
-                             "client", exchange->address, "status", exchange->status, "received",
-                             (json_int_t)exchange->body_size, "sent", (json_int_t)exchange->sent,
-                             "ms", (double)took_us * 1e-3, "request_id", exchange->request_id);
+    json_t *line =
+        json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
+                  dscm_json_string(exchange->method), "path", dscm_json_string(exchange->path),
+                  "client", exchange->address, "status", exchange->status, "received",
+                  (json_int_t)exchange->body_size, "sent", (json_int_t)exchange->sent, "ms",
+                  (double)took_us * 1e-3, "request_id", exchange->request_id);
     if (line && exchange->owner[0]) json_object_set_new(line, "key", json_string(exchange->owner));
     if (line && exchange->job) json_object_set_new(line, "job", json_string(exchange->job->id));
     dscm_log_write(&service->log, DSCM_LOG_INFO, "request", line);

@@ -12,8 +12,8 @@ typedef struct step_job {
     dscm_adamw_state *s;
     float *const *grads;
     size_t shards;
-    size_t piece, pieces; /* parameters of a task; tasks */
-    dscm_adamw_run run;   /* coefficients; the pieces bring the arrays */
+    size_t piece, pieces;     /* parameters of a task; tasks */
+    dscm_adamw_run run;       /* coefficients; the pieces bring the arrays */
     double norms[PIECES_MAX]; /* summed in order, so the result does not depend on threads */
 } step_job;
 

@@ -61,7 +61,8 @@ typedef struct walk_call {
     const double *labels;
     const dscm_progress *progress;
     dscm_phase phase;
-    size_t first, done, total; /* first item of the chunk; steps of earlier ones, of the whole call */
+    size_t first, done,
+        total; /* first item of the chunk; steps of earlier ones, of the whole call */
 } walk_call;
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;

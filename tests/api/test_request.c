@@ -188,9 +188,9 @@ static void abduction_keys(void)
 /* A parameter that cannot be understood must not be passed over. */
 static void queries_are_utf8(void)
 {
-    static const char *const queries[] = {"do.digit=1&model=%FF", "do.digit=1&sampler=%C3",
-                                          "do.digit=1&%E9=1", "do.digit=1&return=factual,%FF",
-                                          "do.digit=1&shift.thickness=%80", "do.digit=%FF"};
+    static const char *const queries[] = {
+        "do.digit=1&model=%FF",          "do.digit=1&sampler=%C3",         "do.digit=1&%E9=1",
+        "do.digit=1&return=factual,%FF", "do.digit=1&shift.thickness=%80", "do.digit=%FF"};
     size_t size = 0;
     uint8_t *png = make_png(&size);
     for (size_t i = 0; i < TEST_COUNT(queries); i++) {
@@ -207,9 +207,8 @@ static void queries_are_utf8(void)
 /* A value that is told again, cut in the middle of a letter, does not cost the words about it. */
 static void values_told_again_may_be_cut(void)
 {
-    static const char body[] =
-        "{\"image\":\"\",\"intervention\":{\"digit\":\"x"
-        "ééééééééééééééééééééééééééééééééééééééééé\"}}";
+    static const char body[] = "{\"image\":\"\",\"intervention\":{\"digit\":\"x"
+                               "ééééééééééééééééééééééééééééééééééééééééé\"}}";
     dscm_request *request = NULL;
     dscm_problem problem = {0};
     size_t size = 0;
@@ -225,10 +224,11 @@ static void values_told_again_may_be_cut(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"cases_of_the_folder", cases_of_the_folder},
-                                      {"truncations", truncations},
-                                      {"queries_are_utf8", queries_are_utf8},
-                                      {"values_told_again_may_be_cut", values_told_again_may_be_cut},
-                                      {"abduction_keys", abduction_keys}};
+    static const test_case cases[] = {
+        {"cases_of_the_folder", cases_of_the_folder},
+        {"truncations", truncations},
+        {"queries_are_utf8", queries_are_utf8},
+        {"values_told_again_may_be_cut", values_told_again_may_be_cut},
+        {"abduction_keys", abduction_keys}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

@@ -103,9 +103,9 @@ static void trajectories_of_a_large_fan(void)
     char fields[1024], name[40];
     size_t used = (size_t)snprintf(fields, sizeof fields, "\"interventions\":[");
     for (int i = 0; i < 6; i++)
-        used += (size_t)snprintf(fields + used, sizeof fields - used,
-                                 "%s{\"shape\":\"%s\",\"thickness\":%d}", i ? "," : "", shapes[i],
-                                 i);
+        used +=
+            (size_t)snprintf(fields + used, sizeof fields - used,
+                             "%s{\"shape\":\"%s\",\"thickness\":%d}", i ? "," : "", shapes[i], i);
     snprintf(fields + used, sizeof fields - used,
              "],\"options\":{\"scale\":20,\"return\":[\"trajectory\"]}");
     dscm_run_item fan = {.request = ask(fields)};
