@@ -146,6 +146,65 @@ static void greedy_moves_one_pixel_a_time_until_confident(void)
     close_model(&b);
 }
 
+/* The search as described, one image alone: the number of moves it makes. */
+static int greedy_reference(float *x, model *const models[2], int target,
+                            const dscm_greedy_options *o)
+{
+    size_t visits[PIXELS] = {0};
+    for (int moves = 0; moves < (int)o->iterations; moves++) {
+        double grad[PIXELS] = {0}, mean = 0;
+        for (int m = 0; m < 2; m++) {
+            float dout[CLASSES];
+            double p[CLASSES];
+            for (int k = 0; k < CLASSES; k++) p[k] = probability(models[m], x, k);
+            for (int k = 0; k < CLASSES; k++) dout[k] = (float)(p[k] - (k == target));
+            mean += p[target] / 2;
+            const float *g = dscm_probe_backward(&models[m]->probe, dout, 1);
+            for (int i = 0; i < PIXELS; i++) grad[i] += (double)g[i];
+        }
+        int best = -1;
+        for (int i = 0; i < PIXELS; i++) {
+            bool may = visits[i] < o->visits && (grad[i] > 0 ? x[i] > -1 : x[i] < 1);
+            if (may && (best < 0 || fabs(grad[i]) > fabs(grad[best]))) best = i;
+        }
+        if (mean >= o->confidence || best < 0) return moves;
+        x[best] += (float)(grad[best] > 0 ? -o->delta : o->delta);
+        x[best] = fmaxf(-1, fminf(1, x[best]));
+        visits[best]++;
+    }
+    return (int)o->iterations;
+}
+
+/* Several images at once find what each finds alone: until the ensemble's mean is sure, or every
+ * pixel was visited as often as allowed. */
+static void greedy_is_the_reference(void)
+{
+    model a, b;
+    model *const models[2] = {&a, &b};
+    float images[COUNT * PIXELS], out[COUNT * PIXELS];
+    int targets[COUNT], sure = 0, unsure = 0;
+    dscm_error err = {0};
+    REQUIRE(open_model(&a, 5) && open_model(&b, 6));
+    dscm_probe *const ensemble[] = {&a.probe, &b.probe};
+    draw_images(images, targets, 3);
+    for (int k = 0; k < 2; k++) {
+        const dscm_greedy_options o = {
+            .delta = k ? 0.5 : 0.2, .visits = k ? 1 : 3, .iterations = 100, .confidence = 0.36};
+        REQUIRE(dscm_baseline_greedy(out, images, targets, COUNT, ensemble, 2, &o, &err) ==
+                DSCM_OK);
+        for (size_t n = 0; n < COUNT; n++) {
+            float *x = images + n * PIXELS, want[PIXELS];
+            memcpy(want, x, sizeof want);
+            int moves = greedy_reference(want, models, targets[n], &o);
+            *(moves < (k ? PIXELS : 100) ? &sure : &unsure) += 1;
+            for (int i = 0; i < PIXELS; i++) CHECK_NEAR(out[n * PIXELS + (size_t)i], want[i], 1e-6);
+        }
+    }
+    CHECK(sure >= 2 && unsure >= 2);
+    close_model(&a);
+    close_model(&b);
+}
+
 /* Logit of the target less the largest other. */
 static double margin(model *m, const float *image, int target)
 {
@@ -280,6 +339,35 @@ static void prototypes_in_large_batches(void)
     for (int i = 0; i < 3; i++) close_model(&m[i]);
 }
 
+/* Among many wide images, as a plain search over all of them finds it. */
+static void the_nearest_is_the_nearest(void)
+{
+    enum { POOL = 60, WIDTH = 200, ASKED = 12 };
+    static uint8_t pixels[POOL * WIDTH], labels[POOL];
+    static float images[ASKED * WIDTH], out[ASKED * WIDTH];
+    const dscm_pool_view pool = {.pixels = pixels, .labels = labels, .n = POOL, .width = WIDTH};
+    int targets[ASKED];
+    dscm_error err = {0};
+    dscm_rng rng = dscm_rng_make(test_seed, 8);
+    for (size_t i = 0; i < POOL * WIDTH; i++) pixels[i] = (uint8_t)dscm_rng_below(&rng, 256);
+    for (size_t i = 0; i < POOL; i++) labels[i] = (uint8_t)(i % 2);
+    for (size_t i = 0; i < ASKED * WIDTH; i++) images[i] = 2 * dscm_rng_uniform(&rng) - 1;
+    for (int n = 0; n < ASKED; n++) targets[n] = n % 2;
+    REQUIRE(dscm_baseline_real(out, images, targets, ASKED, &pool, true, 1, 0, &err) == DSCM_OK);
+    for (size_t n = 0; n < ASKED; n++) {
+        double least = INFINITY, got = 0;
+        for (size_t i = 0; i < POOL; i++) {
+            double d = 0;
+            for (size_t p = 0; p < WIDTH; p++)
+                d += pow((double)images[n * WIDTH + p] - (pixels[i * WIDTH + p] / 127.5 - 1), 2);
+            if (labels[i] == targets[n]) least = fmin(least, d);
+        }
+        for (size_t p = n * WIDTH; p < (n + 1) * WIDTH; p++)
+            got += pow((double)images[p] - (double)out[p], 2);
+        CHECK_NEAR(got, least, 1e-3);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -288,6 +376,8 @@ int main(int argc, char **argv)
          attack_stays_in_its_ball_and_raises_the_target},
         {"greedy_moves_one_pixel_a_time_until_confident",
          greedy_moves_one_pixel_a_time_until_confident},
+        {"greedy_is_the_reference", greedy_is_the_reference},
+        {"the_nearest_is_the_nearest", the_nearest_is_the_nearest},
         {"prototypes_reach_their_target", prototypes_reach_their_target},
         {"prototypes_in_large_batches", prototypes_in_large_batches},
         {"real_images_of_the_class", real_images_of_the_class},

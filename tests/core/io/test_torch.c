@@ -262,6 +262,12 @@ static void zip_faults(void)
     buffer zip = build_zip(overlap, 2, false);
     check_refused(zip.bytes, zip.size, "overlap");
     buffer_free(&zip);
+    const entry twice[] = {{.name = "a/data.pkl", .bytes = p.bytes, .size = p.size},
+                           {.name = "a/data/0", .bytes = floats, .size = sizeof floats},
+                           {.name = "b/data.pkl", .bytes = p.bytes, .size = p.size}};
+    zip = build_zip(twice, 3, false);
+    check_refused(zip.bytes, zip.size, "more than one data.pkl");
+    buffer_free(&zip);
     const entry other[] = {{.name = "a/code.py", .bytes = "x", .size = 1}};
     zip = build_zip(other, 1, false);
     check_refused(zip.bytes, zip.size, "no data.pkl");

@@ -205,6 +205,14 @@ static void reparam(void)
     dscm_tensor mu = rig_image(&r, 1, 1, 4), logvar = rig_image(&r, 1, 1, 4),
                 noise = rig_image(&r, 1, 1, 4);
     check(&r, dscm_op_reparam(r.graph, mu, logvar, noise), "reparam");
+    /* Each input also has another way to the output, whose gradient is there before. */
+    rig_start(&r, 2, 1);
+    mu = rig_image(&r, 1, 1, 4);
+    logvar = rig_image(&r, 1, 1, 4);
+    noise = rig_image(&r, 1, 1, 4);
+    dscm_tensor z = dscm_op_reparam(r.graph, mu, logvar, noise);
+    z = dscm_op_add(r.graph, dscm_op_add(r.graph, z, mu), dscm_op_add(r.graph, logvar, noise));
+    check(&r, z, "reparam beside");
 }
 
 /* Dropout draws the same mask for the same seed and sample, keeps the mean and has its gradient. */
@@ -219,12 +227,19 @@ static void dropout(void)
     REQUIRE(dscm_graph_finish(r.graph, NULL) == DSCM_OK);
     rig_open(&r, dscm_cpu_best_isa(), DSCM_EXEC_PARAM_GRAD, NULL);
     rig_check(&r, "dropout");
+    float dropped[576];
     size_t zeros = 0;
-    for (size_t i = 0; i < 576; i++) zeros += dscm_exec_data(r.exec, r.out)[i] == 0.0f;
+    rig_forward(&r); /* the check left another one's output */
+    memcpy(dropped, dscm_exec_data(r.exec, r.out), sizeof dropped);
+    for (size_t i = 0; i < 576; i++) zeros += dropped[i] == 0.0f;
     CHECK(zeros > 576 * 0.18 && zeros < 576 * 0.32);
     r.drop_seed = 0;
     rig_forward(&r);
-    for (size_t i = 0; i < 576; i++) CHECK(dscm_exec_data(r.exec, r.out)[i] != 0.0f);
+    for (size_t i = 0; i < 576; i++) {
+        double whole = (double)dscm_exec_data(r.exec, r.out)[i];
+        CHECK(whole != 0);
+        if (dropped[i] != 0.0f) CHECK_NEAR(dropped[i], whole / (1 - 0.25), 1e-5);
+    }
     rig_close(&r);
 }
 
