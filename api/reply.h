@@ -59,7 +59,6 @@ typedef struct dscm_job_status {
     double estimate_ms;  /* until the result; NaN: unknown */
     double fraction;     /* of a running job */
     size_t step, steps;
-    const char *phase;           /* or NULL */
     const char *result;          /* reply JSON of a succeeded job (embedded as "result"), or NULL */
     const dscm_problem *problem; /* of a failed or canceled job, or NULL */
 } dscm_job_status;

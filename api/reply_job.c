@@ -34,7 +34,6 @@ char *dscm_reply_job(const dscm_job_status *status, size_t *size)
         json_object_set_new(out, "queue_position", json_integer(status->queue_position));
     if (isfinite(status->estimate_ms)) dscm_json_set_real(out, "estimate_ms", status->estimate_ms);
     if (status->state == DSCM_JOB_RUNNING) {
-        if (status->phase) json_object_set_new(out, "phase", json_string(status->phase));
         json_object_set_new(out, "step", json_integer((json_int_t)status->step));
         json_object_set_new(out, "steps", json_integer((json_int_t)status->steps));
         dscm_json_set_real(out, "fraction", status->fraction);

@@ -240,7 +240,7 @@ static void resolve_options(request_parser *p)
     request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer, "%s", err.message);
 }
 
-bool request_parse_body(request_parser *p, const json_t *body)
+static bool parse_body(request_parser *p, const json_t *body)
 {
     dscm_request *r = p->request;
     if (!json_is_object(body)) {
@@ -291,7 +291,7 @@ bool dscm_request_parse_json(dscm_request **out, dscm_work work, const char *bod
     json_t *value = dscm_json_parse(body, size, problem);
     if (!value) return false;
     bool good = parser_open(&p, work, catalogue, problem);
-    if (good) good = parser_close(&p, out, request_parse_body(&p, value));
+    if (good) good = parser_close(&p, out, parse_body(&p, value));
     json_decref(value);
     return good;
 }
@@ -361,7 +361,7 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
         p.from_query = true;
         p.image = body;
         p.image_size = size;
-        good = parser_close(&p, out, request_parse_body(&p, value));
+        good = parser_close(&p, out, parse_body(&p, value));
     }
     json_decref(act);
     json_decref(options);

@@ -27,7 +27,5 @@ void request_pointer(char out[POINTER_MAX], const char *pointer, const char *nam
 void request_parse_interventions(request_parser *p, const json_t *one, const json_t *list);
 /* The object "options". */
 void request_parse_options(request_parser *p, const json_t *options);
-/* A whole body; true when nothing was wrong. */
-bool request_parse_body(request_parser *p, const json_t *body);
 
 #endif

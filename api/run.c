@@ -143,20 +143,6 @@ static void plan(run *r)
     }
 }
 
-double dscm_request_cost(const dscm_request *request)
-{
-    double ratio = request->options.ratio > 0 ? request->options.ratio : 1;
-    double steps = (double)request->options.steps * ratio;
-    double guided = GUIDED_COST * (request->auto_scale ? SEARCH_COST : 1);
-    if (request->wanted & DSCM_WANT_REVERSIBILITY) guided += 1 + GUIDED_COST;
-    if (request->work == DSCM_WORK_SAMPLE) guided = request->targets_count ? GUIDED_COST : 1;
-    double images =
-        request->work == DSCM_WORK_SAMPLE ? (double)request->count : (double)request->targets_count;
-    double abduct = dscm_sampler_checks(request->options.sampler) ? 1 : 2;
-    if (request->work == DSCM_WORK_SAMPLE || request->abduction[0]) abduct = 0;
-    return steps * (abduct + guided * images);
-}
-
 /* ---- results ---- */
 
 void dscm_result_free(dscm_result *result)

@@ -123,7 +123,5 @@ typedef struct dscm_run_item {
 dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,
                    size_t count, const dscm_run_progress *progress,
                    dscm_error *err) DSCM_MUST_CHECK;
-/* Rough number of network passes of a request: what queues estimate waiting time with. */
-double dscm_request_cost(const dscm_request *request);
 
 #endif

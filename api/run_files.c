@@ -6,8 +6,9 @@
 #include "api/image.h"
 #include "api/run_internal.h"
 
-dscm_code run_add_file(dscm_result *result, const char *name, uint8_t *png, size_t size,
-                       dscm_error *err)
+/* Takes `png`. */
+static dscm_code add_file(dscm_result *result, const char *name, uint8_t *png, size_t size,
+                          dscm_error *err)
 {
     dscm_image_file *grown =
         realloc(result->files, (result->files_count + 1) * sizeof(*result->files));
@@ -28,7 +29,7 @@ static dscm_code add_image(run *r, dscm_result *result, const char *name, const 
     size_t size;
     dscm_code code =
         dscm_image_encode_float(&png, &size, image, r->image->h, r->image->w, r->image->c, r->err);
-    return code ? code : run_add_file(result, name, png, size, r->err);
+    return code ? code : add_file(result, name, png, size, r->err);
 }
 
 static dscm_code add_difference(run *r, dscm_result *result, const char *name, const float *a,
@@ -38,7 +39,7 @@ static dscm_code add_difference(run *r, dscm_result *result, const char *name, c
     size_t size;
     dscm_code code = dscm_image_encode_difference(&png, &size, a, b, r->image->h, r->image->w,
                                                   r->image->c, r->err);
-    return code ? code : run_add_file(result, name, png, size, r->err);
+    return code ? code : add_file(result, name, png, size, r->err);
 }
 
 /* The kept frames of target k side by side: one picture of (H, frames * W). */
@@ -55,7 +56,7 @@ static dscm_code add_trajectory(run *r, dscm_result *result, const char *name, s
     size_t size;
     dscm_code code = dscm_image_encode(&png, &size, strip, h, n * w, c, r->err);
     free(strip);
-    return code ? code : run_add_file(result, name, png, size, r->err);
+    return code ? code : add_file(result, name, png, size, r->err);
 }
 
 static dscm_code item_files(run *r, size_t i)

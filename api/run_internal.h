@@ -64,8 +64,5 @@ dscm_code run_files(run *r) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
 /* Mean absolute difference on the 0..255 scale. */
 double run_l1(const float *a, const float *b, size_t count);
-/* Adds a file to a result, taking `png`. */
-dscm_code run_add_file(dscm_result *result, const char *name, uint8_t *png, size_t size,
-                       dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

@@ -12,7 +12,7 @@
 static const char *const sections[] = {"kernels", "networks", "training", "counterfactuals"};
 #define SECTIONS (sizeof sections / sizeof sections[0])
 
-bool bench_wants(const bench *b, const char *section)
+static bool wants(const bench *b, const char *section)
 {
     return !b->only || strcmp(b->only, section) == 0;
 }
@@ -64,10 +64,10 @@ static dscm_code run(bench *b, dscm_error *err)
 {
     struct rusage usage;
     dscm_code code = bench_machine(b, err);
-    if (code == DSCM_OK && bench_wants(b, "kernels")) code = bench_kernels(b, err);
-    if (code == DSCM_OK && bench_wants(b, "networks")) code = bench_networks(b, err);
-    if (code == DSCM_OK && bench_wants(b, "training")) code = bench_training(b, err);
-    if (code == DSCM_OK && bench_wants(b, "counterfactuals")) code = bench_counterfactuals(b, err);
+    if (code == DSCM_OK && wants(b, "kernels")) code = bench_kernels(b, err);
+    if (code == DSCM_OK && wants(b, "networks")) code = bench_networks(b, err);
+    if (code == DSCM_OK && wants(b, "training")) code = bench_training(b, err);
+    if (code == DSCM_OK && wants(b, "counterfactuals")) code = bench_counterfactuals(b, err);
     if (code != DSCM_OK) return code;
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         bench_figure(b, "peak_memory_mib", "peak memory of this run, MiB",

@@ -54,7 +54,6 @@ typedef struct bench_row {
 void bench_add(bench *b, const bench_row *row);
 /* A figure that is not a row, such as a throughput ratio: printed in one line. */
 void bench_figure(bench *b, const char *key, const char *text, double value);
-bool bench_wants(const bench *b, const char *section);
 
 /* bench_machine.c: processor, peaks, bandwidth; fills peak_one and peak_all. */
 dscm_code bench_machine(bench *b, dscm_error *err) DSCM_MUST_CHECK;

@@ -107,7 +107,6 @@ void dscm_exchange_refuse(dscm_exchange *exchange, dscm_problem_code code, const
  * the exchange. */
 void dscm_exchange_stream(dscm_exchange *exchange, const char *type);
 void dscm_exchange_close(dscm_exchange *exchange); /* the connection ends with this reply */
-bool dscm_exchange_replied(const dscm_exchange *exchange);
 
 /* ---- waiting ---- */
 /* Suspends the connection until the job ends (after UINT64_MAX) or has an event newer than `after`,

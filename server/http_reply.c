@@ -117,11 +117,6 @@ void dscm_exchange_close(dscm_exchange *face)
     exchange_of(face)->must_close = true;
 }
 
-bool dscm_exchange_replied(const dscm_exchange *face)
-{
-    return ((const exchange *)face)->response != NULL;
-}
-
 enum MHD_Result dscm_exchange_respond_(exchange *e)
 {
     if (e->queued) return MHD_YES;

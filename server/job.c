@@ -16,11 +16,6 @@ const char *dscm_job_reason_name(dscm_job_reason reason)
     return reason_names[reason];
 }
 
-const char *dscm_event_name(dscm_event_kind kind)
-{
-    return event_names[kind];
-}
-
 static void payload_release(dscm_payload *payload)
 {
     if (payload->release && payload->data) payload->release(payload->data);
@@ -297,8 +292,7 @@ static bool begin_event(dscm_job *job, dscm_event_reader *reader)
     const dscm_event *event = &job->events[i];
     reader->after = event->id;
     reader->at = 0;
-    reader->text =
-        dscm_event_text(event->id, dscm_event_name(event->kind), event->data, &reader->size);
+    reader->text = dscm_event_text(event->id, event_names[event->kind], event->data, &reader->size);
     return true;
 }
 

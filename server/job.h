@@ -58,8 +58,6 @@ typedef enum dscm_event_kind {
     DSCM_EVENT_CANCELED
 } dscm_event_kind;
 
-const char *dscm_event_name(dscm_event_kind kind);
-
 /* Hung on a job by whoever waits. Memory belongs to the waiter and must stay until it was woken or
  * dscm_job_unwait returned true. */
 typedef struct dscm_waiter {

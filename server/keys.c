@@ -140,11 +140,6 @@ dscm_code dscm_keys_reload(dscm_keys *keys, size_t *count, dscm_error *err)
     return DSCM_OK;
 }
 
-bool dscm_keys_required(const dscm_keys *keys)
-{
-    return keys->path != NULL;
-}
-
 bool dscm_keys_check(dscm_keys *keys, const char *authorization, char name[DSCM_KEY_NAME_SIZE])
 {
     name[0] = 0;

@@ -24,7 +24,6 @@ dscm_code dscm_keys_open(dscm_keys **out, const char *path, dscm_error *err) DSC
 void dscm_keys_free(dscm_keys *keys); /* takes NULL */
 /* Reads the file again; on failure the keys in force stay. *count gets their number. */
 dscm_code dscm_keys_reload(dscm_keys *keys, size_t *count, dscm_error *err) DSCM_MUST_CHECK;
-bool dscm_keys_required(const dscm_keys *keys);
 /* Checks the value of an Authorization header (NULL: none given). True when access is granted;
  * `name` then holds the key's name, or "" for anonymous access. */
 bool dscm_keys_check(dscm_keys *keys, const char *authorization, char name[DSCM_KEY_NAME_SIZE]);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/log.h"
+
 #define AT(field) offsetof(dscm_settings, field)
 #define TEXT(name, field, value, help)                                                             \
     {                                                                                              \
@@ -160,7 +162,7 @@ static char *trim(char *text)
     return text;
 }
 
-dscm_code dscm_settings_read_file(dscm_settings *settings, const char *path, dscm_error *err)
+static dscm_code read_file(dscm_settings *settings, const char *path, dscm_error *err)
 {
     FILE *file = fopen(path, "re");
     if (!file)
@@ -196,8 +198,9 @@ static bool name_of_variable(const char *variable, size_t length, char *name, si
     return true;
 }
 
-dscm_code dscm_settings_read_environment(dscm_settings *settings, char *const *environment,
-                                         dscm_error *err)
+/* Every NAME=VALUE of `environment` that starts with DIFFSCM_, but for the file's path. */
+static dscm_code read_environment(dscm_settings *settings, char *const *environment,
+                                  dscm_error *err)
 {
     static const char prefix[] = "DIFFSCM_";
     for (size_t i = 0; environment && environment[i]; i++) {
@@ -287,10 +290,7 @@ static dscm_code check_together(const dscm_settings *s, dscm_error *err)
     if (s->wait_s > s->wait_max_s)
         return dscm_fail(err, DSCM_E_MISMATCH, "wait-s is %ld, more than wait-max-s (%ld)",
                          s->wait_s, s->wait_max_s);
-    static const char levels[] = " debug info warn error silent ";
-    char level[DSCM_SETTING_TEXT + 2];
-    snprintf(level, sizeof level, " %s ", s->log_level);
-    if (!strstr(levels, level))
+    if (dscm_log_level_find(s->log_level) < 0)
         return dscm_fail(err, DSCM_E_INVALID,
                          "log-level is \"%s\", allowed are debug, info, warn, error and silent",
                          s->log_level);
@@ -308,8 +308,8 @@ dscm_code dscm_settings_load(dscm_settings *settings, int argc, char *const *arg
     dscm_settings_defaults(settings);
     const char *path = config_path(argc, argv, environment);
     dscm_code code = DSCM_OK;
-    if (path) code = dscm_settings_read_file(settings, path, err);
-    if (code == DSCM_OK) code = dscm_settings_read_environment(settings, environment, err);
+    if (path) code = read_file(settings, path, err);
+    if (code == DSCM_OK) code = read_environment(settings, environment, err);
     if (code == DSCM_OK) code = read_flags(settings, argc, argv, err);
     if (code == DSCM_OK) code = check_together(settings, err);
     return code;

@@ -62,12 +62,6 @@ void dscm_settings_defaults(dscm_settings *settings);
 /* Sets one value; `source` names where it came from in messages. */
 dscm_code dscm_settings_set(dscm_settings *settings, const char *name, const char *value,
                             const char *source, dscm_error *err) DSCM_MUST_CHECK;
-dscm_code dscm_settings_read_file(dscm_settings *settings, const char *path,
-                                  dscm_error *err) DSCM_MUST_CHECK;
-/* Every NAME=VALUE of `environment` that starts with DIFFSCM_. DIFFSCM_CONFIG is the file's path
- * and left to dscm_settings_load. */
-dscm_code dscm_settings_read_environment(dscm_settings *settings, char *const *environment,
-                                         dscm_error *err) DSCM_MUST_CHECK;
 /* Defaults, then file (--config or DIFFSCM_CONFIG), environment, flags. argv holds only flags:
  * "--name value", "--name=value", and "--name" alone for on/off ones. DSCM_E_UNKNOWN for a flag
  * that does not exist, with its name. */

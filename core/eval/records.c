@@ -37,11 +37,6 @@ static const char *const names[DSCM_COLUMNS] = {
     [DSCM_COL_SECONDS] = "seconds",
 };
 
-const char *dscm_column_name(dscm_column column)
-{
-    return names[column];
-}
-
 static void write_header(FILE *f)
 {
     for (int c = 0; c < DSCM_COLUMNS; c++) fprintf(f, c ? ",%s" : "%s", names[c]);

@@ -37,8 +37,6 @@ typedef enum dscm_column {
     DSCM_COLUMNS
 } dscm_column;
 
-const char *dscm_column_name(dscm_column column); /* as in the CSV header: "oracle_denoised" */
-
 typedef struct dscm_record {
     double values[DSCM_COLUMNS]; /* NaN: not measured */
 } dscm_record;

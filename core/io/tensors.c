@@ -275,25 +275,6 @@ dscm_code dscm_tensors_read_f64(const dscm_tensors *set, const dscm_tensor_info 
     return DSCM_OK;
 }
 
-dscm_code dscm_tensors_read_i64(const dscm_tensors *set, const dscm_tensor_info *info, int64_t *out,
-                                dscm_error *err)
-{
-    for (size_t i = 0; i < info->count; i++) {
-        const unsigned char *p = place(stored(info), i);
-        if (info->dtype == DSCM_I64) {
-            memcpy(&out[i], p, sizeof out[i]);
-            continue;
-        }
-        double v = element(info->dtype, p);
-        if (!(v >= -9e15 && v <= 9e15) || v != (double)(int64_t)v)
-            return dscm_fail(err, DSCM_E_FORMAT,
-                             "%s: tensor \"%s\" holds %g where an integer is needed", set->path,
-                             info->name, v);
-        out[i] = (int64_t)v;
-    }
-    return DSCM_OK;
-}
-
 /* ---- parameter tables ---- */
 static void shape_text(char *out, size_t size, const size_t *dims, int ndim)
 {

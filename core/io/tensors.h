@@ -1,8 +1,8 @@
 /* A set of named tensors read from a file, whatever its format, and safetensors writing.
  *
  * Readers check everything before they believe it: sizes against the file, offsets for overlap and
- * holes, products for overflow, names for duplicates. Values are converted to float32 (or float64 /
- * int64 where asked) on access; the file stays mapped and unchanged. A dscm_tensors is immutable
+ * holes, products for overflow, names for duplicates. Values are converted to float32 (or float64
+ * where asked) on access; the file stays mapped and unchanged. A dscm_tensors is immutable
  * after opening and may be read by several threads.
  */
 #ifndef DSCM_CORE_IO_TENSORS_H
@@ -60,8 +60,6 @@ const char *dscm_tensors_metadata(const dscm_tensors *set, const char *key);
 dscm_code dscm_tensors_read_f32(const dscm_tensors *set, const dscm_tensor_info *info, float *out,
                                 dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_tensors_read_f64(const dscm_tensors *set, const dscm_tensor_info *info, double *out,
-                                dscm_error *err) DSCM_MUST_CHECK;
-dscm_code dscm_tensors_read_i64(const dscm_tensors *set, const dscm_tensor_info *info, int64_t *out,
                                 dscm_error *err) DSCM_MUST_CHECK;
 
 /* views (table->count): where the values lie in the file, for weights that are used from there
