@@ -41,11 +41,6 @@ static void set_numbered(json_t *object, const char *key, const dscm_result *res
     set_file(object, strcmp(key, "counterfactual") ? key : "image", result, name);
 }
 
-static const char *action_name(dscm_action action)
-{
-    return action == DSCM_DO ? "do" : action == DSCM_SHIFT ? "shift" : "hold";
-}
-
 /* A label where the variable has labels, else the number. */
 static json_t *value_of(const dscm_variable *variable, double value)
 {
@@ -60,9 +55,9 @@ static json_t *interventions(const dscm_bundle_info *info, const dscm_target *ta
     for (size_t i = 0; i < target->count; i++) {
         const dscm_intervention *item = &target->items[i];
         const dscm_variable *variable = &info->variables[item->variable];
-        json_t *value = item->action == DSCM_DO
-                            ? value_of(variable, item->value)
-                            : json_pack("{s:f}", action_name(item->action), item->value);
+        json_t *value = item->action == DSCM_DO      ? value_of(variable, item->value)
+                        : item->action == DSCM_SHIFT ? json_pack("{s:f}", "shift", item->value)
+                                                     : json_pack("{s:b}", "hold", 1);
         json_object_set_new(object, variable->name, value);
     }
     return object;

@@ -1,6 +1,7 @@
 /* The runner on a model of several causes, each with a strength of its own. */
 #include "api/base64.h"
 #include "api/image.h"
+#include "api/reply.h"
 #include "api/run.h"
 #include "tests/core/scm/two_parents.h"
 
@@ -127,10 +128,30 @@ static void trajectories_of_a_large_fan(void)
     release(&fan);
 }
 
+/* A reply says what was done in the words that a request takes. */
+static void replies_can_be_asked_again(void)
+{
+    static const char *const acts[] = {
+        "\"intervention\":{\"shape\":\"ring\",\"thickness\":{\"hold\":true}}",
+        "\"intervention\":{\"thickness\":{\"shift\":1.5}}"};
+    for (size_t i = 0; i < TEST_COUNT(acts); i++) {
+        dscm_run_item item = {.request = ask(acts[i])};
+        REQUIRE(run(&item));
+        size_t size = 0;
+        char *text = dscm_reply_counterfactual(item.result, item.abduction,
+                                               &(dscm_reply_ids){.job = "id"}, &size);
+        REQUIRE(text);
+        CHECK_HAS(text, acts[i]);
+        free(text);
+        release(&item);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"trajectory_changes_nothing", trajectory_changes_nothing},
                                       {"trajectories_of_a_large_fan", trajectories_of_a_large_fan},
+                                      {"replies_can_be_asked_again", replies_can_be_asked_again},
                                       {"way_back_keeps_strengths", way_back_keeps_strengths}};
     two_parents_sharpness = 40;
     return two_parents_main("test_run_graph", dir, &bundle, &session, 4, argc, argv, cases,
