@@ -139,6 +139,7 @@ static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
     char path[4096];
     dscm_dataset data;
     if (!j->vae || !j->pool_data) return DSCM_OK;
+    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
     dscm_code code = path_in(j, "pool.safetensors", path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, j->pool_split, err);
     if (code != DSCM_OK) return code;
