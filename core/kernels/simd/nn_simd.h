@@ -50,10 +50,10 @@ typedef struct dscm_nn_kernels {
                    float weight, bool add, size_t pixels, size_t channels);
     void (*gather)(float *to, size_t ld_to, const float *above, const float *below, size_t ld,
                    float weight, bool add, size_t pixels, size_t channels);
-    /* out = a + b, b may be `out`. */
     /* Sum of squares, in float over short runs and in double over those. */
     double (*squares)(const float *x, size_t count);
     void (*adamw)(const dscm_adamw_run *run);
+    /* out = a + b; either may be `out`. */
     void (*add)(float *out, const float *a, const float *b, size_t count);
 } dscm_nn_kernels;
 
