@@ -181,6 +181,7 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     json_t *measured = json_load_file(j->measured, JSON_REJECT_DUPLICATES, &parse);
     if (!json_is_object(measured)) {
         json_decref(measured);
+        if (parse.line < 1) return dscm_fail(err, DSCM_E_FORMAT, "--measured: %s", parse.text);
         return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", j->measured, parse.line,
                          parse.text);
     }
@@ -218,8 +219,7 @@ static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
         if (j->count < FILES_MAX) add_name(j, name);
     }
     dscm_code code = add_measured(j, manifest, err);
-    if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
-    return code == DSCM_OK ? show_bundle(j, err) : code;
+    return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, err) : code;
 }
 
 /* Puts what was measured into a bundle that is whole; it stays as it was when that fails. */
@@ -232,8 +232,10 @@ static dscm_code update(bundle_job *j, dscm_error *err)
     if (code != DSCM_OK) return code;
     const char *before = dscm_bundle_describe(bundle)->manifest;
     json_t *manifest = json_loads(before, 0, NULL);
-    code = write_again(j, manifest, err);
-    if (code != DSCM_OK) {
+    code = write_again(j, manifest, err); /* as a whole or not at all */
+    bool written = code == DSCM_OK;
+    if (written) code = show_bundle(j, err);
+    if (written && code != DSCM_OK) {
         const dscm_piece piece = {before, strlen(before)};
         if (dscm_file_replace(path, &piece, 1, NULL) != DSCM_OK)
             dscm_error_prefix(err, "%s could not be put back", path);

@@ -1,7 +1,9 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cli/cli.h"
 #include "core/kernels/gemm.h"
@@ -75,8 +77,32 @@ static int run(int argc, char **argv)
     return EXIT_USAGE;
 }
 
+/* Whoever closed one of the three standard files must not get our next file in its place: log lines
+ * would go to a client, scores into a picture. Opened the wrong way round, so that using one still
+ * fails. */
+static void fill_standard_files(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd) return;
+}
+
+/* Threads take their stack from the same limit; with less, the program ends in the middle of its
+ * work with a segmentation fault. */
+static bool stack_suffices(void)
+{
+    enum { LEAST_KIB = 256 };
+    struct rlimit stack;
+    if (getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= LEAST_KIB * 1024) return true;
+    fprintf(stderr, "diffscm: the stack is limited to %llu KiB (ulimit -s), needed are %d\n",
+            (unsigned long long)stack.rlim_cur / 1024, LEAST_KIB);
+    return false;
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_files();
+    if (!stack_suffices()) return EXIT_FAILED;
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */

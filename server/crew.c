@@ -1,5 +1,6 @@
 #include "server/crew.h"
 
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -125,8 +126,11 @@ dscm_code dscm_crew_open(dscm_crew **out, dscm_queue *queue, const dscm_runner *
     }
     for (size_t i = 0; i < workers && code == DSCM_OK; i++) {
         worker *w = &crew->workers[i];
-        w->started = pthread_create(&w->thread, NULL, work, w) == 0;
-        if (!w->started) code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start worker %zu", i + 1);
+        int failure = pthread_create(&w->thread, NULL, work, w);
+        w->started = failure == 0;
+        if (!w->started)
+            code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the thread of worker %zu: %s", i + 1,
+                             strerror(failure));
     }
     if (code != DSCM_OK) {
         dscm_queue_close(queue);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -170,11 +171,13 @@ dscm_code dscm_guard_open(dscm_guard **out, const dscm_guard_options *options, d
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&guard->stirred, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (pthread_create(&guard->thread, NULL, run, guard) != 0) {
+    int failure = pthread_create(&guard->thread, NULL, run, guard);
+    if (failure != 0) {
         pthread_mutex_destroy(&guard->lock);
         pthread_cond_destroy(&guard->stirred);
         dscm_free(guard);
-        return dscm_fail(err, DSCM_E_SYSTEM, "cannot start the guard's thread");
+        return dscm_fail(err, DSCM_E_SYSTEM, "cannot start the guard's thread: %s",
+                         strerror(failure));
     }
     *out = guard;
     return DSCM_OK;

@@ -426,10 +426,12 @@ dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm
                                 http};
     code = dscm_guard_open(&http->guard, &guard, err);
     if (code != DSCM_OK) goto fail;
+    errno = 0;
     http->daemon = start_daemon(http);
     if (!http->daemon) {
-        code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the HTTP listener on %s port %d",
-                         options->host, http->port);
+        code =
+            dscm_fail(err, DSCM_E_SYSTEM, "cannot start the HTTP listener on %s port %d%s%s",
+                      options->host, http->port, errno ? ": " : "", errno ? strerror(errno) : "");
         goto fail;
     }
     *out = http;

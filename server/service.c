@@ -98,7 +98,7 @@ static dscm_code load_all(dscm_service *service, dscm_error *err)
     for (struct dirent *entry; (entry = readdir(folder)) && count < DSCM_MODELS_MAX;) {
         char manifest[1400];
         snprintf(manifest, sizeof manifest, "%s/%s/manifest.json", root, entry->d_name);
-        if (entry->d_name[0] != '.' && access(manifest, R_OK) == 0)
+        if (entry->d_name[0] != '.' && access(manifest, F_OK) == 0)
             names[count++] = strdup(entry->d_name);
     }
     closedir(folder);
@@ -109,7 +109,8 @@ static dscm_code load_all(dscm_service *service, dscm_error *err)
                 code = load_named(service, names[i], err);
     for (size_t i = 0; i < count; i++) free(names[i]);
     if (code == DSCM_OK && !count)
-        code = dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s holds no bundle", root);
+        code = dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s holds no bundle that can be read",
+                         root);
     return code;
 }
 
@@ -291,9 +292,11 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
     if (code == DSCM_OK) code = open_workers(s, calls, catalogue, err);
     if (code == DSCM_OK) {
-        s->housekeeping = pthread_create(&s->housekeeper, NULL, keep_house, s) == 0;
+        int failure = pthread_create(&s->housekeeper, NULL, keep_house, s);
+        s->housekeeping = failure == 0;
         if (!s->housekeeping)
-            code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the housekeeping thread");
+            code = dscm_fail(err, DSCM_E_SYSTEM, "cannot start the housekeeping thread: %s",
+                             strerror(failure));
     }
     if (code != DSCM_OK) {
         dscm_service_stop(s);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/base/memory.h"
 
@@ -111,10 +112,11 @@ dscm_code dscm_team_open(dscm_team **out, int threads, dscm_error *err)
     for (int i = 0; i < threads - 1; i++) {
         member *m = &team->members[i];
         *m = (member){.team = team, .worker = i + 1};
-        if (pthread_create(&m->thread, NULL, member_main, m) != 0) {
+        int failure = pthread_create(&m->thread, NULL, member_main, m);
+        if (failure != 0) {
             dscm_team_free(team);
-            return dscm_fail(err, DSCM_E_SYSTEM, "threads: cannot start thread %d of %d", i + 2,
-                             threads);
+            return dscm_fail(err, DSCM_E_SYSTEM, "threads: cannot start thread %d of %d: %s", i + 2,
+                             threads, strerror(failure));
         }
         team->started++;
     }

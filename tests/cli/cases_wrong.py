@@ -69,6 +69,24 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             refused(["serve", "--cors-origins", "*," + origin], 2, "cors-origins", f'"{origin}"')
         refused(["serve", "-p"], 2, "option -p")
 
+    def test_no_file_takes_the_place_of_a_closed_one():
+        service = ["serve", "--port", "0", "--admin-port", "0", "--models", "mnist"]
+        child = subprocess.Popen(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', program, *service])
+        files = f"/proc/{child.pid}/fd"
+        until(lambda: len(os.listdir(files)) > 8)  # it has opened files of its own
+        held = [os.readlink(f"{files}/{n}") for n in range(3)]
+        child.terminate()
+        child.wait(PATIENCE)
+        assert held == ["/dev/null"] * 3, held
+        done = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', program, *one, "-o",
+                               path("closed.png")], stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and "standard output: Bad file" in done.stderr, done
+
+    def test_a_small_stack_is_refused():
+        done = subprocess.run(["sh", "-c", 'ulimit -s 64; exec "$0" info', program],
+                              capture_output=True, text=True)
+        assert done.returncode == 1 and "64 KiB (ulimit -s), needed are 256" in done.stderr, done
+
     def test_nothing_verified_is_no_success():
         code, out, err = run("verify", one[1])
         assert code == 2 and "none of the arguments is a folder" in err, out + err

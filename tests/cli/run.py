@@ -295,6 +295,8 @@ def bundle_takes_what_was_measured(measured):
             return json.load(f)
 
     before = manifest()
+    refused(["bundle", "--out", model, "--measured", path("absent.json")], 1, "--measured",
+            "absent.json")
     code, out, err = run("bundle", "--out", model, "--measured", measured)
     assert code == 0 and model in out, out + err
     after, wanted = manifest(), json.load(open(measured))
