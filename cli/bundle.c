@@ -25,7 +25,7 @@ typedef struct bundle_job {
     const char *pool_data, *pool_split;
     option_list class_autoencoders, ensemble;
     size_t steps, pool_count;
-    double ratio;
+    double ratio, noise_limit, eta;
     bool limit;
     char names[FILES_MAX][64];
     const char *files[FILES_MAX + 1];
@@ -106,6 +106,11 @@ static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
                       json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
                       "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
                       "steps", 1000, "limit", j->limit, "network", score));
+        json_t *mechanism =
+            json_object_get(json_array_get(json_object_get(manifest, "variables"), 1), "mechanism");
+        if (j->noise_limit > 0)
+            json_object_set_new(mechanism, "noise_limit", json_real(j->noise_limit));
+        if (j->eta > 0) json_object_set_new(mechanism, "eta", json_real(j->eta));
         json_object_set_new(manifest, "edges",
                             json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
                                       "predictor", predictor));
@@ -365,6 +370,9 @@ int cmd_bundle(int argc, char **argv)
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
         {"limit", OPT_FLAG, &j.limit, 0, 0, NULL, "guided walks stay in the image's range"},
+        {"noise-limit", OPT_REAL, &j.noise_limit, 1, 100, "U",
+         "guided walks start from noise of at most so many standard deviations (any)"},
+        {"eta", OPT_REAL, &j.eta, 0, 1, "E", "share of fresh noise in guided walks (0)"},
         {"measured", OPT_TEXT, &j.measured, 0, 0, "FILE",
          "of a report: measured.json; with --out alone, into the bundle there"},
         {.name = NULL}};

@@ -24,7 +24,7 @@ mnist)
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
-    walk="--steps 20 --ratio 0.95 --limit"
+    walk="--steps 20 --ratio 0.95 --limit --noise-limit 2.5 --eta 0.3"
     score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000" vae="--latent 8"
     ;;
 *)

@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/base/rng.h"
 #include "core/diffscm.h"
 
 #define FIXED_POINT_ROUNDS 4
 #define BDIA_GAMMA         1.0
 #define QUANTILE           0.99
 #define SHED               0.03 /* guidance so far that halves the residuals, see abducted_share */
+#define FRESH_NOISE        0x66726573u /* names the streams of fresh noise */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
 typedef void move_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
@@ -450,6 +452,42 @@ static void limit_guided(dscm_walk *w, double a)
     }
 }
 
+/* Abducted noise has heavier tails than the normal noise that the network was trained on: flat black
+ * and white regions and edges put them there. The walk back needs them, a guided one turns them into
+ * specks wherever it makes something else of the place. */
+static void limit_noise(const dscm_path *p, dscm_walk *w)
+{
+    float most = (float)p->noise_limit;
+    for (size_t b = 0; b < w->batch; b++) {
+        float left = 1 - abducted_share(w, b);
+        float *x = w->x + b * w->size;
+        for (size_t i = 0; left > 0 && i < w->size; i++) {
+            float beyond = x[i] > most ? x[i] - most : x[i] < -most ? x[i] + most : 0;
+            x[i] -= left * beyond;
+        }
+    }
+}
+
+/* From where the plain move has led: a part of the noise estimate gives way to fresh noise, as in
+ * Song et al. 2021, eq. 12 and 16, but only so far as an item has left its abducted path. Noise of
+ * a level is the same for every image, target and batch, so that a result depends on nothing else;
+ * w->grad has done its work and holds it. */
+static void freshen(const dscm_path *p, dscm_walk *w, size_t k)
+{
+    double a = p->alpha_bar[k], b = p->alpha_bar[k - 1];
+    double sigma = p->eta * sqrt((1 - b) / (1 - a)) * sqrt(1 - a / b);
+    float *fresh = w->grad;
+    dscm_rng rng = dscm_rng_make(FRESH_NOISE, (uint64_t)p->t[k]);
+    dscm_rng_normal(&rng, fresh, w->size);
+    for (size_t item = 0; item < w->batch; item++) {
+        double left = 1 - abducted_share(w, item), s = sigma * left;
+        float less = (float)(sqrt(1 - b) - sqrt(1 - b - s * s)), more = (float)s;
+        const float *eps = w->eps + item * w->size;
+        float *x = w->x + item * w->size;
+        for (size_t i = 0; left > 0 && i < w->size; i++) x[i] += more * fresh[i] - less * eps[i];
+    }
+}
+
 /* A residual corrects the step of the abducted path; once guidance has left that path it corrects
  * nothing and draws traces of the factual into the result, so only the abducted share is added. */
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
@@ -503,9 +541,11 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
         if (code != DSCM_OK) return code;
         if (samplers[p->sampler].move == move_ddim) {
             follow_guidance(p, w, k);
-            if (p->limit && w->guided) limit_guided(w, p->alpha_bar[k]);
+            if (w->guided && p->noise_limit > 0 && k == high) limit_noise(p, w);
+            if (w->guided && p->limit) limit_guided(w, p->alpha_bar[k]);
         }
         samplers[p->sampler].move(p, w, k, false);
+        if (w->guided && p->eta > 0 && samplers[p->sampler].move == move_ddim) freshen(p, w, k);
         if (p->sampler == DSCM_SAMPLER_RESIDUAL) add_residual(p, w, k);
         code = observe(observer, w, high - k + 1, high - low + 1, err);
         if (code != DSCM_OK) return code;

@@ -124,12 +124,17 @@ static dscm_code load_diffusion(bundle_variable *v, const manifest *m, const jso
     const char *name;
     size_t steps;
     dscm_schedule_kind kind = DSCM_SCHEDULE_LINEAR;
-    dscm_code code = manifest_keys(m, object, where, "kind schedule steps limit network", err);
+    dscm_code code =
+        manifest_keys(m, object, where, "kind schedule steps limit noise_limit eta network", err);
     const json_t *limit = json_object_get(object, "limit");
     if (code == DSCM_OK && limit && !json_is_boolean(limit))
         code = dscm_fail(err, DSCM_E_FORMAT, "%s: %s: \"limit\" must be true or false", m->path,
                          where);
     v->limit = json_is_true(limit);
+    if (code == DSCM_OK && json_object_get(object, "noise_limit"))
+        code = manifest_real(m, object, where, "noise_limit", 1, 100, &v->noise_limit, err);
+    if (code == DSCM_OK && json_object_get(object, "eta"))
+        code = manifest_real(m, object, where, "eta", 0, 1, &v->eta, err);
     if (code == DSCM_OK) code = manifest_text(m, object, where, "schedule", 32, &name, err);
     if (code == DSCM_OK) code = dscm_schedule_parse(&kind, name, err);
     if (code == DSCM_OK) code = manifest_size(m, object, where, "steps", 2, 100000, &steps, err);

@@ -42,7 +42,8 @@ typedef struct bundle_variable {
     double *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
     bundle_net score;                     /* diffusion */
     dscm_schedule schedule;
-    bool limit; /* diffusion: guided walks stay in the image's range, see dscm_path */
+    bool limit; /* diffusion: what guided walks do besides, see dscm_path */
+    double noise_limit, eta;
 } bundle_variable;
 
 typedef struct bundle_edge {

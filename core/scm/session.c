@@ -212,6 +212,8 @@ dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_p
     code =
         dscm_path_open(out, &s->image->schedule, sampler, o->steps, o->ratio, o->dynamic != 0, err);
     out->limit = s->image->limit;
+    out->noise_limit = s->image->noise_limit;
+    out->eta = s->image->eta;
     return code;
 }
 

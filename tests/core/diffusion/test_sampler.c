@@ -313,9 +313,16 @@ static dscm_code guide_by_item(void *ctx, float *grad, const float *x, double t,
     return DSCM_OK;
 }
 
-/* Down from the noise of an image with the given guidance per item, by any sampler; the noise comes
- * from the residual sampler each time. limit: as the path's. */
-static void walk_down_guided(float *out, dscm_sampler sampler, bool limit, float *strength)
+static bool end_after_a_move(void *ctx, const dscm_walk *w, size_t done, size_t all)
+{
+    (void)ctx, (void)w, (void)done, (void)all;
+    return false;
+}
+
+/* Down from the noise of an image with the given guidance per item; the noise comes from the
+ * residual sampler each time. like: sampler and what its guided walks do besides. top: the noise,
+ * or NULL. first: only the first move. */
+static void walk_down_like(float *out, dscm_path like, float *strength, float *top, bool first)
 {
     float image[FLOATS];
     dscm_path up, down;
@@ -324,16 +331,26 @@ static void walk_down_guided(float *out, dscm_sampler sampler, bool limit, float
     draw(image);
     REQUIRE(dscm_path_open(&up, &schedule, DSCM_SAMPLER_RESIDUAL, 10, 0.98, false, &err) ==
             DSCM_OK);
-    REQUIRE(dscm_path_open(&down, &schedule, sampler, 10, 0.98, false, &err) == DSCM_OK);
-    down.limit = limit;
+    REQUIRE(dscm_path_open(&down, &schedule, like.sampler, 10, 0.98, false, &err) == DSCM_OK);
+    down.limit = like.limit;
+    down.noise_limit = like.noise_limit;
+    down.eta = like.eta;
     dscm_walk w = walk_of(image);
     CHECK(dscm_walk_up(&up, &w, &d, NULL, &err) == DSCM_OK);
+    if (top) memcpy(top, w.x, FLOATS * sizeof *top);
     d.guide = guide_by_item;
     d.ctx = strength;
-    CHECK(dscm_walk_down(&down, &w, &d, NULL, &err) == DSCM_OK);
+    dscm_walk_observer ends = {.on_move = end_after_a_move};
+    CHECK(dscm_walk_down(&down, &w, &d, first ? &ends : NULL, &err) ==
+          (first ? DSCM_E_CANCELED : DSCM_OK));
     memcpy(out, w.x, FLOATS * sizeof *out);
     dscm_path_close(&up);
     dscm_path_close(&down);
+}
+
+static void walk_down_guided(float *out, dscm_sampler sampler, bool limit, float *strength)
+{
+    walk_down_like(out, (dscm_path){.sampler = sampler, .limit = limit}, strength, NULL, false);
 }
 
 /* An item without a gradient returns to the bit whatever its neighbours do; a strongly guided one
@@ -370,6 +387,76 @@ static void limited_guidance_stays_in_range(void)
         for (int i = SIZE; i < FLOATS; i++) CHECK_NEAR(got[i], i < 2 * SIZE ? 1 : -1, 0.05);
         for (int i = 0; k == 0 && i < SIZE; i++) CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
     }
+}
+
+/* Levels of the walks above: alpha_bar of the top and of the one below. */
+static void top_levels(double *top, double *below)
+{
+    dscm_path p;
+    dscm_error err = {0};
+    REQUIRE(dscm_path_open(&p, &schedule, DSCM_SAMPLER_DDIM, 10, 0.98, false, &err) == DSCM_OK);
+    *top = p.alpha_bar[p.moves];
+    *below = p.alpha_bar[p.moves - 1];
+    dscm_path_close(&p);
+}
+
+/* The first move of a strongly guided item starts from its noise limited to so many standard
+ * deviations, with the estimate of the noise as it was; an item without a gradient returns. */
+static void strong_guidance_starts_from_limited_noise(void)
+{
+    const float most = 0.9f;
+    float image[FLOATS], got[FLOATS], plain[FLOATS], top[FLOATS], strength[BATCH] = {0, 9, -9};
+    dscm_path like = {.sampler = DSCM_SAMPLER_DDIM, .noise_limit = (double)most};
+    double a, b;
+    int beyond = 0;
+    draw(image);
+    top_levels(&a, &b);
+    walk_down_like(plain, (dscm_path){.sampler = DSCM_SAMPLER_DDIM}, strength, top, true);
+    walk_down_like(got, like, strength, NULL, true);
+    for (int i = 0; i < SIZE; i++) CHECK(got[i] == plain[i]);
+    for (int i = SIZE; i < FLOATS; i++) {
+        double held = fmin(fmax((double)top[i], -(double)most), (double)most);
+        beyond += held != (double)top[i];
+        CHECK_NEAR((double)got[i] - (double)plain[i], sqrt(b / a) * (held - (double)top[i]), 1e-3);
+    }
+    CHECK(beyond > 3 && beyond < 2 * SIZE - 3);
+    like.sampler = DSCM_SAMPLER_RESIDUAL;
+    walk_down_like(got, like, strength, NULL, false);
+    for (int i = 0; i < SIZE; i++) CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
+}
+
+/* With eta a move replaces a part of the noise estimate by fresh noise, sqrt(1-b-s^2) eps + s z
+ * instead of sqrt(1-b) eps: the same z for every item and in every walk. Items without a gradient
+ * get none. */
+static void strong_guidance_takes_fresh_noise(void)
+{
+    float image[FLOATS], got[FLOATS], again[FLOATS], plain[FLOATS], top[FLOATS];
+    float strength[BATCH] = {0, 9, -9};
+    dscm_path like = {.sampler = DSCM_SAMPLER_DDIM, .eta = 0.6};
+    double a, b, mean = 0, square = 0, z[2][SIZE];
+    draw(image);
+    top_levels(&a, &b);
+    double s = like.eta * sqrt((1 - b) / (1 - a)) * sqrt(1 - a / b);
+    walk_down_like(plain, (dscm_path){.sampler = DSCM_SAMPLER_DDIM}, strength, top, true);
+    walk_down_like(got, like, strength, NULL, true);
+    walk_down_like(again, like, strength, NULL, true);
+    CHECK(memcmp(got, again, sizeof got) == 0);
+    for (int i = 0; i < SIZE; i++) CHECK(got[i] == plain[i]);
+    for (int i = SIZE; i < FLOATS; i++) {
+        double eps =
+            sqrt(1 - a) / variance(a) * (double)top[i] - sqrt(1 - a) * (double)strength[i / SIZE];
+        double less = sqrt(1 - b) - sqrt(1 - b - s * s);
+        z[i / SIZE - 1][i % SIZE] = ((double)got[i] - (double)plain[i] + less * eps) / s;
+    }
+    for (int i = 0; i < SIZE; i++) {
+        CHECK_NEAR(z[0][i], z[1][i], 1e-2);
+        mean += z[0][i] / SIZE;
+        square += z[0][i] * z[0][i] / SIZE;
+    }
+    CHECK(fabs(mean) < 1 && square > 0.3 && square < 2.5);
+    like.sampler = DSCM_SAMPLER_RESIDUAL;
+    walk_down_like(got, like, strength, NULL, false);
+    for (int i = 0; i < SIZE; i++) CHECK_NEAR(got[i], image[i], 1.0 / (1 << 21));
 }
 
 static void paths_refuse_nonsense(void)
@@ -410,6 +497,8 @@ int main(int argc, char **argv)
         {"noise_becomes_a_state", noise_becomes_a_state},
         {"guidance_sheds_residuals", guidance_sheds_residuals},
         {"limited_guidance_stays_in_range", limited_guidance_stays_in_range},
+        {"strong_guidance_starts_from_limited_noise", strong_guidance_starts_from_limited_noise},
+        {"strong_guidance_takes_fresh_noise", strong_guidance_takes_fresh_noise},
         {"paths_refuse_nonsense", paths_refuse_nonsense}};
     dscm_error err = {0};
     if (dscm_schedule_open(&schedule, DSCM_SCHEDULE_COSINE, 1000, &err) != DSCM_OK) return 1;

@@ -436,6 +436,9 @@ static void wrong_manifests_are_refused(void)
     refuses("\"root\"", "\"diffusion\"", "diffusion");
     refuses("\"cosine\"", "\"square\"", "square");
     refuses("\"cosine\"", "\"cosine\", \"limit\": 1", "\"limit\" must be true or false");
+    refuses("\"cosine\"", "\"cosine\", \"noise_limit\": 0.5",
+            "\"noise_limit\" must be a number in 1..100");
+    refuses("\"cosine\"", "\"cosine\", \"eta\": true", "\"eta\" must be a number in 0..1");
     refuses("\"parents\": []", "\"parents\": [\"thickness\"]", "thickness"); /* a cycle */
     refuses("\"parent\": \"shape\"", "\"parent\": \"size\"", "size");
     refuses("\"parent\": \"shape\"", "\"parent\": \"thickness\"", "2 for 8x8");
