@@ -42,14 +42,14 @@ dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *er
  * image (its t is 0) and level `moves` the noisiest. */
 typedef struct dscm_path {
     dscm_sampler sampler;
-    bool dynamic;  /* published: normalise x0 by its 0.99 quantile before the clamp */
+    bool dynamic; /* published: normalise x0 by its 0.99 quantile before the clamp */
     /* What guided walks of residual, implicit and ddim do besides, so far as guidance has moved an
      * item; all off as opened. */
     bool limit;         /* estimates of the clean image stay in [-1,1] */
     double noise_limit; /* largest |u| from which a walk starts, in standard deviations; 0: any */
     double eta;         /* share of fresh noise, 0..1: DDIM's eta (Song et al. 2021) */
-    size_t moves;  /* level changes in one direction */
-    size_t levels; /* length of t and alpha_bar */
+    size_t moves;       /* level changes in one direction */
+    size_t levels;      /* length of t and alpha_bar */
     double *t, *alpha_bar;
 } dscm_path;
 
