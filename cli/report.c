@@ -123,15 +123,16 @@ static dscm_code write_table(page *p, const evaluation *e, table_form form,
 static void write_settings(page *p, const evaluation *e)
 {
     const dscm_bundle_info *info = e->m.info;
-    page_text(p,
-              "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
-              "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
-              "same images and targets, the first ones where it has fewer. Results are rounded to "
-              "8 bits before anything judges them, as a user receives them. Scale auto: image by "
-              "image, from half the calibrated scale upwards, the first that makes the guide sure. "
-              "Figures are means with 95 %% bootstrap intervals (%d resamples).",
-              info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
-              e->pool.count, e->pool_split, RESAMPLES);
+    page_text(
+        p,
+        "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
+        "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
+        "same images and targets, the first ones where it has fewer. Results are rounded to "
+        "8 bits before anything judges them, as a user receives them. Scale auto: image by "
+        "image, from a third of the calibrated scale upwards, the first that makes the guide sure. "
+        "Figures are means with 95 %% bootstrap intervals (%d resamples).",
+        info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
+        e->pool.count, e->pool_split, RESAMPLES);
     page_code(p, e->command);
 }
 

@@ -484,7 +484,7 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     }
     if (code == DSCM_OK)
         code = guidance_of_all(s, latent, queries, &unit_options, &path, unit, err);
-    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 2, err);
+    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 3, err);
     dscm_path_close(&path);
     dscm_free(unit);
     dscm_free(q.trial);

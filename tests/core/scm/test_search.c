@@ -42,7 +42,7 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         dscm_options o = *options;
         float p[3];
         size_t target = 0;
-        r->scale = options->scale / 2 * pow(2, (double)count / 2);
+        r->scale = options->scale / 3 * pow(2, (double)count / 2);
         last = r->scale > max_scale * (1 - 1e-9);
         if (last) r->scale = max_scale;
         o.scale = r->scale;
