@@ -73,6 +73,7 @@ double dscm_adamw_step(const dscm_adamw *o, dscm_adamw_state *s, float *const *g
     double norm = 0;
     for (size_t i = 0; i < job.pieces; i++) norm += job.norms[i];
     norm = sqrt(norm);
+    if (!isfinite(norm)) return norm;
     if (o->clip > 0 && norm > o->clip) job.run.scale = (float)(o->clip / norm);
     dscm_team_run(team, job.pieces, update_piece, &job);
     return norm;

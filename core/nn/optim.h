@@ -18,7 +18,7 @@ typedef struct dscm_adamw_state {
 } dscm_adamw_state;
 
 /* One step, number `step` counted from 1. grads: `shards` arrays (floats), summed here in their
- * order. Returns the global gradient norm before clipping. */
+ * order. Returns the global gradient norm before clipping; where that is not finite the step is not taken. */
 double dscm_adamw_step(const dscm_adamw *o, dscm_adamw_state *s, float *const *grads, size_t shards,
                        size_t step, dscm_team *team);
 

@@ -254,6 +254,10 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
                         .isa = o->isa};
     double norm =
         dscm_adamw_step(&adamw, &t->state, t->grads, (size_t)o->threads, t->step + 1, t->team);
+    if (!isfinite(norm))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "training diverged at step %zu: the gradient is %g; lower --lr",
+                         t->step + 1, norm);
     dscm_weights_update(t->weights, t->state.values, t->team);
     t->step++;
     t->samples += o->batch;

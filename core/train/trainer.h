@@ -55,7 +55,7 @@ typedef struct dscm_step_report {
     size_t step, samples; /* done, this one included */
     double loss, rate, norm;
 } dscm_step_report;
-/* DSCM_E_INVALID when the loss is not finite; the weights are then those of the step before. */
+/* DSCM_E_INVALID when loss or gradient is not finite; the weights are then those of the step before. */
 dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report,
                             dscm_error *err) DSCM_MUST_CHECK;
 size_t dscm_trainer_samples(const dscm_trainer *t);

@@ -93,9 +93,36 @@ static void spread_over_a_team(void)
     CHECK(memcmp(alone, values[0], sizeof alone) == 0); /* to the bit: resuming relies on it */
 }
 
+/* Neither clipped (infinity times zero is no number) nor not: the state stays as it was. */
+static void takes_no_step_without_a_gradient(void)
+{
+    static float before[4][FLOATS];
+    const dscm_adamw o = {.rate = 0.01,
+                          .beta1 = 0.9,
+                          .beta2 = 0.999,
+                          .eps = 1e-8,
+                          .clip = 1,
+                          .isa = dscm_cpu_best_isa()};
+    dscm_adamw_state s = {values[0], values[1], values[2], values[3], FLOATS};
+    float *shards[SHARDS] = {grads[0], grads[1], grads[2]};
+    dscm_team *team = NULL;
+    dscm_error err = {0};
+    REQUIRE(dscm_team_open(&team, 1, &err) == DSCM_OK);
+    memset(values, 0, sizeof values);
+    memset(grads, 0, sizeof grads);
+    grads[1][FLOATS - 1] = INFINITY;
+    memcpy(before, values, sizeof before);
+    CHECK(!isfinite(dscm_adamw_step(&o, &s, shards, SHARDS, 1, team)));
+    CHECK(memcmp(before, values, sizeof before) == 0);
+    dscm_team_free(team);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
-        {"unclipped", unclipped}, {"clipped", clipped}, {"spread_over_a_team", spread_over_a_team}};
+        {"unclipped", unclipped},
+        {"clipped", clipped},
+        {"spread_over_a_team", spread_over_a_team},
+        {"takes_no_step_without_a_gradient", takes_no_step_without_a_gradient}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }
