@@ -14,16 +14,25 @@ static float images[ITEMS * PIXELS];
 
 /* Shape alone, both parents at scales of their own, thickness alone (nothing to be sure of), and
  * nothing at all. */
-static const dscm_intervention acts[ITEMS][2] = {
+static const dscm_intervention one_label[ITEMS][2] = {
     {{SHAPE, DSCM_DO, 1, NONE}},
     {{SHAPE, DSCM_DO, 2, 0.7}, {THICKNESS, DSCM_DO, 8, 0.2}},
     {{THICKNESS, DSCM_DO, 9, NONE}, {SHAPE, DSCM_DO, 0, 1.2}},
     {{SHAPE, DSCM_DO, 0, NONE}}};
-static const size_t acts_count[ITEMS] = {1, 2, 2, 1};
+static const size_t one_label_count[ITEMS] = {1, 2, 2, 1};
+/* Both parents have labels: each must be the likeliest, and the less sure one decides. */
+static const dscm_intervention two_labels[ITEMS][2] = {
+    {{SHAPE, DSCM_DO, 0, NONE}, {THICKNESS, DSCM_DO, 0, NONE}},
+    {{THICKNESS, DSCM_DO, 0, 0.5}, {SHAPE, DSCM_DO, 1, 0.7}},
+    {{SHAPE, DSCM_DO, 0, NONE}, {THICKNESS, DSCM_DO, 1, NONE}},
+    {{SHAPE, DSCM_DO, 0, 0.3}, {THICKNESS, DSCM_DO, 0, 2}}};
+static const size_t two_labels_count[ITEMS] = {2, 2, 2, 2};
+static const dscm_intervention (*acts)[2] = one_label;
+static const size_t *acts_count = one_label_count;
 
 /* What one rung of the ladder gives for one item. */
 typedef struct rung {
-    double scale, probability; /* of the target */
+    double scale, probability; /* of the least likely target */
     bool likeliest;
     float image[PIXELS];
 } rung;
@@ -40,8 +49,6 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         dscm_intervention own[2];
         dscm_query query = {.items = own, .count = acts_count[item]};
         dscm_options o = *options;
-        float p[3];
-        size_t target = 0;
         r->scale = options->scale / 3 * pow(2, (double)count / 2);
         last = r->scale > max_scale * (1 - 1e-9);
         if (last) r->scale = max_scale;
@@ -49,16 +56,23 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         for (size_t a = 0; a < query.count; a++) {
             own[a] = acts[item][a];
             own[a].scale *= r->scale; /* scales of a query are relative in a search */
-            if (own[a].variable == SHAPE) target = (size_t)own[a].value;
         }
         CHECK_INT(dscm_predict(session, r->image, one, &query, &o, NULL, &err), DSCM_OK);
         for (size_t i = 0; i < PIXELS; i++) { /* the levels of a file */
             float level = rintf(127.5f * (r->image[i] + 1));
             r->image[i] = (level < 0 ? 0 : level > 255 ? 255 : level) / 127.5f - 1;
         }
-        CHECK_INT(dscm_observe(session, SHAPE, p, r->image, 1, &err), DSCM_OK);
-        r->probability = (double)p[target];
-        r->likeliest = p[target] >= p[0] && p[target] >= p[1] && p[target] >= p[2];
+        r->probability = 1;
+        r->likeliest = true;
+        for (size_t a = 0; a < query.count; a++) {
+            const dscm_variable *v = &dscm_bundle_describe(bundle)->variables[own[a].variable];
+            float p[3];
+            if (v->kind != DSCM_CATEGORICAL) continue;
+            CHECK_INT(dscm_observe(session, own[a].variable, p, r->image, 1, &err), DSCM_OK);
+            float target = p[(size_t)own[a].value];
+            r->probability = fmin(r->probability, (double)target);
+            for (size_t k = 0; k < v->labels_count; k++) r->likeliest &= target >= p[k];
+        }
     }
     dscm_latent_free(one);
     return count;
@@ -101,9 +115,8 @@ static void compare(const dscm_latent *all, const dscm_options *o, const dscm_au
     }
 }
 
-static void the_rule_picks_the_scale(void)
+static void the_rule_holds(const double *confidences, size_t confidences_count)
 {
-    static const double confidences[] = {0.5, 0.6, 0.63, 0.71, 0.74};
     dscm_error err = {0};
     dscm_options o = dscm_options_defaults();
     dscm_latent *all = NULL;
@@ -111,7 +124,7 @@ static void the_rule_picks_the_scale(void)
     o.scale = 0.1;
     REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
     REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
-    for (size_t c = 0; c < TEST_COUNT(confidences); c++, cases += ITEMS) {
+    for (size_t c = 0; c < confidences_count; c++, cases += ITEMS) {
         dscm_auto search = {.confidence = confidences[c], .max_scale = 3};
         compare(all, &o, &search, search.confidence, search.max_scale, &sure);
     }
@@ -120,9 +133,38 @@ static void the_rule_picks_the_scale(void)
     dscm_latent_free(all);
 }
 
+static void the_rule_picks_the_scale(void)
+{
+    static const double confidences[] = {0.5, 0.6, 0.63, 0.71, 0.74};
+    the_rule_holds(confidences, TEST_COUNT(confidences));
+}
+
+static void every_label_must_be_sure(void)
+{
+    static const double confidences[] = {0.5, 0.6, 0.63, 0.66};
+    dscm_bundle *kept_bundle = bundle;
+    dscm_session *kept_session = session;
+    char own[64];
+    dscm_error err = {0};
+    two_parents_labelled = true;
+    if (!two_parents_open(own, &bundle, &session, 3, &err)) TEST_FAIL_("%s", err.message);
+    acts = two_labels;
+    acts_count = two_labels_count;
+    if (!err.code) the_rule_holds(confidences, TEST_COUNT(confidences));
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(own);
+    bundle = kept_bundle;
+    session = kept_session;
+    acts = one_label;
+    acts_count = one_label_count;
+    two_parents_labelled = false;
+}
+
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale}};
+    static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale},
+                                      {"every_label_must_be_sure", every_label_must_be_sure}};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
     return two_parents_main("test_search", dir, &bundle, &session, 3, argc, argv, cases,

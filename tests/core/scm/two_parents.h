@@ -22,6 +22,8 @@ enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
  * image; guidance follows it), and classes of the score network, 0 or 3. */
 static float two_parents_sharpness = 1;
 static size_t two_parents_classes = 0;
+/* Or with two labels for thickness, thin and thick, which then has no parent. */
+static bool two_parents_labelled = false;
 
 /* Trained networks start some layers at zero; these do not, so every parameter counts. */
 static json_t *write_network(const char *dir, const char *file, dscm_arch arch, size_t outputs,
@@ -82,6 +84,11 @@ static json_t *two_parents_manifest(const char *dir)
         "name", "image", "kind", "image", "height", SIDE, "width", SIDE, "channels", 1, "parents",
         "shape", "thickness", "mechanism", "kind", "diffusion", "schedule", "cosine", "steps", 1000,
         "network", score);
+    if (two_parents_labelled)
+        json_array_set_new(variables, THICKNESS,
+                           json_pack("{s:s, s:s, s:[s,s], s:[], s:{s:s}}", "name", "thickness",
+                                     "kind", "categorical", "labels", "thin", "thick", "parents",
+                                     "mechanism", "kind", "root"));
     return json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:i, s:f}, s:o,"
                      " s:[{s:s, s:s, s:o}, {s:s, s:s, s:o}], s:[{s:s, s:i, s:f}]}",
                      "name", "two-parents", "version", "1", "licence", "MIT", "provenance",
