@@ -1,8 +1,9 @@
 /* Walks tests/api/cases/: a folder holds request.json or query.txt, and expect.json.
  *
  * expect.json names the kind of work, and either "errors": [[pointer, code], …] in order, or what
- * was understood: targets [[variable, value], …] of the first target, count, steps, scale, seed. A
- * new case is a folder, not code. Images in the text "@PNG" are replaced by a real 4x4 picture. */
+ * was understood: targets [[variable, value, action, scale], …] of the first target (the last two may
+ * be left out), fan (its first values), count, steps, scale, seed and so on. A new case is a folder,
+ * not code. Images in the text "@PNG" are replaced by a real 4x4 picture. */
 #include <dirent.h>
 #include <jansson.h>
 
@@ -76,7 +77,14 @@ static void compare_request(const json_t *want, const dscm_request *r)
         const json_t *pair = json_array_get(targets, i);
         CHECK_INT(r->targets[0].items[i].variable, json_integer_value(json_array_get(pair, 0)));
         CHECK_NEAR(r->targets[0].items[i].value, json_number_value(json_array_get(pair, 1)), 1e-9);
+        if ((value = json_array_get(pair, 2)))
+            CHECK_INT(r->targets[0].items[i].action, json_integer_value(value));
+        if ((value = json_array_get(pair, 3)))
+            CHECK_NEAR(r->targets[0].items[i].scale, json_number_value(value), 1e-9);
     }
+    const json_t *fan = json_object_get(want, "fan");
+    for (size_t k = 0; k < json_array_size(fan); k++)
+        CHECK_NEAR(r->targets[k].items[0].value, json_number_value(json_array_get(fan, k)), 0);
     CHECK_INT(r->targets_count, json_integer_value(json_object_get(want, "count")));
     if ((value = json_object_get(want, "steps")))
         CHECK_INT(r->options.steps, json_integer_value(value));
@@ -85,6 +93,13 @@ static void compare_request(const json_t *want, const dscm_request *r)
     if ((value = json_object_get(want, "auto"))) CHECK_INT(r->auto_scale, json_is_true(value));
     if ((value = json_object_get(want, "seed"))) CHECK_INT(r->seed, json_integer_value(value));
     if ((value = json_object_get(want, "wanted"))) CHECK_INT(r->wanted, json_integer_value(value));
+    if ((value = json_object_get(want, "ratio")))
+        CHECK_NEAR(r->options.ratio, json_number_value(value), 0);
+    if ((value = json_object_get(want, "dynamic")))
+        CHECK_INT(r->options.dynamic, json_is_true(value));
+    if ((value = json_object_get(want, "deadline")))
+        CHECK_INT(r->deadline_ms, json_integer_value(value));
+    if ((value = json_object_get(want, "samples"))) CHECK_INT(r->count, json_integer_value(value));
     for (int i = 0; r->pixels && i < 16; i++) CHECK_INT(r->pixels[i], i * 17);
 }
 
@@ -163,26 +178,124 @@ static void truncations(void)
     free(text);
 }
 
-static void abduction_keys(void)
+static dscm_request *ask(const char *query, const dscm_catalogue *catalogue)
 {
-    static const char *const queries[] = {"do.digit=1&steps=20", "do.digit=2&steps=20&scale=3",
-                                          "do.digit=1&steps=21"};
-    uint8_t keys[3][512];
-    size_t sizes[3], size = 0;
+    size_t size = 0;
     uint8_t *png = make_png(&size);
-    for (int i = 0; i < 3; i++) {
-        dscm_request *request;
+    dscm_request *request;
+    dscm_problem problem = {0};
+    if (!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, png, size, query, catalogue,
+                                  &problem))
+        TEST_FAIL_("%s: %s", query, problem.detail);
+    free(png);
+    return request;
+}
+
+/* An abduction serves requests of its model, sampler, steps, ratio and treatment, whatever is asked
+ * of it; requests run side by side when theirs are the same and both search, or neither does. */
+static void what_abductions_serve(void)
+{
+    static const struct {
+        const char *query;
+        bool other_model, served, together;
+    } cases[] = {{"do.digit=2&scale=3", false, true, true},
+                 {"do.digit=1&scale=auto", false, true, false},
+                 {"do.digit=1", true, false, false},
+                 {"do.digit=1&steps=21", false, false, false},
+                 {"do.digit=1&ratio=0.5", false, false, false},
+                 {"do.digit=1&dynamic=false", false, false, false},
+                 {"do.digit=1&sampler=ddim", false, false, false}};
+    const char *base = "do.digit=1&sampler=published&steps=20&ratio=0.75&dynamic=true";
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    info.sha256 = "1";
+    const dscm_model_entry entry = {.info = &info};
+    const dscm_catalogue other = {.models = &entry, .count = 1};
+    dscm_request *first = ask(base, test_catalogue());
+    REQUIRE(first);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        char query[256];
+        uint8_t keys[2][512];
+        size_t sizes[2];
+        snprintf(query, sizeof query, "%s", cases[i].query);
+        static const char *const rest[] = {"sampler=published", "steps=20", "ratio=0.75",
+                                           "dynamic=true"};
+        for (size_t k = 0; k < TEST_COUNT(rest); k++) {
+            char name[16];
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(rest[k], "=") + 1, rest[k]);
+            if (!strstr(query, name))
+                snprintf(query + strlen(query), sizeof query - strlen(query), "&%s", rest[k]);
+        }
+        dscm_request *r = ask(query, cases[i].other_model ? &other : test_catalogue());
+        REQUIRE(r);
+        sizes[0] = dscm_request_abduction_key(first, keys[0], sizeof keys[0]);
+        sizes[1] = dscm_request_abduction_key(r, keys[1], sizeof keys[1]);
+        CHECK_INT(dscm_request_abduction_key(r, NULL, 0), sizes[1]);
+        bool same = sizes[0] == sizes[1] && memcmp(keys[0], keys[1], sizes[0]) == 0;
+        if (same != cases[i].served || dscm_request_compatible(first, r) != cases[i].together)
+            TEST_FAIL_("%s: served %d, together %d", query, same, !cases[i].together);
+        if (!cases[i].other_model) /* the caller compares models */
+            CHECK_INT(dscm_request_fits(r, &first->options), cases[i].served);
+        dscm_request_free(r);
+    }
+    dscm_request_free(first);
+}
+
+/* A named model is the one that is asked; the default is the first. */
+static void the_named_model_is_asked(void)
+{
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    info.name = "second";
+    const dscm_model_entry entries[] = {test_catalogue()->models[0], {.info = &info}};
+    const dscm_catalogue both = {.models = entries, .count = 2};
+    dscm_request *a = ask("do.digit=1", &both), *b = ask("do.digit=1&model=second", &both);
+    REQUIRE(a && b);
+    CHECK(a->model == 0 && a->info == entries[0].info);
+    CHECK(b->model == 1 && b->info == &info);
+    dscm_request_free(a);
+    dscm_request_free(b);
+}
+
+/* Labels that are words are named, in a query also by their index; resize=false takes an image of
+ * the model's size only. */
+static void words_and_sizes(void)
+{
+    static const char *const words[] = {"disc", "ring", "bar"};
+    dscm_variable variables[3];
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    memcpy(variables, info.variables, sizeof variables);
+    variables[0].labels = words;
+    variables[0].labels_count = 3;
+    variables[2].h = 5;
+    info.variables = variables;
+    const dscm_model_entry entry = {.info = &info};
+    const dscm_catalogue catalogue = {.models = &entry, .count = 1};
+    static const struct {
+        const char *query, *body; /* one of them */
+        bool good;
+    } cases[] = {{"do.digit=ring", NULL, true},
+                 {"do.digit=1", NULL, true},
+                 {"do.digit=3", NULL, false},
+                 {"do.digit=1&resize=true", NULL, true},
+                 {"do.digit=1&resize=false", NULL, false},
+                 {NULL, "{\"image\":\"@PNG\",\"intervention\":{\"digit\":\"ring\"}}", true},
+                 {NULL, "{\"image\":\"@PNG\",\"intervention\":{\"digit\":1}}", true},
+                 {NULL, "{\"image\":\"@PNG\",\"intervention\":{\"digit\":\"1\"}}", false}};
+    size_t size = 0;
+    uint8_t *png = make_png(&size);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        dscm_request *r = NULL;
         dscm_problem problem = {0};
-        CHECK(dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, png, size, queries[i],
-                                       test_catalogue(), &problem));
-        REQUIRE(request);
-        sizes[i] = dscm_request_abduction_key(request, keys[i], sizeof(keys[i]));
-        CHECK_INT(dscm_request_abduction_key(request, NULL, 0), sizes[i]);
-        dscm_request_free(request);
+        char *text = cases[i].body ? with_picture(cases[i].body) : NULL;
+        bool good = text ? dscm_request_parse_json(&r, DSCM_WORK_COUNTERFACTUAL, text, strlen(text),
+                                                   &catalogue, &problem)
+                         : dscm_request_parse_image(&r, DSCM_WORK_COUNTERFACTUAL, png, size,
+                                                    cases[i].query, &catalogue, &problem);
+        if (good != cases[i].good) TEST_FAIL_("case %zu: %d %s", i, good, problem.detail);
+        if (r) CHECK_NEAR(r->targets[0].items[0].value, 1, 0);
+        dscm_request_free(r);
+        free(text);
     }
     free(png);
-    CHECK(sizes[0] == sizes[1] && memcmp(keys[0], keys[1], sizes[0]) == 0);
-    CHECK(sizes[0] != sizes[2] || memcmp(keys[0], keys[2], sizes[0]) != 0);
 }
 
 /* A parameter that cannot be understood must not be passed over. */
@@ -229,6 +342,8 @@ int main(int argc, char **argv)
         {"truncations", truncations},
         {"queries_are_utf8", queries_are_utf8},
         {"values_told_again_may_be_cut", values_told_again_may_be_cut},
-        {"abduction_keys", abduction_keys}};
+        {"what_abductions_serve", what_abductions_serve},
+        {"the_named_model_is_asked", the_named_model_is_asked},
+        {"words_and_sizes", words_and_sizes}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }
