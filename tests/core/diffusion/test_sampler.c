@@ -281,6 +281,33 @@ static void levels_climb(void)
     }
 }
 
+static double angle(double alpha_bar)
+{
+    return acos(sqrt(alpha_bar));
+}
+
+/* Half way between even in the angle and even in the logarithm of its tangent, each at the first step
+ * that reaches it. */
+static void levels_are_placed_as_said(void)
+{
+    enum { STEPS = 20 };
+    dscm_path path;
+    dscm_error err = {0};
+    const double *bars = schedule.alphas_cumprod;
+    REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_RESIDUAL, STEPS, 0.95, false, &err) ==
+            DSCM_OK);
+    double low = angle(bars[0]), high = angle(bars[949]);
+    for (int k = 1; k < STEPS; k++) {
+        double u = (double)k / STEPS, even = low + (high - low) * u;
+        double logarithmic = atan(exp(log(tan(low)) * (1 - u) + log(tan(high)) * u));
+        double want = (even + logarithmic) / 2;
+        size_t t = (size_t)path.t[k];
+        if (t == (size_t)path.t[k - 1] + 1) continue; /* crowded: the next free one */
+        CHECK(angle(bars[t]) > want - 1e-9 && angle(bars[t - 1]) < want + 1e-9);
+    }
+    dscm_path_close(&path);
+}
+
 /* Pure noise becomes a state: the pair's lower level is the same noise at its own strength, and
  * there are no residuals. */
 static void noise_becomes_a_state(void)
@@ -494,6 +521,7 @@ int main(int argc, char **argv)
         {"the_way_back_meets_the_same_numbers", the_way_back_meets_the_same_numbers},
         {"implicit_steps_nearly_return", implicit_steps_nearly_return},
         {"levels_climb", levels_climb},
+        {"levels_are_placed_as_said", levels_are_placed_as_said},
         {"noise_becomes_a_state", noise_becomes_a_state},
         {"guidance_sheds_residuals", guidance_sheds_residuals},
         {"limited_guidance_stays_in_range", limited_guidance_stays_in_range},

@@ -194,6 +194,30 @@ static void classes_are_seen_kept_and_set(void)
     dscm_free(bytes);
 }
 
+/* What the predictors see of an item is its image by its own class, in a batch as alone. */
+static void each_is_seen_by_its_own_class(void)
+{
+    dscm_options o = resolved(conditional, "ddim", 30);
+    const dscm_intervention shift = {THICKNESS, DSCM_SHIFT, 1.5, NONE};
+    dscm_query queries[ITEMS];
+    dscm_latent *l = NULL, *one = NULL;
+    float all[ITEMS * PIXELS], alone[PIXELS];
+    REQUIRE(dscm_abduct(told, &l, images, ITEMS, &o, NULL, NULL) == DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) {
+        l->labels[i] = (double)i;
+        memcpy(l->x + i * PIXELS, l->x, PIXELS * sizeof(float)); /* the class is all that differs */
+        queries[i] = (dscm_query){.items = &shift, .count = 1};
+    }
+    predict(told, all, l, queries, &o);
+    for (size_t i = 0; i < ITEMS; i++) {
+        REQUIRE(dscm_latent_select(&one, l, &i, 1, NULL) == DSCM_OK);
+        predict(told, alone, one, queries, &o);
+        for (size_t p = 0; p < PIXELS; p++) CHECK_NEAR(all[i * PIXELS + p], alone[p], 1e-4);
+        dscm_latent_free(one);
+    }
+    dscm_latent_free(l);
+}
+
 static void drawn_classes_are_of_all_kinds(void)
 {
     dscm_options o = resolved(conditional, "ddim", 1);
@@ -222,6 +246,7 @@ int main(int argc, char **argv)
         {"the_gradient_is_of_log_p", the_gradient_is_of_log_p},
         {"what_is_not_given_is_seen", what_is_not_given_is_seen},
         {"classes_are_seen_kept_and_set", classes_are_seen_kept_and_set},
+        {"each_is_seen_by_its_own_class", each_is_seen_by_its_own_class},
         {"drawn_classes_are_of_all_kinds", drawn_classes_are_of_all_kinds},
     };
     dscm_error err = {0};
