@@ -58,8 +58,8 @@ def cases(program, root, refused, run, path, write_png, write_idx):
     def test_what_contradicts_itself_is_refused():
         refused([*one, *out, "--null"], 2, "--null", "--do digit=8")
         digits = os.path.join(root, "models", "mnist", "score.safetensors")
-        refused(["bundle", "--out", path("two"), "--name", "two", "--score", digits, "--predictor",
-                 digits], 1, path("two/manifest.json"), "predictor")
+        refused(["bundle", "--out", path("no-predictor"), "--name", "two", "--score", digits, "--predictor",
+                 digits], 1, path("no-predictor/manifest.json"), "predictor")
 
     def test_the_service_checks_its_files():
         for option in ("--config", "--keys-file"):
