@@ -210,13 +210,12 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 /* In place, to the nearest of 256 levels of [-1,1] (count floats): what a file of the images holds. */
 void dscm_images_round(float *images, size_t count);
 
-/* A guidance scale per item: from a third of options->scale in steps of a factor sqrt(2), the first at
- * which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
+/* A guidance scale per item: from a third of options->scale in steps of a factor sqrt(2), the first
+ * at which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
  * from one abduction. Scales that interventions name are factors of it, and queries name none. A
  * weak scale changes less, a strong one convinces more; most items need no second walk. Where none
  * is confident: the strongest that makes the target the likeliest label, else max_scale. Images are
- * clamped and rounded to 256 levels: what is judged is what a file
- * holds. */
+ * clamped and rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_auto {
     double confidence; /* 0..1; default .99 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */

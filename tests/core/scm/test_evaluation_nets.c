@@ -4,25 +4,17 @@
 
 static char dir[64];
 
-/* {"config", "weights"} of an autoencoder. */
 static json_t *write_autoencoder(const char *file, bool deep)
 {
-    char path[512];
     dscm_error err = {0};
     dscm_net *net = NULL;
     dscm_net_config c = dscm_net_config_defaults(DSCM_ARCH_AUTOENCODER);
     c.image_size = SIDE;
     c.deep = deep;
-    snprintf(path, sizeof path, "%s/%s", dir, file);
     if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
     float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
     dscm_params_init(&net->params, values, 4);
-    dscm_code code = dscm_params_save(&net->params, values, path, DSCM_F16, NULL, &err);
-    dscm_free(values);
-    dscm_net_free(net);
-    return code == DSCM_OK
-               ? json_pack("{s:o, s:s}", "config", dscm_net_config_to_json(&c), "weights", file)
-               : NULL;
+    return save_network(net, values, dir, file);
 }
 
 static const char *const files[] = {

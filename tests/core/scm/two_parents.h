@@ -25,11 +25,26 @@ static size_t two_parents_classes = 0;
 /* Or with two labels for thickness, thin and thick, which then has no parent. */
 static bool two_parents_labelled = false;
 
+/* A manifest's entry of a network, {"config", "weights"}, whose file it writes; frees both. */
+static json_t *save_network(dscm_net *net, float *values, const char *dir, const char *file)
+{
+    char path[512];
+    dscm_error err = {0};
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    dscm_code code = dscm_params_save(&net->params, values, path, DSCM_F16, NULL, &err);
+    json_t *entry = code == DSCM_OK
+                        ? json_pack("{s:o, s:s}", "config", dscm_net_config_to_json(&net->config),
+                                    "weights", file)
+                        : NULL;
+    dscm_free(values);
+    dscm_net_free(net);
+    return entry;
+}
+
 /* Trained networks start some layers at zero; these do not, so every parameter counts. */
 static json_t *write_network(const char *dir, const char *file, dscm_arch arch, size_t outputs,
                              uint64_t seed)
 {
-    char path[512];
     dscm_error err = {0};
     dscm_net *net = NULL;
     dscm_net_config c = dscm_net_config_defaults(arch);
@@ -46,7 +61,6 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     c.num_classes = arch == DSCM_ARCH_UNET ? two_parents_classes : 0;
     c.learn_sigma = false;
     c.dropout = 0;
-    snprintf(path, sizeof path, "%s/%s", dir, file);
     if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
     float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
     dscm_params_init(&net->params, values, seed);
@@ -60,12 +74,7 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     const dscm_param *last = &net->params.items[net->params.count - 2]; /* behind it its bias */
     for (size_t k = 0; arch == DSCM_ARCH_ENCODER && k < last->count; k++)
         values[last->offset + k] *= two_parents_sharpness;
-    dscm_code code = dscm_params_save(&net->params, values, path, DSCM_F16, NULL, &err);
-    dscm_free(values);
-    dscm_net_free(net);
-    return code == DSCM_OK
-               ? json_pack("{s:o, s:s}", "config", dscm_net_config_to_json(&c), "weights", file)
-               : NULL;
+    return save_network(net, values, dir, file);
 }
 
 static json_t *two_parents_manifest(const char *dir)
