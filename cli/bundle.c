@@ -21,7 +21,8 @@ typedef struct bundle_job {
     const char *out;    /* where files are written: `folder`, or `stage` */
     char stage[4096];
     const char *name, *version, *licence, *provenance, *variable, *labels;
-    const char *score, *predictor, *oracle, *vae, *autoencoder, *sampler, *measured;
+    const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
+        *measured;
     const char *pool_data, *pool_split;
     option_list class_autoencoders, ensemble;
     size_t steps, pool_count;
@@ -158,11 +159,14 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
 {
     const struct {
         const char *key, *from;
-    } nets[] = {{"oracle", j->oracle}, {"vae", j->vae}, {"autoencoder", j->autoencoder}};
+    } nets[] = {{"oracle", j->oracle},
+                {"vae", j->vae},
+                {"autoencoder", j->autoencoder},
+                {"baseline_autoencoder", j->baseline_autoencoder}};
     json_t *evaluation = json_pack("{s:s}", "variable", j->variable);
     json_object_set_new(manifest, "evaluation", evaluation);
     dscm_code code = DSCM_OK;
-    for (size_t i = 0; code == DSCM_OK && i < 3; i++) {
+    for (size_t i = 0; code == DSCM_OK && i < sizeof nets / sizeof nets[0]; i++) {
         char name[64];
         json_t *entry = NULL;
         if (!nets[i].from) continue;
@@ -362,6 +366,8 @@ int cmd_bundle(int argc, char **argv)
         {"autoencoder", OPT_TEXT, &j.autoencoder, 0, 0, "FILE", "all-class autoencoder (IM2)"},
         {"class-autoencoder", OPT_LIST, &j.class_autoencoders, 0, 0, "FILE",
          "of one class, once per label in order (IM1, IM2)"},
+        {"baseline-autoencoder", OPT_TEXT, &j.baseline_autoencoder, 0, 0, "FILE",
+         "all-class autoencoder of the prototype baseline, none of IM2's"},
         {"ensemble", OPT_LIST, &j.ensemble, 0, 0, "FILE", "small classifier of the baselines"},
         {"pool-data", OPT_TEXT, &j.pool_data, 0, 0, "DIR", "data set of the CLD's pool"},
         {"pool-split", OPT_TEXT, &j.pool_split, 0, 0, "NAME", "its split (train)"},

@@ -427,7 +427,7 @@ static void write_hashes(page *p, const evaluation *e)
               e->m.info->sha256);
     page_text(p, "Metric nets are frozen and apart from the guide: CLD by vae and pool, IM1 and "
                  "IM2 by the autoencoders, validity and features by oracle; greedy and prototype "
-                 "search on the ensemble.");
+                 "search on the ensemble, prototype with an autoencoder of its own.");
     page_table(p);
     page_cell(p, "file");
     page_cell(p, "SHA-256");

@@ -53,6 +53,7 @@ train() {
     train oracle oracle $oracle --channels 32 --lr 1.5e-3 --dropout 0.2 --seed 7 --eval-split $held
     train vae vae --samples 120000 --channels 16 $vae --lr 2e-3 --seed 3 --eval-split $held
     train ae autoencoder --samples 120000 --lr 2e-3 --seed 4 --eval-split $held
+    train baseline_ae autoencoder --samples 120000 --lr 2e-3 --seed 5 --eval-split $held
     for c in 0 1 2 3 4 5 6 7 8 9; do
         train "ae$c" autoencoder --class $c --samples 90000 --lr 2e-3 --seed "1$c"
     done
@@ -70,4 +71,5 @@ for m in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$m.st"; done
 "$program" bundle --out "$out" --name "$name" --provenance "$provenance" --variable $variable \
     --labels "$labels" --score "$work/score.st" --predictor "$work/predictor.st" \
     --oracle "$work/oracle.st" --vae "$work/vae.st" --autoencoder "$work/ae.st" \
+    --baseline-autoencoder "$work/baseline_ae.st" \
     --pool-data "$data" --sampler residual $walk "$@"

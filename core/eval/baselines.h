@@ -57,7 +57,8 @@ dscm_code dscm_baseline_greedy(float *out, const float *images, const int *targe
  * theta·|ENC(x') - proto|², all sums over pixels or code, by FISTA with shrinkage, pixels on [0,1]; c
  * is raised where the target is not reached and lowered where it is. The hinge is on logits, max of
  * the others less the target's, plus kappa. proto is the mean of the `nearest` encodings of the
- * target class to ENC(x); ENC is the all-class autoencoder's bottleneck, as in the authors' code. */
+ * target class to ENC(x); AE is an autoencoder of all classes and ENC its bottleneck, as in the
+ * authors' code. IM2 must come from another one, or the search would minimise its own judge. */
 typedef struct dscm_prototype_options {
     double c, kappa, beta, gamma, theta, rate;
     size_t iterations, searches, nearest;

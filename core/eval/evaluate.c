@@ -114,7 +114,7 @@ static dscm_code run_greedy(dscm_eval_worker *w, const dscm_eval_setting *s, siz
                                 w->ensemble_count, &options, err);
 }
 
-/* Codes of the pool's first images by the all-class autoencoder, once per worker. */
+/* Codes of the pool's first images by the search's own autoencoder, once per worker. */
 static dscm_code encode_pool(dscm_eval_worker *w, dscm_error *err)
 {
     const dscm_dataset *pool = w->data->pool;
@@ -223,9 +223,11 @@ dscm_code dscm_eval_check(const dscm_bundle *b, const char *method, dscm_error *
     if (methods[i].ensemble && !b->ensemble_count)
         return dscm_fail(err, DSCM_E_UNKNOWN,
                          "method \"%s\" needs an ensemble, which the bundle lacks", method);
-    if (methods[i].autoencoder && !b->autoencoder.net)
+    if (methods[i].autoencoder && !b->baseline_autoencoder.net)
         return dscm_fail(err, DSCM_E_UNKNOWN,
-                         "method \"%s\" needs an autoencoder, which the bundle lacks", method);
+                         "method \"%s\" needs a baseline_autoencoder, which the bundle "
+                         "lacks",
+                         method);
     return DSCM_OK;
 }
 
@@ -243,8 +245,10 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
     if (edge < 0)
         return dscm_fail(err, DSCM_E_INVALID, "evaluation: the variable has no predictor");
     dscm_code code = open_probe(&w->predictor, &b->edges[edge].predictor, "out", w->batch, err);
-    if (code == DSCM_OK) code = open_probe(&w->encoder, &b->autoencoder, "code", w->batch, err);
-    if (code == DSCM_OK) code = open_probe(&w->autoencoder, &b->autoencoder, "out", w->batch, err);
+    if (code == DSCM_OK)
+        code = open_probe(&w->encoder, &b->baseline_autoencoder, "code", w->batch, err);
+    if (code == DSCM_OK)
+        code = open_probe(&w->autoencoder, &b->baseline_autoencoder, "out", w->batch, err);
     if (code == DSCM_OK) code = open_probe(&w->features, &b->oracle, "features", w->batch, err);
     w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
     w->members = dscm_alloc(b->ensemble_count + 1, sizeof *w->members, "ensemble", err);

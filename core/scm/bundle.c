@@ -465,6 +465,7 @@ void dscm_bundle_free(dscm_bundle *b)
     bundle_net_close(&b->oracle);
     bundle_net_close(&b->vae);
     bundle_net_close(&b->autoencoder);
+    bundle_net_close(&b->baseline_autoencoder);
     dscm_free(b->class_autoencoders);
     dscm_free(b->ensemble);
     dscm_free(b->edges);

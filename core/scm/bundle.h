@@ -74,8 +74,9 @@ struct dscm_bundle {
     /* evaluation nets; absent ones are zeroed */
     int scored; /* variable that they are about, or -1 */
     bundle_net oracle, vae, autoencoder;
-    bundle_net *class_autoencoders; /* (labels) or NULL */
-    bundle_net *ensemble;           /* small classifiers for baselines */
+    bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
+    bundle_net *class_autoencoders;  /* (labels) or NULL */
+    bundle_net *ensemble;            /* small classifiers for baselines */
     size_t ensemble_count;
     float *pool_mu, *pool_logvar; /* (pool_count, latent): reference images of the CLD */
     int *pool_labels;

@@ -82,15 +82,21 @@ static dscm_code load_net_list(const dscm_bundle *b, bundle_net **out, size_t co
     return DSCM_OK;
 }
 
-/* Class autoencoders take turns in one executor, so they are of one kind; the all-class one is of the
- * other, whose code prototypes are made of. */
+/* Class autoencoders take turns in one executor, so they are of one kind; those of all classes are of
+ * the other, whose code prototypes are made of. */
 static dscm_code check_autoencoders(const dscm_bundle *b, const manifest *m, size_t labels,
                                     dscm_error *err)
 {
     const bundle_net *of_class = b->class_autoencoders;
-    if (b->autoencoder.net && b->autoencoder.net->config.deep)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: autoencoder: is one of a class (deep)",
-                         m->path);
+    const struct {
+        const char *key;
+        const bundle_net *net;
+    } of_all[] = {{"autoencoder", &b->autoencoder},
+                  {"baseline_autoencoder", &b->baseline_autoencoder}};
+    for (size_t i = 0; i < sizeof of_all / sizeof of_all[0]; i++)
+        if (of_all[i].net->net && of_all[i].net->net->config.deep)
+            return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: is one of a class (deep)", m->path,
+                             of_all[i].key);
     for (size_t i = 1; of_class && i < labels; i++)
         if (of_class[i].net->config.deep != of_class[0].net->config.deep)
             return dscm_fail(err, DSCM_E_MISMATCH,
@@ -103,6 +109,7 @@ static dscm_code load_autoencoders(dscm_bundle *b, const manifest *m, const json
                                    size_t labels, dscm_error *err)
 {
     const json_t *all = json_object_get(e, "autoencoder"),
+                 *baseline = json_object_get(e, "baseline_autoencoder"),
                  *classes = json_object_get(e, "class_autoencoders");
     dscm_code code = DSCM_OK;
     if (classes && json_array_size(classes) != labels)
@@ -110,6 +117,9 @@ static dscm_code load_autoencoders(dscm_bundle *b, const manifest *m, const json
                          "%s: class_autoencoders: one per label (%zu) is needed", m->path, labels);
     if (all)
         code = open_judge(b, &b->autoencoder, m, all, "autoencoder", DSCM_ARCH_AUTOENCODER, 0, err);
+    if (code == DSCM_OK && baseline)
+        code = open_judge(b, &b->baseline_autoencoder, m, baseline, "baseline_autoencoder",
+                          DSCM_ARCH_AUTOENCODER, 0, err);
     if (code == DSCM_OK && classes)
         code = load_net_list(b, &b->class_autoencoders, labels, m, classes, "class_autoencoders",
                              DSCM_ARCH_AUTOENCODER, 0, err);
@@ -149,7 +159,9 @@ dscm_code bundle_evaluation_load(dscm_bundle *b, const manifest *m, const json_t
     if (!e) return DSCM_OK;
     dscm_code code = manifest_keys(
         m, e, "evaluation",
-        "variable oracle vae pool autoencoder class_autoencoders ensemble accepted", err);
+        "variable oracle vae pool autoencoder class_autoencoders ensemble baseline_autoencoder "
+        "accepted",
+        err);
     if (code == DSCM_OK)
         code = manifest_text(m, e, "evaluation", "variable", BUNDLE_NAME_MAX, &name, err);
     if (code == DSCM_OK) code = dscm_variable_find(b, name, &b->scored, err);

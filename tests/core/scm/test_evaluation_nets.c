@@ -80,6 +80,10 @@ static void autoencoders_are_of_their_kind(void)
               "");
     CHECK_HAS(open_with(json_pack("{s:s, s:O}", "variable", "shape", "autoencoder", deep)),
               "autoencoder: is one of a class");
+    CHECK_HAS(open_with(json_pack("{s:s, s:O}", "variable", "shape", "baseline_autoencoder", deep)),
+              "baseline_autoencoder: is one of a class");
+    CHECK_STR(
+        open_with(json_pack("{s:s, s:O}", "variable", "shape", "baseline_autoencoder", plain)), "");
     CHECK_HAS(open_with(json_pack("{s:s, s:[O, O, O]}", "variable", "shape", "class_autoencoders",
                                   deep, plain, deep)),
               "label 1 is of another kind");
