@@ -129,7 +129,7 @@ static void write_settings(page *p, const evaluation *e)
         "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
         "same images and targets, the first ones where it has fewer. Results are rounded to "
         "8 bits before anything judges them, as a user receives them. Scale auto: image by "
-        "image, from a third of the calibrated scale upwards, the first that makes the guide sure. "
+        "image, from a quarter of the calibrated scale upwards, the first that makes the guide sure. "
         "Figures are means with 95 %% bootstrap intervals (%d resamples).",
         info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
         e->pool.count, e->pool_split, RESAMPLES);

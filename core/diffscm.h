@@ -210,19 +210,21 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 /* In place, to the nearest of 256 levels of [-1,1] (count floats): what a file of the images holds. */
 void dscm_images_round(float *images, size_t count);
 
-/* A guidance scale per item: from a third of options->scale in steps of a factor sqrt(2), the first
- * at which the predictor, at t = 0, gives every guided label of the item at least `confidence`; all
- * from one abduction. Scales that interventions name are factors of it, and queries name none. A
- * weak scale changes less, a strong one convinces more; most items need no second walk. Where none
- * is confident: the strongest that makes the target the likeliest label, else max_scale. Images are
- * clamped and rounded to 256 levels: what is judged is what a file holds. */
+/* A guidance scale per item: from a quarter of options->scale in steps of a factor sqrt(2), the
+ * first at which the predictor, at t = 0, gives every guided label of the item at least
+ * `confidence`; all from one abduction. Scales that interventions name are factors of it, and
+ * queries name none. A weak scale changes less, a strong one convinces more. Where none is confident:
+ * the surest of those that make every target the likeliest label, or of all where none does. Images
+ * are clamped and rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_auto {
-    double confidence; /* 0..1; default .99 */
+    double confidence; /* 0..1; default .997 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */
 } dscm_auto;
+dscm_auto dscm_auto_defaults(const dscm_options *options); /* resolved ones */
 typedef struct dscm_auto_result {
     double scale;       /* strength used */
-    bool valid;         /* false: not even max_scale makes the target the likeliest label */
+    bool valid;         /* false: no scale makes every target the likeliest label */
+    double probability; /* of the least sure guided label, 1 where none has labels */
     size_t predictions; /* reverse processes that the search cost */
 } dscm_auto_result;
 dscm_code dscm_predict_auto(dscm_session *session, float *out, dscm_auto_result *results,

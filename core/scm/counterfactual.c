@@ -429,10 +429,14 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
         dscm_auto_result *result = &q->results[item];
         verdict seen = q->seen[i];
         result->predictions++;
-        if (seen.valid || !result->valid) {
+        bool first = result->predictions == 1, surer = seen.valid != result->valid
+                                                           ? seen.valid
+                                                           : seen.probability > result->probability;
+        if (first || surer) {
             memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
             result->scale = scale;
             result->valid = seen.valid;
+            result->probability = seen.probability;
         }
         if (!(seen.valid && seen.probability >= confidence)) q->active[(*count)++] = item;
     }
@@ -454,6 +458,11 @@ static dscm_code run_search(search *q, const dscm_auto *a, double start, dscm_er
     return code;
 }
 
+dscm_auto dscm_auto_defaults(const dscm_options *options)
+{
+    return (dscm_auto){.confidence = 0.997, .max_scale = 8 * options->scale};
+}
+
 dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *results,
                             const dscm_latent *latent, const dscm_query *queries,
                             const dscm_options *options, const dscm_auto *a,
@@ -462,7 +471,7 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     dscm_path path = {0};
     size_t count = latent->count, edges = s->bundle->edges_count;
     dscm_options unit_options = *options;
-    dscm_auto defaults = {.confidence = 0.99, .max_scale = 8 * options->scale};
+    dscm_auto defaults = dscm_auto_defaults(options);
     dscm_code code = check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     unit_options.scale = 1;
@@ -484,7 +493,7 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     }
     if (code == DSCM_OK)
         code = guidance_of_all(s, latent, queries, &unit_options, &path, unit, err);
-    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 3, err);
+    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 4, err);
     dscm_path_close(&path);
     dscm_free(unit);
     dscm_free(q.trial);
