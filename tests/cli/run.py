@@ -370,6 +370,8 @@ def test_evaluate_report():
                                    ("greedy", "Schut et al.: greedy pixels, ensemble"))}
     assert checked["identity"][1] == 0 and checked["identity"][0] > 0, checked
     assert checked["greedy"] == (None, None), checked
+    for name, value in zip(("diversity_255", "identity_rank"), checked["ours-residual-5-0.98-auto4"]):
+        assert abs(measured["quality"][name] - value) < 1e-4, (name, value, measured["quality"])
     with_table = identity.table(html)
     assert len(with_table) == 9 and set(with_table) == set(rows) - {"method"}, with_table
     good = [float(row["cld"]) for row in searched if row["guide"] == row["oracle"] == "1"]
