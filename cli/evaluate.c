@@ -88,6 +88,7 @@ static void close_all(evaluation *e)
         dscm_free(e->list[i].rows);
         dscm_free(e->list[i].pixels);
         dscm_free(e->list[i].study);
+        dscm_free(e->list[i].ranks);
     }
     for (size_t t = 0; t < EVAL_WORKERS_MAX; t++) dscm_eval_worker_free(e->workers[t]);
     dscm_team_free(e->team);
@@ -112,7 +113,8 @@ static dscm_code measure(evaluation *e, dscm_error *err)
     }
     for (size_t i = 0; code == DSCM_OK && !e->no_cost && i < e->count; i++)
         if (!e->list[i].curve) code = eval_time(e, &e->list[i], err);
-    return code == DSCM_OK ? eval_distances(e, err) : code;
+    if (code == DSCM_OK) code = eval_distances(e, err);
+    return code == DSCM_OK ? eval_identity(e, err) : code;
 }
 
 static dscm_code run_evaluation(evaluation *e, dscm_error *err)

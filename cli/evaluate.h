@@ -13,6 +13,8 @@
 #include "core/eval/stats.h"
 
 enum { EVAL_METHODS_MAX = 128, EVAL_WORKERS_MAX = 256, EVAL_CYCLES = 10 };
+/* Items of each target that diversity and identity rank compare with each other. */
+enum { EVAL_GROUP = 100 };
 /* A row of the composition study: L1 after 1 .. EVAL_CYCLES cycles without guidance, the same with,
  * and of reversibility. */
 enum { EVAL_STUDY_WIDTH = 2 * EVAL_CYCLES + 1 };
@@ -35,7 +37,9 @@ typedef struct eval_method {
     uint8_t *pixels;           /* (limit, size) results in the order of items */
     double *study;             /* (study_count, EVAL_STUDY_WIDTH) or NULL */
     size_t study_count;
-    double fid; /* split Fréchet distance; NaN: not measured */
+    double fid;       /* split Fréchet distance; NaN: not measured */
+    double diversity; /* of the results of one target; NaN: not measured */
+    double *ranks;    /* (count) identity ranks, NaN where not measured; NULL for curves */
     eval_cost cost;
 } eval_method;
 
@@ -75,10 +79,12 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err) DSCM_M
 /* Refuses a folder that holds an evaluation of other networks, data or seed; marks a new one. */
 dscm_code eval_claim_folder(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
-/* Composition and reversibility of ours and published; seconds per image; Fréchet distances. */
+/* Composition and reversibility of ours and published; seconds per image; Fréchet distances;
+ * diversity and identity ranks of the tables' methods. */
 dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_time(evaluation *e, eval_method *r, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_distances(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code eval_identity(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* DIR/<what>-<slug><suffix> */
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,

@@ -145,7 +145,7 @@ static dscm_code add_method(evaluation *e, const spec *s, const char *const *pic
     if (e->count == EVAL_METHODS_MAX)
         return dscm_fail(err, DSCM_E_LIMIT, "more than %d methods", EVAL_METHODS_MAX);
     eval_method *r = &e->list[e->count];
-    *r = (eval_method){.curve = curve, .fid = (double)NAN};
+    *r = (eval_method){.curve = curve, .fid = (double)NAN, .diversity = (double)NAN};
     r->cost = (eval_cost){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     snprintf(r->name, sizeof r->name, "%s", s->name);
     r->setting.method = r->name;

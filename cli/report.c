@@ -66,6 +66,11 @@ dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *o
     return interval(r->study + c, EVAL_STUDY_WIDTH, r->study_count, out, err);
 }
 
+dscm_code report_rank_interval(const eval_method *r, dscm_interval *out, dscm_error *err)
+{
+    return interval(r->ranks, 1, r->count, out, err);
+}
+
 static void interval_cell(page *p, const dscm_interval *v, int digits)
 {
     if (isnan(v->mean))
@@ -167,6 +172,38 @@ static dscm_code write_quality(page *p, const evaluation *e, dscm_error *err)
                  "and share of results nearer to the factual (L2) than the nearest real image of "
                  "the target class.");
     return write_table(p, e, (table_form){.curve = false}, minimality, COUNT(minimality), err);
+}
+
+static dscm_code write_identity(page *p, const evaluation *e, dscm_error *err)
+{
+    page_heading(p, 2, "Does the result still know its factual?");
+    page_text(p,
+              "A method that forgets the factual and gives everybody one good image of the target "
+              "class may look well in the tables above; here it has diversity 0 and rank .5. "
+              "Diversity: mean L1 (0–255) "
+              "between two results of one target, over all pairs; that of real images is what the "
+              "classes have by themselves. Identity rank: share of the other factuals of the same "
+              "target that correlate (Pearson) with the result more than its own factual does, "
+              "ties half; 0 when the own is always first, .5 is chance. Of each target the first "
+              "%d items.",
+              EVAL_GROUP);
+    page_table(p);
+    static const char *const titles[] = {"method", "items", "diversity", "identity rank"};
+    for (size_t c = 0; c < COUNT(titles); c++) page_cell(p, "%s", titles[c]);
+    for (size_t m = 0; m < e->count; m++) {
+        const eval_method *r = &e->list[m];
+        dscm_interval rank;
+        if (r->curve) continue;
+        dscm_code code = report_rank_interval(r, &rank, err);
+        if (code != DSCM_OK) return code;
+        page_row(p);
+        page_cell(p, "%s", r->title);
+        page_cell(p, "%zu", rank.count);
+        number_cell(p, r->diversity, 2);
+        interval_cell(p, &rank, 3);
+    }
+    page_table_end(p);
+    return DSCM_OK;
 }
 
 /* Slow methods have fewer items than fast ones: all of them once more on what all have. */
@@ -451,6 +488,7 @@ static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_er
     write_settings(&p, e);
     if (!charts) page_text(&p, "No charts: gnuplot is not installed.");
     code = write_quality(&p, e, err);
+    if (code == DSCM_OK) code = write_identity(&p, e, err);
     if (code == DSCM_OK) code = write_same_images(&p, e, err);
     if (code == DSCM_OK) code = write_cost(&p, e, err);
     if (code == DSCM_OK) code = write_frontier(&p, e, err);

@@ -16,6 +16,10 @@ dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interva
 dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *out,
                                 dscm_error *err) DSCM_MUST_CHECK;
 
+/* Mean of the identity ranks of a method of the tables; count: items that have one. */
+dscm_code report_rank_interval(const eval_method *r, dscm_interval *out,
+                               dscm_error *err) DSCM_MUST_CHECK;
+
 /* The first method of the tables that is ours, or NULL. */
 const eval_method *report_ours(const evaluation *e);
 /* A column of the accepted items (guide and oracle both call them the target), sorted, without

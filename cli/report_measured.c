@@ -18,6 +18,17 @@ static double mean_of(const eval_method *r, dscm_column column)
     return sum / (double)r->count;
 }
 
+/* What is measured over the results of one target, where any target has two. */
+static dscm_code add_identity(json_t *quality, const eval_method *r, dscm_error *err)
+{
+    dscm_interval rank;
+    dscm_code code = report_rank_interval(r, &rank, err);
+    if (code != DSCM_OK || !rank.count) return code;
+    json_object_set_new(quality, "diversity_255", json_real(r->diversity));
+    json_object_set_new(quality, "identity_rank", json_real(rank.mean));
+    return DSCM_OK;
+}
+
 static json_t *make_quality(const evaluation *e, const eval_method *r)
 {
     static const struct {
@@ -89,15 +100,21 @@ dscm_code report_measured(const evaluation *e, dscm_error *err)
         else
             json_decref(list);
     }
-    json_object_set_new(measured, "quality", make_quality(e, r));
+    json_t *quality = make_quality(e, r);
+    dscm_code code = add_identity(quality, r, err);
+    json_object_set_new(measured, "quality", quality);
     json_object_set_new(measured, "accepted", accepted);
     dscm_free(values);
+    if (code != DSCM_OK) {
+        json_decref(measured);
+        return code;
+    }
     char *text = json_dumps(measured, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     json_decref(measured);
     snprintf(path, sizeof path, "%s/measured.json", e->report_dir);
     if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-    dscm_code code = dscm_file_replace(path, pieces, 2, err);
+    code = dscm_file_replace(path, pieces, 2, err);
     free(text);
     return code;
 }

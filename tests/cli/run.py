@@ -6,7 +6,7 @@ import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, tracebac
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
-import cases_first, cases_full, cases_hostile, cases_imagenet, cases_verify, cases_wrong
+import cases_first, cases_full, cases_hostile, cases_imagenet, cases_verify, cases_wrong, identity
 from waiting import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -286,6 +286,11 @@ def rows_of(folder, slug):
     return [dict(zip(names, line.split(","))) for line in lines]
 
 
+def dev_images():
+    _, blob = read_idx(os.path.join(digits(), "dev-images-idx3-ubyte"))
+    return [blob[at:at + 784] for at in range(0, len(blob), 784)]
+
+
 def bundle_takes_what_was_measured(measured):
     model = path("measured-model")
     shutil.copytree(os.path.join(ROOT, "models", "mnist"), model)
@@ -357,6 +362,18 @@ def test_evaluate_report():
     assert measured["scale"] == measured["quality"]["scale"] == "auto", measured["quality"]
     cld = sum(float(row["cld"]) for row in searched) / 24
     assert abs(measured["quality"]["cld"] - cld) < 1e-4
+    checked = {slug: identity.check(folder, dev_images(), slug, title, read_idx, rows_of(folder, slug))
+               for slug, title in (("ours-residual-5-0.98-auto4",
+                                    "diffscm: residual, 5 steps, ratio 0.98, scale auto"),
+                                   ("identity", "identity (the image itself)"),
+                                   ("random", "random training image of the target class"),
+                                   ("greedy", "Schut et al.: greedy pixels, ensemble"))}
+    assert checked["identity"][1] == 0 and checked["identity"][0] > 0, checked
+    assert checked["greedy"] == (None, None), checked
+    for name, value in zip(("diversity_255", "identity_rank"), checked["ours-residual-5-0.98-auto4"]):
+        assert abs(measured["quality"][name] - value) < 1e-4, (name, value, measured["quality"])
+    with_table = identity.table(html)
+    assert len(with_table) == 9 and set(with_table) == set(rows) - {"method"}, with_table
     good = [float(row["cld"]) for row in searched if row["guide"] == row["oracle"] == "1"]
     scale = measured["accepted"]["cld"]
     assert len(scale) == 101 and abs(scale[0] - min(good)) < 1e-5 and abs(scale[-1] - max(good)) < 1e-5
@@ -378,6 +395,24 @@ def test_evaluate_report():
     bundle_takes_what_was_measured(os.path.join(folder, "measured.json"))
     # The same folder for other targets would mix two evaluations.
     refused([*command, "--seed", "2"], 1, "evaluation.json", "seed")
+
+
+def test_evaluate_notices_a_forgotten_factual():
+    """One image for everybody, put in place of the results of an earlier run."""
+    folder = path("forgotten")
+    command = ["evaluate", "--data", digits(), "--report", folder, "--methods", "identity", "--frontier",
+               "", "--no-cost", "--no-sheets", "--study-limit", "0"]
+    code, _, err = run(*command)
+    assert code == 0, err
+    results = os.path.join(folder, "images-identity")
+    shape, blob = read_idx(results)
+    assert shape[0] == 40
+    write_idx(results, shape, blob[:784] * 40)
+    code, _, err = run(*command)
+    assert code == 0, err
+    diversity, rank = identity.check(folder, dev_images(), "identity", "identity (the image itself)",
+                                     read_idx, rows_of(folder, "identity"))
+    assert diversity == 0 and abs(rank - 0.5) < 1e-12, (diversity, rank)
 
 
 def test_evaluate_goes_on_after_a_kill():
@@ -405,6 +440,8 @@ def test_evaluate_goes_on_after_a_kill():
     assert [int(row["index"]) for row in after] == list(range(40))
     with open(os.path.join(folder, "report.md")) as f:
         assert "| 40 |" in f.read()
+    identity.check(folder, dev_images(), slug(), "diffscm: residual, 20 steps, ratio 0.98, scale auto",
+                   read_idx, after)
 
 
 def test_evaluate_wrong_use():
