@@ -128,16 +128,16 @@ static dscm_code write_table(page *p, const evaluation *e, table_form form,
 static void write_settings(page *p, const evaluation *e)
 {
     const dscm_bundle_info *info = e->m.info;
-    page_text(
-        p,
-        "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
-        "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
-        "same images and targets, the first ones where it has fewer. Results are rounded to "
-        "8 bits before anything judges them, as a user receives them. Scale auto: image by "
-        "image, from a quarter of the calibrated scale upwards, the first that makes the guide sure. "
-        "Figures are means with 95 %% bootstrap intervals (%d resamples).",
-        info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
-        e->pool.count, e->pool_split, RESAMPLES);
+    page_text(p,
+              "Model %s %s. %zu images of split \"%s\", one seeded random other class each as "
+              "target (seed %llu); pool of real images: %zu of split \"%s\". Every method sees the "
+              "same images and targets, the first ones where it has fewer. Results are rounded to "
+              "8 bits before anything judges them, as a user receives them. Scale auto: image by "
+              "image, from a quarter of the calibrated scale upwards, the first that makes the "
+              "guide sure. "
+              "Figures are means with 95 %% bootstrap intervals (%d resamples).",
+              info->name, info->version, e->items.count, e->split, (unsigned long long)e->m.seed,
+              e->pool.count, e->pool_split, RESAMPLES);
     page_code(p, e->command);
 }
 
@@ -184,7 +184,8 @@ static dscm_code write_identity(page *p, const evaluation *e, dscm_error *err)
               "between two results of one target, over all pairs; that of real images is what the "
               "classes have by themselves. Identity rank: share of the other factuals of the same "
               "target that correlate (Pearson) with the result more than its own factual does, "
-              "ties half; 0 when the own is always first, .5 is chance. Of each target the first "
+              "ties half, after the target's mean has been taken from all, which says nothing of "
+              "anybody; 0 when the own is always first, .5 is chance. Of each target the first "
               "%d items.",
               EVAL_GROUP);
     page_table(p);

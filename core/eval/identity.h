@@ -21,7 +21,7 @@ typedef struct dscm_result_set {
     const int *targets;      /* (count), each in 0..labels-1 */
     size_t count, labels;
     size_t size; /* bytes of an image, 1..2^23 */
-    size_t most; /* items per target, at least 1 */
+    size_t most; /* items per target, 1..4000 */
 } dscm_result_set;
 
 /* Diversity: mean L1 between two results r_i, r_j of one target,
@@ -30,11 +30,12 @@ typedef struct dscm_result_set {
  * that of real images of the classes. NaN without a pair. */
 dscm_code dscm_diversity(double *out, const dscm_result_set *set, dscm_error *err) DSCM_MUST_CHECK;
 
-/* Identity rank of each result r_i among the n factuals f_j of its group, by Pearson's ρ over
- * pixels:
- *   ranks[i] = (#{j ≠ i: ρ(r_i,f_j) > ρ(r_i,f_i)} + ½ #{j ≠ i: ρ(r_i,f_j) = ρ(r_i,f_i)}) / (n − 1),
- * range 0 (no other factual is more like the result than its own) .. 1; .5 is chance, and the mean
- * over a group whose results are all one image. A constant image correlates with nothing: ρ = 0.
+/* Identity rank of each result r_i among the n factuals f_j of its group. What all results of a group
+ * share says nothing of anybody, so the group's mean is taken from results and factuals first
+ * (r' = r − mean r, f' = f − mean f); ρ is Pearson's over pixels:
+ *   ranks[i] = (#{j ≠ i: ρ(r'_i,f'_j) > ρ(r'_i,f'_i)} + ½ #{j ≠ i: ρ equal}) / (n − 1),
+ * range 0 (no other factual is more like the result than its own) .. 1; .5 is chance, and what each
+ * of a group has whose results are all one image: what is constant correlates with nothing, ρ = 0.
  * NaN for items beyond the first `most` of their target and for the only one of a target. ranks:
  * (count). */
 dscm_code dscm_identity_ranks(double *ranks, const dscm_result_set *set,

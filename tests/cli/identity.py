@@ -11,15 +11,25 @@ def correlation(a, b):
     return joint / (spread[0] * spread[1]) ** 0.5 if spread[0] and spread[1] else 0
 
 
+def apart(images, targets):
+    """What sets each image apart from the mean of its target, times the target's items."""
+    out = []
+    for image, target in zip(images, targets):
+        group = [other for other, t in zip(images, targets) if t == target]
+        out.append([len(group) * v - s for v, s in zip(image, map(sum, zip(*group)))])
+    return out
+
+
 def measure(factuals, results, targets):
     """(diversity, identity ranks of the items that share their target with another)."""
     gaps, ranks = [], []
+    apart_factuals, apart_results = apart(factuals, targets), apart(results, targets)
     for i, target in enumerate(targets):
         others = [j for j, t in enumerate(targets) if t == target and j != i]
         gaps += [sum(abs(x - y) for x, y in zip(results[i], results[j])) / len(results[i])
                  for j in others]
-        own = correlation(results[i], factuals[i])
-        leads = [correlation(results[i], factuals[j]) - own for j in others]
+        own = correlation(apart_results[i], apart_factuals[i])
+        leads = [correlation(apart_results[i], apart_factuals[j]) - own for j in others]
         if leads:
             ranks.append(sum(1 if d > 1e-12 else 0.5 if d > -1e-12 else 0 for d in leads) / len(leads))
     return (sum(gaps) / len(gaps) if gaps else None), ranks

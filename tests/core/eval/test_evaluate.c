@@ -158,7 +158,7 @@ static void a_search_records_the_scale_and_its_cost(void)
     for (size_t i = 0; i < COUNT; i++) {
         double scale = found[i].values[DSCM_COL_SCALE];
         double walks = 1 + round(2 * log2(2 * scale / o.scale)); /* half of it, times sqrt 2 */
-        CHECK(scale >= o.scale / 3 * (1 - 1e-9) && scale <= 8 * o.scale * (1 + 1e-9));
+        CHECK(scale >= o.scale / 4 * (1 - 1e-9) && scale <= 8 * o.scale * (1 + 1e-9));
         CHECK(found[i].values[DSCM_COL_GRADIENTS] >= walks * down);
         CHECK_NEAR(found[i].values[DSCM_COL_PASSES] - found[i].values[DSCM_COL_GRADIENTS],
                    (double)fixed - down, 0);

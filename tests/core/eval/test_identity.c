@@ -68,24 +68,58 @@ static void an_unchanged_image_knows_its_factual(void)
     CHECK(ranks[0] == 0 && ranks[4] == 0);
 }
 
-/* Brightness and contrast do not count; what is turned into its opposite is behind all others. */
-static void ranks_by_correlation(void)
+/* Two of a target: what sets them apart points one way or the other. Three: by hand, from the means
+ * (200, 400, 200)/3 of the factuals and (54, 60, 60)/3 of the results. */
+static void ranks_by_what_sets_apart(void)
 {
-    const uint8_t results[6 * SIZE] = {50, 60, 70, 5, 6, 6, 0, 1, 2, 9, 100, 10, 1, 1, 2, 0, 0, 0};
+    const uint8_t results[6 * SIZE] = {0, 0, 60, 5, 6, 6, 54, 0, 0, 0, 60, 0, 1, 9, 2, 0, 0, 0};
     dscm_result_set set = set_of(results);
     double ranks[6];
     (void)mean_rank_of(&set, ranks);
     CHECK_NEAR(ranks[0], 0, 0);
-    CHECK_NEAR(ranks[1], 1, 0); /* ρ with its own factual −1, with that of item 4 ½ */
-    CHECK_NEAR(ranks[2], 1, 0); /* −1; 1 with item 0, 0 with item 3 */
+    CHECK_NEAR(ranks[1], 1, 0); /* r' = (2, -1.5, 2), f' = (4.5, 0, -127.5): ρ = -.47 */
+    CHECK_NEAR(ranks[2], 0, 0);
     CHECK_NEAR(ranks[3], 0, 0);
-    CHECK_NEAR(ranks[4], 0, 0);
+    const uint8_t swapped[6 * SIZE] = {54, 0, 0, 5, 6, 6, 0, 60, 0, 0, 0, 60, 9, 9, 2, 0, 0, 0};
+    set.results = swapped; /* each of three has another's */
+    (void)mean_rank_of(&set, ranks);
+    CHECK_NEAR(ranks[0], 1, 0); /* ρ with f0 is below those with f2, its own, and f3 */
+    CHECK_NEAR(ranks[2], 0.5, 0);
+    CHECK_NEAR(ranks[3], 0.5, 0);
+}
+
+/* What all results of a target share changes nothing, be it as strong as it likes. */
+static void what_is_shared_does_not_count(void)
+{
+    enum { N = 40, PIXELS = 30 };
+    static uint8_t many[N * PIXELS], faint[N * PIXELS], shared[N * PIXELS];
+    int classes[N];
+    double before[N], after[N];
+    dscm_rng rng = dscm_rng_make(test_seed, 2);
+    for (size_t i = 0; i < sizeof many; i++) {
+        many[i] = (uint8_t)dscm_rng_below(&rng, 200);
+        faint[i] = (uint8_t)(many[i] / 8 + dscm_rng_below(&rng, 60));
+        shared[i] = (uint8_t)(faint[i] + i % PIXELS * 5);
+    }
+    for (int i = 0; i < N; i++) classes[i] = i % 2;
+    dscm_result_set set = {.factuals = many,
+                           .results = faint,
+                           .targets = classes,
+                           .count = N,
+                           .labels = 2,
+                           .size = PIXELS,
+                           .most = N};
+    double mean = mean_rank_of(&set, before);
+    CHECK(mean > 0.02 && mean < 0.4);
+    set.results = shared;
+    (void)mean_rank_of(&set, after);
+    for (size_t i = 0; i < N; i++) CHECK_NEAR(after[i], before[i], 0);
 }
 
 static void ties_count_half(void)
 {
-    /* Items 0 and 1 have one factual but for contrast, item 2 has another. */
-    const uint8_t doubled[3 * SIZE] = {1, 2, 4, 31, 62, 124, 4, 2, 1};
+    /* Items 0 and 1 have one factual, item 2 has another. */
+    const uint8_t doubled[3 * SIZE] = {1, 2, 4, 1, 2, 4, 4, 2, 1};
     const int same[3] = {0, 0, 0};
     double ranks[3];
     dscm_result_set set = {.factuals = doubled,
@@ -126,7 +160,7 @@ static void one_image_for_all_is_chance(void)
                            .most = N};
     CHECK_NEAR(diversity_of(&set), 0, 0);
     CHECK_NEAR(mean_rank_of(&set, ranks), 0.5, 1e-12);
-    CHECK_NEAR(ranks[7], 0, 0);
+    for (size_t i = 0; i < N; i++) CHECK_NEAR(ranks[i], 0.5, 0);
     /* Half of the way back to the factual is enough to be known. */
     for (size_t i = 0; i < sizeof one; i++) one[i] = (uint8_t)((one[i] + many[i]) / 2);
     CHECK(mean_rank_of(&set, ranks) < 0.1);
@@ -139,7 +173,8 @@ int main(int argc, char **argv)
         {"diversity_is_the_mean_over_pairs_of_a_target",
          diversity_is_the_mean_over_pairs_of_a_target},
         {"an_unchanged_image_knows_its_factual", an_unchanged_image_knows_its_factual},
-        {"ranks_by_correlation", ranks_by_correlation},
+        {"ranks_by_what_sets_apart", ranks_by_what_sets_apart},
+        {"what_is_shared_does_not_count", what_is_shared_does_not_count},
         {"ties_count_half", ties_count_half},
         {"one_image_for_all_is_chance", one_image_for_all_is_chance},
     };
