@@ -12,7 +12,8 @@
 
 static const char methods_default[] =
     "ours,ours:scale=calibrated,published:ratio=0.75:dynamic=1:scale=1,"
-    "published:ratio=0.95:dynamic=0:scale=8/16/64,pgd,greedy,prototype,identity,nearest,random,real";
+    "published:ratio=0.95:dynamic=0:scale=8/16/64,pgd,greedy,prototype,identity,nearest,random,"
+    "real";
 static const char frontier_default[] =
     "ours:steps=3/4/5/10/20:scale=auto/0/2/4/6/10/14/20/32,ours:steps=50/100:scale=10/20,"
     "ours:sampler=obelm:steps=20:scale=auto/8/16/24,ours:sampler=bdia:steps=20:scale=8/16/24,"
