@@ -232,6 +232,7 @@ static void resolve_options(request_parser *p)
     if (!r->bundle || p->problem->code) return;
     if (r->work == DSCM_WORK_COUNTERFACTUAL && !interventions_name_a_scale(r))
         r->auto_scale |= dscm_options_search(r->bundle, &r->options);
+    if (r->work == DSCM_WORK_SAMPLE) dscm_options_draw(r->bundle, &r->options);
     if (dscm_options_resolve(r->bundle, &r->options, &err) == DSCM_OK) return;
     /* Its message begins with the name of the option. */
     char pointer[POINTER_MAX], name[16];

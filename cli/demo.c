@@ -60,15 +60,18 @@ static dscm_code draw_examples(demo *d, dscm_session *session, const dscm_progre
     dscm_intervention acts[LABELS_MAX];
     dscm_query queries[LABELS_MAX];
     dscm_latent *latent = NULL;
+    dscm_options options = dscm_options_defaults();
     for (size_t k = 0; k < d->labels; k++) {
         acts[k] = do_label(d, k);
         queries[k] = (dscm_query){.items = &acts[k], .count = 1};
     }
     d->drawn = true;
-    dscm_code code =
-        dscm_latent_draw(session, &latent, d->labels, d->m.seed, 0, &d->m.options, err);
+    dscm_options_draw(d->m.bundle, &options);
+    dscm_code code = dscm_options_resolve(d->m.bundle, &options, err);
     if (code == DSCM_OK)
-        code = dscm_predict(session, d->factual, latent, queries, &d->m.options, progress, err);
+        code = dscm_latent_draw(session, &latent, d->labels, d->m.seed, 0, &options, err);
+    if (code == DSCM_OK)
+        code = dscm_predict(session, d->factual, latent, queries, &options, progress, err);
     dscm_latent_free(latent);
     return code;
 }

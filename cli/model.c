@@ -72,6 +72,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     if (code != DSCM_OK) return code;
     m->info = dscm_bundle_describe(m->bundle);
     if (!m->scale_text) m->auto_scale = dscm_options_search(m->bundle, &m->options);
+    if (m->draws) dscm_options_draw(m->bundle, &m->options);
     return dscm_options_resolve(m->bundle, &m->options, err);
 }
 

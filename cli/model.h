@@ -11,6 +11,7 @@ typedef struct cli_model {
     size_t steps, batch, threads;
     double ratio;
     bool dynamic, auto_scale;
+    bool draws;    /* options are those of samples, see dscm_options_draw */
     bool describe; /* only the manifest: enough to look at a model, not to run it */
     uint64_t seed;
     dscm_bundle *bundle;
@@ -34,7 +35,7 @@ typedef struct cli_model {
          0,                                                                                        \
          "NAME",                                                                                   \
          "residual, obelm, bdia, implicit, ddim, published"},                                      \
-        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default)"},     \
+        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default; of samples\nat least 20)"},     \
         {"scale",                                                                                  \
          OPT_TEXT,                                                                                 \
          &(m).scale_text,                                                                          \

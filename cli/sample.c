@@ -111,6 +111,7 @@ static dscm_code run(cli_model *m, const char *out, size_t count, const option_l
 int cmd_sample(int argc, char **argv)
 {
     cli_model m = CLI_MODEL_DEFAULTS;
+    m.draws = true;
     option_list dos = {.count = 0}, rest = {.count = 0};
     const char *out = NULL;
     size_t count = 25;

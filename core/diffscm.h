@@ -105,6 +105,9 @@ dscm_options dscm_options_defaults(void);
 /* Fills defaults from the bundle and checks ranges; afterwards no field is unset. */
 dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
                                dscm_error *err) DSCM_MUST_CHECK;
+/* For options of dscm_latent_draw, before they are resolved: unnamed steps become the bundle's default,
+ * at least 20. A counterfactual has an image to hold on to and fewer do; a draw has none. */
+void dscm_options_draw(const dscm_bundle *bundle, dscm_options *options);
 /* Whether counterfactuals under options that are not resolved yet search a scale per item
  * (dscm_auto): the bundle's default where neither a sampler nor a scale is named. */
 bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);

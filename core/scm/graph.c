@@ -82,6 +82,12 @@ bool dscm_options_search(const dscm_bundle *b, const dscm_options *o)
     return b->info.auto_scale && !o->sampler && isnan(o->scale);
 }
 
+void dscm_options_draw(const dscm_bundle *b, dscm_options *o)
+{
+    bool published = o->sampler && strcmp(o->sampler, "published") == 0; /* has its own default */
+    if (!o->steps && !published) o->steps = b->defaults.steps < 20 ? 20 : b->defaults.steps;
+}
+
 /* Calibrated strength at the nearest number of steps (on a log scale) of the sampler, or of any. */
 static double calibrated(const dscm_bundle *b, const char *sampler, size_t steps)
 {

@@ -206,7 +206,7 @@ static void impossible_walks_are_named(void)
     static const struct {
         const char *query, *pointer, *detail;
     } tries[] = {
-        {"do.digit=8&ratio=1e-9", "?ratio", "too few for 10 steps; allowed is 0.0096..1"},
+        {"do.digit=8&ratio=1e-9", "?ratio", "too few for 5 steps; allowed is 0.0046..1"},
         {"do.digit=8&ratio=0.5&steps=600", "?ratio", "ratio: 0.5 keeps 500 of 999 noise levels"},
         {"do.digit=8&sampler=published&ratio=0.001", "?ratio", "allowed is 0.0100..1"},
         {"do.digit=8&sampler=published&steps=300", "?steps", "steps: 300: no integer stride"},

@@ -257,6 +257,27 @@ static void samples_are_the_seeds(void)
     }
 }
 
+/* Nothing holds a draw to an image, so it walks finer than a counterfactual unless told otherwise. */
+static void a_draw_walks_finer(void)
+{
+    static const struct {
+        dscm_work work;
+        const char *body;
+        size_t steps;
+    } tries[] = {
+        {DSCM_WORK_SAMPLE, "{\"intervention\":{\"shape\":1}}", 20},
+        {DSCM_WORK_SAMPLE, "{\"options\":{\"steps\":3}}", 3},
+        {DSCM_WORK_COUNTERFACTUAL, "{\"abduction\":\"a\",\"intervention\":{\"shape\":1}}", 4}};
+    for (size_t i = 0; i < TEST_COUNT(tries); i++) {
+        dscm_problem problem = {0};
+        dscm_request *request = NULL;
+        REQUIRE(dscm_request_parse_json(&request, tries[i].work, tries[i].body,
+                                        strlen(tries[i].body), catalogue(), &problem));
+        CHECK_INT(request->options.steps, tries[i].steps);
+        dscm_request_free(request);
+    }
+}
+
 /* The picture of a file, tiles of PIXELS beside each other; the caller frees it. */
 static uint8_t *read_file(const dscm_result *result, const char *name, size_t channels,
                           size_t *tiles)
@@ -337,6 +358,7 @@ int main(int argc, char **argv)
         {"files_show_what_they_are_called", files_show_what_they_are_called},
         {"outcomes_are_what_predictors_see", outcomes_are_what_predictors_see},
         {"samples_are_the_seeds", samples_are_the_seeds},
+        {"a_draw_walks_finer", a_draw_walks_finer},
         {"company_of_other_strength_changes_nothing", company_of_other_strength_changes_nothing}};
     two_parents_sharpness = 30;
     return two_parents_main("test_run_targets", dir, &bundle, &session, 16, argc, argv, cases,

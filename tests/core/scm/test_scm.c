@@ -270,6 +270,15 @@ static void options_have_their_defaults(void)
     CHECK_INT(o.steps, 100);
     CHECK_NEAR(o.ratio, 0.75, 0);
     CHECK_INT(o.dynamic, 1);
+    o.steps = 0; /* a draw: a finer walk than an image needs, unless somebody names steps */
+    dscm_options_draw(bundle, &o);
+    CHECK_INT(o.steps, 0);
+    o = dscm_options_defaults();
+    dscm_options_draw(bundle, &o);
+    CHECK_INT(o.steps, 20);
+    o.steps = 7;
+    dscm_options_draw(bundle, &o);
+    CHECK_INT(o.steps, 7);
     double value;
     CHECK_INT(dscm_value_parse(bundle, SHAPE, "2", &value, NULL), DSCM_OK); /* an index */
     CHECK_NEAR(value, 2, 0);
