@@ -35,7 +35,13 @@ typedef struct cli_model {
          0,                                                                                        \
          "NAME",                                                                                   \
          "residual, obelm, bdia, implicit, ddim, published"},                                      \
-        {"steps", OPT_SIZE, &(m).steps, 2, 100000, "N", "kept levels (the bundle's default; of samples\nat least 20)"},     \
+        {"steps",                                                                                  \
+         OPT_SIZE,                                                                                 \
+         &(m).steps,                                                                               \
+         2,                                                                                        \
+         100000,                                                                                   \
+         "N",                                                                                      \
+         "kept levels (the bundle's default; of samples at least 20)"},                            \
         {"scale",                                                                                  \
          OPT_TEXT,                                                                                 \
          &(m).scale_text,                                                                          \
