@@ -450,7 +450,7 @@ static dscm_code run_search(search *q, const dscm_auto *a, double start, dscm_er
     size_t count = q->latent->count;
     for (size_t i = 0; i < count; i++) q->active[i] = i;
     dscm_code code = DSCM_OK;
-    for (double scale = start; code == DSCM_OK && count; scale *= sqrt(2)) {
+    for (double scale = start; code == DSCM_OK && count; scale *= pow(2, 0.25)) {
         bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
         code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
         if (last) break;

@@ -5,7 +5,7 @@
 
 #define NONE ((double)NAN)
 
-enum { ITEMS = 4, RUNGS_MAX = 16 };
+enum { ITEMS = 4, RUNGS_MAX = 32 };
 
 static char dir[64];
 static dscm_bundle *bundle;
@@ -49,7 +49,7 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         dscm_intervention own[2];
         dscm_query query = {.items = own, .count = acts_count[item]};
         dscm_options o = *options;
-        r->scale = options->scale / 4 * pow(2, (double)count / 2);
+        r->scale = options->scale / 4 * pow(2, (double)count / 4);
         last = r->scale > max_scale * (1 - 1e-9);
         if (last) r->scale = max_scale;
         o.scale = r->scale;
