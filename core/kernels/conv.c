@@ -242,8 +242,8 @@ void dscm_conv_weight_grad(const dscm_conv *plan, float *sums, float *db, const 
         dscm_conv_plain_weight_grad(s, sums, dout, ldo, in, ldi, batch);
         break;
     case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_weight_grad(plan, sums, dout, ldo, in, ldi, batch, scratch, team);
-        break;
+        dscm_conv_winograd_weight_grad(plan, sums, db, dout, ldo, in, ldi, batch, scratch, team);
+        return;
     default:
         dscm_conv_direct_weight_grad(plan, sums, dout, ldo, in, ldi, batch, team);
         break;
