@@ -17,6 +17,7 @@ typedef struct conv_view {
     size_t in_c, out_c;
     size_t dilate, stride;
     int kernel;
+    bool doubled; /* see dscm_conv_shape */
 } conv_view;
 
 const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa);

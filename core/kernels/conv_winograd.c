@@ -6,9 +6,10 @@
 #include "core/base/memory.h"
 #include "core/kernels/conv_internal.h"
 
-#define POINTS DSCM_WINOGRAD_POINTS
-#define LINE   DSCM_WINOGRAD_LINE
-#define TILE   DSCM_WINOGRAD_TILE
+#define POINTS    DSCM_WINOGRAD_POINTS
+#define LINE      DSCM_WINOGRAD_LINE
+#define TILE      DSCM_WINOGRAD_TILE
+#define MINUS_ONE ((size_t)3) /* number of that point on its line */
 #define BLOCK_BYTES                                                                                \
     ((size_t)512 << 10) /* transformed tiles of a block: stay in the second-level cache */
 #define TILES_MAX  ((size_t)112)
@@ -41,13 +42,15 @@ typedef struct tiling {
     size_t counts[TILE_CLASSES]; /* tiles of a class in one image */
     size_t ends[TILE_CLASSES];   /* in the list of the batch */
     size_t total;
+    bool doubled;         /* see skips */
     size_t block, blocks; /* tiles of a block */
     size_t groups;        /* parts into which the output columns are cut */
 } tiling;
 
-static tiling tile_up(size_t h, size_t w, size_t batch)
+static tiling tile_up(size_t h, size_t w, size_t batch, bool doubled)
 {
-    tiling t = {.y = {h / TILE, h % TILE}, .x = {w / TILE, w % TILE}, .groups = 1};
+    tiling t = {
+        .y = {h / TILE, h % TILE}, .x = {w / TILE, w % TILE}, .doubled = doubled, .groups = 1};
     t.counts[SMALL_FULL] = t.y.small ? t.x.full : 0;
     t.counts[FULL_FULL] = t.y.full * t.x.full;
     t.counts[FULL_SMALL] = t.x.small ? t.y.full : 0;
@@ -77,6 +80,14 @@ static dscm_tile tile_at(const tiling *t, size_t index, size_t *image)
 static bool reaches(const axis *a, size_t i)
 {
     return i < a->small + 2;
+}
+
+/* Is nothing multiplied at point p? A line of doubled pixels has the factor 1 + z and vanishes at
+ * z = -1; in an input gradient what that point gives to one of two pixels it takes from the other.
+ * 11 of the 36 products are left out. */
+static bool skips(const tiling *t, size_t p)
+{
+    return t->doubled && (p / LINE == MINUS_ONE || p % LINE == MINUS_ONE);
 }
 
 /* The tiles of a block, [*from, *to) counted from its first, that multiply at point p. */
@@ -260,6 +271,10 @@ static void make_columns(const block_job *job, const tile_block *b, const float 
     size_t step = point_step(b->count, columns);
     for (size_t p = 0; p < POINTS; p++) {
         size_t from, to;
+        if (skips(&job->tiles, p)) {
+            memset(b->products + p * step, 0, b->count * columns * sizeof(float));
+            continue;
+        }
         tiles_of_point(&job->tiles, p, b->first, b->count, &from, &to);
         dscm_multiply m = {.out = b->products + p * step + from * columns,
                            .ldo = columns,
@@ -310,7 +325,7 @@ static size_t worker_floats(const dscm_conv_kernels *k, const conv_view *v, size
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads)
 {
-    tiling t = tile_up(v->out_h, v->out_w, batch);
+    tiling t = tile_up(v->out_h, v->out_w, batch, v->doubled);
     cut_up(&t, k, v, threads);
     /* No block is longer than what fits, nor than the list: so it is for every smaller batch. */
     size_t fit = tiles_that_fit(v), most = t.total < fit ? t.total : fit;
@@ -326,7 +341,7 @@ void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, cons
                      .v = v,
                      .a = a,
                      .packer = packer,
-                     .tiles = tile_up(v->out_h, v->out_w, a->batch),
+                     .tiles = tile_up(v->out_h, v->out_w, a->batch, v->doubled),
                      .workers = a->scratch,
                      .blocks = columns_of(k, v->out_c) / k->block};
     cut_up(&job.tiles, k, v, dscm_team_size(a->team));
@@ -418,7 +433,7 @@ static void grad_point(void *arg, size_t i, int worker)
                     .pixels = to - from,
                     .rows = s->ci,
                     .cols = s->co};
-    if (to > from) job->k->outer(&m);
+    if (to > from && !skips(&job->tiles, p)) job->k->outer(&m);
 }
 
 void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, float *db,
@@ -432,7 +447,7 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, float *d
                     .in = in,
                     .ldo = ldo,
                     .ldi = ldi,
-                    .tiles = tile_up(s->h, s->w, batch),
+                    .tiles = tile_up(s->h, s->w, batch, s->doubled),
                     .data = scratch,
                     .acc = sums};
     size_t total = job.tiles.total, most = grad_tiles(s), blocks = (total + most - 1) / most;
