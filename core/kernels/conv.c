@@ -46,7 +46,8 @@ conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass)
                            .out_c = shape->ci,
                            .dilate = (size_t)shape->stride,
                            .stride = 1,
-                           .kernel = shape->kernel};
+                           .kernel = shape->kernel,
+                           .doubled = shape->doubled};
     return (conv_view){.in_h = shape->h,
                        .in_w = shape->w,
                        .out_h = ho,
@@ -55,7 +56,8 @@ conv_view dscm_conv_view(const dscm_conv_shape *shape, dscm_conv_pass pass)
                        .out_c = shape->co,
                        .dilate = 1,
                        .stride = (size_t)shape->stride,
-                       .kernel = shape->kernel};
+                       .kernel = shape->kernel,
+                       .doubled = shape->doubled};
 }
 
 conv_weights dscm_conv_weights(const dscm_conv_shape *shape, dscm_conv_pass pass, const float *w)
@@ -115,6 +117,7 @@ dscm_conv dscm_conv_plan(dscm_conv_shape shape, dscm_isa isa, dscm_conv_algo alg
     assert(shape.kernel == 1 || shape.kernel == 3);
     assert(shape.stride == 1 || shape.stride == 2);
     assert(shape.h && shape.w && shape.ci && shape.co);
+    assert(!shape.doubled || (shape.h % 2 == 0 && shape.w % 2 == 0 && shape.stride == 1));
     dscm_conv plan = {.shape = shape, .isa = isa};
     for (int p = 0; p < DSCM_CONV_PASSES; p++) {
         dscm_conv_pass pass = (dscm_conv_pass)p;
@@ -242,8 +245,8 @@ void dscm_conv_weight_grad(const dscm_conv *plan, float *sums, float *db, const 
         dscm_conv_plain_weight_grad(s, sums, dout, ldo, in, ldi, batch);
         break;
     case DSCM_CONV_WINOGRAD:
-        dscm_conv_winograd_weight_grad(plan, sums, dout, ldo, in, ldi, batch, scratch, team);
-        break;
+        dscm_conv_winograd_weight_grad(plan, sums, db, dout, ldo, in, ldi, batch, scratch, team);
+        return;
     default:
         dscm_conv_direct_weight_grad(plan, sums, dout, ldo, in, ldi, batch, team);
         break;

@@ -25,6 +25,9 @@ typedef struct dscm_conv_shape {
     size_t ci, co; /* channels in, out */
     int kernel;    /* 1 or 3; zero padding kernel/2 on every side */
     int stride;    /* 1 or 2 */
+    /* The input is an image of half the size whose pixels are repeated two by two times. Its
+     * gradient is then right only when such four pixels are summed. Even sizes, stride 1. */
+    bool doubled;
 } dscm_conv_shape;
 
 typedef enum dscm_conv_pass {

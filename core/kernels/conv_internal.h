@@ -17,6 +17,7 @@ typedef struct conv_view {
     size_t in_c, out_c;
     size_t dilate, stride;
     int kernel;
+    bool doubled; /* see dscm_conv_shape */
 } conv_view;
 
 const dscm_conv_kernels *dscm_conv_kernels_of(dscm_isa isa);
@@ -90,10 +91,10 @@ size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v
 void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, const dscm_conv_args *a,
                             const conv_packer *packer);
 size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *shape);
-/* sums: (36, Ci, Co). */
-void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,
-                                    size_t ldo, const float *in, size_t ldi, size_t batch,
-                                    void *scratch, dscm_team *team);
+/* sums: (36, Ci, Co); db (or NULL): as in dscm_conv_weight_grad. */
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, float *db,
+                                    const float *dout, size_t ldo, const float *in, size_t ldi,
+                                    size_t batch, void *scratch, dscm_team *team);
 void dscm_conv_winograd_grad_finish(const dscm_conv *plan, float *dw, const float *sums);
 
 #endif

@@ -64,9 +64,13 @@ static void pack_inputs(const conv_packer *j, float *to, const layout *l, size_t
             j->pack->scatter(to, l->at, from, j->out_step, outs, run, j->type);
             continue;
         }
-        for (size_t n = 0; n < some; n++) /* the outputs of an input do */
-            j->pack->scatter(to + n * l->in_step, l->at, weight_at(j, first, first_in + i + n),
-                             j->taps, outs, j->taps, j->type);
+        for (size_t n = 0; n < some; n++) { /* the outputs of an input do */
+            const unsigned char *line = weight_at(j, first, first_in + i + n);
+            if (j->taps == 1)
+                j->pack->widen(to + n * l->in_step, line, outs, j->type);
+            else
+                j->pack->scatter(to + n * l->in_step, l->at, line, j->taps, outs, j->taps, j->type);
+        }
     }
 }
 

@@ -6,9 +6,10 @@
 #include "core/base/memory.h"
 #include "core/kernels/conv_internal.h"
 
-#define POINTS DSCM_WINOGRAD_POINTS
-#define LINE   DSCM_WINOGRAD_LINE
-#define TILE   DSCM_WINOGRAD_TILE
+#define POINTS    DSCM_WINOGRAD_POINTS
+#define LINE      DSCM_WINOGRAD_LINE
+#define TILE      DSCM_WINOGRAD_TILE
+#define MINUS_ONE ((size_t)3) /* number of that point on its line */
 #define BLOCK_BYTES                                                                                \
     ((size_t)512 << 10) /* transformed tiles of a block: stay in the second-level cache */
 #define TILES_MAX  ((size_t)112)
@@ -41,13 +42,15 @@ typedef struct tiling {
     size_t counts[TILE_CLASSES]; /* tiles of a class in one image */
     size_t ends[TILE_CLASSES];   /* in the list of the batch */
     size_t total;
+    bool doubled;         /* see skips */
     size_t block, blocks; /* tiles of a block */
     size_t groups;        /* parts into which the output columns are cut */
 } tiling;
 
-static tiling tile_up(size_t h, size_t w, size_t batch)
+static tiling tile_up(size_t h, size_t w, size_t batch, bool doubled)
 {
-    tiling t = {.y = {h / TILE, h % TILE}, .x = {w / TILE, w % TILE}, .groups = 1};
+    tiling t = {
+        .y = {h / TILE, h % TILE}, .x = {w / TILE, w % TILE}, .doubled = doubled, .groups = 1};
     t.counts[SMALL_FULL] = t.y.small ? t.x.full : 0;
     t.counts[FULL_FULL] = t.y.full * t.x.full;
     t.counts[FULL_SMALL] = t.x.small ? t.y.full : 0;
@@ -77,6 +80,14 @@ static dscm_tile tile_at(const tiling *t, size_t index, size_t *image)
 static bool reaches(const axis *a, size_t i)
 {
     return i < a->small + 2;
+}
+
+/* Is nothing multiplied at point p? A line of doubled pixels has the factor 1 + z and vanishes at
+ * z = -1; in an input gradient what that point gives to one of two pixels it takes from the other.
+ * 11 of the 36 products are left out. */
+static bool skips(const tiling *t, size_t p)
+{
+    return t->doubled && (p / LINE == MINUS_ONE || p % LINE == MINUS_ONE);
 }
 
 /* The tiles of a block, [*from, *to) counted from its first, that multiply at point p. */
@@ -260,6 +271,10 @@ static void make_columns(const block_job *job, const tile_block *b, const float 
     size_t step = point_step(b->count, columns);
     for (size_t p = 0; p < POINTS; p++) {
         size_t from, to;
+        if (skips(&job->tiles, p)) {
+            memset(b->products + p * step, 0, b->count * columns * sizeof(float));
+            continue;
+        }
         tiles_of_point(&job->tiles, p, b->first, b->count, &from, &to);
         dscm_multiply m = {.out = b->products + p * step + from * columns,
                            .ldo = columns,
@@ -310,7 +325,7 @@ static size_t worker_floats(const dscm_conv_kernels *k, const conv_view *v, size
 size_t dscm_conv_winograd_scratch(const dscm_conv_kernels *k, const conv_view *v, size_t batch,
                                   int threads)
 {
-    tiling t = tile_up(v->out_h, v->out_w, batch);
+    tiling t = tile_up(v->out_h, v->out_w, batch, v->doubled);
     cut_up(&t, k, v, threads);
     /* No block is longer than what fits, nor than the list: so it is for every smaller batch. */
     size_t fit = tiles_that_fit(v), most = t.total < fit ? t.total : fit;
@@ -326,7 +341,7 @@ void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, cons
                      .v = v,
                      .a = a,
                      .packer = packer,
-                     .tiles = tile_up(v->out_h, v->out_w, a->batch),
+                     .tiles = tile_up(v->out_h, v->out_w, a->batch, v->doubled),
                      .workers = a->scratch,
                      .blocks = columns_of(k, v->out_c) / k->block};
     cut_up(&job.tiles, k, v, dscm_team_size(a->team));
@@ -341,9 +356,18 @@ void dscm_conv_winograd_run(const dscm_conv_kernels *k, const conv_view *v, cons
     dscm_team_run(a->team, job.tiles.blocks * job.tiles.groups, run_block, &job);
 }
 
-/* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ---- */
-#define GRAD_TILES                                                                                 \
-    ((size_t)128) /* tiles of a block: long sums, so that accumulators are revisited rarely */
+/* ---- weight gradient: dg = Gᵀ [Σ_tiles (Bᵀ d B) ⊙ (A dY Aᵀ)] G ----
+ *
+ * A third of the points at a time, so that the transforms of many tiles stay in the second-level
+ * cache: the accumulators come from farther away and must not be visited for few tiles. */
+#define PAIRS       DSCM_WINOGRAD_PAIRS
+#define PAIR_POINTS (2 * LINE)
+#define GRAD_BYTES  ((size_t)320 << 10) /* transformed tiles of a block, of a pair's points */
+#define GRAD_LEAST  ((size_t)32)        /* tiles of a block */
+#define GRAD_MOST   ((size_t)128)
+/* At point (1,1) the transform of a tile's output gradients is their sum. */
+#define SUM_PAIR  1
+#define SUM_INDEX 1
 
 typedef struct grad_job {
     const dscm_conv_kernels *k;
@@ -351,15 +375,24 @@ typedef struct grad_job {
     const float *dout, *in;
     size_t ldo, ldi;
     tiling tiles;
+    int pair;
     size_t first, count; /* of the block at hand */
-    float *data, *grads; /* (36, count, Ci), (36, count, Co) */
+    float *data, *grads; /* (12, count, Ci), (12, count, Co) */
     size_t data_step, grads_step;
     float *acc; /* (36, Ci, Co) */
 } grad_job;
 
+/* Most tiles of a block. */
+static size_t grad_tiles(const dscm_conv_shape *s)
+{
+    size_t fit = GRAD_BYTES / (PAIR_POINTS * (s->ci + s->co) * sizeof(float));
+    return fit < GRAD_LEAST ? GRAD_LEAST : fit > GRAD_MOST ? GRAD_MOST : fit;
+}
+
 size_t dscm_conv_winograd_grad_scratch(const dscm_conv_shape *s)
 {
-    return POINTS * (point_step(GRAD_TILES, s->ci) + point_step(GRAD_TILES, s->co)) * sizeof(float);
+    size_t tiles = grad_tiles(s);
+    return PAIR_POINTS * (point_step(tiles, s->ci) + point_step(tiles, s->co)) * sizeof(float);
 }
 
 static void grad_transform(void *arg, size_t i, int worker)
@@ -374,37 +407,38 @@ static void grad_transform(void *arg, size_t i, int worker)
     tile.w = s->w;
     tile.ld = job->ldi;
     tile.channels = s->ci;
-    job->k->winograd->input(job->data + i * s->ci, job->data_step, job->in + image * job->ldi,
-                            &tile);
+    job->k->winograd->input_pair(job->data + i * s->ci, job->data_step, job->in + image * job->ldi,
+                                 &tile, job->pair);
     tile.ld = job->ldo;
     tile.channels = s->co;
-    job->k->winograd->output_grad(job->grads + i * s->co, job->grads_step,
-                                  job->dout + image * job->ldo, &tile);
+    job->k->winograd->output_grad_pair(job->grads + i * s->co, job->grads_step,
+                                       job->dout + image * job->ldo, &tile, job->pair);
 }
 
-static void grad_point(void *arg, size_t p, int worker)
+static void grad_point(void *arg, size_t i, int worker)
 {
     const grad_job *job = arg;
     const dscm_conv_shape *s = job->s;
     (void)worker;
+    size_t p = LINE * (size_t)DSCM_WINOGRAD_PAIR_LINE(job->pair, (int)(i / LINE)) + i % LINE;
     size_t from, to;
     tiles_of_point(&job->tiles, p, job->first, job->count, &from, &to);
     dscm_outer m = {.acc = job->acc + p * s->ci * s->co,
                     .ldacc = s->co,
-                    .a = job->data + p * job->data_step + from * s->ci,
+                    .a = job->data + i * job->data_step + from * s->ci,
                     .a_step = s->ci,
-                    .b = job->grads + p * job->grads_step + from * s->co,
+                    .b = job->grads + i * job->grads_step + from * s->co,
                     .b_step = s->co,
                     .lines = 1,
                     .pixels = to - from,
                     .rows = s->ci,
                     .cols = s->co};
-    job->k->outer(&m);
+    if (to > from && !skips(&job->tiles, p)) job->k->outer(&m);
 }
 
-void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const float *dout,
-                                    size_t ldo, const float *in, size_t ldi, size_t batch,
-                                    void *scratch, dscm_team *team)
+void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, float *db,
+                                    const float *dout, size_t ldo, const float *in, size_t ldi,
+                                    size_t batch, void *scratch, dscm_team *team)
 {
     const dscm_conv_shape *s = &plan->shape;
     grad_job job = {.k = dscm_conv_kernels_of(plan->isa),
@@ -413,17 +447,23 @@ void dscm_conv_winograd_weight_grad(const dscm_conv *plan, float *sums, const fl
                     .in = in,
                     .ldo = ldo,
                     .ldi = ldi,
-                    .tiles = tile_up(s->h, s->w, batch),
+                    .tiles = tile_up(s->h, s->w, batch, s->doubled),
                     .data = scratch,
                     .acc = sums};
-    job.data_step = point_step(GRAD_TILES, s->ci);
-    job.grads_step = point_step(GRAD_TILES, s->co);
-    job.grads = job.data + POINTS * job.data_step;
-    for (job.first = 0; job.first < job.tiles.total; job.first += job.count) {
-        size_t left = job.tiles.total - job.first;
-        job.count = left < GRAD_TILES ? left : GRAD_TILES;
-        dscm_team_run(team, job.count, grad_transform, &job);
-        dscm_team_run(team, POINTS, grad_point, &job);
+    size_t total = job.tiles.total, most = grad_tiles(s), blocks = (total + most - 1) / most;
+    job.data_step = point_step(most, s->ci);
+    job.grads_step = point_step(most, s->co);
+    job.grads = job.data + PAIR_POINTS * job.data_step;
+    for (size_t b = 0; b < blocks; b++) {
+        job.first = b * total / blocks;
+        job.count = (b + 1) * total / blocks - job.first;
+        for (job.pair = 0; job.pair < PAIRS; job.pair++) {
+            dscm_team_run(team, job.count, grad_transform, &job);
+            dscm_team_run(team, PAIR_POINTS, grad_point, &job);
+            if (db && job.pair == SUM_PAIR)
+                job.k->column_sums(db, job.grads + SUM_INDEX * job.grads_step, s->co, job.count,
+                                   s->co);
+        }
     }
 }
 

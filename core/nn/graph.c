@@ -124,15 +124,17 @@ void dscm_graph_dims(const dscm_graph *g, dscm_tensor x, size_t *h, size_t *w, s
     *c = bad ? 1 : g->tensors[x].c;
 }
 
-static dscm_conv_shape conv_shape(const dscm_graph *g, const node_op *op)
+dscm_conv_shape dscm_graph_conv_shape(const dscm_graph *g, const node_op *op)
 {
     const node_tensor *in = &g->tensors[op->in[0]];
+    bool doubled = in->producer >= 0 && g->ops[in->producer].kind == OP_UPSAMPLE;
     return (dscm_conv_shape){.h = in->h,
                              .w = in->w,
                              .ci = in->c,
                              .co = g->tensors[op->out].c,
                              .kernel = op->kernel,
-                             .stride = op->stride};
+                             .stride = op->stride,
+                             .doubled = doubled && op->stride == 1};
 }
 
 double dscm_graph_flops(const dscm_graph *g)
@@ -143,7 +145,7 @@ double dscm_graph_flops(const dscm_graph *g)
         const node_tensor *out = &g->tensors[op->out];
         double pixels = (double)(out->h * out->w);
         if (op->kind == OP_CONV) {
-            dscm_conv_shape shape = conv_shape(g, op);
+            dscm_conv_shape shape = dscm_graph_conv_shape(g, op);
             sum += dscm_conv_flops(&shape);
         } else if (op->kind == OP_ATTENTION) {
             sum += 4 * pixels * pixels * (double)out->c;
@@ -157,7 +159,8 @@ bool dscm_graph_conv(const dscm_graph *g, size_t index, dscm_conv_shape *shape)
     for (size_t i = 0; i < g->ops_count; i++) {
         const node_op *op = &g->ops[i];
         if (op->kind != OP_CONV || g->tensors[op->in[0]].per_condition || index--) continue;
-        *shape = conv_shape(g, op);
+        *shape = dscm_graph_conv_shape(g, op);
+        shape->doubled = false;
         return true;
     }
     return false;

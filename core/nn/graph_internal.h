@@ -123,6 +123,8 @@ extern const op_class dscm_op_conv_class, dscm_op_norm_class, dscm_op_act_class,
     dscm_op_reparam_class;
 
 /* ---- helpers for operations ---- */
+dscm_conv_shape dscm_graph_conv_shape(const dscm_graph *g, const node_op *op);
+
 static inline const node_tensor *tensor_of(const dscm_exec *x, int t)
 {
     return &x->graph->tensors[t];

@@ -39,13 +39,7 @@ static void plan_convs(dscm_weights *w)
     for (size_t i = 0; i < g->ops_count; i++) {
         const node_op *op = &g->ops[i];
         if (op->kind != OP_CONV) continue;
-        const node_tensor *in = &g->tensors[op->in[0]];
-        dscm_conv_shape shape = {.h = in->h,
-                                 .w = in->w,
-                                 .ci = in->c,
-                                 .co = g->tensors[op->out].c,
-                                 .kernel = op->kernel,
-                                 .stride = op->stride};
+        dscm_conv_shape shape = dscm_graph_conv_shape(g, op);
         w->plans[i] = dscm_conv_plan(shape, w->isa, DSCM_CONV_AUTO);
     }
 }

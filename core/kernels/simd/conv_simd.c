@@ -220,6 +220,16 @@ INLINE void add_tail(float *out, vf v, size_t count)
     for (size_t i = 0; i < count; i++) out[i] += part[i];
 }
 
+/* Asks for the sums that a tile is going to add to: far caches or memory hold them. */
+INLINE void prefetch_sums(const dscm_outer *m, size_t r0, size_t c0, const int rows,
+                          const int vectors)
+{
+    const float *line = m->acc + r0 * m->ldacc + c0;
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++, line += m->ldacc)
+        for (int v = 0; v < vectors; v++) __builtin_prefetch(line + v * VW, 1);
+}
+
 /* `rows` and `vectors` are constants at every call. The last columns of a width that is no multiple
  * of the vector, `narrow` of them, are copied; 0: full vectors. */
 INLINE void outer_tile(const dscm_outer *m, size_t r0, size_t c0, const int rows, const int vectors,
@@ -228,6 +238,7 @@ INLINE void outer_tile(const dscm_outer *m, size_t r0, size_t c0, const int rows
     vf acc[MR][2];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = (vf){0};
+    prefetch_sums(m, r0, c0, rows, vectors);
     for (size_t l = 0; l < m->lines; l++) {
         const float *a = m->a + l * m->a_line + r0, *b = m->b + l * m->b_line + c0;
         for (size_t p = 0; p < m->pixels; p++, a += m->a_step, b += m->b_step) {

@@ -155,6 +155,9 @@ static void affine(float *out, size_t ldo, const float *x, size_t ld, const floa
 #undef AFFINE
 }
 
+/* Backward meets lines that were written long ago: asked for so many pixels ahead. */
+#define AHEAD ((size_t)32)
+
 INLINE void affine_backward_column(float *dy, size_t ldy, float *sum, float *cross,
                                    const float *dout, size_t ldo, const float *x, size_t ld,
                                    const float *gain, const float *shift, const float *mean,
@@ -162,6 +165,8 @@ INLINE void affine_backward_column(float *dy, size_t ldy, float *sum, float *cro
 {
     vf a = get(gain, n), b = get(shift, n), m = get(mean, n), s = {0}, q = {0};
     for (size_t p = 0; p < pixels; p++) {
+        __builtin_prefetch(x + (p + AHEAD) * ld);
+        __builtin_prefetch(dout + (p + AHEAD) * ldo);
         vf value = get(x + p * ld, n);
         vf d = get(dout + p * ldo, n) * vslope(value * a + b, act);
         put(dy + p * ldy, d, n);
@@ -194,6 +199,7 @@ INLINE void combine_column(float *dx, size_t ldd, const float *dy, size_t ldy, c
 {
     vf vp = get(p, n), vq = get(q, n), vr = get(r, n);
     for (size_t i = 0; i < pixels; i++) {
+        __builtin_prefetch(dx + (i + AHEAD) * ldd, 1);
         vf d = vp * get(dy + i * ldy, n) + vq * get(x + i * ld, n) + vr;
         float *to = dx + i * ldd;
         put(to, add ? get(to, n) + d : d, n);

@@ -1,5 +1,7 @@
 #include "core/kernels/simd/pack_simd.h"
 
+#include <stdbool.h>
+
 #include "core/kernels/simd/vec.h"
 
 typedef uint16_t vh __attribute__((vector_size(2 * VW)));
@@ -141,17 +143,25 @@ INLINE void scatter_square(float *out, const size_t *at, const unsigned char *in
     if (columns == VW && rows == VW) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < VW; i++) v[i] = load_as(in + i * row_bytes, type);
-    } else {
+    } else { /* what a row lacks is read from those behind it while there are any */
+        const size_t end = (rows - 1) * row_bytes + columns * width;
+#pragma GCC unroll 16
         for (size_t i = 0; i < VW; i++) {
             unsigned char part[4 * VW] = {0};
-            if (i < rows) memcpy(part, in + i * row_bytes, columns * width);
-            v[i] = load_as(part, type);
+            const unsigned char *from = in + i * row_bytes;
+            bool whole = i * row_bytes + VW * width <= end;
+            if (!whole && i < rows) memcpy(part, from, columns * width);
+            v[i] = load_as(whole ? from : part, type);
         }
     }
     transpose_square(v);
     if (columns == VW && rows == VW) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < VW; i++) store(out + at[i], v[i]);
+    } else if (rows == VW) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < VW; i++)
+            if (i < columns) store(out + at[i], v[i]);
     } else {
         for (size_t i = 0; i < columns; i++) memcpy(out + at[i], &v[i], rows * sizeof *out);
     }

@@ -118,60 +118,80 @@ typedef struct inputs {
 
 static const float zeros[VW] __attribute__((aligned(64)));
 
-/* The tile's line `point` of v, given that line of Bᵀ d. */
-INLINE void input_row(float *v, size_t step, const vf row[LINE], const int point, const int columns)
+/* A line of points to v, given that line of Bᵀ d. */
+INLINE void input_row(float *v, size_t step, const vf row[LINE], const int columns)
 {
     vf out[LINE];
     input_line(out, row, columns);
-    OPAQUE(step);
-    v += (size_t)(LINE * point) * step;
     OPAQUE(v);
 #pragma GCC unroll 6
     for (int x = 0; x < columns + 2; x++) store(v + (size_t)x * step, out[x]);
 }
 
-/* v = Bᵀ d B. Columns first, for two lines of points at a time: the inputs are read again for every
+/* Two lines of v = Bᵀ d B, if there are as many: columns first. The inputs are read again for every
  * pair, so that all of a pair fits the registers. */
-INLINE void input_vector(float *v, size_t step, const inputs *d, const int rows, const int columns)
+INLINE void input_lines(float *v0, float *v1, size_t step, const inputs *d, const int pair,
+                        const int rows, const int columns)
 {
-#pragma GCC unroll 3
-    for (int pair = 0; pair < (rows + 3) / 2; pair++) {
-        const int one = pair == 0 ? 0 : pair == 1 ? 1 : 4, two = pair == 0 ? 2 : pair == 1 ? 3 : 5;
-        const float *column = d->base;
-        vf mid[2][LINE];
+    const int one = DSCM_WINOGRAD_PAIR_LINE(pair, 0), two = DSCM_WINOGRAD_PAIR_LINE(pair, 1);
+    const float *column = d->base;
+    vf mid[2][LINE];
+    if (one >= rows + 2) return;
 #pragma GCC unroll 6
-        for (int x = 0; x < columns + 2; x++, column += d->ld) {
-            const bool outside = (x == 0 && d->left) || (x == columns + 1 && d->right);
-            const float *from = outside ? zeros : column;
-            size_t line = outside ? 0 : d->line;
-            OPAQUE(from);
-            vf in[LINE], out[LINE];
-            in[0] = load(d->top ? zeros : from);
+    for (int x = 0; x < columns + 2; x++, column += d->ld) {
+        const bool outside = (x == 0 && d->left) || (x == columns + 1 && d->right);
+        const float *from = outside ? zeros : column;
+        size_t line = outside ? 0 : d->line;
+        OPAQUE(from);
+        vf in[LINE], out[LINE];
+        in[0] = load(d->top ? zeros : from);
 #pragma GCC unroll 4
-            for (int y = 1; y <= rows; y++) in[y] = load(from + (size_t)y * line);
-            in[rows + 1] = load(d->bottom ? zeros : from + (size_t)(rows + 1) * line);
-            input_line(out, in, rows);
-            mid[0][x] = out[one];
-            if (two < rows + 2) mid[1][x] = out[two];
-        }
-        input_row(v, step, mid[0], one, columns);
-        if (two < rows + 2) input_row(v, step, mid[1], two, columns);
+        for (int y = 1; y <= rows; y++) in[y] = load(from + (size_t)y * line);
+        in[rows + 1] = load(d->bottom ? zeros : from + (size_t)(rows + 1) * line);
+        input_line(out, in, rows);
+        mid[0][x] = out[one];
+        if (two < rows + 2) mid[1][x] = out[two];
     }
+    input_row(v0, step, mid[0], columns);
+    if (two < rows + 2) input_row(v1, step, mid[1], columns);
+}
+
+INLINE inputs inputs_of(const dscm_tile *t)
+{
+    return (inputs){.line = t->w * t->ld,
+                    .ld = t->ld,
+                    .top = t->y == 0,
+                    .bottom = t->y + (size_t)t->rows == t->h,
+                    .left = t->x == 0,
+                    .right = t->x + (size_t)t->columns == t->w};
 }
 
 INLINE void input_tile(float *v, size_t step, const float *image, const dscm_tile *t,
                        const int rows, const int columns)
 {
-    inputs from = {.line = t->w * t->ld,
-                   .ld = t->ld,
-                   .top = t->y == 0,
-                   .bottom = t->y + (size_t)rows == t->h,
-                   .left = t->x == 0,
-                   .right = t->x + (size_t)columns == t->w};
+    inputs from = inputs_of(t);
     image += (t->y * t->w + t->x) * t->ld;
     for (size_t c = 0; c < t->channels; c += VW) {
         from.base = image + c - from.line - from.ld;
-        input_vector(v + c, step, &from, rows, columns);
+#pragma GCC unroll 3
+        for (int pair = 0; pair < DSCM_WINOGRAD_PAIRS; pair++) {
+            size_t at = step;
+            OPAQUE(at);
+            float *v0 = v + c + (size_t)(LINE * DSCM_WINOGRAD_PAIR_LINE(pair, 0)) * at;
+            float *v1 = v + c + (size_t)(LINE * DSCM_WINOGRAD_PAIR_LINE(pair, 1)) * at;
+            input_lines(v0, v1, at, &from, pair, rows, columns);
+        }
+    }
+}
+
+INLINE void input_pair_tile(float *v, size_t step, const float *image, const dscm_tile *t,
+                            const int pair, const int rows, const int columns)
+{
+    inputs from = inputs_of(t);
+    image += (t->y * t->w + t->x) * t->ld;
+    for (size_t c = 0; c < t->channels; c += VW) {
+        from.base = image + c - from.line - from.ld;
+        input_lines(v + c, v + c + LINE * step, step, &from, pair, rows, columns);
     }
 }
 
@@ -180,44 +200,79 @@ INLINE void input_tile(float *v, size_t step, const float *image, const dscm_til
         float *v, size_t step, const float *image, const dscm_tile *t)                             \
     {                                                                                              \
         input_tile(v, step, image, t, rows, columns);                                              \
+    }                                                                                              \
+    INPUT_PAIR(0, rows, columns) INPUT_PAIR(1, rows, columns) INPUT_PAIR(2, rows, columns)
+#define INPUT_PAIR(pair, rows, columns)                                                            \
+    static __attribute__((noinline)) void input_pair##pair##_##rows##columns(                      \
+        float *v, size_t step, const float *image, const dscm_tile *t)                             \
+    {                                                                                              \
+        input_pair_tile(v, step, image, t, pair, rows, columns);                                   \
     }
 SIZES(INPUT_TILE)
+#undef INPUT_PAIR
 #undef INPUT_TILE
 
-static void input(float *v, size_t step, const float *image, const dscm_tile *t){
+static void input(float *v, size_t step, const float *image, const dscm_tile *t)
+{
 #define INPUT(rows, columns) input_##rows##columns(v, step, image, t)
     EACH_SIZE(t->rows, t->columns, INPUT)
 #undef INPUT
 }
 
-INLINE void output_grad_tile(float *v, size_t step, const float *image, const dscm_tile *t,
-                             const int rows, const int columns)
+static void input_pair(float *v, size_t step, const float *image, const dscm_tile *t, int pair){
+#define INPUT(rows, columns)                                                                       \
+    (pair == 0   ? input_pair0_##rows##columns                                                     \
+     : pair == 1 ? input_pair1_##rows##columns                                                     \
+                 : input_pair2_##rows##columns)(v, step, image, t)
+    EACH_SIZE(t->rows, t->columns, INPUT)
+#undef INPUT
+}
+
+INLINE void output_grad_row(float *v, size_t step, const vf row[TILE], const int columns)
 {
+    vf out[LINE];
+    output_grad_line(out, row, columns);
+#pragma GCC unroll 6
+    for (int x = 0; x < columns + 2; x++) store(v + (size_t)x * step, out[x]);
+}
+
+INLINE void output_grad_tile(float *v, size_t step, const float *image, const dscm_tile *t,
+                             const int pair, const int rows, const int columns)
+{
+    const int one = DSCM_WINOGRAD_PAIR_LINE(pair, 0), two = DSCM_WINOGRAD_PAIR_LINE(pair, 1);
     const float *from = image + (t->y * t->w + t->x) * t->ld;
+    if (one >= rows + 2) return;
     for (size_t c = 0; c < t->channels; c += VW) {
-        vf mid[LINE][TILE], line[TILE], out[LINE];
+        vf mid[2][TILE], line[TILE], out[LINE];
 #pragma GCC unroll 4
         for (int x = 0; x < columns; x++) {
 #pragma GCC unroll 4
             for (int y = 0; y < rows; y++)
                 line[y] = load(from + ((size_t)y * t->w + (size_t)x) * t->ld + c);
             output_grad_line(out, line, rows);
-#pragma GCC unroll 6
-            for (int y = 0; y < rows + 2; y++) mid[y][x] = out[y];
+            mid[0][x] = out[one];
+            if (two < rows + 2) mid[1][x] = out[two];
         }
-#pragma GCC unroll 6
-        for (int y = 0; y < rows + 2; y++) {
-            output_grad_line(out, mid[y], columns);
-#pragma GCC unroll 6
-            for (int x = 0; x < columns + 2; x++)
-                store(v + (size_t)(LINE * y + x) * step + c, out[x]);
-        }
+        output_grad_row(v + c, step, mid[0], columns);
+        if (two < rows + 2) output_grad_row(v + c + LINE * step, step, mid[1], columns);
     }
 }
 
-static void output_grad(float *v, size_t step, const float *image, const dscm_tile *t)
+static void output_grad_pair(float *v, size_t step, const float *image, const dscm_tile *t,
+                             int pair)
 {
-#define OUTPUT_GRAD(rows, columns) output_grad_tile(v, step, image, t, rows, columns)
+#define OUTPUT_GRAD(rows, columns)                                                                 \
+    switch (pair) {                                                                                \
+    case 0:                                                                                        \
+        output_grad_tile(v, step, image, t, 0, rows, columns);                                     \
+        break;                                                                                     \
+    case 1:                                                                                        \
+        output_grad_tile(v, step, image, t, 1, rows, columns);                                     \
+        break;                                                                                     \
+    default:                                                                                       \
+        output_grad_tile(v, step, image, t, 2, rows, columns);                                     \
+        break;                                                                                     \
+    }
     EACH_SIZE(t->rows, t->columns, OUTPUT_GRAD)
 #undef OUTPUT_GRAD
 }
@@ -356,6 +411,7 @@ const dscm_winograd_kernels ISA(dscm_winograd_kernels) = {
     .weights = weights,
     .weight_grad = weight_grad,
     .input = input,
-    .output_grad = output_grad,
+    .input_pair = input_pair,
+    .output_grad_pair = output_grad_pair,
     .output = output,
 };

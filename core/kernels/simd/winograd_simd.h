@@ -15,6 +15,10 @@
 #define DSCM_WINOGRAD_LINE   6 /* its points */
 #define DSCM_WINOGRAD_POINTS 36
 
+/* Two lines of points have sums in common and are made together: line i, 0 or 1, of a pair. */
+#define DSCM_WINOGRAD_PAIRS              3
+#define DSCM_WINOGRAD_PAIR_LINE(pair, i) ((pair) == 2 ? 4 + (i) : (pair) + 2 * (i))
+
 /* A tile of an image with channels last. */
 typedef struct dscm_tile {
     size_t h, w, ld;   /* image */
@@ -32,8 +36,11 @@ typedef struct dscm_winograd_kernels {
     /* v[i * step + c] = Bᵀ d B at the tile's points, of the inputs d from (y-1,x-1) on; zero
      * outside the image. */
     void (*input)(float *v, size_t step, const float *image, const dscm_tile *tile);
-    /* A y Aᵀ of the tile of an output gradient. */
-    void (*output_grad)(float *v, size_t step, const float *image, const dscm_tile *tile);
+    /* The same for the two lines of a pair only, which come after each other: i < 12. */
+    void (*input_pair)(float *v, size_t step, const float *image, const dscm_tile *tile, int pair);
+    /* A y Aᵀ of the tile of an output gradient, for the two lines of a pair. */
+    void (*output_grad_pair)(float *v, size_t step, const float *image, const dscm_tile *tile,
+                             int pair);
     /* outputs = Aᵀ m A + bias + residual (+ old value); bias, residual (same geometry, ldr) may be
      * NULL. */
     void (*output)(float *image, const float *m, size_t step, const dscm_tile *tile,

@@ -90,6 +90,13 @@ static double *terms(const problem *p, size_t count, term_fn *f)
     return sums;
 }
 
+/* The first of the two by two pixels that float i of the input belongs to. */
+static size_t first_of_four(const problem *p, size_t i)
+{
+    size_t line = p->s.w * p->ldi, x = i / p->ldi % p->s.w, y = i / line % p->s.h;
+    return i - y % 2 * line - x % 2 * p->ldi;
+}
+
 static problem problem_open(dscm_conv_shape s, size_t batch, size_t extra)
 {
     problem p = {.s = s, .batch = batch, .ldi = s.ci + extra, .ldo = s.co + 2 * extra};
@@ -100,6 +107,8 @@ static problem problem_open(dscm_conv_shape s, size_t batch, size_t extra)
     p.bias = buffer_open(s.co, 0);
     p.dout = buffer_open(batch * p.ho * p.wo * p.ldo, 0);
     fill_random(&p.in, 1);
+    for (size_t i = 0; s.doubled && i < p.in.count; i++)
+        p.in.data[i] = p.in.data[first_of_four(&p, i)];
     fill_random(&p.w, 2);
     fill_random(&p.bias, 3);
     fill_random(&p.dout, 4);
@@ -218,6 +227,25 @@ static void check_forward(const problem *p, const dscm_conv *plan, dscm_team *te
     }
 }
 
+/* Compares an input gradient; of a doubled image the sums of four pixels count. */
+static double compare_input_grad(const problem *p, const float *got, const double *want)
+{
+    size_t n = p->in.count;
+    if (!p->s.doubled) return compare(got, want, n, p->ldi, p->s.ci);
+    float *got_sums = calloc(n, sizeof *got_sums);
+    double *want_sums = calloc(n, sizeof *want_sums);
+    if (!got_sums || !want_sums) abort();
+    for (size_t i = 0; i < n; i++) {
+        if (i % p->ldi >= p->s.ci) continue;
+        got_sums[first_of_four(p, i)] += got[i];
+        want_sums[first_of_four(p, i)] += want[i];
+    }
+    double gap = compare(got_sums, want_sums, n, p->ldi, p->s.ci);
+    free(got_sums);
+    free(want_sums);
+    return gap;
+}
+
 static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team *team)
 {
     size_t n = p->in.count;
@@ -232,7 +260,7 @@ static void check_input_grad(const problem *p, const dscm_conv *plan, dscm_team 
         dscm_conv_args a = args_of(p, DSCM_CONV_INPUT_GRAD, &din, &packed, &scratch, team);
         a.add = times == 2;
         dscm_conv_run(plan, DSCM_CONV_INPUT_GRAD, &a);
-        report(p, plan, DSCM_CONV_INPUT_GRAD, compare(din.data, want, n, p->ldi, p->s.ci));
+        report(p, plan, DSCM_CONV_INPUT_GRAD, compare_input_grad(p, din.data, want));
         if (times == 1) check_stored(p, plan, DSCM_CONV_INPUT_GRAD, &din, team);
         for (size_t i = 0; i < n; i++) want[i] *= 2;
     }
@@ -317,12 +345,28 @@ static void every_shape(void)
     for (size_t i = 0; i < TEST_COUNT(shapes); i++)
         for (int kernel = 1; kernel <= 3; kernel += 2)
             for (int stride = 1; stride <= 2; stride++) {
-                dscm_conv_shape s = {shapes[i].h,  shapes[i].w, shapes[i].ci,
-                                     shapes[i].co, kernel,      stride};
+                dscm_conv_shape s = {shapes[i].h, shapes[i].w, shapes[i].ci, shapes[i].co,
+                                     kernel,      stride,      false};
                 problem p = problem_open(s, shapes[i].batch, shapes[i].extra);
                 every_way(&p, team);
                 problem_close(&p);
             }
+    dscm_team_free(team);
+}
+
+static void doubled_images(void)
+{
+    static const dscm_conv_shape doubled[] = {{14, 14, 32, 16, 3, 1, true},
+                                              {8, 10, 16, 48, 3, 1, true},
+                                              {2, 28, 48, 32, 3, 1, true},
+                                              {6, 4, 5, 3, 3, 1, true}};
+    dscm_team *team = NULL;
+    REQUIRE(dscm_team_open(&team, 3, NULL) == DSCM_OK);
+    for (size_t i = 0; i < TEST_COUNT(doubled); i++) {
+        problem p = problem_open(doubled[i], 2, i);
+        every_way(&p, team);
+        problem_close(&p);
+    }
     dscm_team_free(team);
 }
 
@@ -333,13 +377,13 @@ static void wide_layers(void)
     REQUIRE(dscm_team_open(&team, 2, NULL) == DSCM_OK);
     for (int stride = 1; stride <= 2; stride++) {
         dscm_team *workers = stride == 2 ? team : NULL;
-        check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride}, 2, 4, workers);
-        check_shape((dscm_conv_shape){8, 11, 352, 368, 3, stride}, 1, 0, workers);
-        check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride}, 2, 4, workers);
-        check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride}, 1, 0, workers);
+        check_shape((dscm_conv_shape){7, 12, 356, 360, 3, stride, false}, 2, 4, workers);
+        check_shape((dscm_conv_shape){8, 11, 352, 368, 3, stride, false}, 1, 0, workers);
+        check_shape((dscm_conv_shape){9, 14, 300, 257, 1, stride, false}, 2, 4, workers);
+        check_shape((dscm_conv_shape){1, 1, 300, 257, 1, stride, false}, 1, 0, workers);
     }
     dscm_team_free(team);
-    dscm_conv_shape s = {7, 9, 1024, 1024, 3, 1};
+    dscm_conv_shape s = {7, 9, 1024, 1024, 3, 1, false};
     dscm_isa isa = dscm_cpu_best_isa();
     CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD], DSCM_CONV_DIRECT);
     s.h = 8;
@@ -349,7 +393,7 @@ static void wide_layers(void)
 /* Scratch is taken for the largest batch; blocks of a smaller or larger one differ in length. */
 static void scratch_serves_every_batch(void)
 {
-    dscm_conv_shape s = {32, 32, 16, 16, 3, 1};
+    dscm_conv_shape s = {32, 32, 16, 16, 3, 1, false};
     dscm_conv plan = dscm_conv_plan(s, dscm_cpu_best_isa(), DSCM_CONV_WINOGRAD);
     buffer scratch = scratch_for(&plan, DSCM_CONV_FORWARD, 7, NULL);
     buffer packed = buffer_open(dscm_conv_packed_floats(&plan, DSCM_CONV_FORWARD), 0.5f);
@@ -371,7 +415,7 @@ static void scratch_serves_every_batch(void)
 /* The planner must not fall back silently: a forced algorithm is used where the shape allows it. */
 static void forced_algorithms_are_used(void)
 {
-    dscm_conv_shape s = {14, 14, 32, 32, 3, 1};
+    dscm_conv_shape s = {14, 14, 32, 32, 3, 1, false};
     dscm_isa isa = dscm_cpu_best_isa();
     CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_DIRECT).algo[DSCM_CONV_FORWARD], DSCM_CONV_DIRECT);
     CHECK_INT(dscm_conv_plan(s, isa, DSCM_CONV_AUTO).algo[DSCM_CONV_FORWARD], DSCM_CONV_WINOGRAD);
@@ -395,6 +439,7 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"every_shape", every_shape},
+        {"doubled_images", doubled_images},
         {"wide_layers", wide_layers},
         {"scratch_serves_every_batch", scratch_serves_every_batch},
         {"forced_algorithms_are_used", forced_algorithms_are_used},

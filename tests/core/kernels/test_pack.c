@@ -98,8 +98,9 @@ static void transpose(void)
 static void pack_from_half(void)
 {
     static const dscm_conv_shape shapes[] = {
-        {8, 8, 5, 3, 3, 1},  {5, 7, 24, 40, 3, 1},     {32, 32, 48, 64, 3, 1}, {1, 1, 70, 33, 1, 1},
-        {9, 9, 16, 4, 3, 2}, {40, 40, 352, 352, 3, 1}, {16, 16, 1, 32, 3, 1},  {4, 4, 32, 32, 3, 1},
+        {8, 8, 5, 3, 3, 1, false},    {5, 7, 24, 40, 3, 1, false}, {32, 32, 48, 64, 3, 1, false},
+        {1, 1, 70, 33, 1, 1, false},  {9, 9, 16, 4, 3, 2, false},  {40, 40, 352, 352, 3, 1, false},
+        {16, 16, 1, 32, 3, 1, false}, {4, 4, 32, 32, 3, 1, false},
     };
     dscm_team *team = NULL;
     dscm_error err = {0};

@@ -124,6 +124,19 @@ static void resampling(void)
         }
 }
 
+/* A convolution of a doubled image leaves products out; what else reads that image must not notice. */
+static void doubled(void)
+{
+    for (int again = 0; again < 2; again++) {
+        rig r;
+        rig_start(&r, 2, 1);
+        dscm_tensor x = rig_image(&r, 3, 5, 16), big = dscm_op_upsample(r.graph, x);
+        dscm_tensor out = dscm_op_conv(r.graph, big, "c", 16, 3, 1, false, false);
+        if (again) out = dscm_op_add(r.graph, dscm_op_act(r.graph, big, DSCM_ACT_SILU), out);
+        check(&r, out, "doubled");
+    }
+}
+
 /* Inputs far apart: a step of the differences must not change which of four is the largest. */
 static void maxpool(void)
 {
@@ -352,6 +365,7 @@ int main(int argc, char **argv)
                                       {"pointwise", pointwise},
                                       {"concat", concat},
                                       {"resampling", resampling},
+                                      {"doubled", doubled},
                                       {"maxpool", maxpool},
                                       {"tokens", tokens},
                                       {"embeddings", embeddings},
