@@ -248,7 +248,9 @@ static dscm_code check_files(file_run *f, dscm_error *err)
     if (scored < 0)
         return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
     if (!f->count)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: there is no image in it", f->r->images);
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: holds no images (0 of %zux%zu); at least 1 is needed", f->r->images,
+                         v->h, v->w);
     if (!f->r->targets) { /* a null counterfactual: scored against what the image shows */
         for (size_t i = 0; i < f->count; i++) f->wanted[i] = -1;
         return DSCM_OK;
