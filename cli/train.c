@@ -37,7 +37,7 @@ typedef struct train_run {
     const char *attention, *pool;
     size_t class_number, threads, eval_limit;
     double time_limit, checkpoint_every;
-    dscm_dataset data;
+    dscm_dataset data, held_out; /* the second one only with --eval-split */
     dscm_trainer *trainer;
     FILE *csv;
     double started;
@@ -169,15 +169,23 @@ static dscm_code loop(train_run *r, dscm_error *err)
     return code;
 }
 
+/* Opened before the training, and tried on one image: a split that is not there or does not fit must
+ * not be found out after hours. */
+static dscm_code open_held_out(train_run *r, dscm_error *err)
+{
+    dscm_held_out tried;
+    if (!r->eval_split) return DSCM_OK;
+    dscm_code code = dscm_dataset_open(&r->held_out, r->data_dir, r->eval_split, err);
+    if (code == DSCM_OK) code = dscm_trainer_evaluate(r->trainer, &r->held_out, 1, &tried, err);
+    if (code != DSCM_OK) dscm_error_prefix(err, "--eval-split %s", r->eval_split);
+    return code;
+}
+
 static dscm_code print_held_out(train_run *r, dscm_error *err)
 {
-    dscm_dataset data;
     dscm_held_out held;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_dataset_open(&data, r->data_dir, r->eval_split, err);
-    if (code != DSCM_OK) return code;
-    code = dscm_trainer_evaluate(r->trainer, &data, r->eval_limit, &held, err);
-    dscm_dataset_free(&data);
+    dscm_code code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->eval_limit, &held, err);
     for (size_t i = 0; code == DSCM_OK && i < held.ranges; i++) {
         if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
         printf("%s loss %.6f", r->eval_split, held.loss[i]);
@@ -197,6 +205,7 @@ static dscm_code run(train_run *r, dscm_error *err)
             fprintf(stderr, "%s: going on at %zu samples\n", r->checkpoint,
                     dscm_trainer_samples(r->trainer));
     }
+    if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
@@ -208,6 +217,7 @@ static dscm_code run(train_run *r, dscm_error *err)
         code = dscm_fail(err, DSCM_E_IO, "%s: writing failed; the training itself is done", r->log);
     dscm_trainer_free(r->trainer);
     dscm_dataset_free(&r->data);
+    dscm_dataset_free(&r->held_out);
     return code;
 }
 

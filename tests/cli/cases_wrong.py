@@ -157,7 +157,8 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         images_refused(b"\0\0\x0d" + blob[3:])                  # floats
         images_refused(b"\0\0\x08\x09" + blob[4:])              # nine dimensions
         images_refused(b"\0\0\x08\x03" + b"\xff" * 12)          # more than memory holds
-        images_refused(write_blob((0, 28, 28)))                 # no image
+        images_refused(write_blob((0, 28, 28)), "no images", "0 of 28x28", "at least 1")
+        images_refused(gzip.compress(write_blob((0, 28, 28))), "no images", name="bad-idx.gz")
         packed = gzip.compress(blob)
         for cut in (1, 10, len(packed) // 2, len(packed) - 1):
             images_refused(packed[:cut], name="bad-idx.gz")
@@ -181,6 +182,33 @@ def cases(program, root, refused, run, path, write_png, write_idx):
                 "--lr")
         code, text, err = run("train", "--help")
         assert code == 0 and "oracle" in text and err == ""
+
+    def test_training_is_refused_before_the_work():
+        """Data of which nothing can be learnt, or that the figures at the end cannot be taken of."""
+        os.makedirs(path("splits"), exist_ok=True)
+        for name, shape, labels in (("train", (40, 12, 12), [0, 1] * 20), ("large", (4, 16, 16), [0] * 4),
+                                    ("other", (4, 12, 12), [0, 1, 2, 1]), ("none", (0, 12, 12), []),
+                                    ("few", (4, 12, 12), [0])):
+            pixels = bytes(shape[0] * shape[1] * shape[2])
+            write_idx(f"splits/{name}-images-idx3-ubyte.gz", shape, pixels)
+            write_idx(f"splits/{name}-labels-idx1-ubyte", (len(labels),), bytes(labels))
+        command = ["train", "oracle", "--data", path("splits"), "--out", path("never"), "--batch", "8",
+                   "--samples", "1000000000", "--threads", "1", "--log", path("never.csv")]
+        for split, *parts in (("absent", "absent-images-idx3-ubyte.gz"), ("large", "16x16x1", "12x12x1"),
+                              ("other", "image 2 has label 2", "2 classes"),
+                              ("none", "none-images-idx3-ubyte.gz", "no images", "0 of 12x12"),
+                              ("few", "few-labels-idx1-ubyte", "1 labels", "4 images")):
+            refused([*command, "--eval-split", split], 1, f"--eval-split {split}", *parts)
+        refused([*command, "--split", "none"], 1, "none-images-idx3-ubyte.gz", "no images")
+        assert not os.path.exists(path("never")) and not os.path.exists(path("never.csv"))
+        short = [*command[:4], "--samples", "40", "--batch", "8", "--threads", "1", "--dropout",
+                 "0.1", "--out"]
+        code, out, err = run(*short, path("seen"), "--eval-split", "train", "--eval-limit", "10")
+        assert code == 0 and out.startswith("train loss ") and "accuracy" in out, (out, err)
+        code, out, err = run(*short, path("unseen"))
+        assert code == 0 and out == "", (out, err)
+        with open(path("seen"), "rb") as a, open(path("unseen"), "rb") as b:
+            assert a.read() == b.read()  # looking at the data beforehand changes nothing
 
     def test_verify_is_checked():
         refused(["verify"], 2, "no case")
