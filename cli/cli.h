@@ -114,7 +114,7 @@ typedef struct cli_progress {
     const char *label, *unit;
     double total, started, shown; /* total 0: unknown */
     double limit;                 /* seconds after which it ends in any case; 0: none */
-    bool terminal;
+    bool terminal, ended;         /* ended: the last line, of all that is to be done, is there */
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total);
 void cli_progress_show(cli_progress *p, double done, const char *note);

@@ -127,10 +127,12 @@ static dscm_code loop(train_run *r, dscm_error *err)
     cli_progress progress;
     dscm_step_report report = {0};
     double window = 0, saved = cli_seconds(), window_start = saved;
-    size_t in_window = 0, first = dscm_trainer_samples(r->trainer);
+    size_t in_window = 0, first = dscm_trainer_samples(r->trainer), batch = r->options.batch;
+    size_t steps =
+        r->options.samples > first ? (r->options.samples - first + batch - 1) / batch : 0;
     char note[64];
     cli_progress_start(&progress, dscm_task_name(r->options.task), "samples",
-                       (double)(r->options.samples > first ? r->options.samples - first : 0));
+                       (double)(steps * batch)); /* the last step may do more than was asked for */
     if (r->time_limit < NO_LIMIT) progress.limit = r->time_limit - (cli_seconds() - r->started);
     while (dscm_trainer_samples(r->trainer) < r->options.samples && !stop_asked &&
            cli_seconds() - r->started < r->time_limit) {
@@ -139,7 +141,7 @@ static dscm_code loop(train_run *r, dscm_error *err)
         window += report.loss;
         double now = cli_seconds();
         if (++in_window == LOG_STEPS) {
-            double rate = (double)(LOG_STEPS * r->options.batch) / (now - window_start);
+            double rate = (double)(LOG_STEPS * batch) / (now - window_start);
             if (r->csv) {
                 fprintf(r->csv, "%zu,%zu,%.6g,%.4g,%.4g,%.1f,%.1f\n", report.step, report.samples,
                         window / LOG_STEPS, report.rate, report.norm, rate, now - r->started);
