@@ -325,6 +325,15 @@ static json_t *query_list(const char *text)
     return list;
 }
 
+/* do.NAME, shift.NAME and hold.NAME are one place of the JSON form: its duplicate keys. */
+static const char *query_variable(const char *name)
+{
+    static const char *const acts[] = {"do.", "shift.", "hold."};
+    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+        if (strncmp(name, acts[i], strlen(acts[i])) == 0) return name + strlen(acts[i]);
+    return NULL;
+}
+
 /* Puts one query parameter where the JSON form of the request has it. 0, or -1 where it has none. */
 static int query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
                              const char *value)
@@ -350,10 +359,17 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     *out = NULL;
     if (!dscm_query_parse(&pairs, query, problem)) return false;
     json_t *value = json_object(), *options = json_object(), *act = json_object();
-    for (size_t i = 0; i < pairs.count; i++)
+    for (size_t i = 0; i < pairs.count; i++) {
+        const char *variable = query_variable(pairs.names[i]);
+        if (variable && json_object_get(act, variable))
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
+                             "The query parameter '%.64s' gives the variable a second time; one of "
+                             "do, shift and hold is allowed.",
+                             pairs.names[i]);
         if (query_place_value(value, options, act, pairs.names[i], pairs.values[i]) != 0)
             dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
                              "Parameter %zu of the query is no UTF-8 text.", i + 1);
+    }
     json_object_set(value, "options", options);
     if (json_object_size(act)) json_object_set(value, "intervention", act);
     bool good = !problem->code && parser_open(&p, work, catalogue, problem);
