@@ -105,8 +105,13 @@ bool cli_is_name(const char *name);
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Refuses, before the work, a result file that could not be written after it: its folder must be
- * there and writable. `option` is named in the message; path NULL: nothing is asked for. */
-dscm_code cli_check_output(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+ * there and writable. `option` is named in the message; path NULL: nothing is asked for; stream: "-"
+ * may stand for standard output. */
+dscm_code cli_check_output(const char *option, const char *path, bool stream,
+                           dscm_error *err) DSCM_MUST_CHECK;
+/* Refuses two results that would be written one over the other. */
+dscm_code cli_check_apart(const char *option, const char *path, const char *other_option,
+                          const char *other, dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- progress ---- */
 /* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. */

@@ -460,10 +460,12 @@ int cmd_counterfactual(int argc, char **argv)
         return cli_usage(argv[0],
                          "--images goes with --targets or --null, and not with --do or a picture");
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", r.out, &err);
+    dscm_code code = cli_check_output("out", r.out, true, &err);
     if (code == DSCM_OK && !r.images) code = cli_check_picture("out", r.out, &err);
-    if (code == DSCM_OK) code = cli_check_output("scores", r.scores, &err);
-    if (code == DSCM_OK) code = cli_check_output("preview", r.preview, &err);
+    if (code == DSCM_OK) code = cli_check_output("scores", r.scores, false, &err);
+    if (code == DSCM_OK) code = cli_check_output("preview", r.preview, false, &err);
+    if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "out", r.out, &err);
+    if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "preview", r.preview, &err);
     if (code == DSCM_OK) code = cli_model_open(&r.m, &err);
     if (code == DSCM_OK) code = r.images ? run_file(&r, &err) : run_single(&r, &err);
     cli_model_close(&r.m);

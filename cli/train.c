@@ -223,6 +223,17 @@ static dscm_code run(train_run *r, dscm_error *err)
     return code;
 }
 
+static dscm_code check_outputs(const train_run *r, dscm_error *err)
+{
+    dscm_code code = cli_check_output("out", r->out, false, err);
+    if (code == DSCM_OK) code = cli_check_output("checkpoint", r->checkpoint, false, err);
+    if (code == DSCM_OK) code = cli_check_output("log", r->log, false, err);
+    if (code == DSCM_OK) code = cli_check_apart("checkpoint", r->checkpoint, "out", r->out, err);
+    if (code == DSCM_OK) code = cli_check_apart("log", r->log, "out", r->out, err);
+    return code == DSCM_OK ? cli_check_apart("log", r->log, "checkpoint", r->checkpoint, err)
+                           : code;
+}
+
 #define TASKS "score|predictor|oracle|vae|autoencoder"
 
 static int parse_task(int argc, char **argv, dscm_task *task)
@@ -308,9 +319,7 @@ int cmd_train(int argc, char **argv)
     if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
     if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", r.out, &err);
-    if (code == DSCM_OK) code = cli_check_output("checkpoint", r.checkpoint, &err);
-    if (code == DSCM_OK) code = cli_check_output("log", r.log, &err);
+    dscm_code code = check_outputs(&r, &err);
     listen();
     if (code == DSCM_OK) code = run(&r, &err);
     return code == DSCM_OK ? EXIT_DONE : cli_fail("train", &err);

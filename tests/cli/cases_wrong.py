@@ -104,6 +104,27 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         refused([*data, "--out", path("o"), "--checkpoint", absent], 1, "--checkpoint")
         refused([*data, "--out", path("o"), "--log", absent], 1, "--log")
 
+    def test_no_result_is_written_over_another():
+        old = path("old-result")
+        with open(old, "w") as f:
+            f.write("old")
+        os.symlink(old, path("its-link"))
+        refused([*one, "-o", old, "--scores", old], 2, "--scores", "--out")
+        refused([*one, "-o", old, "--scores", path("its-link")], 2, "--scores", "--out")
+        refused([*one, *out, "--preview", path("p.png"), "--scores", path("p.png")], 2, "--preview")
+        data = ["train", "oracle", "--data", path("."), "--out", path("o")]
+        refused([*data, "--checkpoint", path("o")], 2, "--checkpoint", "--out")
+        refused([*data, "--log", path("o")], 2, "--log", "--out")
+        refused([*data, "--log", path("c"), "--checkpoint", path("c")], 2, "--log", "--checkpoint")
+        with open(old) as f:
+            assert f.read() == "old"
+
+    def test_what_is_no_stream_is_refused():
+        refused([*one, *out, "--scores", "-"], 2, "--scores -", "standard output")
+        refused([*one, *out, "--preview", "-"], 2, "--preview -", "standard output")
+        refused(["train", "oracle", "--data", path("."), "--out", "-"], 2, "--out -")
+        assert not os.path.exists(os.path.join(root, "-"))
+
     def test_models_are_checked():
         os.makedirs(path("no-model"), exist_ok=True)
         refused([*one, *out, "--model", path("no-model")], 1, "no-model/manifest.json")
