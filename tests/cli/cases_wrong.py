@@ -68,6 +68,12 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         for origin in ("example.org", "https://example.org/", "://x"):
             refused(["serve", "--cors-origins", "*," + origin], 2, "cors-origins", f'"{origin}"')
         refused(["serve", "-p"], 2, "option -p")
+        own = ["serve", "--port", "0", "--admin-port", "0"]
+        refused([*own, "--models", ","], 2, 'models is ","', "separated by commas")
+        for i in range(65):
+            os.makedirs(path(f"crowd/models/m{i}"))
+            open(path(f"crowd/models/m{i}/manifest.json"), "w").close()
+        refused([*own, "--data-dir", path("crowd")], 1, "crowd/models", "more than 64")
 
     def test_no_file_takes_the_place_of_a_closed_one():
         service = ["serve", "--port", "0", "--admin-port", "0", "--models", "mnist"]
