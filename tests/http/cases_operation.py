@@ -87,6 +87,10 @@ def test_configuration_errors_name_source_and_allowed():
             f.write("# fine\nbatch = 4\nquue-capacity = 3\n")
         line = refused("--config", path)
         assert path + ":3" in line and "quue-capacity" in line
+        with open(path, "w") as f:  # a long line is one line
+            f.write("#" + 2000 * " queue-capacity = 1" + "\nbatch = 0\n")
+        line = refused("--config", path)
+        assert path + ":2" in line and "batch" in line, line
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

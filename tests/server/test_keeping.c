@@ -200,6 +200,11 @@ static void only_whole_files_of_keys_open(void)
     CHECK(dscm_keys_check(keys, "Bearer secret", name));
     CHECK(!dscm_keys_check(keys, "Digest secret", name)); /* another scheme of as many letters */
     dscm_keys_free(keys);
+    char text[2000]; /* a long line is one line */
+    snprintf(text, sizeof text, "# %*s alice\nalice " SECRET " # %*s bob", 900, "", 600, "");
+    REQUIRE(open_keys(&keys, text, NULL) == DSCM_OK);
+    CHECK(dscm_keys_check(keys, "Bearer secret", name));
+    dscm_keys_free(keys);
     REQUIRE(dscm_keys_open(&keys, "", NULL) == DSCM_OK); /* no file: everybody is let in, unnamed */
     CHECK(dscm_keys_check(keys, NULL, name));
     CHECK_STR(name, "");
