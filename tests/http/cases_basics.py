@@ -227,6 +227,18 @@ def test_disconnect_cancels_running_and_queued():
         assert s.metric(canceled) == 3
 
 
+def test_who_leaves_within_a_request_waited_for_nothing():
+    with Server() as s:
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            c.sendall(b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\n"
+                      b"Content-Type: image/png\r\nContent-Length: 500\r\n"
+                      b"Expect: 100-continue\r\n\r\n")
+            assert b"100" in c.recv(100)  # it has read so far
+        s.wait_metric('diffscm_disconnects_total{phase="request"}', 1)
+        assert s.metric("diffscm_disconnects_total") == 1
+        assert s.logged(1, status=499)[0]["path"] == "/counterfactual"
+
+
 def test_overload_is_refused_at_once():
     with Server("--workers", "1", "--batch", "1", "--queue-capacity", "4", "--client-share", "75",
                 gate=True) as s: # no place becomes free while it is shut
