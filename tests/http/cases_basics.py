@@ -335,7 +335,18 @@ def test_waiting_jobs_run_as_one_batch():
         for job in jobs:
             s.wait_state(job, "succeeded")
         assert s.metric("diffscm_batches_total") == 2
-        assert s.metric("diffscm_batched_jobs_total") == 6
+        assert s.metric("diffscm_batched_jobs_total") == s.metric("diffscm_jobs_started_total") == 6
+
+
+def test_a_batch_takes_as_many_images_as_it_may():
+    with Server("--workers", "1", "--batch", "4", gate=True) as s:
+        blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        for i in range(6):
+            s.post(f"do.digit=8&seed=2&{SAME}", {"Prefer": "respond-async"}, body=picture(i + 1))
+        s.open_gate()
+        s.wait_metric("diffscm_jobs_ended_total", 7)
+        assert s.metric("diffscm_batches_total") == 3, "1, 4 and 2"
 
 
 def test_a_known_picture_does_not_delay_the_first_of_its_batch():

@@ -115,14 +115,25 @@ def test_static_files():
                            ("notes.bak", "no")):
             with open(os.path.join(folder, name), "w") as f:
                 f.write(text)
-        with Server("--static-dir", folder) as s:
+        outside = tempfile.TemporaryDirectory()
+        os.makedirs(os.path.join(folder, ".git"))
+        os.makedirs(os.path.join(folder, "sub"))
+        for name in (f"{folder}/sub/inner.js", f"{folder}/.git/inner.js", f"{folder}/.hidden.js",
+                     f"{outside.name}/outer.js"):
+            with open(name, "w") as f:
+                f.write("2")
+        os.symlink(f"{outside.name}/outer.js", f"{folder}/link.js")
+        os.symlink(outside.name, f"{folder}/linked")
+        with outside, Server("--static-dir", folder) as s:
             r = s.get("/")
             assert r.text == "<p>hi" and r.headers["content-type"].startswith("text/html")
             assert "default-src 'self'" in r.headers["content-security-policy"]
             assert s.get("/", {"If-None-Match": r.headers["etag"]}).status == 304
             assert s.get("/app.js").headers["content-type"].startswith("text/javascript")
-            for path in ("/.secret", "/notes.bak", "/..%2f..%2fetc/passwd", "//etc/passwd"):
+            for path in ("/.secret", "/notes.bak", "/..%2f..%2fetc/passwd", "//etc/passwd",
+                         "/.hidden.js", "/.git/inner.js", "/link.js", "/linked/outer.js"):
                 assert s.get(path).status == 404, path
+            assert s.get("/sub/inner.js").text == "2"
 
 
 def test_access_log_and_metrics_labels():

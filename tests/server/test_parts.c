@@ -424,6 +424,7 @@ static void accept_chooses_by_quality(void)
     CHECK(prefer.async);
     CHECK_INT(prefer.wait_s, 7);
     CHECK_INT(dscm_prefer_parse("wait=-1").wait_s, -1);
+    CHECK_INT(dscm_prefer_parse("wait=5s").wait_s, -1);
     CHECK_INT(dscm_prefer_parse("wait=99999999999999999999").wait_s, -1);
     CHECK(dscm_media_is("image/png; charset=x", "image/png"));
     CHECK(dscm_media_is("IMAGE/PNG", "image/"));
