@@ -101,6 +101,18 @@ def test_slow_head_and_body_get_408():
         assert s.metric('diffscm_rejects_total{reason="slow"}') >= 1
 
 
+def test_each_head_of_a_connection_has_its_own_time():
+    with Server("--header-ms", "4000", "--idle-s", "30") as s:
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            for pause in (4.5, 0): # idle for longer than a head may take, and then a head in pieces
+                c.sendall(b"GET /mod")
+                time.sleep(0.6)
+                c.sendall(b"els HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert c.recv(65536).startswith(b"HTTP/1.1 200")
+                time.sleep(pause)
+        assert s.metric('diffscm_rejects_total{reason="slow"}') == 0
+
+
 def test_too_large_bodies_get_413():
     with Server("--body-kb", "64") as s:
         r = s.post(body=b"x" * 70000)
@@ -237,6 +249,22 @@ def test_silent_connections_do_not_keep_others_out():
         answers_beside_silent_ones(s, s.port, "/models", 200)
     with Server("--connections", "64", "--http-threads", "3") as s:
         answers_beside_silent_ones(s, s.port, "/models", 200)
+
+
+def test_who_is_idle_longest_makes_room():
+    with Server("--connections", "16") as s:
+        held = []
+        for _ in range(15):
+            held += silent(s.port, 1)
+            time.sleep(0.01)  # their order is by milliseconds
+        s.wait_metric("diffscm_connections", 15)
+        assert s.get("/models").status == 200
+        held[0].settimeout(PATIENCE)
+        assert held[0].recv(1) == b""
+        for c in held[1:]:
+            c.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert c.recv(65536).startswith(b"HTTP/1.1 200")
+        [c.close() for c in held]
 
 
 def test_busy_connections_are_not_closed_for_new_ones():
