@@ -258,7 +258,11 @@ static bool parse_body(request_parser *p, const json_t *body)
     resolve_options(p);
     if (r->work == DSCM_WORK_COUNTERFACTUAL && json_object_get(body, "abduction"))
         parse_abduction(p, json_object_get(body, "abduction"));
-    if (r->work != DSCM_WORK_SAMPLE) parse_image(p, json_object_get(body, "image"));
+    if (r->work != DSCM_WORK_SAMPLE)
+        parse_image(p, json_object_get(body, "image"));
+    else if (p->image_size)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "",
+                      "Samples are drawn without a picture; send no body, or JSON.");
     return p->problem->code == DSCM_PROBLEM_NONE;
 }
 

@@ -323,6 +323,18 @@ def test_samples():
         assert r.status == 200, r.body
         r = s.post_json({"count": 1, "options": {"seed": 5}}, path="/samples", headers={"Accept": "image/png"})
         assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:200]
+        p = s.post("count=1", path="/samples").problem(422, "invalid-parameter")
+        assert "without a picture" in p["detail"]
+
+
+def test_a_picture_that_will_not_be_there_is_refused_before_the_work():
+    with Server() as s:
+        png = {"Accept": "image/png"}
+        assert "abduction" in s.post("", png, path="/abductions").problem(406, "not-acceptable")["detail"]
+        p = s.post("do.digit=8&return=difference", png).problem(406, "not-acceptable")
+        assert "return" in p["detail"]
+        assert s.metric("diffscm_jobs_accepted_total") == 0
+        assert s.post("do.digit=8&return=counterfactual", png).body.startswith(b"\x89PNG")
 
 
 def test_waiting_jobs_run_as_one_batch():
