@@ -197,10 +197,10 @@ static void parse_image_text(request_parser *p, const json_t *value)
     free(bytes);
 }
 
-static void parse_image(request_parser *p, const json_t *image)
+/* kept: an abduction stands for it, good or not. */
+static void parse_image(request_parser *p, const json_t *image, bool kept)
 {
     bool given = image || p->image_size;
-    bool kept = p->request->abduction[0] != '\0';
     if (given && kept)
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
                       "Give an image or an abduction, not both.");
@@ -256,10 +256,11 @@ static bool parse_body(request_parser *p, const json_t *body)
         request_parse_interventions(p, json_object_get(body, "intervention"),
                                     json_object_get(body, "interventions"));
     resolve_options(p);
-    if (r->work == DSCM_WORK_COUNTERFACTUAL && json_object_get(body, "abduction"))
-        parse_abduction(p, json_object_get(body, "abduction"));
+    const json_t *kept =
+        r->work == DSCM_WORK_COUNTERFACTUAL ? json_object_get(body, "abduction") : NULL;
+    if (kept) parse_abduction(p, kept);
     if (r->work != DSCM_WORK_SAMPLE)
-        parse_image(p, json_object_get(body, "image"));
+        parse_image(p, json_object_get(body, "image"), kept != NULL);
     else if (p->image_size)
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "",
                       "Samples are drawn without a picture; send no body, or JSON.");

@@ -290,6 +290,27 @@ static void an_intervention_has_a_limit_of_variables(void)
     }
 }
 
+/* One variable fans out, not two. */
+static void one_star_is_enough(void)
+{
+    dscm_variable variables[3];
+    memcpy(variables, test_catalogue()->models[0].info->variables, sizeof variables);
+    variables[1] = variables[0];
+    variables[1].name = "other";
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    info.variables = variables;
+    const dscm_model_entry entry = {.info = &info};
+    const dscm_catalogue catalogue = {.models = &entry, .count = 1};
+    static const char body[] =
+        "{\"abduction\":\"a\",\"intervention\":{\"digit\":\"*\",\"other\":\"*\"}}";
+    dscm_request *request;
+    dscm_problem problem = {0};
+    CHECK(!dscm_request_parse_json(&request, DSCM_WORK_COUNTERFACTUAL, body, sizeof body - 1,
+                                   &catalogue, &problem));
+    CHECK_INT(problem.code, DSCM_PROBLEM_OUT_OF_RANGE);
+    CHECK_STR(problem.errors[0].pointer, "/intervention/other");
+}
+
 /* Labels that are words are named, in a query also by their index; resize=false takes an image of
  * the model's size only. */
 static void words_and_sizes(void)
@@ -379,6 +400,7 @@ int main(int argc, char **argv)
         {"values_told_again_may_be_cut", values_told_again_may_be_cut},
         {"what_abductions_serve", what_abductions_serve},
         {"an_intervention_has_a_limit_of_variables", an_intervention_has_a_limit_of_variables},
+        {"one_star_is_enough", one_star_is_enough},
         {"the_named_model_is_asked", the_named_model_is_asked},
         {"words_and_sizes", words_and_sizes}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));

@@ -14,7 +14,7 @@ def test_ambiguous_framing_gets_400_and_close():
                       b"Host: y\r\nContent-Length: 4\r\n",
                       b"Content-Length: +4\r\n", b"Content-Length: 4x\r\n",
                       b"Content-Length: 99999999999999999999999\r\n",
-                      b"Transfer-Encoding: gzip\r\n",
+                      b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked, x\r\n",
                       b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"):
             raw = s.raw(HEAD + extra + b"\r\nabcd")
             assert status_of(raw) in (400, 413), (extra, raw)
@@ -30,7 +30,8 @@ def test_header_names_that_two_parties_read_differently():
     with Server() as s:
         for extra in (b"Content-Length: 4\r\nContent-Length : 9\r\n",
                       b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n",
-                      b"Content-Length: 4\r\nX-\x01: y\r\n"):
+                      b"Content-Length: 4\r\nX-\x01: y\r\n",
+                      b"Content-Length: 4\r\nX-Note: a\x01b\r\n"):
             raw = s.raw(HEAD + extra + b"Connection: close\r\n\r\nabcd")
             assert status_of(raw) == 400, (extra, raw[:300])
         assert s.post(headers={"X-Odd_~name.1": "fine"}).status == 200
@@ -111,6 +112,22 @@ def test_each_head_of_a_connection_has_its_own_time():
                 assert c.recv(65536).startswith(b"HTTP/1.1 200")
                 time.sleep(pause)
         assert s.metric('diffscm_rejects_total{reason="slow"}') == 0
+
+
+def test_who_does_not_take_a_reply_is_hung_up_on():
+    with Server("--reply-ms", "600", "--idle-s", "86400") as s:
+        with socket.socket() as c:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.connect(("127.0.0.1", s.port))
+            c.setblocking(False)
+            asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500  # of 19 MB, none is read
+            try:
+                while asked:
+                    asked = asked[c.send(asked):]
+            except BlockingIOError:
+                pass
+            s.wait_metric("diffscm_connections", 1)
+            s.wait_metric("diffscm_connections", 0)
 
 
 def test_too_large_bodies_get_413():

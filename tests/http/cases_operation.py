@@ -226,6 +226,8 @@ def test_trusted_proxy_names_the_client():
     with Server("--trusted-proxy") as s:
         s.get("/models", {"X-Forwarded-For": "1.2.3.4, 5.6.7.8", "X-Request-Id": "p1"})
         assert [l["client"] for l in s.logged(1, request_id="p1")] == ["5.6.7.8"]
+        s.get("/models", {"X-Forwarded-For": "9.9.9.9, 1.2.3.4,5.6.7.8", "X-Request-Id": "p4"})
+        assert [l["client"] for l in s.logged(1, request_id="p4")] == ["5.6.7.8"]
         # A proxy may add a line of its own behind the client's.
         s.raw(b"GET /models HTTP/1.1\r\nHost: x\r\nX-Request-Id: p3\r\nX-Forwarded-For: 6.6.6.6\r\n"
               b"X-Forwarded-For: 5.6.7.8\r\nConnection: close\r\n\r\n")
