@@ -2,6 +2,7 @@
 #include "api/base64.h"
 #include "api/json.h"
 #include "api/query.h"
+#include "api/reply.h"
 #include "tests/harness.h"
 
 static void base64_round_trips(void)
@@ -166,6 +167,41 @@ static void problems(void)
     REQUIRE(text);
     CHECK_HAS(text, "not-found");
     free(text);
+    static const struct {
+        dscm_code from;
+        dscm_problem_code to;
+        const char *words;
+    } errors[] = {{DSCM_E_INVALID, DSCM_PROBLEM_INVALID_PARAMETER, "x: 3"},
+                  {DSCM_E_LIMIT, DSCM_PROBLEM_OUT_OF_RANGE, "x: 3"},
+                  {DSCM_E_FORMAT, DSCM_PROBLEM_NOT_AN_IMAGE, "x: 3"},
+                  {DSCM_E_CANCELED, DSCM_PROBLEM_CANCELED, "canceled"},
+                  {DSCM_E_MEMORY, DSCM_PROBLEM_INTERNAL, "memory"},
+                  {DSCM_E_SYSTEM, DSCM_PROBLEM_INTERNAL, "could not do its work"}};
+    for (size_t i = 0; i < TEST_COUNT(errors); i++) {
+        const dscm_error err = {.code = errors[i].from, .message = "x: 3"};
+        problem = (dscm_problem){0};
+        dscm_problem_from_error(&problem, &err);
+        CHECK_INT(problem.code, errors[i].to);
+        CHECK_HAS(problem.detail, errors[i].words);
+    }
+}
+
+/* Data of several lines is several lines of the event: a blank one would end it. */
+static void events_keep_their_lines(void)
+{
+    static const struct {
+        const char *data, *text;
+    } cases[] = {{"{}", "id: 7\nevent: x\ndata: {}\n\n"},
+                 {NULL, "id: 7\nevent: x\ndata: {}\n\n"},
+                 {"a\nb\n", "id: 7\nevent: x\ndata: a\ndata: b\n\n"}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        size_t size = 0;
+        char *text = dscm_event_text(7, "x", cases[i].data, &size);
+        REQUIRE(text);
+        CHECK_STR(text, cases[i].text);
+        CHECK_INT(strlen(text), size);
+        free(text);
+    }
 }
 
 static void codes_are_unique(void)
@@ -187,6 +223,7 @@ int main(int argc, char **argv)
                                       {"json_is_guarded", json_is_guarded},
                                       {"queries", queries},
                                       {"problems", problems},
+                                      {"events_keep_their_lines", events_keep_their_lines},
                                       {"codes_are_unique", codes_are_unique}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

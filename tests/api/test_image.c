@@ -8,7 +8,8 @@
 
 enum { SIDE = 4 };
 
-static const dscm_variable grey = {.name = "grey", .kind = DSCM_IMAGE, .h = SIDE, .w = SIDE, .c = 1};
+static const dscm_variable grey = {
+    .name = "grey", .kind = DSCM_IMAGE, .h = SIDE, .w = SIDE, .c = 1};
 static const dscm_variable colour = {
     .name = "colour", .kind = DSCM_IMAGE, .h = SIDE, .w = SIDE, .c = 3};
 

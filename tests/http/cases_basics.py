@@ -15,7 +15,11 @@ def test_raw_picture_gives_json_and_picture():
         assert "total;dur=" in r.headers["server-timing"] or "queue" in r.headers["server-timing"]
         r = s.post(headers={"Accept": "image/png"}, path="/v1/counterfactual")
         assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:100]
-        assert any(h.startswith("x-counterfactual-") for h in r.headers), r.headers
+        assert "x-counterfactual-l1" in r.headers, r.headers
+        for dynamic in (True, False):
+            r = s.post(f"do.digit=8&seed=77&sampler=published&dynamic={dynamic}".lower())
+            replay = r.json["replay"]
+            assert replay["seed"] == 77 and replay["dynamic"] is dynamic, replay
 
 
 def test_json_request_and_fan():
@@ -36,6 +40,9 @@ def test_models_openapi_and_request_id():
         assert r.headers["x-request-id"] == "abc-123"
         r = s.get("/models", {"X-Request-Id": "bad id \"<>"})
         assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
+        for length in (64, 65):
+            r = s.get("/models", {"X-Request-Id": "n" * length})
+            assert (r.headers["x-request-id"] == "n" * length) == (length == 64), r.headers
         head = s.call("HEAD", "/models")
         assert head.status == 200 and head.body == b""
 
@@ -71,10 +78,12 @@ def test_async_job_and_result():
         job = r.json["id"]
         assert r.headers["location"] == "/jobs/" + job
         s.get(f"/jobs/{job}/images/counterfactual-0.png").problem(409, "conflict")
+        s.wait_state(job, "running")
+        until(lambda: s.get("/jobs/" + job).json["fraction"] > 0)
         s.open_gate()
         s.wait_state(job, "succeeded")
         done = s.get("/jobs/" + job).json
-        assert done["result"]["id"] == job
+        assert done["result"]["id"] == job and "fraction" not in done
         image = s.get(f"/jobs/{job}/images/counterfactual-0.png")
         assert image.body.startswith(b"\x89PNG") and image.headers["etag"].startswith('"')
         again = s.get(f"/jobs/{job}/images/counterfactual-0.png",
@@ -227,6 +236,18 @@ def test_disconnect_cancels_running_and_queued():
         assert s.metric(canceled) == 3
 
 
+def test_who_leaves_a_stream_is_counted():
+    with Server(gate=True) as s:
+        job = s.post("do.digit=8", {"Prefer": "respond-async"}).json["id"]
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            c.sendall(b"GET /jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
+            s.wait_metric("diffscm_streams", 1)
+            assert c.recv(4096).startswith(b"HTTP/1.1 200")
+        s.wait_metric("diffscm_streams", 0)
+        s.wait_metric('diffscm_disconnects_total{phase="stream"}', 1)
+        assert s.get("/jobs/" + job).json["status"] == "running"  # it was detached
+
+
 def test_who_leaves_within_a_request_waited_for_nothing():
     with Server() as s:
         with socket.create_connection(("127.0.0.1", s.port)) as c:
@@ -323,6 +344,7 @@ def test_samples():
         assert r.status == 200, r.body
         r = s.post_json({"count": 1, "options": {"seed": 5}}, path="/samples", headers={"Accept": "image/png"})
         assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:200]
+        assert "x-counterfactual-model" in r.headers and "x-counterfactual-l1" not in r.headers
         p = s.post("count=1", path="/samples").problem(422, "invalid-parameter")
         assert "without a picture" in p["detail"]
 

@@ -90,6 +90,7 @@ def test_slow_head_and_body_get_408():
         raw = s.raw([HEAD + b"Content-Length: 100\r\n\r\n"] + [b"x"] * 12, pause=0.2)
         assert status_of(raw) == 408, raw
         assert b"application/problem+json" in raw and b"onnection: close" in raw
+        assert s.logged(1, path="/counterfactual")[0]["status"] == 408
         start = time.time()
         c = socket.create_connection(("127.0.0.1", s.port))  # silent: welcome
         time.sleep(1.5)
@@ -134,6 +135,12 @@ def test_too_large_bodies_get_413():
     with Server("--body-kb", "64") as s:
         r = s.post(body=b"x" * 70000)
         r.problem(413, "too-large")
+        assert s.metric('diffscm_rejects_total{reason="too_large"}') == 1
+        assert s.metric('diffscm_rejects_total{reason="slow"}') == 0
+        most = b"x" * 65536  # as much as is allowed is read, and then is no picture
+        s.post(body=most).problem(422, "not-an-image")
+        chunked = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert status_of(s.raw(chunked + b"10000\r\n" + most + b"\r\n0\r\n\r\n")) == 422
         raw = s.raw(HEAD + b"Content-Length: 100000000000\r\n\r\n")
         assert status_of(raw) == 413, raw
         big = b"10000\r\n" + b"x" * 65536 + b"\r\n"

@@ -34,10 +34,12 @@ def test_keys_owners_and_reload():
             s.call("DELETE", "/jobs/" + job, None, bearer("b-secret")).problem(404, "not-found")
             assert s.get("/jobs/" + job, bearer("a-secret")).status == 200
             assert s.get("/openapi.json").status == 200
-            keys_file(folder, carol="c-secret")
+            assert s.logged(1, job=job)[0]["key"] == "alice"
+            keys_file(folder, carol="c-secret", dora="d-secret", ella="e-secret")
             s.process.send_signal(signal.SIGHUP)
             until(lambda: s.get("/models", bearer("c-secret")).status == 200, "new keys")
             s.get("/models", bearer("a-secret")).problem(401, "unauthorized")
+            assert s.get("/models", bearer("e-secret")).status == 200
             with open(path, "w") as f:
                 f.write("broken line\n")
             s.process.send_signal(signal.SIGHUP)
@@ -53,7 +55,9 @@ def test_cors():
         r = s.get("/models", {"Origin": "http://a"})
         assert r.headers["access-control-allow-origin"] == "http://a"
         assert r.headers["vary"] == "Origin"
-        assert "access-control-allow-origin" not in s.get("/models", {"Origin": "http://c"}).headers
+        for other in ("http://c", "http://a.c", "http://", "http://a:80"):
+            r = s.get("/models", {"Origin": other})
+            assert "access-control-allow-origin" not in r.headers, other
         r = s.call("OPTIONS", "/counterfactual", None,
                    {"Origin": "http://b", "Access-Control-Request-Method": "POST"})
         assert r.status == 204 and "POST" in r.headers["access-control-allow-methods"]
@@ -210,7 +214,8 @@ def test_draining_refuses_new_work_but_stays_alive():
         assert s.admin("/readyz").status == 503
         assert s.admin("/livez").status == 200
         keep.sendall(b"POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        assert keep.recv(4096).startswith(b"HTTP/1.1 503")
+        refusal = keep.recv(4096)
+        assert refusal.startswith(b"HTTP/1.1 503") and b"Connection: close" in refusal, refusal
         s.open_gate()
         got = b""
         while True:
