@@ -162,6 +162,29 @@ static bool listen_to(void *arg, const dscm_run_event *event)
     return t->events != t->stop_at;
 }
 
+static bool count_previews(void *arg, const dscm_run_event *event)
+{
+    if (strcmp(event->phase, "predict") == 0) ((size_t *)arg)[event->preview != NULL]++;
+    return true;
+}
+
+/* Offsets reach over all pictures of a fan: where a session takes them in parts, none is shown. */
+static void a_preview_is_of_all_or_of_none(void)
+{
+    for (size_t batch = 4; batch <= 16; batch *= 4) {
+        dscm_session *s = NULL;
+        dscm_run_item item = {.request = ask(3, "do.digit=*&sampler=ddim&steps=4&scale=2")};
+        size_t counts[2] = {0, 0};
+        dscm_run_progress progress = {.on_step = count_previews, .arg = counts};
+        REQUIRE(item.request && dscm_session_open(&s, bundle, batch, 1, NULL) == DSCM_OK);
+        CHECK_INT(dscm_run(s, bundle, &item, 1, &progress, NULL), DSCM_OK);
+        CHECK(counts[batch > 10] >= 4);
+        CHECK_INT(counts[batch < 10], 0);
+        release(&item, 1);
+        dscm_session_free(s);
+    }
+}
+
 /* Walks follow each other, and a search makes as many as its most difficult image wants: no step
  * and no fraction is taken back, and the work may be stopped in any of them. */
 static void progress_never_goes_back(void)
@@ -275,15 +298,17 @@ static void verdicts_follow_the_figures(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"impossible_walks_are_named", impossible_walks_are_named},
-                                      {"reconstruction_holds", reconstruction_holds},
-                                      {"reconstruction_is_measured", reconstruction_is_measured},
-                                      {"company_changes_nothing", company_changes_nothing},
-                                      {"company_goes_the_same_way", company_goes_the_same_way},
-                                      {"fan_equals_singles", fan_equals_singles},
-                                      {"progress_never_goes_back", progress_never_goes_back},
-                                      {"scores_are_the_engines", scores_are_the_engines},
-                                      {"verdicts_follow_the_figures", verdicts_follow_the_figures}};
+    static const test_case cases[] = {
+        {"impossible_walks_are_named", impossible_walks_are_named},
+        {"reconstruction_holds", reconstruction_holds},
+        {"reconstruction_is_measured", reconstruction_is_measured},
+        {"company_changes_nothing", company_changes_nothing},
+        {"company_goes_the_same_way", company_goes_the_same_way},
+        {"fan_equals_singles", fan_equals_singles},
+        {"a_preview_is_of_all_or_of_none", a_preview_is_of_all_or_of_none},
+        {"progress_never_goes_back", progress_never_goes_back},
+        {"scores_are_the_engines", scores_are_the_engines},
+        {"verdicts_follow_the_figures", verdicts_follow_the_figures}};
     dscm_error err = {0};
     if (dscm_bundle_open(&bundle, "models/mnist", &err) != DSCM_OK ||
         dscm_session_open(&session, bundle, 16, 1, &err) != DSCM_OK) {

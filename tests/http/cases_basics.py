@@ -113,7 +113,9 @@ def test_events_and_replay():
         assert replay == [e for e in events(s.get(f"/jobs/{job}/events").body) if e[0] > ids[1]]
         assert replay[-1][1] == "succeeded" and replay[-1][2]["id"] == job
         assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": str(ids[-1])}).body) == []
-        s.get(f"/jobs/{job}/events", {"Last-Event-ID": "x"}).problem(400, "bad-header")
+        assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": "9" * 18}).body) == []
+        for wrong in ("x", "-1", "1 ", "9" * 19, "9" * 40):
+            s.get(f"/jobs/{job}/events", {"Last-Event-ID": wrong}).problem(400, "bad-header")
 
 
 def test_stream_of_the_post_itself():
@@ -404,6 +406,7 @@ def test_internal_error_tells_nothing():
         assert "fake engine" not in json.dumps(p)
         job = s.post("do.digit=8&seed=666", {"Prefer": "respond-async"}).json["id"]
         s.wait_state(job, "failed")
+        s.call("DELETE", "/jobs/" + job).problem(409, "conflict")
         assert s.post().status == 200, "the worker lives on"
 
 
