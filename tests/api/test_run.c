@@ -1,6 +1,9 @@
 /* The runner on the shipped bundle: what replies say of reconstruction holds when it is tried, and
  * a request gives the same pictures whatever runs beside it. */
+#include <jansson.h>
+
 #include "api/image.h"
+#include "api/reply.h"
 #include "core/base/rng.h"
 #include "tests/api/run.h"
 
@@ -296,6 +299,26 @@ static void verdicts_follow_the_figures(void)
     CHECK(verdicts[0] && verdicts[1] && verdicts[2]);
 }
 
+/* The page asks for what the model says a request gets that names nothing. */
+static void a_model_tells_its_defaults(void)
+{
+    const dscm_model_limits limits = {.body_bytes = 1, .deadline_max_ms = 2};
+    dscm_request *plain = ask(3, "do.digit=1");
+    size_t size = 0;
+    char *text = dscm_reply_model(&entry, &limits, &size);
+    json_t *reply = text ? json_loads(text, 0, NULL) : NULL;
+    const json_t *said = json_object_get(reply, "defaults");
+    REQUIRE(plain && said);
+    CHECK(plain->auto_scale);
+    CHECK_STR(json_string_value(json_object_get(said, "scale")), "auto");
+    CHECK_STR(json_string_value(json_object_get(said, "sampler")), plain->options.sampler);
+    CHECK_INT(json_integer_value(json_object_get(said, "steps")), plain->options.steps);
+    CHECK_NEAR(json_number_value(json_object_get(said, "ratio")), plain->options.ratio, 1e-8);
+    dscm_request_free(plain);
+    json_decref(reply);
+    free(text);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -305,6 +328,7 @@ int main(int argc, char **argv)
         {"company_changes_nothing", company_changes_nothing},
         {"company_goes_the_same_way", company_goes_the_same_way},
         {"fan_equals_singles", fan_equals_singles},
+        {"a_model_tells_its_defaults", a_model_tells_its_defaults},
         {"a_preview_is_of_all_or_of_none", a_preview_is_of_all_or_of_none},
         {"progress_never_goes_back", progress_never_goes_back},
         {"scores_are_the_engines", scores_are_the_engines},

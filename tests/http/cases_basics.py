@@ -11,6 +11,7 @@ def test_raw_picture_gives_json_and_picture():
         r = s.post()
         assert r.status == 200 and r.headers["content-type"] == "application/json", r.body
         assert r.json["id"] and r.json["abduction"]["id"]
+        assert r.headers["cache-control"] == "no-store"
         assert r.headers["x-content-type-options"] == "nosniff"
         assert "total;dur=" in r.headers["server-timing"] or "queue" in r.headers["server-timing"]
         r = s.post(headers={"Accept": "image/png"}, path="/v1/counterfactual")
@@ -34,6 +35,8 @@ def test_models_openapi_and_request_id():
     with Server() as s:
         assert s.get("/models").json["models"][0]["name"] == "fake"
         assert s.get("/models/fake").status == 200
+        limits = s.get("/models").json["limits"]
+        assert (limits["counterfactuals"], limits["samples"]) == (32, 16), limits
         s.get("/models/none").problem(404, "not-found")
         assert s.get("/openapi.json").headers["content-type"] == "application/json"
         r = s.get("/v1/models", {"X-Request-Id": "abc-123"})
@@ -194,6 +197,16 @@ def test_deadline_queued_and_running():
         s.post("do.digit=7&deadline_ms=150").problem(504, "deadline")
         assert s.metric('diffscm_jobs_ended_total{state="canceled",reason="deadline"}') == 2
         s.call("DELETE", "/jobs/" + blocker)
+
+
+def test_what_a_request_may_ask_for_has_a_limit():
+    with Server("--deadline-ms", "100", "--deadline-max-ms", "200", gate=True) as s:
+        s.post("do.digit=8&deadline_ms=60000").problem(504, "deadline")
+    with Server("--wait-s", "0", "--wait-max-s", "0", gate=True) as s:
+        start = time.time()
+        r = s.post(headers={"Prefer": "wait=60"})
+        assert r.status == 202 and time.time() - start < 30, r.status
+        s.call("DELETE", "/jobs/" + r.json["id"])
 
 
 def test_late_jobs_keep_no_request():
