@@ -121,6 +121,14 @@ def test_events_and_replay():
             s.get(f"/jobs/{job}/events", {"Last-Event-ID": wrong}).problem(400, "bad-header")
 
 
+def test_previews_are_made_for_those_who_look():
+    with Server() as s:
+        job = s.post("do.digit=8&steps=50", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(job, "succeeded")
+        names = [name for _, name, _ in events(s.get(f"/jobs/{job}/events").body)]
+        assert "progress" in names and "preview" not in names, names
+
+
 def test_stream_of_the_post_itself():
     with Server() as s:
         r = s.post(headers={"Accept": "text/event-stream"})
@@ -154,7 +162,9 @@ def test_idempotency():
         s.post("do.digit=7", key).problem(422, "idempotency-mismatch")
         s.post("do.digit=8", key, body=picture(9)).problem(422, "idempotency-mismatch")
         assert s.metric("diffscm_jobs_accepted_total") == 1
-        s.post("do.digit=8", {"Idempotency-Key": "x" * 300}).problem(400, "bad-header")
+        assert s.post("do.digit=8", {"Idempotency-Key": "x" * 255}).status == 200
+        for wrong in ("x" * 256, ""):
+            s.post("do.digit=8", {"Idempotency-Key": wrong}).problem(400, "bad-header")
 
 
 def test_cancel_queued_and_running():
@@ -200,7 +210,7 @@ def test_deadline_queued_and_running():
 
 
 def test_what_a_request_may_ask_for_has_a_limit():
-    with Server("--deadline-ms", "100", "--deadline-max-ms", "200", gate=True) as s:
+    with Server("--deadline-ms", "200", "--deadline-max-ms", "200", gate=True) as s:
         s.post("do.digit=8&deadline_ms=60000").problem(504, "deadline")
     with Server("--wait-s", "0", "--wait-max-s", "0", gate=True) as s:
         start = time.time()
@@ -396,6 +406,14 @@ def test_a_batch_takes_as_many_images_as_it_may():
         s.open_gate()
         s.wait_metric("diffscm_jobs_ended_total", 7)
         assert s.metric("diffscm_batches_total") == 3, "1, 4 and 2"
+    with Server("--workers", "1", "--batch", "12", gate=True) as s:
+        blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        for i in range(2):
+            s.post(f"do.digit=*&seed=2&{SAME}", {"Prefer": "respond-async"}, body=picture(i + 1))
+        s.open_gate()
+        s.wait_metric("diffscm_jobs_ended_total", 3)
+        assert s.metric("diffscm_batches_total") == 3, "a fan is ten images"
 
 
 def test_a_known_picture_does_not_delay_the_first_of_its_batch():

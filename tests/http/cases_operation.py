@@ -35,6 +35,17 @@ def test_keys_owners_and_reload():
             assert s.get("/jobs/" + job, bearer("a-secret")).status == 200
             assert s.get("/openapi.json").status == 200
             assert s.logged(1, job=job)[0]["key"] == "alice"
+            # Of the same picture each has an abduction of her own, and nobody another's.
+            for key in ("a-secret", "b-secret"):
+                mine = s.post("sampler=obelm&steps=4&ratio=1", bearer(key), picture(9),
+                              "/abductions").json["abduction"]["id"]
+                again = {"abduction": mine, "intervention": {"digit": 8},
+                         "options": {"sampler": "obelm", "steps": 4, "ratio": 1}}
+                assert s.post_json(again, bearer(key)).status == 200
+                other = bearer("b-secret" if key == "a-secret" else "a-secret")
+                s.post_json(again, other).problem(422, "unknown-abduction")
+                s.call("DELETE", "/abductions/" + mine, None, other).problem(404, "not-found")
+            assert s.metric("diffscm_abduction_hits_total") == 0
             keys_file(folder, carol="c-secret", dora="d-secret", ella="e-secret")
             s.process.send_signal(signal.SIGHUP)
             until(lambda: s.get("/models", bearer("c-secret")).status == 200, "new keys")

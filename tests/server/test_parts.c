@@ -395,10 +395,10 @@ static void settings_have_sound_defaults(void)
 static void settings_refuse_what_is_wrong(void)
 {
     dscm_settings settings;
-    static const char *const bad[][2] = {{"--port", "65536"},    {"--port", "-1"},
-                                         {"--port", "80x"},      {"--port", ""},
-                                         {"--batch", "0"},       {"--trusted-proxy=maybe", "x"},
-                                         {"--log-level", "all"}, {"--host", "0.0.0.0"}};
+    static const char *const bad[][2] = {
+        {"--port", "65536"},    {"--port", "-1"},      {"--port", "80x"},
+        {"--port", ""},         {"--batch", "0"},      {"--trusted-proxy=maybe", "x"},
+        {"--log-level", "all"}, {"--host", "0.0.0.0"}, {"--host", "1270.0.0.1"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         dscm_error err = {0};
         char *argv[] = {(char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1]};
@@ -407,6 +407,15 @@ static void settings_refuse_what_is_wrong(void)
         CHECK(err.message[0]);
     }
     dscm_error err = {0};
+    char name[DSCM_SETTING_TEXT + 1], *long_name[] = {"--data-dir", name};
+    for (size_t length = DSCM_SETTING_TEXT - 1; length <= DSCM_SETTING_TEXT; length++) {
+        memset(name, 'x', length);
+        name[length] = 0;
+        CHECK_INT(dscm_settings_load(&settings, 2, long_name, NULL, &err),
+                  length < DSCM_SETTING_TEXT ? DSCM_OK : DSCM_E_LIMIT);
+    }
+    CHECK_HAS(err.message, "longer than 255");
+    err = (dscm_error){0};
     char *argv[] = {"--port"};
     CHECK_INT(dscm_settings_load(&settings, 1, argv, NULL, &err), DSCM_E_INVALID);
     CHECK_HAS(err.message, "needs a value");
