@@ -43,9 +43,10 @@ def test_models_openapi_and_request_id():
         assert r.headers["x-request-id"] == "abc-123"
         r = s.get("/models", {"X-Request-Id": "bad id \"<>"})
         assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
-        for length in (64, 65):
-            r = s.get("/models", {"X-Request-Id": "n" * length})
-            assert (r.headers["x-request-id"] == "n" * length) == (length == 64), r.headers
+        r = s.get("/models", {"X-Request-Id": "n" * 64})
+        assert r.headers["x-request-id"] == "n" * 64
+        r = s.get("/models", {"X-Request-Id": "n" * 65})
+        assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
         head = s.call("HEAD", "/models")
         assert head.status == 200 and head.body == b""
 

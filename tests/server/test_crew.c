@@ -88,21 +88,30 @@ static void close_crew(dscm_queue *queue, dscm_crew *crew)
     dscm_queue_free(queue);
 }
 
+/* Waits until a batch is being run. */
+static void await_batch(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60; /* what never happens fails then */
+    REQUIRE(sem_timedwait(&state.begun, &until) == 0);
+}
+
 /* A batch holds as many images as it may, in whole jobs; what is too heavy for what is left of one
  * lets lighter ones pass, and one that is heavier than a batch runs alone. */
 static void batches_are_filled(void)
 {
-    static const size_t weights[] = {1, 3, 4, 2, 2, 9, 1};
-    static const size_t sizes[] = {1, 2, 1, 2, 1}; /* 1 | 3+1 | 4 | 2+2 | 9 */
+    static const size_t weights[] = {1, 3, 4, 2, 2, 9, 1, 1};
+    static const size_t sizes[] = {1, 2, 1, 2, 1, 1}; /* 1 | 3+1 | 4 | 2+2 | 9 | 1 */
     static dscm_meters meters;
     dscm_queue *queue;
     dscm_crew *crew = open_crew(&queue, 1, 4, &meters);
     push(queue, weights[0]);
-    sem_wait(&state.begun); /* the others come while this one runs */
+    await_batch(); /* the others come while this one runs */
     for (size_t i = 1; i < TEST_COUNT(weights); i++) push(queue, weights[i]);
     for (size_t i = 1; i < TEST_COUNT(sizes); i++) {
         sem_post(&state.go);
-        sem_wait(&state.begun);
+        await_batch();
     }
     close_crew(queue, crew);
     CHECK_INT(state.batches, TEST_COUNT(sizes));
@@ -121,7 +130,7 @@ static void a_late_cancel_is_not_counted(void)
     dscm_crew *crew = open_crew(&queue, 1, 4, &meters);
     state.cancel_late = true;
     push(queue, 1);
-    sem_wait(&state.begun);
+    await_batch();
     close_crew(queue, crew);
     CHECK_INT(atomic_load(&meters.jobs[DSCM_JOB_SUCCEEDED][DSCM_REASON_NONE]), 1);
     CHECK_INT(atomic_load(&meters.jobs[DSCM_JOB_SUCCEEDED][DSCM_REASON_CLIENT]), 0);
