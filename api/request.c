@@ -197,10 +197,10 @@ static void parse_image_text(request_parser *p, const json_t *value)
     free(bytes);
 }
 
-static void parse_image(request_parser *p, const json_t *image)
+/* kept: an abduction stands for it, good or not. */
+static void parse_image(request_parser *p, const json_t *image, bool kept)
 {
     bool given = image || p->image_size;
-    bool kept = p->request->abduction[0] != '\0';
     if (given && kept)
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
                       "Give an image or an abduction, not both.");
@@ -257,9 +257,14 @@ static bool parse_body(request_parser *p, const json_t *body)
         request_parse_interventions(p, json_object_get(body, "intervention"),
                                     json_object_get(body, "interventions"));
     resolve_options(p);
-    if (r->work == DSCM_WORK_COUNTERFACTUAL && json_object_get(body, "abduction"))
-        parse_abduction(p, json_object_get(body, "abduction"));
-    if (r->work != DSCM_WORK_SAMPLE) parse_image(p, json_object_get(body, "image"));
+    const json_t *kept =
+        r->work == DSCM_WORK_COUNTERFACTUAL ? json_object_get(body, "abduction") : NULL;
+    if (kept) parse_abduction(p, kept);
+    if (r->work != DSCM_WORK_SAMPLE)
+        parse_image(p, json_object_get(body, "image"), kept != NULL);
+    else if (p->image_size)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "",
+                      "Samples are drawn without a picture; send no body, or JSON.");
     return p->problem->code == DSCM_PROBLEM_NONE;
 }
 
@@ -326,6 +331,15 @@ static json_t *query_list(const char *text)
     return list;
 }
 
+/* do.NAME, shift.NAME and hold.NAME are one place of the JSON form: its duplicate keys. */
+static const char *query_variable(const char *name)
+{
+    static const char *const acts[] = {"do.", "shift.", "hold."};
+    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+        if (strncmp(name, acts[i], strlen(acts[i])) == 0) return name + strlen(acts[i]);
+    return NULL;
+}
+
 /* Puts one query parameter where the JSON form of the request has it. 0, or -1 where it has none. */
 static int query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
                              const char *value)
@@ -351,10 +365,17 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     *out = NULL;
     if (!dscm_query_parse(&pairs, query, problem)) return false;
     json_t *value = json_object(), *options = json_object(), *act = json_object();
-    for (size_t i = 0; i < pairs.count; i++)
+    for (size_t i = 0; i < pairs.count; i++) {
+        const char *variable = query_variable(pairs.names[i]);
+        if (variable && json_object_get(act, variable))
+            dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
+                             "The query parameter '%.64s' gives the variable a second time; one of "
+                             "do, shift and hold is allowed.",
+                             pairs.names[i]);
         if (query_place_value(value, options, act, pairs.names[i], pairs.values[i]) != 0)
             dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
                              "Parameter %zu of the query is no UTF-8 text.", i + 1);
+    }
     json_object_set(value, "options", options);
     if (json_object_size(act)) json_object_set(value, "intervention", act);
     bool good = !problem->code && parser_open(&p, work, catalogue, problem);

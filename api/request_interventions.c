@@ -161,7 +161,11 @@ static bool parse_target(request_parser *p, const json_t *object, const char *po
     const char *name;
     json_t *json;
     char place[POINTER_MAX];
-    bool good = true;
+    bool good = json_object_size(object) <= DSCM_REQUEST_VARS_MAX;
+    if (!good)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer,
+                      "The intervention names %zu variables; at most %d are allowed.",
+                      json_object_size(object), DSCM_REQUEST_VARS_MAX);
     json_object_foreach((json_t *)object, name, json)
     {
         request_pointer(place, pointer, name);

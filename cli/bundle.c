@@ -1,14 +1,10 @@
 /* diffscm bundle: assembles a model directory of one label and one image from trained networks, or
  * puts what was measured on it into one that exists. */
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/stage.h"
 #include "core/base/memory.h"
 #include "core/diffscm.h"
 #include "core/io/file.h"
@@ -18,8 +14,8 @@
 
 typedef struct bundle_job {
     const char *folder; /* the bundle's */
-    const char *out;    /* where files are written: `folder`, or `stage` */
-    char stage[4096];
+    const char *out;    /* where files are written: `folder`, or the stage */
+    cli_stage stage;
     const char *name, *version, *licence, *provenance, *variable, *labels;
     const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
         *measured;
@@ -255,51 +251,12 @@ static dscm_code update(bundle_job *j, dscm_error *err)
 }
 
 /* ---- the folder ---- */
-/* A bundle is made in a folder within its folder and moved out when it is whole, the manifest last:
- * one that is there already stays good when this fails. */
-static dscm_code open_stage(bundle_job *j, bool *fresh, dscm_error *err)
-{
-    *fresh = mkdir(j->folder, 0777) == 0;
-    if (!*fresh && errno != EEXIST)
-        return dscm_fail(err, DSCM_E_IO, "--out %s: cannot make the folder: %s", j->folder,
-                         strerror(errno));
-    int length = snprintf(j->stage, sizeof j->stage, "%s/.%ld.tmp", j->folder, (long)getpid());
-    if (length < 0 || (size_t)length >= sizeof j->stage)
-        return dscm_fail(err, DSCM_E_LIMIT, "--out %s: path too long", j->folder);
-    if (mkdir(j->stage, 0777) != 0)
-        return dscm_fail(err, DSCM_E_IO, "--out %s: cannot write in the folder: %s", j->folder,
-                         strerror(errno));
-    j->out = j->stage;
-    return DSCM_OK;
-}
-
-static dscm_code move_out(const bundle_job *j, const char *name, dscm_error *err)
-{
-    char from[4096], to[4096];
-    snprintf(from, sizeof from, "%s/%s", j->stage, name);
-    snprintf(to, sizeof to, "%s/%s", j->folder, name);
-    if (rename(from, to) == 0) return DSCM_OK;
-    return dscm_fail(err, DSCM_E_IO, "%s: cannot put the new file there: %s", to, strerror(errno));
-}
-
-static dscm_code publish(bundle_job *j, dscm_error *err)
+static dscm_code publish(const bundle_job *j, dscm_error *err)
 {
     dscm_code code = DSCM_OK;
-    for (size_t i = 0; code == DSCM_OK && i < j->count; i++) code = move_out(j, j->names[i], err);
-    return code == DSCM_OK ? move_out(j, "manifest.json", err) : code;
-}
-
-static void close_stage(bundle_job *j, bool fresh)
-{
-    char path[4096 + 300];
-    DIR *folder = j->out == j->stage ? opendir(j->stage) : NULL;
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        snprintf(path, sizeof path, "%s/%s", j->stage, entry->d_name);
-        unlink(path); /* refuses "." and ".." */
-    }
-    if (folder) closedir(folder);
-    if (j->out == j->stage) rmdir(j->stage);
-    if (fresh) rmdir(j->folder); /* only when nothing came to be in it */
+    for (size_t i = 0; code == DSCM_OK && i < j->count; i++)
+        code = cli_stage_move(&j->stage, j->names[i], err);
+    return code == DSCM_OK ? cli_stage_move(&j->stage, "manifest.json", err) : code;
 }
 
 static dscm_code make(bundle_job *j, dscm_error *err)
@@ -317,25 +274,13 @@ static dscm_code make(bundle_job *j, dscm_error *err)
     return code == DSCM_OK ? show_bundle(j, err) : code;
 }
 
-/* A message about a file of the stage, which nobody will find: the folder asked for instead. */
-static void name_folder(const bundle_job *j, dscm_error *err)
-{
-    char text[sizeof err->message];
-    char *at = *j->stage ? strstr(err->message, j->stage) : NULL;
-    if (!at) return;
-    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - err->message), err->message, j->folder,
-             at + strlen(j->stage));
-    memcpy(err->message, text, sizeof text);
-}
-
 static dscm_code run(bundle_job *j, dscm_error *err)
 {
-    bool fresh = false;
-    dscm_code code = open_stage(j, &fresh, err);
+    dscm_code code = cli_stage_open(&j->stage, j->folder, err);
+    j->out = j->stage.path;
     if (code == DSCM_OK) code = make(j, err);
     if (code == DSCM_OK) code = publish(j, err);
-    close_stage(j, fresh);
-    if (code != DSCM_OK) name_folder(j, err);
+    cli_stage_close(&j->stage, err);
     return code;
 }
 

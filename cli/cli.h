@@ -105,8 +105,13 @@ bool cli_is_name(const char *name);
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Refuses, before the work, a result file that could not be written after it: its folder must be
- * there and writable. `option` is named in the message; path NULL: nothing is asked for. */
-dscm_code cli_check_output(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+ * there and writable. `option` is named in the message; path NULL: nothing is asked for; stream: "-"
+ * may stand for standard output. */
+dscm_code cli_check_output(const char *option, const char *path, bool stream,
+                           dscm_error *err) DSCM_MUST_CHECK;
+/* Refuses two results that would be written one over the other. */
+dscm_code cli_check_apart(const char *option, const char *path, const char *other_option,
+                          const char *other, dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- progress ---- */
 /* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. */
@@ -114,7 +119,7 @@ typedef struct cli_progress {
     const char *label, *unit;
     double total, started, shown; /* total 0: unknown */
     double limit;                 /* seconds after which it ends in any case; 0: none */
-    bool terminal;
+    bool terminal, ended;         /* ended: the last line, of all that is to be done, is there */
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total);
 void cli_progress_show(cli_progress *p, double done, const char *note);

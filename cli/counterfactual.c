@@ -248,7 +248,9 @@ static dscm_code check_files(file_run *f, dscm_error *err)
     if (scored < 0)
         return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
     if (!f->count)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: there is no image in it", f->r->images);
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: holds no images (0 of %zux%zu); at least 1 is needed", f->r->images,
+                         v->h, v->w);
     if (!f->r->targets) { /* a null counterfactual: scored against what the image shows */
         for (size_t i = 0; i < f->count; i++) f->wanted[i] = -1;
         return DSCM_OK;
@@ -458,10 +460,12 @@ int cmd_counterfactual(int argc, char **argv)
         return cli_usage(argv[0],
                          "--images goes with --targets or --null, and not with --do or a picture");
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", r.out, &err);
+    dscm_code code = cli_check_output("out", r.out, true, &err);
     if (code == DSCM_OK && !r.images) code = cli_check_picture("out", r.out, &err);
-    if (code == DSCM_OK) code = cli_check_output("scores", r.scores, &err);
-    if (code == DSCM_OK) code = cli_check_output("preview", r.preview, &err);
+    if (code == DSCM_OK) code = cli_check_output("scores", r.scores, false, &err);
+    if (code == DSCM_OK) code = cli_check_output("preview", r.preview, false, &err);
+    if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "out", r.out, &err);
+    if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "preview", r.preview, &err);
     if (code == DSCM_OK) code = cli_model_open(&r.m, &err);
     if (code == DSCM_OK) code = r.images ? run_file(&r, &err) : run_single(&r, &err);
     cli_model_close(&r.m);

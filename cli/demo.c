@@ -184,7 +184,7 @@ int cmd_demo(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage(argv[0], "\"%s\": takes options only", rest.items[0]);
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", d.out, &err);
+    dscm_code code = cli_check_output("out", d.out, true, &err);
     if (code == DSCM_OK) code = cli_check_picture("out", d.out, &err);
     if (code == DSCM_OK) code = cli_model_open(&d.m, &err);
     if (code == DSCM_OK) code = run(&d, &err);

@@ -58,7 +58,7 @@ typedef struct evaluation {
     /* work */
     dscm_eval_worker *workers[EVAL_WORKERS_MAX];
     dscm_error errors[EVAL_WORKERS_MAX];
-    size_t finished[EVAL_WORKERS_MAX];
+    _Atomic size_t finished; /* items of this round, by all workers; worker 0 shows it */
     dscm_team *team;
     eval_method *run;  /* the method at hand */
     size_t first, end; /* the items of this round */

@@ -39,9 +39,8 @@ static void run_part(void *arg, size_t index, int worker)
     dscm_code code = dscm_eval_run(e->workers[worker], &r->setting, first, count, r->rows + first,
                                    r->pixels + first * cli_image_size(&e->m), &e->errors[worker]);
     if (code != DSCM_OK) return;
-    e->finished[worker] += count;
-    if (worker == 0)
-        cli_progress_show(&e->progress, (double)(e->first + e->finished[0] * e->m.threads), NULL);
+    e->finished += count;
+    if (worker == 0) cli_progress_show(&e->progress, (double)(e->first + e->finished), NULL);
 }
 
 /* Results of earlier runs with the same folder: records and pictures of whole rounds. */
@@ -97,7 +96,7 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err)
     while (r->count < r->limit) {
         e->first = r->count;
         e->end = r->limit - r->count > round ? r->count + round : r->limit;
-        memset(e->finished, 0, sizeof e->finished);
+        e->finished = 0;
         dscm_team_run(e->team, (e->end - e->first + e->m.batch - 1) / e->m.batch, run_part, e);
         code = eval_first_error(e, err);
         if (code != DSCM_OK) return code;

@@ -1,17 +1,15 @@
 /* diffscm import: a bundle from a published score network and predictor. */
-#include <errno.h>
 #include <libgen.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
-#include "cli/cli.h"
 #include "cli/imagenet_labels.h"
+#include "cli/stage.h"
 #include "core/base/memory.h"
 #include "core/io/config.h"
 #include "core/io/convert.h"
@@ -30,7 +28,8 @@ typedef struct import_run {
     dscm_schedule_kind schedule;
     dscm_dtype dtype;
     dscm_net_config score_config, predictor_config;
-    json_t *files; /* name -> sha256 */
+    cli_stage stage; /* in `out` */
+    json_t *files;   /* name -> sha256 */
 } import_run;
 
 /* ---- what is given ---- */
@@ -121,7 +120,7 @@ static dscm_code convert(import_run *r, const dscm_net *net, const dscm_tensors 
 {
     char path[4096], sha256[65];
     size_t unused = 0;
-    int length = snprintf(path, sizeof path, "%s/%s", r->out, file);
+    int length = snprintf(path, sizeof path, "%s/%s", r->stage.path, file);
     if (length < 0 || (size_t)length >= sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", r->out);
     dscm_code code = dscm_params_convert(&net->params, set, path, r->dtype, &unused, sha256, err);
@@ -258,7 +257,7 @@ static dscm_code write_manifest(const import_run *r, dscm_error *err)
         code = dscm_fail(err, DSCM_E_INVALID,
                          "--name, --variable, --licence or --provenance is "
                          "not UTF-8 text");
-    int length = snprintf(path, sizeof path, "%s/manifest.json", r->out);
+    int length = snprintf(path, sizeof path, "%s/manifest.json", r->stage.path);
     if (code == DSCM_OK && (length < 0 || (size_t)length >= sizeof path))
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", r->out);
     if (code == DSCM_OK) {
@@ -272,16 +271,31 @@ static dscm_code write_manifest(const import_run *r, dscm_error *err)
 }
 
 /* ---- the command ---- */
-static dscm_code make_folder(const import_run *r, dscm_error *err)
+static dscm_code check_folder(const import_run *r, dscm_error *err)
 {
     char path[4096];
-    if (mkdir(r->out, 0777) != 0 && errno != EEXIST)
-        return dscm_fail(err, DSCM_E_IO, "%s: cannot make the folder: %s", r->out, strerror(errno));
     int length = snprintf(path, sizeof path, "%s/manifest.json", r->out);
     if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
         return dscm_fail(err, DSCM_E_INVALID, "%s holds a bundle already; choose another folder",
                          r->out);
     return DSCM_OK;
+}
+
+/* All files of the bundle, as a whole or not at all. */
+static dscm_code write_bundle(import_run *r, const dscm_net *score, const dscm_tensors *score_set,
+                              const dscm_net *predictor, const dscm_tensors *predictor_set,
+                              dscm_error *err)
+{
+    static const char *const names[] = {"score.safetensors", "predictor.safetensors",
+                                        "manifest.json"};
+    dscm_code code = cli_stage_open(&r->stage, r->out, err);
+    if (code == DSCM_OK) code = convert(r, score, score_set, r->score, names[0], err);
+    if (code == DSCM_OK) code = convert(r, predictor, predictor_set, r->predictor, names[1], err);
+    if (code == DSCM_OK) code = write_manifest(r, err);
+    for (size_t i = 0; code == DSCM_OK && i < sizeof names / sizeof *names; i++)
+        code = cli_stage_move(&r->stage, names[i], err);
+    cli_stage_close(&r->stage, err);
+    return code;
 }
 
 static dscm_code run(import_run *r, dscm_error *err)
@@ -295,11 +309,8 @@ static dscm_code run(import_run *r, dscm_error *err)
         code = open_network(r, "predictor", r->predictor, &r->predictor_config, &predictor,
                             &predictor_set, err);
     if (code == DSCM_OK) code = check_pair(r, err);
-    if (code == DSCM_OK) code = make_folder(r, err);
-    if (code == DSCM_OK) code = convert(r, score, score_set, r->score, "score.safetensors", err);
-    if (code == DSCM_OK)
-        code = convert(r, predictor, predictor_set, r->predictor, "predictor.safetensors", err);
-    if (code == DSCM_OK) code = write_manifest(r, err);
+    if (code == DSCM_OK) code = check_folder(r, err);
+    if (code == DSCM_OK) code = write_bundle(r, score, score_set, predictor, predictor_set, err);
     if (code == DSCM_OK)
         printf("%s: score network %zu parameters, predictor %zu parameters, %zu classes, "
                "%zux%zu images\n",

@@ -133,10 +133,14 @@ dscm_code cli_check_picture(const char *option, const char *path, dscm_error *er
     return DSCM_OK;
 }
 
-dscm_code cli_check_output(const char *option, const char *path, dscm_error *err)
+dscm_code cli_check_output(const char *option, const char *path, bool stream, dscm_error *err)
 {
     char folder[PATH_SIZE];
-    if (!path || strcmp(path, "-") == 0) return DSCM_OK;
+    if (!path || (stream && strcmp(path, "-") == 0)) return DSCM_OK;
+    if (strcmp(path, "-") == 0)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--%s -: cannot go to standard output, must be the name of a file",
+                         option);
     if (!*path) return dscm_fail(err, DSCM_E_INVALID, "--%s: the name is empty", option);
     if (is_folder(path))
         return dscm_fail(err, DSCM_E_INVALID, "--%s %s: is a folder, must be a file", option, path);
@@ -154,4 +158,17 @@ dscm_code cli_check_output(const char *option, const char *path, dscm_error *err
         return dscm_fail(err, DSCM_E_IO, "--%s %s: cannot write in %s: %s", option, path, folder,
                          strerror(errno));
     return DSCM_OK;
+}
+
+dscm_code cli_check_apart(const char *option, const char *path, const char *other_option,
+                          const char *other, dscm_error *err)
+{
+    struct stat a, b;
+    if (!path || !other) return DSCM_OK;
+    bool there = stat(path, &a) == 0;
+    if (there && !S_ISREG(a.st_mode)) return DSCM_OK; /* a device or a pipe takes both */
+    bool same = there && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    if (!same && strcmp(path, other) != 0) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_INVALID, "--%s %s: is the file of --%s too; give it its own",
+                     option, path, other_option);
 }

@@ -33,8 +33,9 @@ void cli_progress_show(cli_progress *p, double done, const char *note)
     enum { WIDTH = 24 };
     double now = cli_seconds(), rate = done / (now - p->started + 1e-9);
     bool last = p->total > 0 && done >= p->total;
-    if (now - p->shown < (p->terminal ? 0.2 : 10.0) && !last) return;
+    if (p->ended || (now - p->shown < (p->terminal ? 0.2 : 10.0) && !last)) return;
     p->shown = now;
+    p->ended = last;
     if (p->terminal) {
         int filled = p->total > 0 ? (int)(WIDTH * done / p->total) : 0;
         fprintf(stderr, "\r\033[K%s [", p->label);

@@ -131,7 +131,7 @@ int cmd_sample(int argc, char **argv)
         return cli_usage(argv[0], "--scale auto: must be a number in 0..1000 or calibrated; the "
                                   "search is for counterfactuals");
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", out, &err);
+    dscm_code code = cli_check_output("out", out, true, &err);
     if (code == DSCM_OK) code = cli_check_picture("out", out, &err);
     if (code == DSCM_OK) code = cli_model_open(&m, &err);
     if (code == DSCM_OK) code = run(&m, out, count, &dos, &err);

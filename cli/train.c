@@ -37,7 +37,7 @@ typedef struct train_run {
     const char *attention, *pool;
     size_t class_number, threads, eval_limit;
     double time_limit, checkpoint_every;
-    dscm_dataset data;
+    dscm_dataset data, held_out; /* the second one only with --eval-split */
     dscm_trainer *trainer;
     FILE *csv;
     double started;
@@ -127,10 +127,12 @@ static dscm_code loop(train_run *r, dscm_error *err)
     cli_progress progress;
     dscm_step_report report = {0};
     double window = 0, saved = cli_seconds(), window_start = saved;
-    size_t in_window = 0, first = dscm_trainer_samples(r->trainer);
+    size_t in_window = 0, first = dscm_trainer_samples(r->trainer), batch = r->options.batch;
+    size_t steps =
+        r->options.samples > first ? (r->options.samples - first + batch - 1) / batch : 0;
     char note[64];
     cli_progress_start(&progress, dscm_task_name(r->options.task), "samples",
-                       (double)(r->options.samples > first ? r->options.samples - first : 0));
+                       (double)(steps * batch)); /* the last step may do more than was asked for */
     if (r->time_limit < NO_LIMIT) progress.limit = r->time_limit - (cli_seconds() - r->started);
     while (dscm_trainer_samples(r->trainer) < r->options.samples && !stop_asked &&
            cli_seconds() - r->started < r->time_limit) {
@@ -139,7 +141,7 @@ static dscm_code loop(train_run *r, dscm_error *err)
         window += report.loss;
         double now = cli_seconds();
         if (++in_window == LOG_STEPS) {
-            double rate = (double)(LOG_STEPS * r->options.batch) / (now - window_start);
+            double rate = (double)(LOG_STEPS * batch) / (now - window_start);
             if (r->csv) {
                 fprintf(r->csv, "%zu,%zu,%.6g,%.4g,%.4g,%.1f,%.1f\n", report.step, report.samples,
                         window / LOG_STEPS, report.rate, report.norm, rate, now - r->started);
@@ -169,15 +171,23 @@ static dscm_code loop(train_run *r, dscm_error *err)
     return code;
 }
 
+/* Opened before the training, and tried on one image: a split that is not there or does not fit must
+ * not be found out after hours. */
+static dscm_code open_held_out(train_run *r, dscm_error *err)
+{
+    dscm_held_out tried;
+    if (!r->eval_split) return DSCM_OK;
+    dscm_code code = dscm_dataset_open(&r->held_out, r->data_dir, r->eval_split, err);
+    if (code == DSCM_OK) code = dscm_trainer_evaluate(r->trainer, &r->held_out, 1, &tried, err);
+    if (code != DSCM_OK) dscm_error_prefix(err, "--eval-split %s", r->eval_split);
+    return code;
+}
+
 static dscm_code print_held_out(train_run *r, dscm_error *err)
 {
-    dscm_dataset data;
     dscm_held_out held;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_dataset_open(&data, r->data_dir, r->eval_split, err);
-    if (code != DSCM_OK) return code;
-    code = dscm_trainer_evaluate(r->trainer, &data, r->eval_limit, &held, err);
-    dscm_dataset_free(&data);
+    dscm_code code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->eval_limit, &held, err);
     for (size_t i = 0; code == DSCM_OK && i < held.ranges; i++) {
         if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
         printf("%s loss %.6f", r->eval_split, held.loss[i]);
@@ -197,6 +207,7 @@ static dscm_code run(train_run *r, dscm_error *err)
             fprintf(stderr, "%s: going on at %zu samples\n", r->checkpoint,
                     dscm_trainer_samples(r->trainer));
     }
+    if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
@@ -208,7 +219,19 @@ static dscm_code run(train_run *r, dscm_error *err)
         code = dscm_fail(err, DSCM_E_IO, "%s: writing failed; the training itself is done", r->log);
     dscm_trainer_free(r->trainer);
     dscm_dataset_free(&r->data);
+    dscm_dataset_free(&r->held_out);
     return code;
+}
+
+static dscm_code check_outputs(const train_run *r, dscm_error *err)
+{
+    dscm_code code = cli_check_output("out", r->out, false, err);
+    if (code == DSCM_OK) code = cli_check_output("checkpoint", r->checkpoint, false, err);
+    if (code == DSCM_OK) code = cli_check_output("log", r->log, false, err);
+    if (code == DSCM_OK) code = cli_check_apart("checkpoint", r->checkpoint, "out", r->out, err);
+    if (code == DSCM_OK) code = cli_check_apart("log", r->log, "out", r->out, err);
+    return code == DSCM_OK ? cli_check_apart("log", r->log, "checkpoint", r->checkpoint, err)
+                           : code;
 }
 
 #define TASKS "score|predictor|oracle|vae|autoencoder"
@@ -296,9 +319,7 @@ int cmd_train(int argc, char **argv)
     if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
     if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");
     dscm_error err = {0};
-    dscm_code code = cli_check_output("out", r.out, &err);
-    if (code == DSCM_OK) code = cli_check_output("checkpoint", r.checkpoint, &err);
-    if (code == DSCM_OK) code = cli_check_output("log", r.log, &err);
+    dscm_code code = check_outputs(&r, &err);
     listen();
     if (code == DSCM_OK) code = run(&r, &err);
     return code == DSCM_OK ? EXIT_DONE : cli_fail("train", &err);

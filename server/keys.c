@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -61,13 +62,14 @@ static dscm_code read_file(const char *path, key **list, size_t *count, dscm_err
     *list = dscm_alloc(DSCM_KEYS_MAX, sizeof **list, "the list of keys", err);
     if (!*list) return DSCM_E_MEMORY;
     FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
     dscm_code code = DSCM_OK;
     if (!file) {
         code = dscm_fail(err, DSCM_E_NOT_FOUND, "keys file %s: %s", path, strerror(errno));
         goto fail;
     }
-    char line[512];
-    for (size_t number = 1; fgets(line, sizeof line, file); number++) {
+    for (size_t number = 1; getline(&line, &room, file) >= 0; number++) {
         bool used;
         key parsed = {0};
         code = parse_line(line, number, path, &parsed, &used, err);
@@ -87,9 +89,11 @@ static dscm_code read_file(const char *path, key **list, size_t *count, dscm_err
         code = dscm_fail(err, DSCM_E_FORMAT, "%s: holds no key, so nobody would be let in", path);
         goto fail;
     }
+    free(line);
     fclose(file);
     return DSCM_OK;
 fail:
+    free(line);
     if (file) fclose(file);
     dscm_free(*list);
     *list = NULL;

@@ -10,7 +10,7 @@ static const int statuses[DSCM_METER_STATUSES] = {200, 201, 202, 204, 304, 400, 
                                                   422, 429, 499, 500, 501, 503, 504, 0};
 static const char *const reject_names[] = {"queue_full",   "share_full", "draining", "streams",
                                            "unauthorized", "strict",     "slow",     "too_large"};
-static const char *const phase_names[] = {"queued", "running", "stream"};
+static const char *const phase_names[] = {"request", "queued", "running", "stream"};
 static const double bounds[DSCM_METER_BUCKETS] = {.001, .0025, .005, .01, .025, .05, .1,
                                                   .25,  .5,    1,    2.5, 5,    10,  60};
 

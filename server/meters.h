@@ -35,6 +35,7 @@ typedef struct dscm_histogram {
 } dscm_histogram;
 
 typedef enum dscm_gone_phase {
+    DSCM_GONE_REQUEST, /* before there was a job to wait for */
     DSCM_GONE_QUEUED,
     DSCM_GONE_RUNNING,
     DSCM_GONE_STREAM,

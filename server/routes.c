@@ -213,7 +213,7 @@ void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
 
 static void note_leaving(dscm_service *service, dscm_exchange *exchange)
 {
-    size_t phase = DSCM_GONE_STREAM;
+    size_t phase = exchange->flags[DSCM_FLAG_READER] ? DSCM_GONE_STREAM : DSCM_GONE_REQUEST;
     if (exchange->job && exchange->status == 499)
         phase = dscm_job_peek(exchange->job, NULL, NULL, NULL) == DSCM_JOB_QUEUED
                     ? DSCM_GONE_QUEUED

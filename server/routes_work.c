@@ -66,6 +66,21 @@ static bool read_request(submission *s)
     return ok;
 }
 
+/* A picture as the reply: asked before the work, which would be done for nothing. */
+static bool has_picture(submission *s)
+{
+    bool none = s->work == DSCM_WORK_ABDUCTION;
+    bool left_out =
+        s->work == DSCM_WORK_COUNTERFACTUAL && !(s->request->wanted & DSCM_WANT_COUNTERFACTUAL);
+    if (s->accept != DSCM_ACCEPT_PNG || (!none && !left_out)) return true;
+    dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_NOT_ACCEPTABLE,
+                         none ? "an abduction is no picture: offered are application/json and "
+                                "text/event-stream"
+                              : "options.return leaves the counterfactual out, which would be the "
+                                "picture: ask for it, or for application/json");
+    return false;
+}
+
 /* Fetches the abduction that the request names and checks that it fits. */
 static bool find_kept(submission *s)
 {
@@ -263,8 +278,8 @@ static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work wor
 {
     submission s = {.service = service, .exchange = exchange, .work = work};
     bool repeated;
-    if (read_headers(&s) && has_stream(&s) && has_room(&s) && read_request(&s) && find_kept(&s) &&
-        make_job(&s) && store_job(&s, &repeated))
+    if (read_headers(&s) && has_stream(&s) && has_room(&s) && read_request(&s) && has_picture(&s) &&
+        find_kept(&s) && make_job(&s) && store_job(&s, &repeated))
         hand_over(&s, repeated);
     dscm_request_free(s.request);
     dscm_kept_unref(service->abductions, s.kept);

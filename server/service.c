@@ -79,6 +79,13 @@ static dscm_code load_named(dscm_service *service, const char *name, dscm_error 
     return load_model(service, dir, err);
 }
 
+static bool is_bundle(const char *root, const char *name)
+{
+    char manifest[1400];
+    snprintf(manifest, sizeof manifest, "%s/%s/manifest.json", root, name);
+    return name[0] != '.' && access(manifest, F_OK) == 0;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -95,11 +102,15 @@ static dscm_code load_all(dscm_service *service, dscm_error *err)
     DIR *folder = opendir(root);
     if (!folder)
         return dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s: %s", root, strerror(errno));
-    for (struct dirent *entry; (entry = readdir(folder)) && count < DSCM_MODELS_MAX;) {
-        char manifest[1400];
-        snprintf(manifest, sizeof manifest, "%s/%s/manifest.json", root, entry->d_name);
-        if (entry->d_name[0] != '.' && access(manifest, F_OK) == 0)
-            names[count++] = strdup(entry->d_name);
+    for (struct dirent *entry; code == DSCM_OK && (entry = readdir(folder));) {
+        if (!is_bundle(root, entry->d_name)) continue;
+        if (count == DSCM_MODELS_MAX)
+            code = dscm_fail(err, DSCM_E_LIMIT, "models: %s holds more than %d; name those wanted",
+                             root, DSCM_MODELS_MAX);
+        else if ((names[count] = dscm_strdup(entry->d_name, err)))
+            count++;
+        else
+            code = DSCM_E_MEMORY;
     }
     closedir(folder);
     qsort(names, count, sizeof names[0], by_name);
@@ -107,7 +118,7 @@ static dscm_code load_all(dscm_service *service, dscm_error *err)
         for (size_t i = 0; i < count && code == DSCM_OK; i++)
             if ((strcmp(names[i], "mnist") == 0) == (pass == 0))
                 code = load_named(service, names[i], err);
-    for (size_t i = 0; i < count; i++) free(names[i]);
+    for (size_t i = 0; i < count; i++) dscm_free(names[i]);
     if (code == DSCM_OK && !count)
         code = dscm_fail(err, DSCM_E_NOT_FOUND, "no models: %s holds no bundle that can be read",
                          root);
@@ -124,6 +135,12 @@ static dscm_code load_models(dscm_service *service, dscm_error *err)
     for (char *name = strtok_r(list, ",", &rest); name && code == DSCM_OK;
          name = strtok_r(NULL, ",", &rest))
         code = load_named(service, name, err);
+    if (code == DSCM_OK && !service->catalogue.count)
+        code =
+            dscm_fail(err, DSCM_E_INVALID,
+                      "models is \"%s\", which names none; allowed are names or folders separated "
+                      "by commas, or nothing",
+                      service->settings.models);
     return code;
 }
 

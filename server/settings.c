@@ -168,8 +168,9 @@ static dscm_code read_file(dscm_settings *settings, const char *path, dscm_error
     if (!file)
         return dscm_fail(err, DSCM_E_NOT_FOUND, "configuration file %s: %s", path, strerror(errno));
     dscm_code code = DSCM_OK;
-    char line[1024];
-    for (size_t number = 1; code == DSCM_OK && fgets(line, sizeof line, file); number++) {
+    char *line = NULL;
+    size_t room = 0;
+    for (size_t number = 1; code == DSCM_OK && getline(&line, &room, file) >= 0; number++) {
         char source[DSCM_SETTING_TEXT + 32];
         snprintf(source, sizeof source, "%.*s:%zu", DSCM_SETTING_TEXT, path, number);
         char *name = trim(line);
@@ -184,6 +185,7 @@ static dscm_code read_file(dscm_settings *settings, const char *path, dscm_error
     }
     if (code == DSCM_OK && ferror(file)) /* a folder opens, too */
         code = dscm_fail(err, DSCM_E_IO, "configuration file %s: %s", path, strerror(errno));
+    free(line);
     fclose(file);
     return code;
 }

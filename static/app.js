@@ -4,7 +4,7 @@ import * as client from './client.js';
 import {Controls} from './controls.js';
 import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
-import {doText, showPreview, showReply} from './results.js';
+import {clearReply, doText, showPreview, showReply} from './results.js';
 import {Sketch} from './sketch.js';
 
 const $ = (id) => document.getElementById(id);
@@ -47,6 +47,10 @@ async function takeFile(file) {
     say(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
       : `${file.name} chosen.`);
   } catch {
+    if (image) { // the one before must not pass for this one; a drawing cannot
+      setImage(null);
+      $('hint').hidden = false;
+    }
     showProblem(new client.Problem({title: 'Not a picture',
       detail: `${file.name} is no picture that can be read; choose a PNG or JPEG file.`}));
   }
@@ -165,6 +169,7 @@ function remember(hash, answer) {
 }
 
 async function run(request) {
+  const source = $('picture').hidden ? $('sketch').toDataURL() : $('picture').src;
   setRunning(true);
   say('Waiting for a free worker …');
   try {
@@ -174,8 +179,7 @@ async function run(request) {
         if (canceling) stop(id);
       },
       progress: onProgress,
-      preview: (data) => showPreview($('picture').hidden ? $('sketch').toDataURL()
-        : $('picture').src, data.images),
+      preview: (data) => showPreview(source, data.images),
     });
     show(request, reply);
     reveal();
@@ -217,8 +221,18 @@ function leavePreview() {
 
 function noAnswer() {
   last = null;
-  $('answer').hidden = true;
-  $('empty').hidden = false;
+  clearReply();
+}
+
+// What failed has no answer: the one before would pass for it. The way back in the browser's history
+// leads to it.
+function dropAnswer() {
+  noAnswer();
+  if (answers.has(location.hash)) leaveLink();
+}
+
+function leaveLink() {
+  history.pushState(null, '', location.pathname + location.search);
 }
 
 function hideProblem() {
@@ -240,11 +254,12 @@ function askForKey(again) {
 
 function showProblem(problem) {
   if (problem.code === 'unauthorized') askForKey(model ? async () => {} : start);
-  leavePreview();
   if (problem.code === 'canceled') {
+    leavePreview();
     say('Canceled.');
     return;
   }
+  dropAnswer();
   const box = $('problem'), title = document.createElement('strong');
   title.textContent = `${problem.title ?? 'Error'}. `;
   box.replaceChildren(title, problem.message);
@@ -330,7 +345,7 @@ async function chooseModel() {
   examples = 0;
   await setModel($('model').value);
   say('');
-  if (location.hash) history.pushState(null, '', location.pathname + location.search);
+  if (location.hash) leaveLink();
 }
 
 function restore(request) {

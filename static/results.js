@@ -165,6 +165,14 @@ export function showPreview(source, images) {
     ...shown);
 }
 
+export function clearReply() {
+  $('answer').hidden = true;
+  $('answer').classList.remove('running');
+  $('empty').hidden = false;
+  for (const id of ['outcome', 'fan', 'figures', 'scores', 'more-scores', 'check'])
+    $(id).replaceChildren();
+}
+
 export function showReply(reply, request) {
   $('empty').hidden = true;
   $('answer').hidden = false;

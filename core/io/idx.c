@@ -82,7 +82,7 @@ static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_
     if (!out->data) return DSCM_E_MEMORY;
     z->next_out = out->data;
     z->avail_out = (uInt)out->count;
-    if (status == Z_OK) status = inflate(z, Z_SYNC_FLUSH);
+    if (status == Z_OK && out->count) status = inflate(z, Z_SYNC_FLUSH);
     bool full = z->avail_out == 0;
     z->next_out = &extra;
     z->avail_out = 1;
@@ -178,41 +178,69 @@ dscm_code dscm_idx_write(const dscm_idx *idx, const char *path, dscm_error *err)
 }
 
 /* ---- data sets ---- */
-static dscm_code read_part(dscm_idx *out, const char *dir, const char *split, const char *what,
+typedef struct dataset_file {
+    char path[4096];
+    dscm_idx idx;
+} dataset_file;
+
+static dscm_code read_part(dataset_file *out, const char *dir, const char *split, const char *what,
                            int ndim, dscm_error *err)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s-%s-idx%d-ubyte", dir, split, what, ndim);
-    FILE *plain = fopen(path, "rb");
+    size_t size = sizeof out->path;
+    int length = snprintf(out->path, size, "%s/%s-%s-idx%d-ubyte.gz", dir, split, what, ndim);
+    if (length < 0 || (size_t)length >= size)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", dir);
+    char *suffix = out->path + length - strlen(".gz");
+    *suffix = '\0';
+    FILE *plain = fopen(out->path, "rb");
     if (plain)
         fclose(plain);
     else
-        snprintf(path, sizeof path, "%s/%s-%s-idx%d-ubyte.gz", dir, split, what, ndim);
-    return dscm_idx_read(out, path, err);
+        *suffix = '.';
+    return dscm_idx_read(&out->idx, out->path, err);
+}
+
+static dscm_code check_parts(const dataset_file *images, const dataset_file *labels,
+                             dscm_error *err)
+{
+    const dscm_idx *i = &images->idx, *l = &labels->idx;
+    if (i->ndim < 3)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: %d dimensions; images have 3 (number, height, width) or 4 (channels)",
+                         images->path, i->ndim);
+    if (l->ndim != 1)
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %d dimensions; labels have 1", labels->path,
+                         l->ndim);
+    if (!i->count)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: holds no images (%zu of %zux%zu); at least 1 of 1x1 is needed",
+                         images->path, i->dims[0], i->dims[1], i->dims[2]);
+    if (i->dims[0] != l->dims[0])
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu labels for the %zu images of %s",
+                         labels->path, l->dims[0], i->dims[0], images->path);
+    return DSCM_OK;
 }
 
 dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *split, dscm_error *err)
 {
-    dscm_idx images = {0}, labels = {0};
+    dataset_file images = {.path = ""}, labels = {.path = ""};
     *out = (dscm_dataset){0};
     dscm_code code = read_part(&images, dir, split, "images", 3, err);
     if (code == DSCM_OK) code = read_part(&labels, dir, split, "labels", 1, err);
-    if (code == DSCM_OK &&
-        (images.ndim < 3 || labels.ndim != 1 || !images.count || images.dims[0] != labels.dims[0]))
-        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: %s has %zu images and %zu labels", dir, split,
-                         images.dims[0], labels.dims[0]);
+    if (code == DSCM_OK) code = check_parts(&images, &labels, err);
     if (code != DSCM_OK) {
-        dscm_idx_free(&images);
-        dscm_idx_free(&labels);
+        dscm_idx_free(&images.idx);
+        dscm_idx_free(&labels.idx);
         return code;
     }
-    *out = (dscm_dataset){.count = images.dims[0],
-                          .h = images.dims[1],
-                          .w = images.dims[2],
-                          .c = images.ndim == 4 ? images.dims[3] : 1,
-                          .pixels = images.data,
-                          .labels = labels.data};
-    dscm_sha256_hex(out->sha256, images.data, images.count);
+    const dscm_idx *i = &images.idx;
+    *out = (dscm_dataset){.count = i->dims[0],
+                          .h = i->dims[1],
+                          .w = i->dims[2],
+                          .c = i->ndim == 4 ? i->dims[3] : 1,
+                          .pixels = i->data,
+                          .labels = labels.idx.data};
+    dscm_sha256_hex(out->sha256, i->data, i->count);
     return DSCM_OK;
 }
 

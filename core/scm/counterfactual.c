@@ -211,10 +211,25 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
     return DSCM_OK;
 }
 
-/* Which queries need observed values: those that shift, hold, or reach a node through another one.
- */
+/* Network steps of a call that walks several times: those of the walks before, and of all. */
+typedef struct tally {
+    const dscm_progress *progress;
+    size_t done, total;
+} tally;
+
+static size_t walk_steps(const dscm_session *s, const dscm_path *path, size_t items)
+{
+    return (items + s->batch_max - 1) / s->batch_max * dscm_path_evaluations(path, false);
+}
+
+/* Which queries need observed values: those that shift, hold, or reach a node through another one,
+ * unless the caller has given all that can be seen. */
 static bool needs_observation(const dscm_bundle *b, const dscm_query *q)
 {
+    bool known = q->factual != NULL;
+    for (size_t e = 0; known && e < b->edges_count; e++)
+        known = b->edges[e].child != b->info.image || !isnan(q->factual[b->edges[e].parent]);
+    if (known) return false;
     for (size_t i = 0; i < q->count; i++)
         if (q->items[i].action != DSCM_DO) return true;
     for (size_t v = 0; q->count && v < b->variables_count; v++)
@@ -222,9 +237,14 @@ static bool needs_observation(const dscm_bundle *b, const dscm_query *q)
     return false;
 }
 
+static size_t outputs_of(const dscm_variable *v)
+{
+    return v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
+}
+
 /* Values of an item's variables as the predictors see them in its reconstruction, NaN where none
- * sees. */
-static dscm_code observe_item(dscm_session *s, const float *image, double *observed,
+ * sees. out: with room for the outputs of any of them. */
+static dscm_code observe_item(dscm_session *s, const float *image, float *out, double *observed,
                               dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
@@ -232,45 +252,52 @@ static dscm_code observe_item(dscm_session *s, const float *image, double *obser
         const dscm_variable *face = &b->faces[v];
         observed[v] = (double)NAN;
         if (dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
-        size_t outputs = face->kind == DSCM_CATEGORICAL ? face->labels_count : 2;
-        float *out = dscm_alloc(outputs, sizeof *out, "observation", err);
-        if (!out) return DSCM_E_MEMORY;
         dscm_code code = dscm_observe(s, (int)v, out, image, 1, err);
+        if (code != DSCM_OK) return code;
         size_t best = 0;
-        for (size_t k = 1; face->kind == DSCM_CATEGORICAL && k < outputs; k++)
+        for (size_t k = 1; face->kind == DSCM_CATEGORICAL && k < outputs_of(face); k++)
             if (out[k] > out[best]) best = k;
         observed[v] = face->kind == DSCM_CATEGORICAL ? (double)best : (double)out[0];
-        dscm_free(out);
-        if (code != DSCM_OK) return code;
     }
     return DSCM_OK;
 }
 
 /* Clean image of one latent item, by the unguided walk. */
 static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t item,
-                             const dscm_path *path, float *image, dscm_error *err)
+                             const dscm_path *path, tally *t, float *image, dscm_error *err)
 {
     walk_call call = {.path = path,
                       .labels = latent->labels ? latent->labels + item : NULL,
-                      .phase = DSCM_PHASE_PREDICT};
+                      .progress = t->progress,
+                      .phase = DSCM_PHASE_PREDICT,
+                      .first = item,
+                      .done = t->done,
+                      .total = t->total,
+                      .hidden = true};
     dscm_session_load(s, latent, item, 1);
     dscm_code code = dscm_session_walk(s, 1, &call, err);
     if (code == DSCM_OK) memcpy(image, s->walk.x, s->size * sizeof(float));
+    t->done += walk_steps(s, path, 1);
     return code;
 }
 
+/* Adds the steps of the walks that this takes to the tally's total before it begins. */
 static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
                                  const dscm_query *queries, const dscm_options *options,
-                                 const dscm_path *path, guidance *out, dscm_error *err)
+                                 const dscm_path *path, tally *t, guidance *out, dscm_error *err)
 {
     double observed[BUNDLE_VARIABLES_MAX];
-    size_t edges = s->bundle->edges_count;
-    float *image = dscm_alloc(s->size, sizeof *image, "observation", err);
+    size_t edges = s->bundle->edges_count, outputs = 0;
+    for (size_t v = 0; v < s->bundle->variables_count; v++)
+        if (outputs_of(&s->bundle->faces[v]) > outputs) outputs = outputs_of(&s->bundle->faces[v]);
+    float *image = dscm_alloc(s->size + outputs, sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t i = 0; i < latent->count; i++)
+        if (needs_observation(s->bundle, &queries[i])) t->total += walk_steps(s, path, 1);
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
         bool look = needs_observation(s->bundle, &queries[i]);
-        if (look) code = reconstruct(s, latent, i, path, image, err);
-        if (code == DSCM_OK && look) code = observe_item(s, image, observed, err);
+        if (look) code = reconstruct(s, latent, i, path, t, image, err);
+        if (code == DSCM_OK && look) code = observe_item(s, image, image + s->size, observed, err);
         if (code == DSCM_OK)
             code = dscm_query_guidance(s->bundle, &queries[i], look ? observed : NULL,
                                        options->scale, out + i * edges, err);
@@ -298,8 +325,8 @@ static dscm_code check_latent(const dscm_session *s, const dscm_latent *latent,
 
 /* ---- prediction ---- */
 static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
-                                const guidance *guided, const dscm_path *path,
-                                const dscm_progress *progress, dscm_error *err)
+                                const guidance *guided, const dscm_path *path, const tally *t,
+                                dscm_error *err)
 {
     size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
            edges = s->bundle->edges_count;
@@ -316,11 +343,11 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
         walk_call call = {.path = path,
                           .guided = edges ? guided + first * edges : NULL,
                           .labels = latent->labels ? labels : NULL,
-                          .progress = progress,
+                          .progress = t->progress,
                           .phase = DSCM_PHASE_PREDICT,
                           .first = first,
-                          .done = i * steps,
-                          .total = chunks * steps};
+                          .done = t->done + i * steps,
+                          .total = t->total};
         dscm_session_load(s, latent, first, n);
         code = dscm_session_walk(s, n, &call, err);
         if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
@@ -339,8 +366,12 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
     guidance *guided = dscm_alloc(latent->count * edges + 1, sizeof *guided, "guidance", err);
     if (!guided) return DSCM_E_MEMORY;
     code = dscm_session_path(s, options, &path, err);
-    if (code == DSCM_OK) code = guidance_of_all(s, latent, queries, options, &path, guided, err);
-    if (code == DSCM_OK) code = predict_guided(s, out, latent, guided, &path, progress, err);
+    tally t = {.progress = progress};
+    if (code == DSCM_OK) {
+        t.total = walk_steps(s, &path, latent->count);
+        code = guidance_of_all(s, latent, queries, options, &path, &t, guided, err);
+    }
+    if (code == DSCM_OK) code = predict_guided(s, out, latent, guided, &path, &t, err);
     dscm_path_close(&path);
     dscm_free(guided);
     return code;
@@ -416,8 +447,8 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
         guided[i] = q->unit[q->active[i / edges] * edges + i % edges];
         guided[i].scale *= scale;
     }
-    if (code == DSCM_OK)
-        code = predict_guided(q->s, q->trial, part, guided, q->path, q->progress, err);
+    const tally t = {.progress = q->progress, .total = walk_steps(q->s, q->path, n)};
+    if (code == DSCM_OK) code = predict_guided(q->s, q->trial, part, guided, q->path, &t, err);
     if (code == DSCM_OK) {
         /* Validity on the edge of the decision is lost in rounding otherwise. */
         dscm_images_round(q->trial, n * size);
@@ -491,8 +522,9 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
         memset(results, 0, count * sizeof *results);
         code = dscm_session_path(s, options, &path, err);
     }
+    tally t = {.progress = progress};
     if (code == DSCM_OK)
-        code = guidance_of_all(s, latent, queries, &unit_options, &path, unit, err);
+        code = guidance_of_all(s, latent, queries, &unit_options, &path, &t, unit, err);
     if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 4, err);
     dscm_path_close(&path);
     dscm_free(unit);

@@ -403,7 +403,7 @@ static bool on_move(void *ctx, const dscm_walk *walk, size_t done, size_t total)
     dscm_progress_event event = {.phase = call->phase,
                                  .step = call->done + done,
                                  .steps = call->total,
-                                 .preview = walk->x0,
+                                 .preview = call->hidden ? NULL : walk->x0,
                                  .first = call->first,
                                  .batch = walk->batch,
                                  .walk_step = done,

@@ -62,7 +62,8 @@ typedef struct walk_call {
     const dscm_progress *progress;
     dscm_phase phase;
     size_t first, done,
-        total; /* first item of the chunk; steps of earlier ones, of the whole call */
+        total;   /* first item of the chunk; steps of earlier ones, of the whole call */
+    bool hidden; /* its images are none that the caller asked for: events show no preview */
 } walk_call;
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;

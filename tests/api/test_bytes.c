@@ -2,6 +2,7 @@
 #include "api/base64.h"
 #include "api/json.h"
 #include "api/query.h"
+#include "api/reply.h"
 #include "tests/harness.h"
 
 static void base64_round_trips(void)
@@ -41,7 +42,13 @@ static void data_urls(void)
     CHECK_INT(dscm_data_url_strip(&text, &size, NULL), DSCM_OK);
     CHECK_STR(text, "Zm9v");
     CHECK_INT(size, 4);
-    static const char *const bad[] = {"data:", "data:text/plain;base64,Zm9v", "data:image/png,x"};
+    text = "data:image/png;name=seven.png;charset=utf-8;base64,Zm9v"; /* some programs add words */
+    size = strlen(text);
+    CHECK_INT(dscm_data_url_strip(&text, &size, NULL), DSCM_OK);
+    CHECK_STR(text, "Zm9v");
+    static const char *const bad[] = {"data:", "data:text/plain;base64,Zm9v", "data:image/png,x",
+                                      "data:image/png;a=0123456789012345678901234567890123456789"
+                                      ";base64,Zm9v"};
     for (size_t i = 0; i < TEST_COUNT(bad); i++) {
         text = bad[i];
         size = strlen(text);
@@ -75,6 +82,8 @@ static void json_is_guarded(void)
         CHECK_INT(json_code(bad[i], strlen(bad[i])), DSCM_PROBLEM_MALFORMED_JSON);
     const char *quoted = "{\"a\":\"[[[[[[[[[[[[[[[[[[[[[[\\\"\"}"; /* depth inside a string */
     CHECK_INT(json_code(quoted, strlen(quoted)), DSCM_PROBLEM_NONE);
+    quoted = "{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[\"}"; /* and behind a quote in it */
+    CHECK_INT(json_code(quoted, strlen(quoted)), DSCM_PROBLEM_NONE);
     char deep[64];
     memset(deep, '[', 16);
     memset(deep + 16, ']', 16);
@@ -82,10 +91,20 @@ static void json_is_guarded(void)
     memset(deep, '[', 17);
     memset(deep + 17, ']', 17);
     CHECK_INT(json_code(deep, 34), DSCM_PROBLEM_MALFORMED_JSON);
+    char many[2 * DSCM_JSON_TOKENS_MAX]; /* [1,1,…]: commas and two brackets */
+    size_t ones = DSCM_JSON_TOKENS_MAX - 1;
+    for (size_t i = 0; i < sizeof many; i++) many[i] = i == 0 ? '[' : i % 2 ? '1' : ',';
+    many[2 * ones] = ']';
+    CHECK_INT(json_code(many, 2 * ones + 1), DSCM_PROBLEM_NONE);
+    many[2 * ones] = ',';
+    many[2 * ones + 1] = ']';
+    CHECK_INT(json_code(many, 2 * ones + 2), DSCM_PROBLEM_MALFORMED_JSON);
     size_t size = DSCM_JSON_SIZE_MAX + 1;
     char *large = malloc(size);
     REQUIRE(large);
     memset(large, ' ', size);
+    memcpy(large, "[]", 2);
+    CHECK_INT(json_code(large, size - 1), DSCM_PROBLEM_NONE);
     CHECK_INT(json_code(large, size), DSCM_PROBLEM_TOO_LARGE);
     for (size_t i = 0; i < size; i++) large[i] = "{},"[i % 3];
     large[0] = '[';
@@ -104,7 +123,8 @@ static void queries(void)
     CHECK_STR(dscm_query_get(&query, "empty"), "");
     CHECK_STR(dscm_query_get(&query, "flag"), "");
     CHECK(dscm_query_get(&query, "digit") == NULL);
-    static const char *const bad[] = {"a=%", "a=%4", "a=%zz", "=1", "a=%00", "a=1&a=2", "a=%0a"};
+    static const char *const bad[] = {"a=%",   "a=%4",    "a=%zz", "=1",
+                                      "a=%00", "a=1&a=2", "a=%0a", "a=%7f"};
     for (size_t i = 0; i < TEST_COUNT(bad); i++) {
         problem = (dscm_problem){0};
         CHECK(!dscm_query_parse(&query, bad[i], &problem));
@@ -115,6 +135,9 @@ static void queries(void)
     large[sizeof(large) - 1] = '\0';
     problem = (dscm_problem){0};
     CHECK(!dscm_query_parse(&query, large, &problem));
+    large[sizeof(large) - 2] = '\0';
+    problem = (dscm_problem){0};
+    CHECK(dscm_query_parse(&query, large, &problem));
 }
 
 static void problems(void)
@@ -144,6 +167,41 @@ static void problems(void)
     REQUIRE(text);
     CHECK_HAS(text, "not-found");
     free(text);
+    static const struct {
+        dscm_code from;
+        dscm_problem_code to;
+        const char *words;
+    } errors[] = {{DSCM_E_INVALID, DSCM_PROBLEM_INVALID_PARAMETER, "x: 3"},
+                  {DSCM_E_LIMIT, DSCM_PROBLEM_OUT_OF_RANGE, "x: 3"},
+                  {DSCM_E_FORMAT, DSCM_PROBLEM_NOT_AN_IMAGE, "x: 3"},
+                  {DSCM_E_CANCELED, DSCM_PROBLEM_CANCELED, "canceled"},
+                  {DSCM_E_MEMORY, DSCM_PROBLEM_INTERNAL, "memory"},
+                  {DSCM_E_SYSTEM, DSCM_PROBLEM_INTERNAL, "could not do its work"}};
+    for (size_t i = 0; i < TEST_COUNT(errors); i++) {
+        const dscm_error err = {.code = errors[i].from, .message = "x: 3"};
+        problem = (dscm_problem){0};
+        dscm_problem_from_error(&problem, &err);
+        CHECK_INT(problem.code, errors[i].to);
+        CHECK_HAS(problem.detail, errors[i].words);
+    }
+}
+
+/* Data of several lines is several lines of the event: a blank one would end it. */
+static void events_keep_their_lines(void)
+{
+    static const struct {
+        const char *data, *text;
+    } cases[] = {{"{}", "id: 7\nevent: x\ndata: {}\n\n"},
+                 {NULL, "id: 7\nevent: x\ndata: {}\n\n"},
+                 {"a\nb\n", "id: 7\nevent: x\ndata: a\ndata: b\n\n"}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        size_t size = 0;
+        char *text = dscm_event_text(7, "x", cases[i].data, &size);
+        REQUIRE(text);
+        CHECK_STR(text, cases[i].text);
+        CHECK_INT(strlen(text), size);
+        free(text);
+    }
 }
 
 static void codes_are_unique(void)
@@ -165,6 +223,7 @@ int main(int argc, char **argv)
                                       {"json_is_guarded", json_is_guarded},
                                       {"queries", queries},
                                       {"problems", problems},
+                                      {"events_keep_their_lines", events_keep_their_lines},
                                       {"codes_are_unique", codes_are_unique}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

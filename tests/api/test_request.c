@@ -255,6 +255,62 @@ static void the_named_model_is_asked(void)
     dscm_request_free(b);
 }
 
+/* Models may have more variables than one intervention. */
+static void an_intervention_has_a_limit_of_variables(void)
+{
+    enum { VARIABLES = DSCM_REQUEST_VARS_MAX + 2 };
+    static dscm_variable variables[VARIABLES];
+    static char names[VARIABLES][8];
+    for (size_t i = 0; i + 1 < VARIABLES; i++) {
+        snprintf(names[i], sizeof names[i], "v%zu", i);
+        variables[i] = (dscm_variable){.name = names[i], .kind = DSCM_CONTINUOUS, .max = 1};
+    }
+    variables[VARIABLES - 1] = test_catalogue()->models[0].info->variables[2];
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    info.variables = variables;
+    info.variables_count = VARIABLES;
+    info.image = VARIABLES - 1;
+    const dscm_model_entry entry = {.info = &info};
+    const dscm_catalogue catalogue = {.models = &entry, .count = 1};
+    for (size_t count = VARIABLES - 2; count < VARIABLES; count++) {
+        char body[512] = "{\"intervention\":{";
+        for (size_t i = 0; i < count; i++)
+            snprintf(body + strlen(body), sizeof body - strlen(body), "%s\"v%zu\":1", i ? "," : "",
+                     i);
+        strcat(body, "}}");
+        dscm_request *request;
+        dscm_problem problem = {0};
+        bool good = dscm_request_parse_json(&request, DSCM_WORK_SAMPLE, body, strlen(body),
+                                            &catalogue, &problem);
+        CHECK_INT(good, count <= DSCM_REQUEST_VARS_MAX);
+        if (good) CHECK_INT(request->targets[0].count, count);
+        if (!good) CHECK_STR(problem.errors[0].pointer, "/intervention");
+        if (!good) CHECK_HAS(problem.detail, "17 variables; at most 16");
+        dscm_request_free(request);
+    }
+}
+
+/* One variable fans out, not two. */
+static void one_star_is_enough(void)
+{
+    dscm_variable variables[3];
+    memcpy(variables, test_catalogue()->models[0].info->variables, sizeof variables);
+    variables[1] = variables[0];
+    variables[1].name = "other";
+    dscm_bundle_info info = *test_catalogue()->models[0].info;
+    info.variables = variables;
+    const dscm_model_entry entry = {.info = &info};
+    const dscm_catalogue catalogue = {.models = &entry, .count = 1};
+    static const char body[] =
+        "{\"abduction\":\"a\",\"intervention\":{\"digit\":\"*\",\"other\":\"*\"}}";
+    dscm_request *request;
+    dscm_problem problem = {0};
+    CHECK(!dscm_request_parse_json(&request, DSCM_WORK_COUNTERFACTUAL, body, sizeof body - 1,
+                                   &catalogue, &problem));
+    CHECK_INT(problem.code, DSCM_PROBLEM_OUT_OF_RANGE);
+    CHECK_STR(problem.errors[0].pointer, "/intervention/other");
+}
+
 /* Labels that are words are named, in a query also by their index; resize=false takes an image of
  * the model's size only. */
 static void words_and_sizes(void)
@@ -343,6 +399,8 @@ int main(int argc, char **argv)
         {"queries_are_utf8", queries_are_utf8},
         {"values_told_again_may_be_cut", values_told_again_may_be_cut},
         {"what_abductions_serve", what_abductions_serve},
+        {"an_intervention_has_a_limit_of_variables", an_intervention_has_a_limit_of_variables},
+        {"one_star_is_enough", one_star_is_enough},
         {"the_named_model_is_asked", the_named_model_is_asked},
         {"words_and_sizes", words_and_sizes}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));

@@ -1,6 +1,9 @@
 /* The runner on the shipped bundle: what replies say of reconstruction holds when it is tried, and
  * a request gives the same pictures whatever runs beside it. */
+#include <jansson.h>
+
 #include "api/image.h"
+#include "api/reply.h"
 #include "core/base/rng.h"
 #include "tests/api/run.h"
 
@@ -162,6 +165,29 @@ static bool listen_to(void *arg, const dscm_run_event *event)
     return t->events != t->stop_at;
 }
 
+static bool count_previews(void *arg, const dscm_run_event *event)
+{
+    if (strcmp(event->phase, "predict") == 0) ((size_t *)arg)[event->preview != NULL]++;
+    return true;
+}
+
+/* Offsets reach over all pictures of a fan: where a session takes them in parts, none is shown. */
+static void a_preview_is_of_all_or_of_none(void)
+{
+    for (size_t batch = 4; batch <= 16; batch *= 4) {
+        dscm_session *s = NULL;
+        dscm_run_item item = {.request = ask(3, "do.digit=*&sampler=ddim&steps=4&scale=2")};
+        size_t counts[2] = {0, 0};
+        dscm_run_progress progress = {.on_step = count_previews, .arg = counts};
+        REQUIRE(item.request && dscm_session_open(&s, bundle, batch, 1, NULL) == DSCM_OK);
+        CHECK_INT(dscm_run(s, bundle, &item, 1, &progress, NULL), DSCM_OK);
+        CHECK(counts[batch > 10] >= 4);
+        CHECK_INT(counts[batch < 10], 0);
+        release(&item, 1);
+        dscm_session_free(s);
+    }
+}
+
 /* Walks follow each other, and a search makes as many as its most difficult image wants: no step
  * and no fraction is taken back, and the work may be stopped in any of them. */
 static void progress_never_goes_back(void)
@@ -273,17 +299,40 @@ static void verdicts_follow_the_figures(void)
     CHECK(verdicts[0] && verdicts[1] && verdicts[2]);
 }
 
+/* The page asks for what the model says a request gets that names nothing. */
+static void a_model_tells_its_defaults(void)
+{
+    const dscm_model_limits limits = {.body_bytes = 1, .deadline_max_ms = 2};
+    dscm_request *plain = ask(3, "do.digit=1");
+    size_t size = 0;
+    char *text = dscm_reply_model(&entry, &limits, &size);
+    json_t *reply = text ? json_loads(text, 0, NULL) : NULL;
+    const json_t *said = json_object_get(reply, "defaults");
+    REQUIRE(plain && said);
+    CHECK(plain->auto_scale);
+    CHECK_STR(json_string_value(json_object_get(said, "scale")), "auto");
+    CHECK_STR(json_string_value(json_object_get(said, "sampler")), plain->options.sampler);
+    CHECK_INT(json_integer_value(json_object_get(said, "steps")), plain->options.steps);
+    CHECK_NEAR(json_number_value(json_object_get(said, "ratio")), plain->options.ratio, 1e-8);
+    dscm_request_free(plain);
+    json_decref(reply);
+    free(text);
+}
+
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"impossible_walks_are_named", impossible_walks_are_named},
-                                      {"reconstruction_holds", reconstruction_holds},
-                                      {"reconstruction_is_measured", reconstruction_is_measured},
-                                      {"company_changes_nothing", company_changes_nothing},
-                                      {"company_goes_the_same_way", company_goes_the_same_way},
-                                      {"fan_equals_singles", fan_equals_singles},
-                                      {"progress_never_goes_back", progress_never_goes_back},
-                                      {"scores_are_the_engines", scores_are_the_engines},
-                                      {"verdicts_follow_the_figures", verdicts_follow_the_figures}};
+    static const test_case cases[] = {
+        {"impossible_walks_are_named", impossible_walks_are_named},
+        {"reconstruction_holds", reconstruction_holds},
+        {"reconstruction_is_measured", reconstruction_is_measured},
+        {"company_changes_nothing", company_changes_nothing},
+        {"company_goes_the_same_way", company_goes_the_same_way},
+        {"fan_equals_singles", fan_equals_singles},
+        {"a_model_tells_its_defaults", a_model_tells_its_defaults},
+        {"a_preview_is_of_all_or_of_none", a_preview_is_of_all_or_of_none},
+        {"progress_never_goes_back", progress_never_goes_back},
+        {"scores_are_the_engines", scores_are_the_engines},
+        {"verdicts_follow_the_figures", verdicts_follow_the_figures}};
     dscm_error err = {0};
     if (dscm_bundle_open(&bundle, "models/mnist", &err) != DSCM_OK ||
         dscm_session_open(&session, bundle, 16, 1, &err) != DSCM_OK) {

@@ -343,6 +343,38 @@ def problems_are_seen_where_they_happen(b, url, shots):
 
 
 @case
+def an_error_leaves_no_earlier_answer(b, url, shots):
+    """Not by a picture that is none, nor by a request that the service refuses."""
+    with open(os.path.join(ROOT, "examples", "mnist", "7.png"), "rb") as file:
+        picture = file.read()
+    b.open(url)
+    b.wait("document.querySelector('#variables input')")
+    for fails in ("file", "request"):
+        drop(b, "seven.png", "image/png", picture)
+        b.wait("!document.getElementById('picture').hidden")
+        b.click("#variables input[value='3']")
+        b.js("document.getElementById('steps').value = 10")
+        b.click("#run")
+        b.wait(DONE)
+        before, link = text(b, "outcome"), b.js("return location.hash")
+        assert len(link) > 1 and figures(b)
+        if fails == "file":
+            drop(b, "notes.png", "image/png", b"no picture")
+        else:
+            b.js("document.getElementById('steps').value = 5000")
+            b.click("#run")
+        b.wait("!document.getElementById('problem').hidden")
+        assert b.js("return document.getElementById('answer').hidden &&"
+                    "!document.getElementById('empty').hidden &&"
+                    "document.querySelectorAll('#results img').length === 0 && !location.hash")
+        assert b.js("return document.getElementById('picture').hidden") == (fails == "file")
+        b.js("history.back()")  # it is not lost
+        b.wait("!document.getElementById('answer').hidden")
+        assert text(b, "outcome") == before and b.js("return location.hash") == link
+    b.errors()  # the refused request is logged by the browser as an error: expected here
+
+
+@case
 def a_long_job_is_canceled(b, url, shots):
     draw_eight(b, url)
     b.click("#variables input[value='*']")

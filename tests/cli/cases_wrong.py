@@ -68,6 +68,12 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         for origin in ("example.org", "https://example.org/", "://x"):
             refused(["serve", "--cors-origins", "*," + origin], 2, "cors-origins", f'"{origin}"')
         refused(["serve", "-p"], 2, "option -p")
+        own = ["serve", "--port", "0", "--admin-port", "0"]
+        refused([*own, "--models", ","], 2, 'models is ","', "separated by commas")
+        for i in range(65):
+            os.makedirs(path(f"crowd/models/m{i}"))
+            open(path(f"crowd/models/m{i}/manifest.json"), "w").close()
+        refused([*own, "--data-dir", path("crowd")], 1, "crowd/models", "more than 64")
 
     def test_no_file_takes_the_place_of_a_closed_one():
         service = ["serve", "--port", "0", "--admin-port", "0", "--models", "mnist"]
@@ -103,6 +109,27 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         refused([*data, "--out", absent], 1, "--out", "no-folder")
         refused([*data, "--out", path("o"), "--checkpoint", absent], 1, "--checkpoint")
         refused([*data, "--out", path("o"), "--log", absent], 1, "--log")
+
+    def test_no_result_is_written_over_another():
+        old = path("old-result")
+        with open(old, "w") as f:
+            f.write("old")
+        os.symlink(old, path("its-link"))
+        refused([*one, "-o", old, "--scores", old], 2, "--scores", "--out")
+        refused([*one, "-o", old, "--scores", path("its-link")], 2, "--scores", "--out")
+        refused([*one, *out, "--preview", path("p.png"), "--scores", path("p.png")], 2, "--preview")
+        data = ["train", "oracle", "--data", path("."), "--out", path("o")]
+        refused([*data, "--checkpoint", path("o")], 2, "--checkpoint", "--out")
+        refused([*data, "--log", path("o")], 2, "--log", "--out")
+        refused([*data, "--log", path("c"), "--checkpoint", path("c")], 2, "--log", "--checkpoint")
+        with open(old) as f:
+            assert f.read() == "old"
+
+    def test_what_is_no_stream_is_refused():
+        refused([*one, *out, "--scores", "-"], 2, "--scores -", "standard output")
+        refused([*one, *out, "--preview", "-"], 2, "--preview -", "standard output")
+        refused(["train", "oracle", "--data", path("."), "--out", "-"], 2, "--out -")
+        assert not os.path.exists(os.path.join(root, "-"))
 
     def test_models_are_checked():
         os.makedirs(path("no-model"), exist_ok=True)
@@ -157,7 +184,8 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         images_refused(b"\0\0\x0d" + blob[3:])                  # floats
         images_refused(b"\0\0\x08\x09" + blob[4:])              # nine dimensions
         images_refused(b"\0\0\x08\x03" + b"\xff" * 12)          # more than memory holds
-        images_refused(write_blob((0, 28, 28)))                 # no image
+        images_refused(write_blob((0, 28, 28)), "no images", "0 of 28x28", "at least 1")
+        images_refused(gzip.compress(write_blob((0, 28, 28))), "no images", name="bad-idx.gz")
         packed = gzip.compress(blob)
         for cut in (1, 10, len(packed) // 2, len(packed) - 1):
             images_refused(packed[:cut], name="bad-idx.gz")
@@ -181,6 +209,33 @@ def cases(program, root, refused, run, path, write_png, write_idx):
                 "--lr")
         code, text, err = run("train", "--help")
         assert code == 0 and "oracle" in text and err == ""
+
+    def test_training_is_refused_before_the_work():
+        """Data of which nothing can be learnt, or that the figures at the end cannot be taken of."""
+        os.makedirs(path("splits"), exist_ok=True)
+        for name, shape, labels in (("train", (40, 12, 12), [0, 1] * 20), ("large", (4, 16, 16), [0] * 4),
+                                    ("other", (4, 12, 12), [0, 1, 2, 1]), ("none", (0, 12, 12), []),
+                                    ("few", (4, 12, 12), [0])):
+            pixels = bytes(shape[0] * shape[1] * shape[2])
+            write_idx(f"splits/{name}-images-idx3-ubyte.gz", shape, pixels)
+            write_idx(f"splits/{name}-labels-idx1-ubyte", (len(labels),), bytes(labels))
+        command = ["train", "oracle", "--data", path("splits"), "--out", path("never"), "--batch", "8",
+                   "--samples", "1000000000", "--threads", "1", "--log", path("never.csv")]
+        for split, *parts in (("absent", "absent-images-idx3-ubyte.gz"), ("large", "16x16x1", "12x12x1"),
+                              ("other", "image 2 has label 2", "2 classes"),
+                              ("none", "none-images-idx3-ubyte.gz", "no images", "0 of 12x12"),
+                              ("few", "few-labels-idx1-ubyte", "1 labels", "4 images")):
+            refused([*command, "--eval-split", split], 1, f"--eval-split {split}", *parts)
+        refused([*command, "--split", "none"], 1, "none-images-idx3-ubyte.gz", "no images")
+        assert not os.path.exists(path("never")) and not os.path.exists(path("never.csv"))
+        short = [*command[:4], "--samples", "40", "--batch", "8", "--threads", "1", "--dropout",
+                 "0.1", "--out"]
+        code, out, err = run(*short, path("seen"), "--eval-split", "train", "--eval-limit", "10")
+        assert code == 0 and out.startswith("train loss ") and "accuracy" in out, (out, err)
+        code, out, err = run(*short, path("unseen"))
+        assert code == 0 and out == "", (out, err)
+        with open(path("seen"), "rb") as a, open(path("unseen"), "rb") as b:
+            assert a.read() == b.read()  # looking at the data beforehand changes nothing
 
     def test_verify_is_checked():
         refused(["verify"], 2, "no case")

@@ -2,7 +2,7 @@
 
 Wrong use must end in one clear line on standard error and the right exit code; right use is tried
 on the shipped mnist model and example digits."""
-import gzip, json, os, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
+import gzip, json, os, re, shutil, struct, subprocess, sys, tempfile, time, traceback, zlib
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
@@ -413,6 +413,27 @@ def test_evaluate_notices_a_forgotten_factual():
     diversity, rank = identity.check(folder, dev_images(), "identity", "identity (the image itself)",
                                      read_idx, rows_of(folder, "identity"))
     assert diversity == 0 and abs(rank - 0.5) < 1e-12, (diversity, rank)
+
+
+def counts_stay_below_their_totals(err):
+    counts = [tuple(map(int, pair)) for pair in re.findall(r" (\d+)/(\d+) ", err)]
+    assert counts and all(done <= total for done, total in counts), err
+    return counts
+
+
+def test_progress_counts_what_is_done():
+    """Parts of 7 of 24 images, shared by two threads; steps of 30 of 1000 samples."""
+    for i in range(3): # which thread takes which part is chance
+        code, _, err = run("evaluate", "--data", digits(), "--report", path(f"parts-{i}"),
+                           "--limit", "24", "--batch", "7", "--threads", "2", "--methods",
+                           "identity,nearest", "--frontier", "", "--study-limit", "0",
+                           "--slow-study-limit", "0", "--no-cost", "--no-sheets")
+        assert code == 0, err
+        assert counts_stay_below_their_totals(err).count((24, 24)) == 2, err
+    code, _, err = run("train", "vae", "--data", digits(), "--samples", "740", "--batch", "30",
+                       "--threads", "1", "--out", path("counted"))
+    assert code == 0, err
+    assert counts_stay_below_their_totals(err)[-1] == (750, 750), err
 
 
 def test_evaluate_goes_on_after_a_kill():

@@ -39,6 +39,7 @@ static void write_networks(void)
     write_network("score.st", &score, 0);
     write_network("predictor.st", &predictor, 0);
     write_network("nan.st", &score, (double)NAN);
+    write_network("nan-predictor.st", &predictor, (double)NAN);
     write_network("large.st", &score, 1e5);
     predictor.in_channels = 1;
     write_network("grey.st", &predictor, 0);
@@ -107,6 +108,49 @@ static void labels(void)
     dscm_bundle_free(bundle);
 }
 
+/* Names in a folder, one after another; "" also when there is none. */
+static const char *names_in(const char *name)
+{
+    static char names[512];
+    char command[256];
+    snprintf(command, sizeof command, "ls -A '%s/%s' 2>&- | tr '\\n' ' '", dir, name);
+    FILE *pipe = popen(command, "r");
+    names[pipe ? fread(names, 1, sizeof names - 1, pipe) : 0] = '\0';
+    if (pipe) pclose(pipe);
+    return names;
+}
+
+/* The score network is written when the predictor or the labels turn out to be wrong. */
+static void nothing_half_made_stays(void)
+{
+    static const char *const lines[] = {
+        "--score score.st --predictor nan-predictor.st " KEYS "--out half",
+        FILES KEYS "--labels score.st --out half", FILES KEYS "--name \xff --out half"};
+    char path[128];
+    dscm_error err = {0};
+    for (size_t i = 0; i < TEST_COUNT(lines); i++) {
+        CHECK(import(lines[i]) > 0);
+        CHECK(!strstr(output, ".tmp"));
+        snprintf(path, sizeof path, "%s/half", dir);
+        CHECK(access(path, F_OK) != 0);
+    }
+    CHECK_INT(mkdir(path, 0777), 0);
+    const dscm_piece old = {"old", 3};
+    snprintf(path, sizeof path, "%s/half/score.safetensors", dir);
+    CHECK_INT(dscm_file_replace(path, &old, 1, &err), DSCM_OK);
+    for (size_t i = 0; i < TEST_COUNT(lines); i++) {
+        CHECK(import(lines[i]) > 0);
+        CHECK_STR(names_in("half"), "score.safetensors ");
+        unsigned char *bytes = NULL;
+        size_t size = 0;
+        CHECK_INT(dscm_file_read(path, 1 << 24, &bytes, &size, &err), DSCM_OK);
+        CHECK_INT(size, 3);
+        dscm_free(bytes);
+    }
+    CHECK_INT(import(FILES KEYS "--out half"), 0);
+    CHECK_STR(names_in("half"), "manifest.json predictor.safetensors score.safetensors ");
+}
+
 static void wrong_use(void)
 {
     static const struct {
@@ -151,8 +195,10 @@ static void wrong_use(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {
-        {"bundles_load", bundles_load}, {"labels", labels}, {"wrong_use", wrong_use}};
+    static const test_case cases[] = {{"bundles_load", bundles_load},
+                                      {"labels", labels},
+                                      {"nothing_half_made_stays", nothing_half_made_stays},
+                                      {"wrong_use", wrong_use}};
     /* build/BUILD/tests/cli/test_import -> build/BUILD/diffscm */
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 16);
     for (int up = 0; up < 3 && length > 0; up++)

@@ -11,11 +11,16 @@ def test_raw_picture_gives_json_and_picture():
         r = s.post()
         assert r.status == 200 and r.headers["content-type"] == "application/json", r.body
         assert r.json["id"] and r.json["abduction"]["id"]
+        assert r.headers["cache-control"] == "no-store"
         assert r.headers["x-content-type-options"] == "nosniff"
         assert "total;dur=" in r.headers["server-timing"] or "queue" in r.headers["server-timing"]
         r = s.post(headers={"Accept": "image/png"}, path="/v1/counterfactual")
         assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:100]
-        assert any(h.startswith("x-counterfactual-") for h in r.headers), r.headers
+        assert "x-counterfactual-l1" in r.headers, r.headers
+        for dynamic in (True, False):
+            r = s.post(f"do.digit=8&seed=77&sampler=published&dynamic={dynamic}".lower())
+            replay = r.json["replay"]
+            assert replay["seed"] == 77 and replay["dynamic"] is dynamic, replay
 
 
 def test_json_request_and_fan():
@@ -30,11 +35,17 @@ def test_models_openapi_and_request_id():
     with Server() as s:
         assert s.get("/models").json["models"][0]["name"] == "fake"
         assert s.get("/models/fake").status == 200
+        limits = s.get("/models").json["limits"]
+        assert (limits["counterfactuals"], limits["samples"]) == (32, 16), limits
         s.get("/models/none").problem(404, "not-found")
         assert s.get("/openapi.json").headers["content-type"] == "application/json"
         r = s.get("/v1/models", {"X-Request-Id": "abc-123"})
         assert r.headers["x-request-id"] == "abc-123"
         r = s.get("/models", {"X-Request-Id": "bad id \"<>"})
+        assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
+        r = s.get("/models", {"X-Request-Id": "n" * 64})
+        assert r.headers["x-request-id"] == "n" * 64
+        r = s.get("/models", {"X-Request-Id": "n" * 65})
         assert re.fullmatch("[0-9a-f]{32}", r.headers["x-request-id"])
         head = s.call("HEAD", "/models")
         assert head.status == 200 and head.body == b""
@@ -71,10 +82,12 @@ def test_async_job_and_result():
         job = r.json["id"]
         assert r.headers["location"] == "/jobs/" + job
         s.get(f"/jobs/{job}/images/counterfactual-0.png").problem(409, "conflict")
+        s.wait_state(job, "running")
+        until(lambda: s.get("/jobs/" + job).json["fraction"] > 0)
         s.open_gate()
         s.wait_state(job, "succeeded")
         done = s.get("/jobs/" + job).json
-        assert done["result"]["id"] == job
+        assert done["result"]["id"] == job and "fraction" not in done
         image = s.get(f"/jobs/{job}/images/counterfactual-0.png")
         assert image.body.startswith(b"\x89PNG") and image.headers["etag"].startswith('"')
         again = s.get(f"/jobs/{job}/images/counterfactual-0.png",
@@ -104,7 +117,17 @@ def test_events_and_replay():
         assert replay == [e for e in events(s.get(f"/jobs/{job}/events").body) if e[0] > ids[1]]
         assert replay[-1][1] == "succeeded" and replay[-1][2]["id"] == job
         assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": str(ids[-1])}).body) == []
-        s.get(f"/jobs/{job}/events", {"Last-Event-ID": "x"}).problem(400, "bad-header")
+        assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": "9" * 18}).body) == []
+        for wrong in ("x", "-1", "1 ", "9" * 19, "9" * 40):
+            s.get(f"/jobs/{job}/events", {"Last-Event-ID": wrong}).problem(400, "bad-header")
+
+
+def test_previews_are_made_for_those_who_look():
+    with Server() as s:
+        job = s.post("do.digit=8&steps=50", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(job, "succeeded")
+        names = [name for _, name, _ in events(s.get(f"/jobs/{job}/events").body)]
+        assert "progress" in names and "preview" not in names, names
 
 
 def test_stream_of_the_post_itself():
@@ -140,7 +163,9 @@ def test_idempotency():
         s.post("do.digit=7", key).problem(422, "idempotency-mismatch")
         s.post("do.digit=8", key, body=picture(9)).problem(422, "idempotency-mismatch")
         assert s.metric("diffscm_jobs_accepted_total") == 1
-        s.post("do.digit=8", {"Idempotency-Key": "x" * 300}).problem(400, "bad-header")
+        assert s.post("do.digit=8", {"Idempotency-Key": "x" * 255}).status == 200
+        for wrong in ("x" * 256, ""):
+            s.post("do.digit=8", {"Idempotency-Key": wrong}).problem(400, "bad-header")
 
 
 def test_cancel_queued_and_running():
@@ -185,6 +210,16 @@ def test_deadline_queued_and_running():
         s.call("DELETE", "/jobs/" + blocker)
 
 
+def test_what_a_request_may_ask_for_has_a_limit():
+    with Server("--deadline-ms", "200", "--deadline-max-ms", "200", gate=True) as s:
+        s.post("do.digit=8&deadline_ms=60000").problem(504, "deadline")
+    with Server("--wait-s", "0", "--wait-max-s", "0", gate=True) as s:
+        start = time.time()
+        r = s.post(headers={"Prefer": "wait=60"})
+        assert r.status == 202 and time.time() - start < 30, r.status
+        s.call("DELETE", "/jobs/" + r.json["id"])
+
+
 def test_late_jobs_keep_no_request():
     with Server("--workers", "1", "--batch", "1", gate=True) as s:
         s.post(headers={"Prefer": "respond-async"})
@@ -225,6 +260,30 @@ def test_disconnect_cancels_running_and_queued():
         r = s.post("do.digit=8&seed=25", {"Idempotency-Key": "stays"})
         assert r.status == 200 and s.metric("diffscm_idempotent_hits_total") == 1
         assert s.metric(canceled) == 3
+
+
+def test_who_leaves_a_stream_is_counted():
+    with Server(gate=True) as s:
+        job = s.post("do.digit=8", {"Prefer": "respond-async"}).json["id"]
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            c.sendall(b"GET /jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
+            s.wait_metric("diffscm_streams", 1)
+            assert c.recv(4096).startswith(b"HTTP/1.1 200")
+        s.wait_metric("diffscm_streams", 0)
+        s.wait_metric('diffscm_disconnects_total{phase="stream"}', 1)
+        assert s.get("/jobs/" + job).json["status"] == "running"  # it was detached
+
+
+def test_who_leaves_within_a_request_waited_for_nothing():
+    with Server() as s:
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            c.sendall(b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\n"
+                      b"Content-Type: image/png\r\nContent-Length: 500\r\n"
+                      b"Expect: 100-continue\r\n\r\n")
+            assert b"100" in c.recv(100)  # it has read so far
+        s.wait_metric('diffscm_disconnects_total{phase="request"}', 1)
+        assert s.metric("diffscm_disconnects_total") == 1
+        assert s.logged(1, status=499)[0]["path"] == "/counterfactual"
 
 
 def test_overload_is_refused_at_once():
@@ -311,6 +370,19 @@ def test_samples():
         assert r.status == 200, r.body
         r = s.post_json({"count": 1, "options": {"seed": 5}}, path="/samples", headers={"Accept": "image/png"})
         assert r.status == 200 and r.body.startswith(b"\x89PNG"), r.body[:200]
+        assert "x-counterfactual-model" in r.headers and "x-counterfactual-l1" not in r.headers
+        p = s.post("count=1", path="/samples").problem(422, "invalid-parameter")
+        assert "without a picture" in p["detail"]
+
+
+def test_a_picture_that_will_not_be_there_is_refused_before_the_work():
+    with Server() as s:
+        png = {"Accept": "image/png"}
+        assert "abduction" in s.post("", png, path="/abductions").problem(406, "not-acceptable")["detail"]
+        p = s.post("do.digit=8&return=difference", png).problem(406, "not-acceptable")
+        assert "return" in p["detail"]
+        assert s.metric("diffscm_jobs_accepted_total") == 0
+        assert s.post("do.digit=8&return=counterfactual", png).body.startswith(b"\x89PNG")
 
 
 def test_waiting_jobs_run_as_one_batch():
@@ -323,7 +395,26 @@ def test_waiting_jobs_run_as_one_batch():
         for job in jobs:
             s.wait_state(job, "succeeded")
         assert s.metric("diffscm_batches_total") == 2
-        assert s.metric("diffscm_batched_jobs_total") == 6
+        assert s.metric("diffscm_batched_jobs_total") == s.metric("diffscm_jobs_started_total") == 6
+
+
+def test_a_batch_takes_as_many_images_as_it_may():
+    with Server("--workers", "1", "--batch", "4", gate=True) as s:
+        blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        for i in range(6):
+            s.post(f"do.digit=8&seed=2&{SAME}", {"Prefer": "respond-async"}, body=picture(i + 1))
+        s.open_gate()
+        s.wait_metric("diffscm_jobs_ended_total", 7)
+        assert s.metric("diffscm_batches_total") == 3, "1, 4 and 2"
+    with Server("--workers", "1", "--batch", "12", gate=True) as s:
+        blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
+        s.wait_state(blocker, "running")
+        for i in range(2):
+            s.post(f"do.digit=*&seed=2&{SAME}", {"Prefer": "respond-async"}, body=picture(i + 1))
+        s.open_gate()
+        s.wait_metric("diffscm_jobs_ended_total", 3)
+        assert s.metric("diffscm_batches_total") == 3, "a fan is ten images"
 
 
 def test_a_known_picture_does_not_delay_the_first_of_its_batch():
@@ -347,6 +438,7 @@ def test_internal_error_tells_nothing():
         assert "fake engine" not in json.dumps(p)
         job = s.post("do.digit=8&seed=666", {"Prefer": "respond-async"}).json["id"]
         s.wait_state(job, "failed")
+        s.call("DELETE", "/jobs/" + job).problem(409, "conflict")
         assert s.post().status == 200, "the worker lives on"
 
 

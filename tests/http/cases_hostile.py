@@ -14,7 +14,7 @@ def test_ambiguous_framing_gets_400_and_close():
                       b"Host: y\r\nContent-Length: 4\r\n",
                       b"Content-Length: +4\r\n", b"Content-Length: 4x\r\n",
                       b"Content-Length: 99999999999999999999999\r\n",
-                      b"Transfer-Encoding: gzip\r\n",
+                      b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked, x\r\n",
                       b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"):
             raw = s.raw(HEAD + extra + b"\r\nabcd")
             assert status_of(raw) in (400, 413), (extra, raw)
@@ -30,7 +30,8 @@ def test_header_names_that_two_parties_read_differently():
     with Server() as s:
         for extra in (b"Content-Length: 4\r\nContent-Length : 9\r\n",
                       b"Content-Length: 4\r\nTransfer-Encoding : chunked\r\n",
-                      b"Content-Length: 4\r\nX-\x01: y\r\n"):
+                      b"Content-Length: 4\r\nX-\x01: y\r\n",
+                      b"Content-Length: 4\r\nX-Note: a\x01b\r\n"):
             raw = s.raw(HEAD + extra + b"Connection: close\r\n\r\nabcd")
             assert status_of(raw) == 400, (extra, raw[:300])
         assert s.post(headers={"X-Odd_~name.1": "fine"}).status == 200
@@ -89,6 +90,7 @@ def test_slow_head_and_body_get_408():
         raw = s.raw([HEAD + b"Content-Length: 100\r\n\r\n"] + [b"x"] * 12, pause=0.2)
         assert status_of(raw) == 408, raw
         assert b"application/problem+json" in raw and b"onnection: close" in raw
+        assert s.logged(1, path="/counterfactual")[0]["status"] == 408
         start = time.time()
         c = socket.create_connection(("127.0.0.1", s.port))  # silent: welcome
         time.sleep(1.5)
@@ -101,10 +103,44 @@ def test_slow_head_and_body_get_408():
         assert s.metric('diffscm_rejects_total{reason="slow"}') >= 1
 
 
+def test_each_head_of_a_connection_has_its_own_time():
+    with Server("--header-ms", "4000", "--idle-s", "30") as s:
+        with socket.create_connection(("127.0.0.1", s.port)) as c:
+            for pause in (4.5, 0): # idle for longer than a head may take, and then a head in pieces
+                c.sendall(b"GET /mod")
+                time.sleep(0.6)
+                c.sendall(b"els HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert c.recv(65536).startswith(b"HTTP/1.1 200")
+                time.sleep(pause)
+        assert s.metric('diffscm_rejects_total{reason="slow"}') == 0
+
+
+def test_who_does_not_take_a_reply_is_hung_up_on():
+    with Server("--reply-ms", "600", "--idle-s", "86400") as s:
+        with socket.socket() as c:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.connect(("127.0.0.1", s.port))
+            c.setblocking(False)
+            asked = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500  # of 19 MB, none is read
+            try:
+                while asked:
+                    asked = asked[c.send(asked):]
+            except BlockingIOError:
+                pass
+            s.wait_metric("diffscm_connections", 1)
+            s.wait_metric("diffscm_connections", 0)
+
+
 def test_too_large_bodies_get_413():
     with Server("--body-kb", "64") as s:
         r = s.post(body=b"x" * 70000)
         r.problem(413, "too-large")
+        assert s.metric('diffscm_rejects_total{reason="too_large"}') == 1
+        assert s.metric('diffscm_rejects_total{reason="slow"}') == 0
+        most = b"x" * 65536  # as much as is allowed is read, and then is no picture
+        s.post(body=most).problem(422, "not-an-image")
+        chunked = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert status_of(s.raw(chunked + b"10000\r\n" + most + b"\r\n0\r\n\r\n")) == 422
         raw = s.raw(HEAD + b"Content-Length: 100000000000\r\n\r\n")
         assert status_of(raw) == 413, raw
         big = b"10000\r\n" + b"x" * 65536 + b"\r\n"
@@ -237,6 +273,22 @@ def test_silent_connections_do_not_keep_others_out():
         answers_beside_silent_ones(s, s.port, "/models", 200)
     with Server("--connections", "64", "--http-threads", "3") as s:
         answers_beside_silent_ones(s, s.port, "/models", 200)
+
+
+def test_who_is_idle_longest_makes_room():
+    with Server("--connections", "16") as s:
+        held = []
+        for _ in range(15):
+            held += silent(s.port, 1)
+            time.sleep(0.01)  # their order is by milliseconds
+        s.wait_metric("diffscm_connections", 15)
+        assert s.get("/models").status == 200
+        held[0].settimeout(PATIENCE)
+        assert held[0].recv(1) == b""
+        for c in held[1:]:
+            c.sendall(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert c.recv(65536).startswith(b"HTTP/1.1 200")
+        [c.close() for c in held]
 
 
 def test_busy_connections_are_not_closed_for_new_ones():

@@ -34,10 +34,23 @@ def test_keys_owners_and_reload():
             s.call("DELETE", "/jobs/" + job, None, bearer("b-secret")).problem(404, "not-found")
             assert s.get("/jobs/" + job, bearer("a-secret")).status == 200
             assert s.get("/openapi.json").status == 200
-            keys_file(folder, carol="c-secret")
+            assert s.logged(1, job=job)[0]["key"] == "alice"
+            # Of the same picture each has an abduction of her own, and nobody another's.
+            for key in ("a-secret", "b-secret"):
+                mine = s.post("sampler=obelm&steps=4&ratio=1", bearer(key), picture(9),
+                              "/abductions").json["abduction"]["id"]
+                again = {"abduction": mine, "intervention": {"digit": 8},
+                         "options": {"sampler": "obelm", "steps": 4, "ratio": 1}}
+                assert s.post_json(again, bearer(key)).status == 200
+                other = bearer("b-secret" if key == "a-secret" else "a-secret")
+                s.post_json(again, other).problem(422, "unknown-abduction")
+                s.call("DELETE", "/abductions/" + mine, None, other).problem(404, "not-found")
+            assert s.metric("diffscm_abduction_hits_total") == 0
+            keys_file(folder, carol="c-secret", dora="d-secret", ella="e-secret")
             s.process.send_signal(signal.SIGHUP)
             until(lambda: s.get("/models", bearer("c-secret")).status == 200, "new keys")
             s.get("/models", bearer("a-secret")).problem(401, "unauthorized")
+            assert s.get("/models", bearer("e-secret")).status == 200
             with open(path, "w") as f:
                 f.write("broken line\n")
             s.process.send_signal(signal.SIGHUP)
@@ -53,7 +66,9 @@ def test_cors():
         r = s.get("/models", {"Origin": "http://a"})
         assert r.headers["access-control-allow-origin"] == "http://a"
         assert r.headers["vary"] == "Origin"
-        assert "access-control-allow-origin" not in s.get("/models", {"Origin": "http://c"}).headers
+        for other in ("http://c", "http://a.c", "http://", "http://a:80"):
+            r = s.get("/models", {"Origin": other})
+            assert "access-control-allow-origin" not in r.headers, other
         r = s.call("OPTIONS", "/counterfactual", None,
                    {"Origin": "http://b", "Access-Control-Request-Method": "POST"})
         assert r.status == 204 and "POST" in r.headers["access-control-allow-methods"]
@@ -87,6 +102,10 @@ def test_configuration_errors_name_source_and_allowed():
             f.write("# fine\nbatch = 4\nquue-capacity = 3\n")
         line = refused("--config", path)
         assert path + ":3" in line and "quue-capacity" in line
+        with open(path, "w") as f:  # a long line is one line
+            f.write("#" + 2000 * " queue-capacity = 1" + "\nbatch = 0\n")
+        line = refused("--config", path)
+        assert path + ":2" in line and "batch" in line, line
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -111,14 +130,25 @@ def test_static_files():
                            ("notes.bak", "no")):
             with open(os.path.join(folder, name), "w") as f:
                 f.write(text)
-        with Server("--static-dir", folder) as s:
+        outside = tempfile.TemporaryDirectory()
+        os.makedirs(os.path.join(folder, ".git"))
+        os.makedirs(os.path.join(folder, "sub"))
+        for name in (f"{folder}/sub/inner.js", f"{folder}/.git/inner.js", f"{folder}/.hidden.js",
+                     f"{outside.name}/outer.js"):
+            with open(name, "w") as f:
+                f.write("2")
+        os.symlink(f"{outside.name}/outer.js", f"{folder}/link.js")
+        os.symlink(outside.name, f"{folder}/linked")
+        with outside, Server("--static-dir", folder) as s:
             r = s.get("/")
             assert r.text == "<p>hi" and r.headers["content-type"].startswith("text/html")
             assert "default-src 'self'" in r.headers["content-security-policy"]
             assert s.get("/", {"If-None-Match": r.headers["etag"]}).status == 304
             assert s.get("/app.js").headers["content-type"].startswith("text/javascript")
-            for path in ("/.secret", "/notes.bak", "/..%2f..%2fetc/passwd", "//etc/passwd"):
+            for path in ("/.secret", "/notes.bak", "/..%2f..%2fetc/passwd", "//etc/passwd",
+                         "/.hidden.js", "/.git/inner.js", "/link.js", "/linked/outer.js"):
                 assert s.get(path).status == 404, path
+            assert s.get("/sub/inner.js").text == "2"
 
 
 def test_access_log_and_metrics_labels():
@@ -195,7 +225,8 @@ def test_draining_refuses_new_work_but_stays_alive():
         assert s.admin("/readyz").status == 503
         assert s.admin("/livez").status == 200
         keep.sendall(b"POST /samples HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        assert keep.recv(4096).startswith(b"HTTP/1.1 503")
+        refusal = keep.recv(4096)
+        assert refusal.startswith(b"HTTP/1.1 503") and b"Connection: close" in refusal, refusal
         s.open_gate()
         got = b""
         while True:
@@ -211,6 +242,8 @@ def test_trusted_proxy_names_the_client():
     with Server("--trusted-proxy") as s:
         s.get("/models", {"X-Forwarded-For": "1.2.3.4, 5.6.7.8", "X-Request-Id": "p1"})
         assert [l["client"] for l in s.logged(1, request_id="p1")] == ["5.6.7.8"]
+        s.get("/models", {"X-Forwarded-For": "9.9.9.9, 1.2.3.4,5.6.7.8", "X-Request-Id": "p4"})
+        assert [l["client"] for l in s.logged(1, request_id="p4")] == ["5.6.7.8"]
         # A proxy may add a line of its own behind the client's.
         s.raw(b"GET /models HTTP/1.1\r\nHost: x\r\nX-Request-Id: p3\r\nX-Forwarded-For: 6.6.6.6\r\n"
               b"X-Forwarded-For: 5.6.7.8\r\nConnection: close\r\n\r\n")

@@ -134,7 +134,7 @@ static bool has(dscm_abductions *cache, const char *owner, uint8_t what)
 static void the_cache_drops_what_was_used_longest_ago(void)
 {
     dscm_abductions *cache;
-    REQUIRE(dscm_abductions_open(&cache, 250, 1000, NULL) == DSCM_OK);
+    REQUIRE(dscm_abductions_open(&cache, 200, 1000, NULL) == DSCM_OK); /* two of 100 */
     fill(cache, "a", 1);
     fill(cache, "a", 2);
     CHECK(has(cache, "a", 1)); /* used again */
@@ -143,6 +143,19 @@ static void the_cache_drops_what_was_used_longest_ago(void)
     CHECK(!has(cache, "a", 2));
     CHECK(has(cache, "a", 3));
     CHECK(!has(cache, "b", 3)); /* the same picture, of somebody else */
+    dscm_kept *entry;
+    REQUIRE(acquire(cache, "a", 1, &entry) == DSCM_ACQUIRE_HIT);
+    char id[DSCM_ID_SIZE];
+    memcpy(id, entry->id, sizeof id);
+    dscm_kept_unref(cache, entry);
+    CHECK(has(cache, "a", 3));
+    CHECK(dscm_abductions_find(cache, id, "b") == NULL);
+    entry = dscm_abductions_find(cache, id, "a"); /* a use as well */
+    CHECK(entry != NULL);
+    dscm_kept_unref(cache, entry);
+    fill(cache, "a", 4);
+    CHECK(has(cache, "a", 1));
+    CHECK(!has(cache, "a", 3));
     dscm_abductions_free(cache);
 }
 
@@ -184,11 +197,9 @@ static void only_whole_files_of_keys_open(void)
 {
     static const struct {
         const char *text, *part;
-    } wrong[] = {{"# nobody\n\n", "holds no key"},
-                 {"alice " SECRET " bob\n", ":1:"},
-                 {"alice " SECRET "\nbob\n", ":2:"},
-                 {"alice abc\n", "64 hexadecimal"},
-                 {"al!ce " SECRET "\n", "name"}};
+    } wrong[] = {{"# nobody\n\n", "holds no key"},          {"alice " SECRET " bob\n", ":1:"},
+                 {"alice " SECRET "\nbob\n", ":2:"},        {"alice abc\n", "64 hexadecimal"},
+                 {"alice " SECRET "0\n", "64 hexadecimal"}, {"al!ce " SECRET "\n", "name"}};
     char name[DSCM_KEY_NAME_SIZE];
     dscm_keys *keys;
     for (size_t i = 0; i < TEST_COUNT(wrong); i++) {
@@ -199,6 +210,11 @@ static void only_whole_files_of_keys_open(void)
     REQUIRE(open_keys(&keys, "alice " SECRET " # hers\n", NULL) == DSCM_OK);
     CHECK(dscm_keys_check(keys, "Bearer secret", name));
     CHECK(!dscm_keys_check(keys, "Digest secret", name)); /* another scheme of as many letters */
+    dscm_keys_free(keys);
+    char text[2000]; /* a long line is one line */
+    snprintf(text, sizeof text, "# %*s alice\nalice " SECRET " # %*s bob", 900, "", 600, "");
+    REQUIRE(open_keys(&keys, text, NULL) == DSCM_OK);
+    CHECK(dscm_keys_check(keys, "Bearer secret", name));
     dscm_keys_free(keys);
     REQUIRE(dscm_keys_open(&keys, "", NULL) == DSCM_OK); /* no file: everybody is let in, unnamed */
     CHECK(dscm_keys_check(keys, NULL, name));

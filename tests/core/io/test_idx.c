@@ -104,6 +104,36 @@ static void lies(void)
     buffer_free(&b);
 }
 
+/* No image is a file as good as any other; a data set needs some. */
+static void no_images(void)
+{
+    const uint32_t sizes[3] = {0, 28, 28};
+    buffer b = {0};
+    put_header(&b, 3, sizes);
+    for (int packed = 0; packed < 2; packed++) {
+        buffer z = packed ? gzip(&b) : b;
+        dscm_idx idx;
+        dscm_error err = {0};
+        CHECK_INT(dscm_idx_read_memory(&idx, z.bytes, z.size, "x-idx", &err), DSCM_OK);
+        CHECK_STR(err.message, "");
+        CHECK_INT(idx.count, 0);
+        CHECK_INT(idx.dims[2], 28);
+        dscm_idx_free(&idx);
+        for (size_t cut = 0; cut < z.size; cut++) check_refused(&z, cut, "");
+        if (packed) {
+            z.bytes[z.size - 6] ^= 1; /* checksum of the content */
+            check_refused(&z, z.size, "damaged");
+            buffer_free(&z);
+        }
+    }
+    put_text(&b, "x");
+    check_refused(&b, b.size, "too long");
+    buffer z = gzip(&b);
+    check_refused(&z, z.size, "too long");
+    buffer_free(&z);
+    buffer_free(&b);
+}
+
 /* Deflate shrinks zeros about 1030-fold: the most that a header may promise of a file's size. */
 static void black_images(void)
 {
@@ -142,11 +172,15 @@ static void data_sets(void)
         int ndim;
         size_t images[4], labels[2];
         int label_dims;
-        bool good;
-    } sets[] = {{3, {3, 2, 4}, {3}, 1, true},     {4, {3, 2, 2, 3}, {3}, 1, true},
-                {3, {3, 2, 4}, {2}, 1, false},    {3, {3, 2, 4}, {4}, 1, false},
-                {3, {3, 2, 4}, {3, 1}, 2, false}, {2, {3, 8}, {3}, 1, false},
-                {3, {0, 2, 4}, {0}, 1, false}};
+        const char *fault; /* NULL: good */
+    } sets[] = {{3, {3, 2, 4}, {3}, 1, NULL},
+                {4, {3, 2, 2, 3}, {3}, 1, NULL},
+                {3, {3, 2, 4}, {2}, 1, "labels-idx1-ubyte: 2 labels for the 3 images of"},
+                {3, {3, 2, 4}, {4}, 1, "labels-idx1-ubyte: 4 labels for the 3 images of"},
+                {3, {3, 2, 4}, {3, 1}, 2, "labels-idx1-ubyte: 2 dimensions; labels have 1"},
+                {2, {3, 8}, {3}, 1, "images-idx3-ubyte: 2 dimensions; images have 3"},
+                {3, {0, 2, 4}, {0}, 1, "images-idx3-ubyte: holds no images (0 of 2x4); at least 1"},
+                {3, {3, 0, 4}, {3}, 1, "images-idx3-ubyte: holds no images (3 of 0x4)"}};
     char dir[] = "/tmp/dscm-data-XXXXXX", path[128];
     REQUIRE(mkdtemp(dir));
     for (size_t i = 0; i < TEST_COUNT(sets); i++) {
@@ -155,8 +189,9 @@ static void data_sets(void)
         write_part(dir, "images", sets[i].ndim, sets[i].images);
         write_part(dir, "labels", sets[i].label_dims, sets[i].labels);
         dscm_code code = dscm_dataset_open(&set, dir, "train", &err);
-        CHECK_INT(code, sets[i].good ? DSCM_OK : DSCM_E_MISMATCH);
-        if (code != DSCM_OK) CHECK_HAS(err.message, dir);
+        CHECK_INT(code, sets[i].fault ? DSCM_E_MISMATCH : DSCM_OK);
+        if (sets[i].fault) CHECK_HAS(err.message, dir);
+        if (sets[i].fault) CHECK_HAS(err.message, sets[i].fault);
         if (code == DSCM_OK) CHECK_INT(set.c, sets[i].ndim == 4 ? 3 : 1);
         dscm_dataset_free(&set);
     }
@@ -226,8 +261,12 @@ static void pixel_values(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"lies", lies},           {"black_images", black_images},
-                                      {"data_sets", data_sets}, {"written_files", written_files},
-                                      {"real_data", real_data}, {"pixel_values", pixel_values}};
+    static const test_case cases[] = {{"lies", lies},
+                                      {"no_images", no_images},
+                                      {"black_images", black_images},
+                                      {"data_sets", data_sets},
+                                      {"written_files", written_files},
+                                      {"real_data", real_data},
+                                      {"pixel_values", pixel_values}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

@@ -68,11 +68,75 @@ typedef struct asked {
     bool elsewhere;        /* asked in another thread */
 } asked;
 
+typedef struct steps {
+    size_t events, last, of, shown, stop_at; /* shown: with a preview; stop_at 0: never */
+    bool grows;                              /* each event counts one step more */
+} steps;
+
 static bool ask(void *arg)
 {
     asked *a = arg;
     a->elsewhere |= !pthread_equal(pthread_self(), a->thread);
     return ++a->times != a->stop_at;
+}
+
+static bool count_step(void *arg, const dscm_progress_event *event)
+{
+    steps *n = arg;
+    n->grows &= event->step == n->last + 1 && event->step <= event->steps;
+    n->last = event->step;
+    n->of = event->steps;
+    n->shown += event->preview != NULL;
+    return ++n->events != n->stop_at;
+}
+
+/* A query that keeps or moves what was there looks at the image first, by a walk of its own. It can
+ * be stopped as the prediction can, counts among the steps of the call and shows nothing; what the
+ * caller knows already is not looked at. */
+static void looking_first_is_part_of_the_call(void)
+{
+    const dscm_intervention act = {THICKNESS, DSCM_SHIFT, 1, (double)NAN};
+    static double known[VARIABLES] = {1, 4, (double)NAN}, unseen[VARIABLES] = {1, (double)NAN, 0};
+    const struct {
+        const double *factual;
+        size_t looks;
+    } cases[] = {{NULL, 2}, {unseen, 2}, {known, 0}};
+    dscm_latent *latent = NULL;
+    float out[2 * PIXELS];
+    dscm_auto_result found[2];
+    dscm_options o = dscm_options_defaults();
+    REQUIRE(dscm_options_resolve(bundle, &o, NULL) == DSCM_OK);
+    REQUIRE(dscm_abduct(session, &latent, images, 2, &o, NULL, NULL) == DSCM_OK);
+    for (size_t c = 0; c < TEST_COUNT(cases); c++) {
+        dscm_query queries[2];
+        for (int i = 0; i < 2; i++)
+            queries[i] = (dscm_query){.items = &act, .count = 1, .factual = cases[c].factual};
+        steps whole = {.grows = true};
+        dscm_progress p = {.on_step = count_step, .arg = &whole};
+        CHECK_INT(dscm_predict(session, out, latent, queries, &o, &p, NULL), DSCM_OK);
+        size_t walk = whole.shown;
+        CHECK(walk > 1 && whole.grows);
+        CHECK_INT(whole.of, (cases[c].looks + 1) * walk);
+        CHECK_INT(whole.last, whole.of);
+        for (size_t stop = 1; stop <= whole.of; stop++) {
+            steps n = {.grows = true, .stop_at = stop};
+            p.arg = &n;
+            CHECK_INT(dscm_predict(session, out, latent, queries, &o, &p, NULL), DSCM_E_CANCELED);
+            CHECK_INT(n.events, stop);
+        }
+        if (!cases[c].looks) continue;
+        asked a = {.thread = pthread_self(), .stop_at = 1};
+        const dscm_progress quick = {.keep_going = ask, .arg = &a};
+        CHECK_INT(dscm_predict(session, out, latent, queries, &o, &quick, NULL), DSCM_E_CANCELED);
+        CHECK_INT(a.times, 1);
+        steps search = {.grows = true, .stop_at = 1};
+        p.arg = &search;
+        CHECK_INT(dscm_predict_auto(session, out, found, latent, queries, &o, NULL, &p, NULL),
+                  DSCM_E_CANCELED);
+        CHECK_INT(search.shown, 0);
+        CHECK_INT(search.of, cases[c].looks * walk);
+    }
+    dscm_latent_free(latent);
 }
 
 /* Guided and up, alone and with networks side by side: the question is asked, in the caller's
@@ -120,6 +184,7 @@ int main(int argc, char **argv)
     static const test_case cases[] = {
         {"the_nearest_calibration_counts", the_nearest_calibration_counts},
         {"sessions_share_the_memory", sessions_share_the_memory},
+        {"looking_first_is_part_of_the_call", looking_first_is_part_of_the_call},
         {"a_caller_is_asked_in_its_call_alone", a_caller_is_asked_in_its_call_alone},
     };
     two_parents_images(images, 2, 9);

@@ -49,10 +49,11 @@ static double log_probability(size_t edge, double value, const float *x, double 
     return (double)out[(int)value] - log(sum);
 }
 
-/* The guess of the clean image after the first step down. */
+/* The guess of the clean image after the first step down; looking at the image first shows none. */
 static bool keep_first(void *arg, const dscm_progress_event *event)
 {
-    if (event->step == 1) memcpy(arg, event->preview, PIXELS * sizeof(float));
+    if (event->walk_step == 1 && event->preview)
+        memcpy(arg, event->preview, PIXELS * sizeof(float));
     return true;
 }
 
