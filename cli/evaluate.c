@@ -15,7 +15,8 @@ static const char methods_default[] =
     "published:ratio=0.95:dynamic=0:scale=8/16/64,pgd,greedy,prototype,identity,nearest,random,"
     "real";
 static const char frontier_default[] =
-    "ours:steps=3/4/5/10/20:scale=auto/0/2/4/6/10/14/20/32,ours:steps=50/100:scale=10/20,"
+    "ours:steps=5/10/20:scale=auto/0/2/4/6/10/14/20/32,ours:steps=3/4:scale=auto,"
+    "ours:steps=50/100:scale=10/20,"
     "ours:sampler=obelm:steps=20:scale=auto/8/16/24,ours:sampler=bdia:steps=20:scale=8/16/24,"
     "published:ratio=0.95:dynamic=0:scale=0/1/2/4/8/16/32/64/128/256";
 static const char frontier_quick[] = "ours:scale=auto/0/4/8/12/20";
