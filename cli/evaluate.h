@@ -61,6 +61,7 @@ typedef struct evaluation {
     _Atomic size_t finished; /* items of this round, by all workers; worker 0 shows it */
     dscm_team *team;
     eval_method *run;  /* the method at hand */
+    size_t earlier;    /* items that a run before this one has done */
     size_t first, end; /* the items of this round */
     cli_progress progress;
     /* results */

@@ -40,7 +40,8 @@ static void run_part(void *arg, size_t index, int worker)
                                    r->pixels + first * cli_image_size(&e->m), &e->errors[worker]);
     if (code != DSCM_OK) return;
     e->finished += count;
-    if (worker == 0) cli_progress_show(&e->progress, (double)(e->first + e->finished), NULL);
+    if (worker == 0)
+        cli_progress_show(&e->progress, (double)(e->first - e->earlier + e->finished), NULL);
 }
 
 /* Results of earlier runs with the same folder: records and pictures of whole rounds. */
@@ -92,7 +93,9 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err)
     dscm_code code = r->rows && r->pixels ? load_earlier(e, r, err) : DSCM_E_MEMORY;
     if (code != DSCM_OK) return code;
     e->run = r;
-    cli_progress_start(&e->progress, r->title, "images", (double)r->limit);
+    e->earlier = r->count;
+    if (r->count == r->limit) return DSCM_OK;
+    cli_progress_start(&e->progress, r->title, "images", (double)(r->limit - r->count));
     while (r->count < r->limit) {
         e->first = r->count;
         e->end = r->limit - r->count > round ? r->count + round : r->limit;
@@ -104,7 +107,7 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err)
         code = keep_round(e, r, e->first, err);
         if (code != DSCM_OK) return code;
     }
-    cli_progress_show(&e->progress, (double)r->limit, NULL);
+    cli_progress_show(&e->progress, (double)(r->limit - e->earlier), NULL);
     cli_progress_end(&e->progress);
     return DSCM_OK;
 }

@@ -85,8 +85,10 @@ dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *er
     eval_path(e, "study", r->slug, ".csv", path, sizeof path);
     r->study_count = read_rows(path, r->study, EVAL_STUDY_WIDTH, limit);
     e->run = r;
+    e->earlier = r->study_count;
+    if (r->study_count == limit) return DSCM_OK;
     snprintf(label, sizeof label, "composition, %s", r->title);
-    cli_progress_start(&e->progress, label, "images", (double)limit);
+    cli_progress_start(&e->progress, label, "images", (double)(limit - e->earlier));
     while (r->study_count < limit) {
         size_t round = e->m.batch * e->m.threads;
         e->first = r->study_count;
@@ -97,7 +99,7 @@ dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *er
         r->study_count = e->end;
         code = write_rows(path, r->study, EVAL_STUDY_WIDTH, r->study_count, err);
         if (code != DSCM_OK) return code;
-        cli_progress_show(&e->progress, (double)r->study_count, NULL);
+        cli_progress_show(&e->progress, (double)(r->study_count - e->earlier), NULL);
     }
     cli_progress_end(&e->progress);
     return DSCM_OK;
