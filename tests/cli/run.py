@@ -349,7 +349,7 @@ def test_evaluate_report():
     searched, fixed = rows_of(folder, "ours-residual-5-0.98-auto4"), rows_of(folder, "ours-residual-5-0.98-4")
     assert len(searched) == len(fixed) == 24
     assert {row["scale"] for row in fixed} == {"4"}
-    assert abs(min(float(row["scale"]) for row in searched) - 4 / 3) < 1e-4
+    assert abs(min(float(row["scale"]) for row in searched) - 1) < 1e-4
     assert len(rows_of(folder, "ours-residual-5-0.98-12")) == 4
     cost = [line.split("|") for line in markdown.split("## Cost")[1].split("##")[0].splitlines()
             if line.startswith("| diffscm")]
