@@ -118,7 +118,7 @@ def test_events_and_replay():
         assert replay[-1][1] == "succeeded" and replay[-1][2]["id"] == job
         assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": str(ids[-1])}).body) == []
         assert events(s.get(f"/jobs/{job}/events", {"Last-Event-ID": "9" * 18}).body) == []
-        for wrong in ("x", "-1", "1 ", "9" * 19, "9" * 40):
+        for wrong in ("x", "-1", "1 2", "9" * 19, "9" * 40):
             s.get(f"/jobs/{job}/events", {"Last-Event-ID": wrong}).problem(400, "bad-header")
 
 
