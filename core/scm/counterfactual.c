@@ -476,12 +476,16 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     return code;
 }
 
-static dscm_code run_search(search *q, const dscm_auto *a, double start, dscm_error *err)
+/* Fine rungs where most items end, from a quarter of `usual` to it; a target that needs more is hard,
+ * and ten targets wait for the hardest: double then. */
+static dscm_code run_search(search *q, const dscm_auto *a, double usual, dscm_error *err)
 {
     size_t count = q->latent->count;
     for (size_t i = 0; i < count; i++) q->active[i] = i;
     dscm_code code = DSCM_OK;
-    for (double scale = start; code == DSCM_OK && count; scale *= pow(2, 0.25)) {
+    double fine = pow(2, 0.25);
+    for (double scale = usual / 4; code == DSCM_OK && count;
+         scale *= scale < usual * (1 - 1e-9) ? fine : 2) {
         bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
         code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
         if (last) break;
@@ -525,7 +529,7 @@ dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *resul
     tally t = {.progress = progress};
     if (code == DSCM_OK)
         code = guidance_of_all(s, latent, queries, &unit_options, &path, &t, unit, err);
-    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale / 4, err);
+    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale, err);
     dscm_path_close(&path);
     dscm_free(unit);
     dscm_free(q.trial);

@@ -49,7 +49,7 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         dscm_intervention own[2];
         dscm_query query = {.items = own, .count = acts_count[item]};
         dscm_options o = *options;
-        r->scale = options->scale / 4 * pow(2, (double)count / 4);
+        r->scale = options->scale * pow(2, count < 8 ? (double)count / 4 - 2 : (double)count - 8);
         last = r->scale > max_scale * (1 - 1e-9);
         if (last) r->scale = max_scale;
         o.scale = r->scale;
