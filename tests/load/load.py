@@ -184,8 +184,8 @@ def case_fan():
         one, fan = (percentile(times[scale, target], .5) for target in ("3", "*"))
         print(f"fan, scale {scale}: one {one * 1e3:.1f} ms, ten {fan * 1e3:.1f} ms, ratio {fan / one:.2f}",
               flush=True)
-        # Searched strengths cost each target its own walks, easy or hard.
-        promise(scale == "auto" or fan <= 6 * one, "a fan of ten costs at most six single ones")
+        # Broken with a search, as docs/operations.md says: each target takes its own walks, easy or hard.
+        promise(fan <= 6 * one, f"a fan of ten costs at most six single ones, scale {scale}")
 
 
 def watch(s, stop, probes, memory):
