@@ -3,7 +3,7 @@
 
 #include "api/image.h"
 #include "api/png.h"
-#include "tests/core/io/archive.h"
+#include "tests/api/png_file.h"
 #include "tests/harness.h"
 
 enum { SIDE = 4 };
@@ -12,20 +12,6 @@ static const dscm_variable grey = {
     .name = "grey", .kind = DSCM_IMAGE, .h = SIDE, .w = SIDE, .c = 1};
 static const dscm_variable colour = {
     .name = "colour", .kind = DSCM_IMAGE, .h = SIDE, .w = SIDE, .c = 3};
-
-static void put_big(buffer *b, uint32_t v)
-{
-    for (int i = 3; i >= 0; i--) put_number(b, v >> (8 * i) & 255, 1);
-}
-
-static void put_chunk(buffer *b, const char *type, const void *data, size_t size)
-{
-    put_big(b, (uint32_t)size);
-    size_t at = b->size;
-    put(b, type, 4);
-    put(b, data, size);
-    put_big(b, (uint32_t)crc32(0, b->bytes + at, (uInt)(size + 4)));
-}
 
 /* w pixels of grey value and alpha, each h times. */
 static buffer grey_alpha(const uint8_t (*row)[2], uint32_t w, uint32_t h)

@@ -7,7 +7,7 @@
 #include "api/jpeg.h"
 #include "api/png.h"
 #include "api/resize.h"
-#include "tests/core/io/archive.h"
+#include "tests/api/png_file.h"
 #include "tests/harness.h"
 
 #include <jpeglib.h>
@@ -15,20 +15,6 @@
 static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
 
 /* ---- building PNG files ---- */
-static void put_big(buffer *b, uint32_t v)
-{
-    for (int i = 3; i >= 0; i--) put_number(b, v >> (8 * i) & 255, 1);
-}
-
-static void put_chunk(buffer *b, const char *type, const void *data, size_t size)
-{
-    put_big(b, (uint32_t)size);
-    size_t at = b->size;
-    put(b, type, 4);
-    put(b, data, size);
-    put_big(b, (uint32_t)crc32(0, b->bytes + at, (uInt)(size + 4)));
-}
-
 static void put_compressed(buffer *b, const char *type, const char *prefix, size_t prefix_size,
                            const void *data, size_t size)
 {
