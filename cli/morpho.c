@@ -9,10 +9,10 @@
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
+#include "core/data/idx.h"
 #include "core/data/morpho.h"
 #include "core/data/table.h"
 #include "core/io/file.h"
-#include "core/io/idx.h"
 
 #define CHUNK 512 /* images between two looks at the progress */
 

@@ -1,10 +1,10 @@
 /* Morphometry: elements and distances by hand, measures of shapes that are known, the causal model,
  * and (with MORPHO_DATA and MNIST_DATA) the published images bit for bit. */
 #include "core/base/memory.h"
+#include "core/data/idx.h"
 #include "core/data/morpho.h"
 #include "core/data/skeleton.h"
 #include "core/data/table.h"
-#include "core/io/idx.h"
 #include "tests/harness.h"
 
 static void element_is_the_published_one(void)
