@@ -303,6 +303,10 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     if (!s) return DSCM_E_MEMORY;
     s->settings = *settings;
     s->log = (dscm_log){STDERR_FILENO, dscm_log_level_find(settings->log_level)};
+    if (settings->service_links)
+        dscm_log_message(&s->log, DSCM_LOG_INFO, "settings",
+                         "%zu environment variables of Kubernetes service links ignored",
+                         settings->service_links);
     s->start_wall = dscm_clock_wall();
     dscm_json_init();
     dscm_code code = raise_descriptors(settings, err);
