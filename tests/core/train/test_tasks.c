@@ -1,5 +1,5 @@
 /* What a task feeds its network, and the losses. */
-#include "core/train/moves.h"
+#include "core/train/augment.h"
 #include "tests/core/train/shapes.h"
 
 /* ---- inputs ---- */

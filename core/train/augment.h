@@ -1,0 +1,26 @@
+/* Pictures moved at random, for training. Internal to core/train. */
+#ifndef DSCM_CORE_TRAIN_AUGMENT_H
+#define DSCM_CORE_TRAIN_AUGMENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/rng.h"
+
+/* Largest random moves: turn (radians), scale (relative), shift (pixels), shear and stretch across
+ * (relative); uniform up to these. A shear or stretch of 0 is not drawn. */
+typedef struct dscm_augmentation {
+    float angle, scale, shift, shear, stretch;
+} dscm_augmentation;
+
+/* pixels: (h,w,c) bytes. */
+typedef struct dscm_picture {
+    const uint8_t *pixels;
+    size_t h, w, c;
+} dscm_picture;
+
+/* x: (h,w,c) on [-1,1], sampled bilinearly; outside is background (-1). */
+void dscm_augment_picture(float *x, const dscm_picture *p, const dscm_augmentation *m,
+                          dscm_rng *rng);
+
+#endif
