@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -223,6 +222,16 @@ static dscm_code check_parts(const dataset_file *images, const dataset_file *lab
     return DSCM_OK;
 }
 
+/* Digits at *p as a number, *p moves behind them; at most SIZE_MAX - 1, which no set reaches, since
+ * SIZE_MAX means that the end was left out. */
+static size_t slice_number(const char **p)
+{
+    size_t n = 0;
+    for (; isdigit((unsigned char)**p); ++*p)
+        n = n < SIZE_MAX / 10 - 1 ? 10 * n + (size_t)(**p - '0') : SIZE_MAX - 1;
+    return n;
+}
+
 /* "NAME[FIRST:END]" into its parts, as Python slices: either end may be left out. *end is SIZE_MAX
  * then. */
 static dscm_code parse_split(const char *split, char *name, size_t size, size_t *first, size_t *end,
@@ -237,14 +246,10 @@ static dscm_code parse_split(const char *split, char *name, size_t size, size_t 
     memcpy(name, split, length);
     name[length] = '\0';
     if (!open) return DSCM_OK;
-    char *after = (char *)p;
-    if (isdigit((unsigned char)*p)) *first = strtoull(p, &after, 10);
-    bool good = *after == ':';
-    p = after + good;
-    if (good && isdigit((unsigned char)*p)) {
-        *end = strtoull(p, &after, 10);
-        p = after;
-    }
+    *first = slice_number(&p);
+    bool good = *p == ':';
+    p += good;
+    if (good && isdigit((unsigned char)*p)) *end = slice_number(&p);
     if (good && p[0] == ']' && !p[1] && *first < *end) return DSCM_OK;
     return dscm_fail(err, DSCM_E_INVALID,
                      "split \"%s\": must be NAME or NAME[FIRST:END] with FIRST below END, such as "
