@@ -52,8 +52,8 @@ function drawn() {
   noAnswer();
   clearTimeout(penTimer);
   const rest = () => {
-    if (sketch.last) penTimer = setTimeout(rest, PEN_UP_MS);
-    else if (controls && hasChange()) changed(true);
+    if (sketch.last || sketch.pen.down) penTimer = setTimeout(rest, PEN_UP_MS);
+    else changed(true);
   };
   penTimer = setTimeout(rest, PEN_UP_MS);
 }

@@ -32,7 +32,8 @@ export function showExamples(box, pictures, choose) {
     button.setAttribute('aria-pressed', 'false');
     button.title = picture.name;
     image.src = picture.url;
-    image.alt = `Example ${picture.name}`;
+    image.alt = '';
+    button.setAttribute('aria-label', `Example ${picture.name}`);
     button.append(image);
     button.addEventListener('click', () => choose(picture));
     return button;
