@@ -16,6 +16,7 @@ const STALE_MS = 250; // an earlier answer, dimmed, stands at most so long besid
 
 let model, controls, sampleSelect, pictures = [], examples = 0;
 let current = null; // the run that is under way: {controller, job, live}
+let question = 0; // number of the newest question: making a request takes time, too
 let again = false; // a slider has moved since the live run under way began
 let image = null; // base64 of a chosen or sampled picture; null: the drawing counts
 let last = null; // {request, reply} that is shown
@@ -181,8 +182,10 @@ function changed(live) {
 
 async function ask({history = 'push', live = false} = {}) {
   hideProblem();
+  const mine = ++question;
   try {
-    await run(await makeRequest(), history, live);
+    const request = await makeRequest();
+    if (mine === question) await run(request, history, live);
   } catch (problem) {
     showProblem(problem);
   }
@@ -226,6 +229,7 @@ function remember(hash, answer, history) {
 
 function stopRun() {
   const run = current;
+  question++;
   again = false;
   if (!run) return;
   current = null;
