@@ -1,5 +1,6 @@
 #include "core/data/idx.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -221,12 +222,65 @@ static dscm_code check_parts(const dataset_file *images, const dataset_file *lab
     return DSCM_OK;
 }
 
+/* Digits at *p as a number, *p moves behind them; at most SIZE_MAX - 1, which no set reaches, since
+ * SIZE_MAX means that the end was left out. */
+static size_t slice_number(const char **p)
+{
+    size_t n = 0;
+    for (; isdigit((unsigned char)**p); ++*p)
+        n = n < SIZE_MAX / 10 - 1 ? 10 * n + (size_t)(**p - '0') : SIZE_MAX - 1;
+    return n;
+}
+
+/* "NAME[FIRST:END]" into its parts, as Python slices: either end may be left out. *end is SIZE_MAX
+ * then. */
+static dscm_code parse_split(const char *split, char *name, size_t size, size_t *first, size_t *end,
+                             dscm_error *err)
+{
+    const char *open = strchr(split, '['), *p = open ? open + 1 : NULL;
+    size_t length = open ? (size_t)(open - split) : strlen(split);
+    *first = 0;
+    *end = SIZE_MAX;
+    if (length >= size)
+        return dscm_fail(err, DSCM_E_LIMIT, "split: name longer than %zu bytes", size - 1);
+    memcpy(name, split, length);
+    name[length] = '\0';
+    if (!open) return DSCM_OK;
+    *first = slice_number(&p);
+    bool good = *p == ':';
+    p += good;
+    if (good && isdigit((unsigned char)*p)) *end = slice_number(&p);
+    if (good && p[0] == ']' && !p[1] && *first < *end) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_INVALID,
+                     "split \"%s\": must be NAME or NAME[FIRST:END] with FIRST below END, such as "
+                     "train[0:45000]",
+                     split);
+}
+
+/* Leaves the images first .. end-1 of the set. */
+static dscm_code cut_dataset(dscm_dataset *set, const char *split, size_t first, size_t end,
+                             dscm_error *err)
+{
+    size_t pixels = set->h * set->w * set->c;
+    if (end == SIZE_MAX) end = set->count;
+    if (first >= end || end > set->count)
+        return dscm_fail(err, DSCM_E_INVALID, "split \"%s\": there are %zu images, 0..%zu", split,
+                         set->count, set->count - 1);
+    memmove(set->pixels, set->pixels + first * pixels, (end - first) * pixels);
+    memmove(set->labels, set->labels + first, end - first);
+    set->count = end - first;
+    return DSCM_OK;
+}
+
 dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *split, dscm_error *err)
 {
     dataset_file images = {.path = ""}, labels = {.path = ""};
+    char name[256];
+    size_t first, end;
     *out = (dscm_dataset){0};
-    dscm_code code = read_part(&images, dir, split, "images", 3, err);
-    if (code == DSCM_OK) code = read_part(&labels, dir, split, "labels", 1, err);
+    dscm_code code = parse_split(split, name, sizeof name, &first, &end, err);
+    if (code == DSCM_OK) code = read_part(&images, dir, name, "images", 3, err);
+    if (code == DSCM_OK) code = read_part(&labels, dir, name, "labels", 1, err);
     if (code == DSCM_OK) code = check_parts(&images, &labels, err);
     if (code != DSCM_OK) {
         dscm_idx_free(&images.idx);
@@ -240,8 +294,12 @@ dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *spli
                           .c = i->ndim == 4 ? i->dims[3] : 1,
                           .pixels = i->data,
                           .labels = labels.idx.data};
-    dscm_sha256_hex(out->sha256, i->data, i->count);
-    return DSCM_OK;
+    code = cut_dataset(out, split, first, end, err);
+    if (code == DSCM_OK)
+        dscm_sha256_hex(out->sha256, out->pixels, out->count * out->h * out->w * out->c);
+    else
+        dscm_dataset_free(out);
+    return code;
 }
 
 void dscm_dataset_free(dscm_dataset *set)

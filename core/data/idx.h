@@ -32,9 +32,10 @@ typedef struct dscm_dataset {
     size_t count, h, w, c;
     uint8_t *pixels; /* (N,H,W,C), owned */
     uint8_t *labels; /* (N), owned */
-    char sha256[65]; /* of the image file's content, hex */
+    char sha256[65]; /* of the pixels of all its images, hex */
 } dscm_dataset;
-/* split: "train", "dev", "t10k" … */
+/* split: "train", "dev", "t10k" …, or a slice in file order, "train[0:45000]": images 0..44999; either
+ * end may be left out. */
 dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *split,
                             dscm_error *err) DSCM_MUST_CHECK;
 void dscm_dataset_free(dscm_dataset *set);

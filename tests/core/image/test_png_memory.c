@@ -1,5 +1,5 @@
-/* PNG coding when the n-th call of malloc fails, n = 1, 2, 3 …. This program's malloc stands before
- * the C library's, also for libpng and zlib. Sanitizers bring their own malloc: there the same
+/* PNG coding when the n-th allocation fails, n = 1, 2, 3 …. This program's malloc, calloc and realloc
+ * stand before the C library's, also for libpng and zlib. Sanitizers bring their own: there the same
  * calls run once without failures. */
 #include <stdbool.h>
 
@@ -17,11 +17,27 @@ static long calls;
 
 #if CAN_FAIL
 extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+
+static bool fails(void)
+{
+    return fail_at && ++calls == fail_at;
+}
 
 void *malloc(size_t size)
 {
-    if (fail_at && ++calls == fail_at) return NULL;
-    return __libc_malloc(size);
+    return fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *block, size_t size)
+{
+    return fails() ? NULL : __libc_realloc(block, size);
 }
 #endif
 
