@@ -171,7 +171,9 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->batch_max = batch_max;
     s->size = s->image->info.h * s->image->info.w * s->image->info.c;
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
-    dscm_code code = s->predictors ? DSCM_OK : DSCM_E_MEMORY;
+    s->told =
+        dscm_alloc(batch_max * dscm_bundle_conditions(bundle) + 1, sizeof *s->told, "session", err);
+    dscm_code code = s->predictors && s->told ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
     if (code == DSCM_OK) code = open_memory(s, err);
     if (code != DSCM_OK) {
@@ -195,6 +197,7 @@ void dscm_session_free(dscm_session *s)
     dscm_arena_close(&s->arena);
     dscm_team_free(s->team);
     dscm_free(s->predictors);
+    dscm_free(s->told);
     dscm_free(s);
 }
 

@@ -19,6 +19,7 @@ struct dscm_session {
                          the same time; with `apart` one of their own for the predictors */
     dscm_walk walk;
     float *eval_images; /* (batch_max, size) */
+    double *told;       /* (batch_max, conditions) of a prediction */
 };
 
 /* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
