@@ -318,12 +318,35 @@ static enum MHD_Result proceed(exchange *e)
     return e->answered ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *data,
-                                  size_t *data_size, void **context)
+/* ---- calls of the library ---- */
+
+/* A thread serves one listener all its life. */
+static _Thread_local size_t loop_slot;
+
+void dscm_http_enter_(dscm_http *http)
 {
-    exchange *e = *context;
-    (void)arg, (void)connection, (void)url;
+    if (!loop_slot) loop_slot = 1 + atomic_fetch_add(&http->loops, 1) % DSCM_HTTP_LOOPS;
+    atomic_store(&http->busy_since[loop_slot - 1], dscm_clock_ms());
+}
+
+void dscm_http_leave_(dscm_http *http)
+{
+    atomic_store(&http->busy_since[loop_slot - 1], 0);
+}
+
+int64_t dscm_http_busy_ms(dscm_http *http)
+{
+    int64_t longest = 0, now = dscm_clock_ms();
+    for (size_t i = 0; i < DSCM_HTTP_LOOPS; i++) {
+        int64_t since = atomic_load(&http->busy_since[i]);
+        if (since && now - since > longest) longest = now - since;
+    }
+    return longest;
+}
+
+static enum MHD_Result serve(exchange *e, const char *method, const char *version, const char *data,
+                             size_t *data_size)
+{
     if (!e) return MHD_NO; /* no memory when the request line came */
     if (!e->opened) return begin(e, method, version);
     if (*data_size) {
@@ -334,6 +357,17 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     return proceed(e);
 }
 
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **context)
+{
+    (void)connection, (void)url;
+    dscm_http_enter_(arg);
+    enum MHD_Result result = serve(*context, method, version, data, data_size);
+    dscm_http_leave_(arg);
+    return result;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -342,6 +376,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     (void)connection;
     if (!e) return;
     *context = NULL;
+    dscm_http_enter_(http);
     bool late = e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED;
     if (late && !e->queued) e->base.status = 408;
     if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
@@ -353,6 +388,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (e->counted) atomic_fetch_sub(&http->active, 1);
     if (e->link) dscm_link_enter(e->link, DSCM_LINK_IDLE);
     dscm_exchange_unref_(e);
+    dscm_http_leave_(http);
 }
 
 /* ---- connections ---- */

@@ -1,6 +1,7 @@
 """Many clients and little memory: budgets of bodies and connections, early refusals."""
-import base64, hashlib, os, socket, struct, tempfile, time
+import base64, hashlib, http.client, json, os, socket, struct, subprocess, tempfile, time
 
+import lib
 from lib import PATIENCE, Server, picture, status_of, until
 
 HEAD = b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -151,3 +152,31 @@ def test_costly_and_unreadable_pictures_are_refused_by_their_heads():
             r.problem(422, code)
             assert words in r.text, r.text
         s.open_gate()
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    reader, writer = os.pipe()
+    process = subprocess.Popen([lib.PROGRAM, "--serve", "--port", "0", "--admin-port", "0",
+                                "--log-level", "debug"], stderr=writer, env=dict(os.environ))
+    os.close(writer)
+    head = b""
+    while b'"ready"' not in head:
+        head += os.read(reader, 4096)
+    ready = [json.loads(l) for l in head.splitlines() if b'"ready"' in l][0]
+    def call(port, path):
+        c = http.client.HTTPConnection("127.0.0.1", ready[port], timeout=20)
+        c.request("GET", path)
+        text = c.getresponse().read()
+        c.close()
+        return text
+    c = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=20)
+    while b"diffscm_log_dropped_total 0\n" in call("admin_port", "/metrics"):
+        for _ in range(50):
+            c.request("GET", "/" + "x" * 12000)
+            c.getresponse().read()
+    c.close()
+    assert call("admin_port", "/readyz") == b"ready\n"
+    assert b'"fake"' in call("port", "/models")
+    process.terminate()
+    assert process.wait(60) == 0
+    os.close(reader)
