@@ -249,7 +249,8 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
         code = open_probe(&w->encoder, &b->baseline_autoencoder, "code", w->batch, err);
     if (code == DSCM_OK)
         code = open_probe(&w->autoencoder, &b->baseline_autoencoder, "out", w->batch, err);
-    if (code == DSCM_OK) code = open_probe(&w->features, &b->oracle, "features", w->batch, err);
+    if (code == DSCM_OK && b->panel.classifiers_count)
+        code = open_probe(&w->features, &b->panel.classifiers[0], "features", w->batch, err);
     w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
     w->members = dscm_alloc(b->ensemble_count + 1, sizeof *w->members, "ensemble", err);
     if (!w->ensemble || !w->members) return DSCM_E_MEMORY;
