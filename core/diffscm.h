@@ -260,7 +260,7 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 void dscm_images_round(float *images, size_t count);
 
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
- * and of 2 beyond, the first at which the predictor, at t = 0, gives every guided label of the item
+ * and of 2 beyond (conditional guidance: from 1/1.2 of it in steps of a factor 1.4), the first at which the predictor, at t = 0, gives every guided label of the item
  * at least `confidence`; all from one abduction. Scales that interventions name are factors of it,
  * and queries name none. A weak scale changes less, a strong one convinces more. Where none is confident:
  * the surest of those that make every target the likeliest label, or of all where none does. Images

@@ -483,6 +483,30 @@ static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
+/* From x to the next iterate of x = g(x), whose g(x) is in w->x0: plainly g(x), or with `memory` by
+ * Anderson acceleration of depth one (Walker & Ni 2011) per item: g - theta (g - g_before), theta =
+ * <r, r - r_before> / |r - r_before|^2, r = g - x. It needs that the iterate before was plain: then
+ * g_before is x itself. w->grad keeps r. */
+static void accelerate(dscm_walk *w, bool memory)
+{
+    for (size_t b = 0; b < w->batch; b++) {
+        float *x = w->x + b * w->size, *before = w->grad + b * w->size;
+        const float *g = w->x0 + b * w->size;
+        double along = 0, square = 0;
+        for (size_t i = 0; memory && i < w->size; i++) {
+            double r = (double)g[i] - (double)x[i], d = r - (double)before[i];
+            along += r * d;
+            square += d * d;
+        }
+        float theta = square > 0 ? (float)(along / square) : 0;
+        for (size_t i = 0; i < w->size; i++) {
+            float was = x[i];
+            x[i] = on_grid(g[i] - theta * (g[i] - was));
+            before[i] = g[i] - was;
+        }
+    }
+}
+
 /* One step up of a sampler that stores corrections, from the evaluated level k to the evaluated level
  * k + 1: x' = up(x; eps(x')) by iteration, begun with eps(x); w->spare keeps x. After the last
  * evaluation x' stays and the correction takes what is left. */
@@ -499,8 +523,8 @@ static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser 
         dscm_code code = evaluate(p, w, d, k + 1, true, err);
         if (code != DSCM_OK) return code;
         if (round == samplers[p->sampler].rounds) break;
-        for (size_t i = 0; i < total(w); i++)
-            w->x[i] = on_grid(signal * w->spare[i] + noise * w->eps[i]);
+        for (size_t i = 0; i < total(w); i++) w->x0[i] = signal * w->spare[i] + noise * w->eps[i];
+        accelerate(w, round == 2);
     }
     keep_residual(p, w, k + 1);
     return DSCM_OK;

@@ -462,6 +462,10 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     return code;
 }
 
+/* Under conditional guidance most items end at the first rung. */
+#define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
+#define CONDITIONAL_RUNG  1.4
+
 /* Fine rungs where most items end, from a quarter of `usual` to it; a target that needs more is hard,
  * and ten targets wait for the hardest: double then. */
 static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
@@ -469,9 +473,11 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
     size_t count = q->latent->count;
     for (size_t i = 0; i < count; i++) q->active[i] = i;
     dscm_code code = DSCM_OK;
-    double fine = pow(2, 0.25);
-    for (double scale = usual / 4; code == DSCM_OK && count;
-         scale *= scale < usual * (1 - 1e-9) ? fine : 2) {
+    bool conditional = is_conditional(&q->latent->options);
+    double fine = conditional ? CONDITIONAL_RUNG : pow(2, 0.25);
+    double coarse = conditional ? CONDITIONAL_RUNG : 2;
+    for (double scale = conditional ? usual / CONDITIONAL_FIRST : usual / 4;
+         code == DSCM_OK && count; scale *= scale < usual * (1 - 1e-9) ? fine : coarse) {
         bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
         code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
         if (last) break;
