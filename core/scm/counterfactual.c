@@ -26,13 +26,15 @@ static size_t most_outputs(const dscm_bundle *b)
     return most;
 }
 
-/* What the predictor of a variable sees in an image: most likely label or mean. scratch:
- * (most_outputs). */
+/* What an image shows of a variable: most likely label by the first acceptance net or else by the
+ * predictor, or its mean. scratch: (most_outputs). */
 static dscm_code see(dscm_session *s, int variable, double *out, float *scratch, const float *image,
                      dscm_error *err)
 {
     const dscm_variable *v = &s->bundle->infos[variable];
-    dscm_code code = dscm_observe(s, variable, scratch, image, 1, err);
+    bool accepts = variable == s->bundle->scored && s->bundle->info.acceptance_count;
+    dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, image, 1, err)
+                             : dscm_observe(s, variable, scratch, image, 1, err);
     size_t best = 0;
     for (size_t k = 1; code == DSCM_OK && k < v->labels_count; k++)
         if (scratch[k] > scratch[best]) best = k;
@@ -383,7 +385,21 @@ typedef struct search {
     dscm_scale_result *results;
 } search;
 
-/* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
+/* Lowers the verdicts of (count) images to what one net says of the targets of edge e; p: (count,
+ * labels) its probabilities. */
+static void take_opinion(verdict *out, const float *p, const guidance *guided, size_t edges,
+                         size_t e, size_t labels, size_t count)
+{
+    for (size_t i = 0; i < count; i++, p += labels) {
+        const guidance *g = &guided[i * edges + e];
+        if (g->scale == 0) continue;
+        for (size_t k = 0; k < labels; k++) out[i].valid &= p[k] <= p[(size_t)g->target];
+        out[i].probability = fmin(out[i].probability, p[(size_t)g->target]);
+    }
+}
+
+/* images, out: (count); guided: (count, edges). One pass for all of them by every acceptance net, which
+ * no walk is guided by, or where the bundle has none by the predictor. */
 static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
                        verdict *out, dscm_error *err)
 {
@@ -396,15 +412,13 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
         if (!used || v->kind != DSCM_CATEGORICAL) continue;
+        size_t nets = parent == s->bundle->scored ? s->bundle->info.acceptance_count : 0;
         float *p = dscm_alloc(count * v->labels_count, sizeof *p, "observation", err);
-        code = p ? dscm_observe(s, parent, p, images, count, err) : DSCM_E_MEMORY;
-        for (size_t i = 0; code == DSCM_OK && i < count; i++) {
-            const guidance *g = &guided[i * edges + e];
-            const float *own = p + i * v->labels_count;
-            if (g->scale == 0) continue;
-            for (size_t k = 0; k < v->labels_count; k++)
-                out[i].valid &= own[k] <= own[(size_t)g->target];
-            out[i].probability = fmin(out[i].probability, own[(size_t)g->target]);
+        code = p ? DSCM_OK : DSCM_E_MEMORY;
+        for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {
+            code = nets ? dscm_observe_acceptance(s, parent, net, p, images, count, err)
+                        : dscm_observe(s, parent, p, images, count, err);
+            if (code == DSCM_OK) take_opinion(out, p, guided, edges, e, v->labels_count, count);
         }
         dscm_free(p);
     }
