@@ -266,7 +266,7 @@ void dscm_images_round(float *images, size_t count);
  * the surest of those that make every target the likeliest label, or of all where none does. Images
  * are clamped and rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_scale_search {
-    double confidence; /* 0..1; default .997 */
+    double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */
 } dscm_scale_search;
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */

@@ -501,7 +501,9 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
 
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
 {
-    return (dscm_scale_search){.confidence = 0.997, .max_scale = 8 * options->scale};
+    bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
+    return (dscm_scale_search){.confidence = conditional ? 0.95 : 0.997,
+                               .max_scale = 8 * options->scale};
 }
 
 dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,
