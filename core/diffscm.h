@@ -267,7 +267,7 @@ void dscm_images_round(float *images, size_t count);
  * are clamped and rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
-    double max_scale;  /* strongest guidance tried; default 8 x options->scale */
+    double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
 } dscm_scale_search;
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
 typedef struct dscm_scale_result {

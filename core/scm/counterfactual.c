@@ -503,7 +503,7 @@ dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
 {
     bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
     return (dscm_scale_search){.confidence = conditional ? 0.95 : 0.997,
-                               .max_scale = 8 * options->scale};
+                               .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 
 dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,

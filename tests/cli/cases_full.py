@@ -58,10 +58,10 @@ def cases(program, root, path, digits):
         assert code == 1 and "/dev/full: writing failed" in err, err
 
     def test_a_bundle_is_replaced_as_a_whole():
-        folder, nets = fresh("full-bundle"), os.path.join(root, "models", "mnist")
+        folder, nets = fresh("full-bundle"), os.path.join(root, "models", "fashion")
         shutil.copytree(nets, folder, dirs_exist_ok=True)
         before = contents(folder)
-        bundle = ["bundle", "--out", folder, "--name", "other", "--score",
+        bundle = ["bundle", "--out", folder, "--name", "other", "--variable", "garment", "--score",
                   os.path.join(nets, "score.safetensors"), "--predictor",
                   os.path.join(nets, "predictor.safetensors"), "--oracle"]
         size = os.path.getsize(os.path.join(nets, "predictor.safetensors"))
@@ -103,6 +103,6 @@ def cases(program, root, path, digits):
         done = subprocess.run([program, "serve", "--connections", "16", "--port", "0",
                                "--admin-port", "0"], capture_output=True, text=True, timeout=60,
                               preexec_fn=limit)
-        assert done.returncode == 1 and "144" in done.stderr and "64" in done.stderr, done.stderr
+        assert done.returncode == 1 and "400" in done.stderr and "64" in done.stderr, done.stderr
 
     return {name: f for name, f in locals().items() if name.startswith("test_")}
