@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/jpeg.h"
-#include "api/png.h"
-#include "api/resize.h"
+#include "core/image/jpeg.h"
+#include "core/image/png.h"
+#include "core/image/resize.h"
 
 /* What is accepted grows with the model, and colour images are photographs: those of a telephone's
  * camera have 12 million pixels. */

@@ -1,6 +1,6 @@
 /* Between image files and the pixels of a model: decode, fit, encode. Pure functions.
  *
- * The only users of api/png.h, api/jpeg.h and api/resize.h inside the API layer. */
+ * The only users of core/image/png.h, core/image/jpeg.h and core/image/resize.h inside the API layer. */
 #ifndef DSCM_API_IMAGE_H
 #define DSCM_API_IMAGE_H
 

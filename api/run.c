@@ -125,7 +125,7 @@ static void plan(run *r)
         r->steps[PHASE_PREDICT] = steps;
         return;
     }
-    if (!r->items[0].kept) {
+    if (!r->items[0].cached) {
         r->weights[PHASE_ABDUCT] = factual;
         r->steps[PHASE_ABDUCT] = steps;
         if (!dscm_sampler_checks(r->options.sampler)) { /* else the image is known to come back */
@@ -240,7 +240,7 @@ static dscm_code setup(run *r)
                                                                : request->targets_count;
         r->offsets[i + 1] = r->offsets[i] + images;
         r->identity[i + 1] = i + 1;
-        r->from[i] = r->items[i].kept;
+        r->from[i] = r->items[i].cached;
         frames |=
             request->work == DSCM_WORK_COUNTERFACTUAL && (request->wanted & DSCM_WANT_TRAJECTORY);
     }
@@ -256,7 +256,7 @@ static dscm_code setup(run *r)
 static dscm_code counterfactuals(run *r)
 {
     float *images = run_alloc(r, r->total * r->pixels, sizeof(*images));
-    dscm_auto_result *searches = run_alloc(r, r->total, sizeof(*searches));
+    dscm_scale_result *searches = run_alloc(r, r->total, sizeof(*searches));
     dscm_code code = images && searches ? DSCM_OK : DSCM_E_MEMORY;
     if (!code) code = run_predict(r, images, searches);
     if (!code) code = run_score(r, images);
@@ -311,7 +311,7 @@ dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_it
     }
     dscm_code code = setup(&r);
     dscm_work work = items[0].request->work;
-    if (!code && work != DSCM_WORK_SAMPLE && !items[0].kept) code = run_abduct(&r);
+    if (!code && work != DSCM_WORK_SAMPLE && !items[0].cached) code = run_abduct(&r);
     if (!code && work == DSCM_WORK_COUNTERFACTUAL) code = counterfactuals(&r);
     if (!code && work == DSCM_WORK_SAMPLE) code = run_samples(&r);
     finish(&r, code == DSCM_OK);

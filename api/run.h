@@ -112,10 +112,10 @@ void dscm_result_shrink(dscm_result *result);
 
 typedef struct dscm_run_item {
     const dscm_request *request;
-    const dscm_abduction *kept; /* abduction to use, or NULL; borrowed */
-    dscm_abduction *abduction;  /* out: a new abduction (owned by the caller), NULL when kept was
+    const dscm_abduction *cached; /* abduction to use, or NULL; borrowed */
+    dscm_abduction *abduction;    /* out: a new abduction (owned by the caller), NULL when kept was
                                    given or for samples */
-    dscm_result *result;        /* out: owned by the caller; NULL for DSCM_WORK_ABDUCTION */
+    dscm_result *result;          /* out: owned by the caller; NULL for DSCM_WORK_ABDUCTION */
 } dscm_run_item;
 
 /* Runs `count` compatible requests (dscm_request_compatible) as one batch; items with a kept

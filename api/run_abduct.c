@@ -153,7 +153,7 @@ static dscm_code share_latent(run *r)
 static dscm_code reconstruct(run *r, const float *images, float *reconstructions)
 {
     bool closed = true;
-    for (size_t i = 0; i < r->count; i++) closed &= dscm_latent_closed(r->joint, i);
+    for (size_t i = 0; i < r->count; i++) closed &= dscm_latent_roundtrip_verified(r->joint, i);
     if (closed) {
         memcpy(reconstructions, images, r->count * r->pixels * sizeof(float));
         return DSCM_OK;

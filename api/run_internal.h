@@ -57,7 +57,7 @@ void *run_alloc(run *r, size_t count, size_t size);
 
 dscm_code run_abduct(run *r) DSCM_MUST_CHECK;
 /* Predicted images (total,H,W,C), clamped and rounded to what a PNG can hold. */
-dscm_code run_predict(run *r, float *out, dscm_auto_result *searches) DSCM_MUST_CHECK;
+dscm_code run_predict(run *r, float *out, dscm_scale_result *searches) DSCM_MUST_CHECK;
 dscm_code run_score(run *r, float *images) DSCM_MUST_CHECK;
 dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
 dscm_code run_files(run *r) DSCM_MUST_CHECK;

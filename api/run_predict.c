@@ -49,7 +49,7 @@ static dscm_code make_latent(run *r, dscm_latent **out)
     return code;
 }
 
-static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const dscm_latent *latent,
+static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const dscm_latent *latent,
                          dscm_query *queries, dscm_intervention *items)
 {
     dscm_progress progress;
@@ -62,8 +62,8 @@ static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const d
     }
     uint8_t *frames = r->frames; /* pictures of a search are no trajectory */
     r->frames = NULL;
-    code = dscm_predict_auto(r->session, out, searches, latent, queries, &r->options, NULL,
-                             &progress, r->err);
+    code = dscm_predict_search(r->session, out, searches, latent, queries, &r->options, NULL,
+                               &progress, r->err);
     r->frames = frames;
     if (!code && frames) {
         for (size_t k = 0; k < r->total; k++) set_strength(queries, items, k, &searches[k].scale);
@@ -75,13 +75,13 @@ static dscm_code predict(run *r, float *out, dscm_auto_result *searches, const d
 
 /* Strength of the first intervention, which is the one that a fan varies. */
 static double strength(const run *r, const dscm_request *request, const dscm_target *target,
-                       const dscm_auto_result *search)
+                       const dscm_scale_result *search)
 {
     if (r->auto_scale) return search->scale;
     return isnan(target->items[0].scale) ? request->options.scale : target->items[0].scale;
 }
 
-static void take_images(run *r, const float *images, const dscm_auto_result *searches)
+static void take_images(run *r, const float *images, const dscm_scale_result *searches)
 {
     for (size_t i = 0; i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
@@ -93,7 +93,7 @@ static void take_images(run *r, const float *images, const dscm_auto_result *sea
         }
 }
 
-dscm_code run_predict(run *r, float *out, dscm_auto_result *searches)
+dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
 {
     dscm_query *queries = NULL;
     dscm_intervention *items = NULL;

@@ -12,7 +12,7 @@
 
 #include "cli/cli.h"
 #include "core/base/cpu.h"
-#include "core/scm/bundle.h"
+#include "core/bundle/bundle.h"
 
 typedef struct bench {
     const char *model, *data_dir, *isa_text, *only;

@@ -53,11 +53,11 @@ static dscm_code open_setting(setting *s, bench *b, dscm_error *err)
 {
     const bundle_edge *edge = NULL;
     s->b = b;
-    s->size = b->image->face.h * b->image->face.w * b->image->face.c;
+    s->size = b->image->info.h * b->image->info.w * b->image->info.c;
     for (size_t e = 0; e < b->bundle->edges_count && !edge; e++)
         if (b->bundle->edges[e].child == b->bundle->info.image) edge = &b->bundle->edges[e];
     if (!edge) return dscm_fail(err, DSCM_E_INVALID, "--model: the image has no cause to change");
-    const dscm_variable *cause = &b->bundle->variables[edge->parent].face;
+    const dscm_variable *cause = &b->bundle->variables[edge->parent].info;
     for (size_t i = 0; i < FAN; i++) {
         double value = cause->kind == DSCM_CATEGORICAL ? (double)(i % cause->labels_count)
                                                        : (cause->min + cause->max) / 2;

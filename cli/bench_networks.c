@@ -92,7 +92,7 @@ dscm_code bench_networks(bench *b, dscm_error *err)
         for (size_t e = 0; code == DSCM_OK && e < bundle->edges_count; e++) {
             char name[BUNDLE_NAME_MAX + 16];
             snprintf(name, sizeof name, "predictor of %s",
-                     bundle->variables[bundle->edges[e].parent].face.name);
+                     bundle->variables[bundle->edges[e].parent].info.name);
             code = bench_both(b, name, &bundle->edges[e].predictor, true, team, err);
         }
     }

@@ -6,9 +6,9 @@
 
 #include "cli/stage.h"
 #include "core/base/memory.h"
+#include "core/bundle/assemble.h"
 #include "core/diffscm.h"
 #include "core/io/file.h"
-#include "core/scm/assemble.h"
 
 #define FILES_MAX 160
 

@@ -8,8 +8,8 @@
 #include "cli/watch.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
+#include "core/data/idx.h"
 #include "core/io/file.h"
-#include "core/io/idx.h"
 
 typedef struct batch_run {
     cli_model m;
@@ -99,7 +99,7 @@ static dscm_code run_part(part *p, dscm_error *err)
     dscm_latent *latent = NULL;
     dscm_intervention *acts = dscm_alloc(p->count, sizeof *acts, "batch", err);
     dscm_query *queries = dscm_alloc(p->count, sizeof *queries, "batch", err);
-    dscm_auto_result *found = dscm_alloc(p->count, sizeof *found, "batch", err);
+    dscm_scale_result *found = dscm_alloc(p->count, sizeof *found, "batch", err);
     dscm_code code = acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < p->count; i++) {
         p->scales[i] = m->options.scale;
@@ -114,8 +114,8 @@ static dscm_code run_part(part *p, dscm_error *err)
     if (code == DSCM_OK)
         code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, p->progress, err);
     if (code == DSCM_OK && m->auto_scale && !p->r->null) {
-        code = dscm_predict_auto(p->session, p->out, found, latent, queries, &m->options, NULL,
-                                 p->progress, err);
+        code = dscm_predict_search(p->session, p->out, found, latent, queries, &m->options, NULL,
+                                   p->progress, err);
         for (size_t i = 0; code == DSCM_OK && i < p->count; i++) p->scales[i] = found[i].scale;
     } else if (code == DSCM_OK) {
         code = dscm_predict(p->session, p->out, latent, queries, &m->options, p->progress, err);

@@ -94,7 +94,7 @@ static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *
     size_t *rows = dscm_alloc(cells, sizeof *rows, "sheet", err);
     dscm_intervention *acts = dscm_alloc(cells, sizeof *acts, "sheet", err);
     dscm_query *queries = dscm_alloc(cells, sizeof *queries, "sheet", err);
-    dscm_auto_result *found = dscm_alloc(cells, sizeof *found, "sheet", err);
+    dscm_scale_result *found = dscm_alloc(cells, sizeof *found, "sheet", err);
     dscm_code code = rows && acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < cells; i++) {
         rows[i] = i / d->labels;
@@ -103,8 +103,8 @@ static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *
     }
     if (code == DSCM_OK) code = dscm_latent_select(&latent, factual, rows, cells, err);
     if (code == DSCM_OK && d->m.auto_scale)
-        code = dscm_predict_auto(session, d->result, found, latent, queries, &d->m.options, NULL,
-                                 progress, err);
+        code = dscm_predict_search(session, d->result, found, latent, queries, &d->m.options, NULL,
+                                   progress, err);
     else if (code == DSCM_OK)
         code = dscm_predict(session, d->result, latent, queries, &d->m.options, progress, err);
     dscm_latent_free(latent);

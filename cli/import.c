@@ -11,11 +11,11 @@
 #include "cli/imagenet_labels.h"
 #include "cli/stage.h"
 #include "core/base/memory.h"
-#include "core/io/config.h"
 #include "core/io/convert.h"
 #include "core/io/file.h"
-#include "core/io/infer.h"
-#include "core/io/presets.h"
+#include "core/models/config.h"
+#include "core/models/infer.h"
+#include "core/models/presets.h"
 
 #define LABEL_FILE_MAX ((size_t)16 << 20)
 

@@ -36,6 +36,13 @@ const cli_command cli_commands[] = {
     {"import", "make a bundle from published PyTorch checkpoints", cmd_import,
      "Makes a bundle from the published checkpoints of ImageNet's diffusion models and "
      "classifiers, without Python."},
+    {"fit", "fit the mechanisms of a causal graph to a table of variables", cmd_fit,
+     "Fits a mechanism per variable of a causal graph by maximum likelihood: flows for continuous "
+     "variables, tables and networks for categorical ones. Prints held-out likelihood, calibration "
+     "and convergence."},
+    {"morpho", "render or measure digits of given thickness and intensity", cmd_morpho,
+     "Renders MorphoMNIST with thickness and intensity from any MNIST-like set, with the variables "
+     "as a CSV, or measures thickness, intensity and slant of images."},
     {"bench", "time every kernel and network against this machine's peak", cmd_bench,
      "Times kernels, networks, training and whole counterfactuals, each beside the most that this "
      "machine could do."},

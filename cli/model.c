@@ -9,8 +9,8 @@
 #include "api/problem.h"
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
+#include "core/data/idx.h"
 #include "core/io/file.h"
-#include "core/io/idx.h"
 
 #define IMAGE_FILE_MAX ((size_t)64 << 20)
 #define SIDE_MAX       8192

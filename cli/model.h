@@ -76,7 +76,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err) DSCM_MUST_CHECK;
 void cli_model_close(cli_model *m);
 
 /* A guidance scale as --scale takes it: a number, "calibrated" (*scale NaN) or "auto" (NaN, and
- * *search: see dscm_auto). The message leaves out where the text came from. */
+ * *search: see dscm_scale_search). The message leaves out where the text came from. */
 dscm_code cli_parse_scale(const char *text, double *scale, bool *search,
                           dscm_error *err) DSCM_MUST_CHECK;
 /* The interventions of --do options such as "digit=8", each of another variable, into acts

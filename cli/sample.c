@@ -4,7 +4,7 @@
 
 #include "cli/watch.h"
 #include "core/base/memory.h"
-#include "core/io/idx.h"
+#include "core/data/idx.h"
 
 typedef struct sampling {
     cli_model *m;

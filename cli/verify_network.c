@@ -5,7 +5,7 @@
 
 #include "cli/verify.h"
 #include "core/base/memory.h"
-#include "core/io/config.h"
+#include "core/models/config.h"
 
 typedef struct network_run {
     verify_case *c;

@@ -5,7 +5,7 @@
 #include "cli/verify.h"
 #include "core/base/memory.h"
 #include "core/diffusion/sampler.h"
-#include "core/io/config.h"
+#include "core/models/config.h"
 
 /* ---- schedule ---- */
 static dscm_code check_schedule(verify_case *c, dscm_schedule_kind kind, size_t steps,
@@ -144,7 +144,7 @@ static void compare(run_state *r, const char *what, const float *got)
     r->code = verify_compare_f32(r->c, name, r->swap, r->batch * r->size, TOLERANCE_RUN, 0, r->err);
 }
 
-static bool on_move(void *ctx, const dscm_walk *w, size_t done, size_t total)
+static bool on_step(void *ctx, const dscm_walk *w, size_t done, size_t total)
 {
     run_state *r = ctx;
     (void)total;
@@ -179,7 +179,7 @@ static dscm_code check_run(run_state *r, const json_t *run, const float *image, 
                               json_number_value(json_object_get(run, "ratio")),
                               json_is_true(json_object_get(run, "dynamic")), err);
     dscm_denoiser denoiser = {.ctx = r, .eps = eps_of};
-    dscm_walk_observer observer = {.ctx = r, .on_move = on_move};
+    dscm_walk_observer observer = {.ctx = r, .on_step = on_step};
     memcpy(w->x, image, r->batch * r->size * sizeof *image);
     r->up = true;
     if (code == DSCM_OK) code = dscm_walk_up(&path, w, &denoiser, &observer, err);

@@ -56,7 +56,7 @@ typedef struct dscm_bundle_info {
     int image; /* index of the image variable that queries are about */
     const dscm_calibration *calibrations;
     size_t calibrations_count;
-    bool auto_scale;                  /* default: a scale searched per item, see dscm_auto */
+    bool auto_scale; /* default: a scale searched per item, see dscm_scale_search */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     size_t parameters;                /* of all networks */
     size_t bytes;                     /* memory of the weights; 0 when only described */
@@ -109,7 +109,7 @@ dscm_code dscm_options_resolve(const dscm_bundle *bundle, dscm_options *options,
  * at least 20. A counterfactual has an image to hold on to and fewer do; a draw has none. */
 void dscm_options_draw(const dscm_bundle *bundle, dscm_options *options);
 /* Whether counterfactuals under options that are not resolved yet search a scale per item
- * (dscm_auto): the bundle's default where neither a sampler nor a scale is named. */
+ * (dscm_scale_search): the bundle's default where neither a sampler nor a scale is named. */
 bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);
 /* Names of the samplers by index, NULL after the last: "residual" first, "published" last. */
 const char *dscm_sampler_name(size_t index);
@@ -168,7 +168,7 @@ size_t dscm_latent_bytes(const dscm_latent *latent);
  * last bit: the null counterfactual then is the image (to 2^-21 of its range of 2) without being
  * run. Only the sampler `residual` checks; a latent that was read from bytes counts as unchecked.
  */
-bool dscm_latent_closed(const dscm_latent *latent, size_t item);
+bool dscm_latent_roundtrip_verified(const dscm_latent *latent, size_t item);
 /* Whether a sampler checks so. */
 bool dscm_sampler_checks(const char *name); /* NULL: no */
 /* A new latent of chosen items (an index may repeat: one abduction, many interventions). */
@@ -219,21 +219,21 @@ void dscm_images_round(float *images, size_t count);
  * and queries name none. A weak scale changes less, a strong one convinces more. Where none is confident:
  * the surest of those that make every target the likeliest label, or of all where none does. Images
  * are clamped and rounded to 256 levels: what is judged is what a file holds. */
-typedef struct dscm_auto {
+typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */
-} dscm_auto;
-dscm_auto dscm_auto_defaults(const dscm_options *options); /* resolved ones */
-typedef struct dscm_auto_result {
+} dscm_scale_search;
+dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
+typedef struct dscm_scale_result {
     double scale;       /* strength used */
     bool valid;         /* false: no scale makes every target the likeliest label */
     double probability; /* of the least sure guided label, 1 where none has labels */
     size_t predictions; /* reverse processes that the search cost */
-} dscm_auto_result;
-dscm_code dscm_predict_auto(dscm_session *session, float *out, dscm_auto_result *results,
-                            const dscm_latent *latent, const dscm_query *queries,
-                            const dscm_options *options, const dscm_auto *search,
-                            const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+} dscm_scale_result;
+dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,
+                              const dscm_latent *latent, const dscm_query *queries,
+                              const dscm_options *options, const dscm_scale_search *search,
+                              const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- observing and scoring ---- */
 /* Probabilities of a categorical parent by its anti-causal predictor at t = 0: out (count,labels);

@@ -42,21 +42,21 @@ static void ready(dscm_service *s, dscm_exchange *exchange)
 static void metrics(dscm_service *s, dscm_exchange *exchange)
 {
     bool loaded = atomic_load(&s->ready);
-    dscm_meter_gauges gauges = {.routes = dscm_route_names,
-                                .models = loaded ? s->model_labels : NULL,
-                                .queue_depth = dscm_queue_depth(s->queue),
-                                .queue_capacity = (size_t)s->settings.queue_capacity,
-                                .workers = loaded ? s->workers : 0,
-                                .connections = loaded ? dscm_http_connections(s->http) : 0,
-                                .start_wall = s->start_wall,
-                                .version = DSCM_VERSION};
+    dscm_metrics_gauges gauges = {.routes = dscm_route_names,
+                                  .models = loaded ? s->model_labels : NULL,
+                                  .queue_depth = dscm_queue_depth(s->queue),
+                                  .queue_capacity = (size_t)s->settings.queue_capacity,
+                                  .workers = loaded ? s->workers : 0,
+                                  .connections = loaded ? dscm_http_connections(s->http) : 0,
+                                  .start_wall = s->start_wall,
+                                  .version = DSCM_VERSION};
     s->jobs->count(s->jobs, &gauges.jobs_kept, &gauges.jobs_bytes);
-    dscm_abductions_count(s->abductions, &gauges.abductions, &gauges.abduction_bytes);
+    dscm_abduction_cache_count(s->abductions, &gauges.abductions, &gauges.abduction_bytes);
     char *body = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&body, &size);
     if (out) {
-        dscm_meters_render(&s->meters, &gauges, out);
+        dscm_metrics_render(&s->metrics, &gauges, out);
         fclose(out);
     }
     dscm_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", body, size,

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/base/memory.h"
-#include "server/secret.h"
+#include "server/crypto.h"
 
 #define FILES_MAX 256
 #define FILE_MAX  ((size_t)8 << 20)
@@ -45,7 +45,7 @@ static const char *type_of(const char *name)
 void dscm_etag_make(char out[36], const void *data, size_t size)
 {
     uint8_t digest[DSCM_DIGEST_SIZE];
-    dscm_secret_digest(data, size, digest);
+    dscm_crypto_digest(data, size, digest);
     size_t used = 0;
     out[used++] = '"';
     for (size_t i = 0; i < 16; i++)

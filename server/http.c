@@ -11,8 +11,8 @@
 
 #include "core/base/memory.h"
 #include "server/clock.h"
+#include "server/crypto.h"
 #include "server/http_internal.h"
-#include "server/secret.h"
 
 #if MHD_VERSION < 0x00097001
 #error "libmicrohttpd 0.9.71 or later is needed"
@@ -32,7 +32,7 @@ exchange *dscm_exchange_ref_(exchange *e)
 void dscm_exchange_unref_(exchange *e)
 {
     if (atomic_fetch_sub(&e->references, 1) != 1) return;
-    dscm_job_unref(e->face.job);
+    dscm_job_unref(e->base.job);
     if (e->response) MHD_destroy_response(e->response);
     free(e->body);
     dscm_free(e->uri);
@@ -41,14 +41,14 @@ void dscm_exchange_unref_(exchange *e)
 
 static void find_address(exchange *e)
 {
-    char *out = e->face.address;
-    snprintf(out, sizeof e->face.address, "unknown");
+    char *out = e->base.address;
+    snprintf(out, sizeof e->base.address, "unknown");
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(e->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (!info || !info->client_addr) return;
     socklen_t size = info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                               : sizeof(struct sockaddr_in);
-    getnameinfo(info->client_addr, size, out, sizeof e->face.address, NULL, 0, NI_NUMERICHOST);
+    getnameinfo(info->client_addr, size, out, sizeof e->base.address, NULL, 0, NI_NUMERICHOST);
 }
 
 static enum MHD_Result last_forwarded(void *arg, enum MHD_ValueKind kind, const char *name,
@@ -70,8 +70,8 @@ static void find_forwarded(exchange *e)
     last = last ? last + 1 : list;
     while (*last == ' ') last++;
     size_t length = strspn(last, "0123456789abcdefABCDEF.:");
-    if (length && length < sizeof e->face.address && !last[length])
-        memcpy(e->face.address, last, length + 1);
+    if (length && length < sizeof e->base.address && !last[length])
+        memcpy(e->base.address, last, length + 1);
 }
 
 /* Called when the request line is in. What it returns becomes the exchange of the connection. */
@@ -87,10 +87,10 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
     }
     char *question = strchr(e->uri, '?');
     if (question) *question = 0;
-    e->face.path = e->uri;
-    e->face.query = question ? question + 1 : NULL;
-    e->face.method = "";
-    e->face.arrived_us = dscm_clock_us();
+    e->base.path = e->uri;
+    e->base.query = question ? question + 1 : NULL;
+    e->base.method = "";
+    e->base.arrived_us = dscm_clock_us();
     e->waiter.wake = dscm_exchange_changed_;
     e->park.wake = dscm_exchange_woken_;
     e->http = http;
@@ -99,8 +99,8 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     e->link = info ? info->socket_context : NULL;
     atomic_init(&e->references, 1);
-    atomic_init(&e->face.gone, false);
-    atomic_init(&e->face.timed_out, false);
+    atomic_init(&e->base.gone, false);
+    atomic_init(&e->base.timed_out, false);
     return e;
 }
 
@@ -157,7 +157,7 @@ static bool strict(exchange *e, const char *version, size_t *length, bool *has_b
     *length = counts.length && !why ? strtoull(counts.length, NULL, 10) : 0;
     *has_body = counts.encodings || *length;
     if (!why) return true;
-    dscm_exchange_refuse(&e->face, DSCM_PROBLEM_BAD_REQUEST, "%s", why);
+    dscm_exchange_refuse(&e->base, DSCM_PROBLEM_BAD_REQUEST, "%s", why);
     e->must_close = true;
     return false;
 }
@@ -167,15 +167,15 @@ static bool strict(exchange *e, const char *version, size_t *length, bool *has_b
 static void choose_request_id(exchange *e)
 {
     char fresh[DSCM_ID_SIZE] = "0";
-    const char *given = dscm_exchange_header(&e->face, "X-Request-Id");
+    const char *given = dscm_exchange_header(&e->base, "X-Request-Id");
     size_t length = given ? strlen(given) : 0;
     static const char allowed[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/+=";
     if (length && length < DSCM_REQUEST_ID_SIZE && strspn(given, allowed) == length) {
-        memcpy(e->face.request_id, given, length + 1);
+        memcpy(e->base.request_id, given, length + 1);
         return;
     }
-    if (dscm_secret_id(fresh, NULL) == DSCM_OK) memcpy(e->face.request_id, fresh, sizeof fresh);
+    if (dscm_crypto_id(fresh, NULL) == DSCM_OK) memcpy(e->base.request_id, fresh, sizeof fresh);
 }
 
 /* Headers are complete. */
@@ -184,7 +184,7 @@ static enum MHD_Result begin(exchange *e, const char *method, const char *versio
     size_t length;
     bool has_body;
     e->opened = true;
-    e->face.method = method;
+    e->base.method = method;
     atomic_fetch_add(&e->http->active, 1);
     e->counted = true;
     if (e->link && !dscm_link_enter(e->link, DSCM_LINK_BODY)) return MHD_NO;
@@ -192,16 +192,16 @@ static enum MHD_Result begin(exchange *e, const char *method, const char *versio
     find_address(e);
     if (e->http->options.trusted_proxy) find_forwarded(e);
     if (strict(e, version, &length, &has_body)) {
-        e->http->options.head(e->http->options.arg, &e->face);
-        if (!e->response && has_body && length > e->face.body_max)
-            dscm_exchange_refuse(&e->face, DSCM_PROBLEM_TOO_LARGE,
+        e->http->options.head(e->http->options.arg, &e->base);
+        if (!e->response && has_body && length > e->base.body_max)
+            dscm_exchange_refuse(&e->base, DSCM_PROBLEM_TOO_LARGE,
                                  "the body has %zu bytes, allowed are %zu", length,
-                                 e->face.body_max);
+                                 e->base.body_max);
     }
     if (!e->response) return MHD_YES;
     /* An early answer. A short body is read all the same: closing with unread bytes would reset the
      * connection and may take the answer with it. */
-    bool expects = dscm_exchange_header(&e->face, "Expect") != NULL;
+    bool expects = dscm_exchange_header(&e->base, "Expect") != NULL;
     e->discard = has_body && !e->must_close && !expects && length <= DRAIN_MAX;
     if (e->discard) return MHD_YES;
     if (has_body) e->must_close = true;
@@ -225,21 +225,21 @@ static bool body_reserve(exchange *e, size_t size)
 static enum MHD_Result collect(exchange *e, const char *data, size_t size)
 {
     if (e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED) return MHD_NO;
-    if (!e->discard && e->face.body_size + size > e->face.body_max) {
+    if (!e->discard && e->base.body_size + size > e->base.body_max) {
         e->discard = true;
         e->must_close = true;
-        dscm_exchange_refuse(&e->face, DSCM_PROBLEM_TOO_LARGE,
+        dscm_exchange_refuse(&e->base, DSCM_PROBLEM_TOO_LARGE,
                              "the body has more than the %zu bytes that are allowed",
-                             e->face.body_max);
+                             e->base.body_max);
     }
-    if (!e->discard && !body_reserve(e, e->face.body_size + size)) {
+    if (!e->discard && !body_reserve(e, e->base.body_size + size)) {
         e->discard = true;
         e->must_close = true;
-        dscm_exchange_refuse(&e->face, DSCM_PROBLEM_INTERNAL, "no memory for the body");
+        dscm_exchange_refuse(&e->base, DSCM_PROBLEM_INTERNAL, "no memory for the body");
     }
     if (!e->discard) {
-        memcpy(e->body + e->face.body_size, data, size);
-        e->face.body_size += size;
+        memcpy(e->body + e->base.body_size, data, size);
+        e->base.body_size += size;
         return MHD_YES;
     }
     e->drained += size;
@@ -254,15 +254,15 @@ static enum MHD_Result proceed(exchange *e)
 {
     if (!e->response && !e->dispatched) {
         e->dispatched = true;
-        e->face.body = e->body;
+        e->base.body = e->body;
         if (e->link && !dscm_link_enter(e->link, DSCM_LINK_WORK)) return MHD_NO;
-        e->http->options.handle(e->http->options.arg, &e->face);
-    } else if (!e->response && e->face.resume) {
-        if (atomic_load(&e->face.gone)) {
-            e->face.status = 499;
+        e->http->options.handle(e->http->options.arg, &e->base);
+    } else if (!e->response && e->base.resume) {
+        if (atomic_load(&e->base.gone)) {
+            e->base.status = 499;
             return MHD_NO;
         }
-        e->face.resume(&e->face);
+        e->base.resume(&e->base);
     }
     return e->response ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
 }
@@ -292,13 +292,13 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (!e) return;
     *context = NULL;
     bool late = e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED;
-    if (late && !e->queued) e->face.status = 408;
+    if (late && !e->queued) e->base.status = 408;
     if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
-        e->face.status = e->queued ? e->face.status : 499;
+        e->base.status = e->queued ? e->base.status : 499;
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && e->streaming)
-        atomic_store(&e->face.gone, true);
+        atomic_store(&e->base.gone, true);
     if (e->opened)
-        http->options.done(http->options.arg, &e->face, dscm_clock_us() - e->face.arrived_us);
+        http->options.done(http->options.arg, &e->base, dscm_clock_us() - e->base.arrived_us);
     if (e->counted) atomic_fetch_sub(&http->active, 1);
     if (e->link) dscm_link_enter(e->link, DSCM_LINK_IDLE);
     dscm_exchange_unref_(e);
@@ -316,9 +316,9 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         /* At its limit the library accepts nothing more: silent connections must not keep others
          * out. The new one is not in the list yet, so it does not make room for itself. */
         if (atomic_fetch_add(&http->connections, 1) + 1 >= http->options.connections)
-            dscm_guard_evict(http->guard);
+            dscm_watchdog_evict(http->watchdog);
         dscm_link *link = info ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
-        if (link) dscm_guard_link(http->guard, link, info->connect_fd);
+        if (link) dscm_watchdog_link(http->watchdog, link, info->connect_fd);
         *context = link;
         return;
     }
@@ -326,11 +326,11 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     dscm_link *link = *context;
     *context = NULL;
     if (!link) return;
-    dscm_guard_unlink(http->guard, link);
+    dscm_watchdog_unlink(http->watchdog, link);
     dscm_free(link);
 }
 
-/* From the guard, with its lock held. */
+/* From the watchdog, with its lock held. */
 static void on_late(void *arg, dscm_link *link, dscm_link_phase phase)
 {
     dscm_http *http = arg;
@@ -422,9 +422,9 @@ dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm
     http->port = options->port;
     dscm_code code = listen_on(&http->listener, &http->port, options->host, err);
     if (code != DSCM_OK) goto fail;
-    dscm_guard_options guard = {options->header_ms, options->body_ms, options->reply_ms, on_late,
-                                http};
-    code = dscm_guard_open(&http->guard, &guard, err);
+    dscm_watchdog_options watchdog = {options->header_ms, options->body_ms, options->reply_ms,
+                                      on_late, http};
+    code = dscm_watchdog_open(&http->watchdog, &watchdog, err);
     if (code != DSCM_OK) goto fail;
     errno = 0;
     http->daemon = start_daemon(http);
@@ -472,11 +472,11 @@ void dscm_http_free(dscm_http *http)
     if (http->daemon)
         MHD_stop_daemon(http->daemon); /* closes the listening socket unless it was quiesced */
     if (http->listener >= 0 && (!http->daemon || http->quiesced)) close(http->listener);
-    dscm_guard_free(http->guard);
+    dscm_watchdog_free(http->watchdog);
     dscm_free(http);
 }
 
-const char *dscm_exchange_header(dscm_exchange *face, const char *name)
+const char *dscm_exchange_header(dscm_exchange *base, const char *name)
 {
-    return MHD_lookup_connection_value(exchange_of(face)->connection, MHD_HEADER_KIND, name);
+    return MHD_lookup_connection_value(exchange_of(base)->connection, MHD_HEADER_KIND, name);
 }

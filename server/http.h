@@ -9,9 +9,9 @@
  * Threads. Hooks, `resume` and stream readers run on one of the listener's threads and must not
  * block. While an exchange is parked only `gone` and `timed_out` are written, by whoever wakes it;
  * all else belongs to the listener's thread. The connection is suspended before the exchange can
- * be seen by a worker, and taken from the guard before it is resumed.
+ * be seen by a worker, and taken from the watchdog before it is resumed.
  *
- * Ownership. Exchanges are reference counted: the library's share ends with the request, the guard,
+ * Ownership. Exchanges are reference counted: the library's share ends with the request, the watchdog,
  * the job's list of waiters and a streaming reply hold one each while they know the exchange.
  */
 #ifndef DSCM_SERVER_HTTP_H
@@ -20,8 +20,8 @@
 #include <sys/types.h>
 
 #include "api/problem.h"
-#include "server/guard.h"
 #include "server/job.h"
+#include "server/watchdog.h"
 
 #define DSCM_REQUEST_ID_SIZE 65
 

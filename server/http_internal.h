@@ -10,7 +10,7 @@
 struct dscm_http {
     dscm_http_options options;
     struct MHD_Daemon *daemon;
-    dscm_guard *guard;
+    dscm_watchdog *watchdog;
     int listener; /* -1 before there is one; the daemon's to close unless quiesced */
     bool quiesced;
     int port;
@@ -18,14 +18,14 @@ struct dscm_http {
     _Atomic int64_t starved_ms; /* of the last word about it; 0: none yet */
 };
 
-/* The exchange as http*.c sees it: `face` is what everyone else sees. */
+/* The exchange as http*.c sees it: `base` is what everyone else sees. */
 typedef struct exchange {
-    dscm_exchange face; /* first: the two convert into each other */
+    dscm_exchange base; /* first: the two convert into each other */
     dscm_http *http;
     struct MHD_Connection *connection;
     dscm_link *link;
     atomic_size_t references;
-    char *uri; /* copy; face.path and face.query point into it */
+    char *uri; /* copy; base.path and base.query point into it */
     uint8_t *body;
     size_t body_capacity;
     size_t drained; /* bytes of a body that is not wanted */
@@ -35,16 +35,16 @@ typedef struct exchange {
     dscm_park park;
 } exchange;
 
-static inline exchange *exchange_of(dscm_exchange *face)
+static inline exchange *exchange_of(dscm_exchange *base)
 {
-    return (exchange *)face;
+    return (exchange *)base;
 }
 
 exchange *dscm_exchange_ref_(exchange *e);
 void dscm_exchange_unref_(exchange *e);
 /* Queues the reply that was made; what MHD_queue_response says. */
 enum MHD_Result dscm_exchange_respond_(exchange *e);
-/* Callbacks of `waiter` and `park`, set once: the guard may read them while the next wait begins.
+/* Callbacks of `waiter` and `park`, set once: the watchdog may read them while the next wait begins.
  */
 void dscm_exchange_changed_(dscm_waiter *waiter);
 void dscm_exchange_woken_(dscm_park *park, bool gone);

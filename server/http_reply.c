@@ -13,22 +13,22 @@ static void made(exchange *e, int status, const char *type, size_t size,
                  struct MHD_Response *response)
 {
     e->response = response;
-    e->face.status = status;
-    e->face.sent = size;
+    e->base.status = status;
+    e->base.sent = size;
     if (!response) return;
-    if (type) dscm_exchange_header_set(&e->face, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    dscm_exchange_header_set(&e->face, "X-Content-Type-Options", "nosniff");
-    dscm_exchange_header_set(&e->face, "X-Request-Id", e->face.request_id);
+    if (type) dscm_exchange_header_set(&e->base, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    dscm_exchange_header_set(&e->base, "X-Content-Type-Options", "nosniff");
+    dscm_exchange_header_set(&e->base, "X-Request-Id", e->base.request_id);
 }
 
-void dscm_exchange_header_set(dscm_exchange *face, const char *name, const char *value)
+void dscm_exchange_header_set(dscm_exchange *base, const char *name, const char *value)
 {
-    exchange *e = exchange_of(face);
+    exchange *e = exchange_of(base);
     /* Without memory the header is left out: the reply is still right without it. */
     if (e->response && MHD_add_response_header(e->response, name, value) == MHD_NO) return;
 }
 
-void dscm_exchange_reply(dscm_exchange *face, int status, const char *type, void *body, size_t size,
+void dscm_exchange_reply(dscm_exchange *base, int status, const char *type, void *body, size_t size,
                          dscm_body ownership)
 {
     static char no_memory[] =
@@ -48,27 +48,27 @@ void dscm_exchange_reply(dscm_exchange *face, int status, const char *type, void
     struct MHD_Response *response = MHD_create_response_from_buffer(
         size, body, ownership == DSCM_BODY_FREE ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (!response && ownership == DSCM_BODY_FREE) free(body);
-    made(exchange_of(face), status, type, size, response);
+    made(exchange_of(base), status, type, size, response);
 }
 
-void dscm_exchange_reply_shared(dscm_exchange *face, int status, const char *type, const void *body,
+void dscm_exchange_reply_shared(dscm_exchange *base, int status, const char *type, const void *body,
                                 size_t size, void *holder, void (*release)(void *holder))
 {
     struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
         size, (void *)(uintptr_t)body, release, holder);
     if (!response) release(holder);
-    made(exchange_of(face), status, type, size, response);
+    made(exchange_of(base), status, type, size, response);
 }
 
-void dscm_exchange_problem(dscm_exchange *face, const dscm_problem *problem)
+void dscm_exchange_problem(dscm_exchange *base, const dscm_problem *problem)
 {
     size_t size = 0;
-    char *body = dscm_problem_json(problem, face->path, face->request_id, &size);
-    dscm_exchange_reply(face, dscm_problem_kind_of(problem->code)->status,
+    char *body = dscm_problem_json(problem, base->path, base->request_id, &size);
+    dscm_exchange_reply(base, dscm_problem_kind_of(problem->code)->status,
                         "application/problem+json", body, size, DSCM_BODY_FREE);
 }
 
-void dscm_exchange_refuse(dscm_exchange *face, dscm_problem_code code, const char *format, ...)
+void dscm_exchange_refuse(dscm_exchange *base, dscm_problem_code code, const char *format, ...)
 {
     char detail[DSCM_MESSAGE_MAX];
     va_list args;
@@ -77,44 +77,44 @@ void dscm_exchange_refuse(dscm_exchange *face, dscm_problem_code code, const cha
     va_end(args);
     dscm_problem problem = {0};
     dscm_problem_set(&problem, code, "%s", detail);
-    dscm_exchange_problem(face, &problem);
+    dscm_exchange_problem(base, &problem);
 }
 
 static ssize_t stream_read(void *arg, uint64_t position, char *out, size_t size)
 {
     exchange *e = arg;
     (void)position;
-    if (atomic_load(&e->face.gone)) return MHD_CONTENT_READER_END_WITH_ERROR;
-    ssize_t count = e->face.read(&e->face, out, size);
+    if (atomic_load(&e->base.gone)) return MHD_CONTENT_READER_END_WITH_ERROR;
+    ssize_t count = e->base.read(&e->base, out, size);
     return count < 0 ? MHD_CONTENT_READER_END_OF_STREAM : count;
 }
 
 static void stream_end(void *arg)
 {
     exchange *e = arg;
-    if (e->face.finished) e->face.finished(&e->face);
+    if (e->base.finished) e->base.finished(&e->base);
     dscm_exchange_unref_(e);
 }
 
-void dscm_exchange_stream(dscm_exchange *face, const char *type)
+void dscm_exchange_stream(dscm_exchange *base, const char *type)
 {
-    exchange *e = exchange_of(face);
+    exchange *e = exchange_of(base);
     struct MHD_Response *response = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, 4096, stream_read, dscm_exchange_ref_(e), stream_end);
     if (!response) {
         stream_end(e);
-        dscm_exchange_reply(face, 500, NULL, NULL, 0, DSCM_BODY_STATIC);
+        dscm_exchange_reply(base, 500, NULL, NULL, 0, DSCM_BODY_STATIC);
         return;
     }
     e->streaming = true;
     made(e, 200, type, 0, response);
-    dscm_exchange_header_set(face, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    dscm_exchange_header_set(face, "X-Accel-Buffering", "no");
+    dscm_exchange_header_set(base, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    dscm_exchange_header_set(base, "X-Accel-Buffering", "no");
 }
 
-void dscm_exchange_close(dscm_exchange *face)
+void dscm_exchange_close(dscm_exchange *base)
 {
-    exchange_of(face)->must_close = true;
+    exchange_of(base)->must_close = true;
 }
 
 enum MHD_Result dscm_exchange_respond_(exchange *e)
@@ -123,17 +123,17 @@ enum MHD_Result dscm_exchange_respond_(exchange *e)
     if (!e->response) return MHD_NO;
     /* When every connection is busy, the first to become idle makes room. */
     if (atomic_load(&e->http->connections) >= e->http->options.connections) e->must_close = true;
-    if (e->must_close) dscm_exchange_header_set(&e->face, MHD_HTTP_HEADER_CONNECTION, "close");
+    if (e->must_close) dscm_exchange_header_set(&e->base, MHD_HTTP_HEADER_CONNECTION, "close");
     char timing[48];
     snprintf(timing, sizeof timing, "total;dur=%.3f",
-             (double)(dscm_clock_us() - e->face.arrived_us) * 1e-3);
-    dscm_exchange_header_set(&e->face, "Server-Timing", timing);
-    if (e->http->options.decorate) e->http->options.decorate(e->http->options.arg, &e->face);
+             (double)(dscm_clock_us() - e->base.arrived_us) * 1e-3);
+    dscm_exchange_header_set(&e->base, "Server-Timing", timing);
+    if (e->http->options.decorate) e->http->options.decorate(e->http->options.arg, &e->base);
     if (e->link && !dscm_link_enter(e->link, e->streaming ? DSCM_LINK_WORK : DSCM_LINK_REPLY))
         return MHD_NO;
     e->queued = true;
     enum MHD_Result result =
-        MHD_queue_response(e->connection, (unsigned)e->face.status, e->response);
+        MHD_queue_response(e->connection, (unsigned)e->base.status, e->response);
     struct MHD_Response *response = e->response;
     e->response = NULL; /* the library holds its own share; `queued` remembers the reply */
     MHD_destroy_response(response);
@@ -165,7 +165,7 @@ void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail)
 /* Whoever took the waiter off the job, or found it taken off, resumes; nobody else does. */
 static void unpark(exchange *e)
 {
-    if (dscm_guard_unpark(e->http->guard, &e->park)) dscm_exchange_unref_(e);
+    if (dscm_watchdog_unpark(e->http->watchdog, &e->park)) dscm_exchange_unref_(e);
     MHD_resume_connection(e->connection);
     dscm_exchange_unref_(e); /* the waiter's share; the connection may be gone by now */
 }
@@ -178,26 +178,26 @@ void dscm_exchange_changed_(dscm_waiter *waiter)
 void dscm_exchange_woken_(dscm_park *park, bool gone)
 {
     exchange *e = (exchange *)((char *)park - offsetof(exchange, park));
-    atomic_store(gone ? &e->face.gone : &e->face.timed_out, true);
-    if (dscm_job_unwait(e->face.job, &e->waiter)) unpark(e);
-    dscm_exchange_unref_(e); /* the guard's share */
+    atomic_store(gone ? &e->base.gone : &e->base.timed_out, true);
+    if (dscm_job_unwait(e->base.job, &e->waiter)) unpark(e);
+    dscm_exchange_unref_(e); /* the watchdog's share */
 }
 
-void dscm_exchange_park(dscm_exchange *face, dscm_job *job, uint64_t after, int64_t wake_ms)
+void dscm_exchange_park(dscm_exchange *base, dscm_job *job, uint64_t after, int64_t wake_ms)
 {
-    exchange *e = exchange_of(face);
+    exchange *e = exchange_of(base);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(e->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!face->job) face->job = dscm_job_ref(job);
-    atomic_store(&face->timed_out, false);
+    if (!base->job) base->job = dscm_job_ref(job);
+    atomic_store(&base->timed_out, false);
     e->park.fd = info->connect_fd;
     e->park.wake_ms = wake_ms;
     dscm_exchange_ref_(e); /* the waiter's */
-    dscm_exchange_ref_(e); /* the guard's */
+    dscm_exchange_ref_(e); /* the watchdog's */
     MHD_suspend_connection(e->connection);
-    dscm_guard_park(e->http->guard, &e->park);
+    dscm_watchdog_park(e->http->watchdog, &e->park);
     bool waits = dscm_job_wait(job, &e->waiter, after);
-    /* The guard may have come in between, when there was no waiter yet that it could take off. */
-    bool missed = atomic_load(&face->timed_out) || atomic_load(&face->gone);
+    /* The watchdog may have come in between, when there was no waiter yet that it could take off. */
+    bool missed = atomic_load(&base->timed_out) || atomic_load(&base->gone);
     if (!waits || (missed && dscm_job_unwait(job, &e->waiter))) unpark(e);
 }

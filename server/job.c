@@ -39,7 +39,7 @@ static void make_room(dscm_job *job, dscm_event_kind kind)
             drop_event(job, i);
             break;
         }
-    for (size_t i = 0; job->events_count == DSCM_EVENTS_KEPT && i < job->events_count; i++)
+    for (size_t i = 0; job->events_count == DSCM_EVENTS_MAX && i < job->events_count; i++)
         if (job->events[i].kind == DSCM_EVENT_PROGRESS) drop_event(job, i);
 }
 
@@ -49,7 +49,7 @@ static void add_event(dscm_job *job, dscm_event_kind kind, const char *data)
     make_room(job, kind);
     job->last_event++;
     char *copy = dscm_strdup(data ? data : "{}", NULL);
-    if (!copy || job->events_count == DSCM_EVENTS_KEPT) {
+    if (!copy || job->events_count == DSCM_EVENTS_MAX) {
         dscm_free(copy);
         return;
     }
@@ -61,7 +61,7 @@ dscm_code dscm_job_create(dscm_job **out, const char *owner, const char *client,
 {
     dscm_job *job = dscm_alloc(1, sizeof *job, "a job", err);
     if (!job) return DSCM_E_MEMORY;
-    dscm_code code = dscm_secret_id(job->id, err);
+    dscm_code code = dscm_crypto_id(job->id, err);
     if (code != DSCM_OK) {
         dscm_free(job);
         return code;

@@ -24,10 +24,10 @@
 
 #include "api/reply.h" /* states and problems */
 #include "core/base/error.h"
-#include "server/secret.h"
+#include "server/crypto.h"
 
-#define DSCM_OWNER_SIZE  64
-#define DSCM_EVENTS_KEPT 128 /* older progress events are dropped first */
+#define DSCM_OWNER_SIZE 64
+#define DSCM_EVENTS_MAX 128 /* older progress events are dropped first */
 
 /* Why a job was canceled. */
 typedef enum dscm_job_reason {
@@ -94,7 +94,7 @@ typedef struct dscm_job {
     dscm_payload result;   /* succeeded */
     int64_t started_us, finished_us;
     size_t step, steps;
-    dscm_event events[DSCM_EVENTS_KEPT];
+    dscm_event events[DSCM_EVENTS_MAX];
     size_t events_count;
     uint64_t last_event;
     dscm_waiter *waiters;

@@ -47,7 +47,7 @@ static entry **key_chain(store *s, const char *owner, const char *key)
 static void owner_mark(const char *owner, uint8_t out[8])
 {
     uint8_t digest[DSCM_DIGEST_SIZE];
-    dscm_secret_digest(owner, strlen(owner), digest);
+    dscm_crypto_digest(owner, strlen(owner), digest);
     memcpy(out, digest, 8);
 }
 

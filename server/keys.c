@@ -9,7 +9,7 @@
 #include <strings.h>
 
 #include "core/base/memory.h"
-#include "server/secret.h"
+#include "server/crypto.h"
 
 typedef struct key {
     char name[DSCM_KEY_NAME_SIZE];
@@ -47,7 +47,7 @@ static dscm_code parse_line(char *line, size_t number, const char *path, key *ou
                          "%s:%zu: a key's name is 1 to %d letters, digits, '.', '_' or '-'", path,
                          number, DSCM_KEY_NAME_SIZE - 1);
     if (!digest || (more && more[0] != '#') ||
-        !dscm_secret_unhex(digest, out->digest, DSCM_DIGEST_SIZE))
+        !dscm_crypto_unhex(digest, out->digest, DSCM_DIGEST_SIZE))
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s:%zu: expected NAME and the key's SHA-256 in 64 hexadecimal digits",
                          path, number);
@@ -152,12 +152,12 @@ bool dscm_keys_check(dscm_keys *keys, const char *authorization, char name[DSCM_
     const char *secret = authorization + 7;
     while (*secret == ' ') secret++;
     uint8_t digest[DSCM_DIGEST_SIZE];
-    dscm_secret_digest(secret, strlen(secret), digest);
+    dscm_crypto_digest(secret, strlen(secret), digest);
     bool found = false;
     pthread_mutex_lock(&keys->lock);
     /* No early end: how long the search takes must not tell which key came near. */
     for (size_t i = 0; i < keys->count; i++)
-        if (dscm_secret_equal(keys->list[i].digest, digest, DSCM_DIGEST_SIZE)) {
+        if (dscm_crypto_equal(keys->list[i].digest, digest, DSCM_DIGEST_SIZE)) {
             memcpy(name, keys->list[i].name, DSCM_KEY_NAME_SIZE);
             found = true;
         }

@@ -152,7 +152,7 @@ void dscm_routes_head(void *arg, dscm_exchange *exchange)
     }
     const char *authorization = dscm_exchange_header(exchange, "Authorization");
     if (!r->open && !dscm_keys_check(service->keys, authorization, exchange->owner)) {
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_UNAUTHORIZED], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_UNAUTHORIZED], 1);
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_UNAUTHORIZED,
                              authorization ? "the key is not known"
                                            : "a key is needed: Authorization: Bearer KEY");
@@ -164,7 +164,7 @@ void dscm_routes_head(void *arg, dscm_exchange *exchange)
         return;
     }
     if (r->works && atomic_load(&service->draining)) {
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_DRAINING], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_DRAINING], 1);
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_DRAINING, "the service is being stopped");
         dscm_exchange_close(exchange);
         return;
@@ -206,8 +206,8 @@ void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
         dscm_exchange_header_set(exchange, "Retry-After", seconds);
     }
     if (exchange->status == 413 || exchange->status == 408)
-        atomic_fetch_add(&service->meters.rejects[exchange->status == 413 ? DSCM_REJECT_TOO_LARGE
-                                                                          : DSCM_REJECT_SLOW],
+        atomic_fetch_add(&service->metrics.rejects[exchange->status == 413 ? DSCM_REJECT_TOO_LARGE
+                                                                           : DSCM_REJECT_SLOW],
                          1);
 }
 
@@ -218,7 +218,7 @@ static void note_leaving(dscm_service *service, dscm_exchange *exchange)
         phase = dscm_job_peek(exchange->job, NULL, NULL, NULL) == DSCM_JOB_QUEUED
                     ? DSCM_GONE_QUEUED
                     : DSCM_GONE_RUNNING;
-    atomic_fetch_add(&service->meters.disconnects[phase], 1);
+    atomic_fetch_add(&service->metrics.disconnects[phase], 1);
     if (exchange->job && exchange->flags[DSCM_FLAG_SUBMITTER] &&
         !atomic_load(&exchange->job->detached))
         dscm_service_cancel(service, exchange->job, DSCM_REASON_DISCONNECT);
@@ -232,9 +232,9 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     if (left) note_leaving(service, exchange);
     if (!exchange->service) { /* refused for its form, before any route was looked for */
         exchange->route = ROUTE_OTHER;
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_STRICT], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_STRICT], 1);
     }
-    dscm_meters_request(&service->meters, exchange->route, exchange->status, took_us);
+    dscm_metrics_request(&service->metrics, exchange->route, exchange->status, took_us);
     if (service->log.level > DSCM_LOG_INFO) return;
     json_t *line =
         json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
@@ -250,7 +250,7 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
 void dscm_routes_slow(void *arg, int status)
 {
     dscm_service *service = arg;
-    atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_SLOW], 1);
-    dscm_meters_request(&service->meters, ROUTE_OTHER, status, 0);
+    atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_SLOW], 1);
+    dscm_metrics_request(&service->metrics, ROUTE_OTHER, status, 0);
     dscm_log_message(&service->log, DSCM_LOG_INFO, "slow", "a head took too long: %d", status);
 }

@@ -5,7 +5,7 @@
 #ifndef DSCM_SERVER_ROUTES_H
 #define DSCM_SERVER_ROUTES_H
 
-#include "server/accept.h"
+#include "server/negotiate.h"
 #include "server/service.h"
 
 #define DSCM_CAPTURES    2
@@ -22,7 +22,7 @@ typedef void dscm_handler(dscm_service *service, dscm_exchange *exchange,
 enum {
     DSCM_FLAG_PNG,       /* the picture alone is wanted */
     DSCM_FLAG_SUBMITTER, /* made the job: when it leaves, the job is canceled */
-    DSCM_FLAG_READER     /* an open stream, counted in meters and job */
+    DSCM_FLAG_READER     /* an open stream, counted in metrics and job */
 };
 
 /* routes_work.c: POST /counterfactual, /abductions, /samples */

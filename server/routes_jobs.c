@@ -14,7 +14,7 @@ static dscm_work work_of(const dscm_job *job)
 }
 
 /* The outcome of a succeeded job: immutable, and alive as long as the job. */
-static const dscm_outcome *outcome_of(const dscm_job *job)
+static const dscm_job_reply *outcome_of(const dscm_job *job)
 {
     return job->result.data;
 }
@@ -60,7 +60,7 @@ static void release_job(void *job)
 
 static void answer_picture(dscm_exchange *exchange, dscm_job *job)
 {
-    const dscm_outcome *outcome = outcome_of(job);
+    const dscm_job_reply *outcome = outcome_of(job);
     const char *name = work_of(job) == DSCM_WORK_SAMPLE ? "sample-0" : "counterfactual-0";
     const dscm_image_file *file = outcome->result ? dscm_result_file(outcome->result, name) : NULL;
     if (!file) {
@@ -76,7 +76,7 @@ static void answer_picture(dscm_exchange *exchange, dscm_job *job)
         dscm_exchange_header_set(exchange, headers[i].name, headers[i].value);
 }
 
-static void answer_timing(dscm_exchange *exchange, const dscm_outcome *outcome)
+static void answer_timing(dscm_exchange *exchange, const dscm_job_reply *outcome)
 {
     if (!outcome->result) return;
     const dscm_run_times *t = &outcome->result->times;
@@ -212,7 +212,7 @@ void dscm_get_job_image(dscm_service *service, dscm_exchange *exchange,
 void dscm_delete_abduction(dscm_service *service, dscm_exchange *exchange,
                            const dscm_captures *captures)
 {
-    if (dscm_abductions_delete(service->abductions, captures->text[0], exchange->owner))
+    if (dscm_abduction_cache_delete(service->abductions, captures->text[0], exchange->owner))
         dscm_exchange_reply(exchange, 204, NULL, NULL, 0, DSCM_BODY_STATIC);
     else
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_FOUND, "there is no abduction \"%s\"",
@@ -241,7 +241,7 @@ static void end_events(dscm_exchange *exchange)
 {
     dscm_service *service = exchange->service;
     dscm_event_reader_close(&exchange->events);
-    atomic_fetch_sub(&service->meters.streams, 1);
+    atomic_fetch_sub(&service->metrics.streams, 1);
     atomic_fetch_sub(&exchange->job->readers, 1);
 }
 
@@ -251,15 +251,15 @@ void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job
     exchange->read = read_events;
     exchange->finished = end_events;
     exchange->flags[DSCM_FLAG_READER] = true;
-    atomic_fetch_add(&service->meters.streams, 1);
+    atomic_fetch_add(&service->metrics.streams, 1);
     atomic_fetch_add(&job->readers, 1);
     dscm_exchange_stream(exchange, "text/event-stream");
 }
 
 bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange)
 {
-    if (atomic_load(&service->meters.streams) < service->settings.streams) return true;
-    atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_STREAMS], 1);
+    if (atomic_load(&service->metrics.streams) < service->settings.streams) return true;
+    atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_STREAMS], 1);
     dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL,
                          "%ld event streams are open, no more are allowed",
                          service->settings.streams);

@@ -10,11 +10,11 @@ typedef struct submission {
     dscm_service *service;
     dscm_exchange *exchange;
     dscm_work work;
-    dscm_accept accept;
+    dscm_media accept;
     dscm_prefer prefer;
     const char *key; /* idempotency key or NULL */
     dscm_request *request;
-    dscm_kept *kept;
+    dscm_cache_entry *cached;
     dscm_job *job;
 } submission;
 
@@ -23,10 +23,10 @@ typedef struct submission {
 static bool read_headers(submission *s)
 {
     dscm_exchange *exchange = s->exchange;
-    s->accept = dscm_accept_choose(dscm_exchange_header(exchange, "Accept"));
+    s->accept = dscm_media_negotiate(dscm_exchange_header(exchange, "Accept"));
     s->prefer = dscm_prefer_parse(dscm_exchange_header(exchange, "Prefer"));
     s->key = dscm_exchange_header(exchange, "Idempotency-Key");
-    if (s->accept == DSCM_ACCEPT_NONE) {
+    if (s->accept == DSCM_MEDIA_NONE) {
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_ACCEPTABLE,
                              "offered are application/json, image/png and text/event-stream");
         return false;
@@ -47,8 +47,8 @@ static bool read_request(submission *s)
     dscm_problem problem = {0};
     bool ok;
     bool json = dscm_media_is(type, "application/json") && e->body_size;
-    bool kept = e->query && strstr(e->query, "abduction=");
-    if (!e->body_size && s->work != DSCM_WORK_SAMPLE && !kept) {
+    bool cached = e->query && strstr(e->query, "abduction=");
+    if (!e->body_size && s->work != DSCM_WORK_SAMPLE && !cached) {
         bool told = dscm_exchange_header(e, "Content-Length") ||
                     dscm_exchange_header(e, "Transfer-Encoding");
         dscm_exchange_refuse(e,
@@ -72,7 +72,7 @@ static bool has_picture(submission *s)
     bool none = s->work == DSCM_WORK_ABDUCTION;
     bool left_out =
         s->work == DSCM_WORK_COUNTERFACTUAL && !(s->request->wanted & DSCM_WANT_COUNTERFACTUAL);
-    if (s->accept != DSCM_ACCEPT_PNG || (!none && !left_out)) return true;
+    if (s->accept != DSCM_MEDIA_PNG || (!none && !left_out)) return true;
     dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_NOT_ACCEPTABLE,
                          none ? "an abduction is no picture: offered are application/json and "
                                 "text/event-stream"
@@ -86,15 +86,15 @@ static bool find_kept(submission *s)
 {
     const char *id = s->request->abduction;
     if (!*id) return true;
-    s->kept = dscm_abductions_find(s->service->abductions, id, s->exchange->owner);
+    s->cached = dscm_abduction_cache_find(s->service->abductions, id, s->exchange->owner);
     dscm_problem problem = {0};
-    if (!s->kept) {
+    if (!s->cached) {
         dscm_problem_add(&problem, DSCM_PROBLEM_UNKNOWN_ABDUCTION, "/abduction",
                          "there is no abduction \"%s\" (it may have expired): send the image", id);
         dscm_exchange_problem(s->exchange, &problem);
         return false;
     }
-    const dscm_abduction *abduction = s->kept->value.data;
+    const dscm_abduction *abduction = s->cached->value.data;
     if (abduction->info == s->request->info && dscm_request_fits(s->request, &abduction->options))
         return true;
     dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
@@ -125,10 +125,10 @@ static bool make_job(submission *s)
     dscm_error err = {0};
     dscm_payload task;
     int64_t deadline = deadline_of(s);
-    dscm_code code = dscm_task_make(&task, s->request, s->kept, s->service->abductions, &err);
+    dscm_code code = dscm_task_make(&task, s->request, s->cached, s->service->abductions, &err);
     if (code == DSCM_OK) {
         s->request = NULL; /* the task's now */
-        s->kept = NULL;
+        s->cached = NULL;
         code = dscm_job_create(&s->job, s->exchange->owner, client_of(s), task, deadline,
                                s->prefer.async || s->key != NULL, &err);
         if (code != DSCM_OK) task.release(task.data);
@@ -150,9 +150,9 @@ static void digest_request(const submission *s, uint8_t out[DSCM_DIGEST_SIZE])
     int length = snprintf(line, sizeof line, "%d?%s\n%s", (int)s->work,
                           s->exchange->query ? s->exchange->query : "", type ? type : "");
     size_t used = length < (int)sizeof line ? (size_t)length : sizeof line - 1;
-    dscm_secret_digest(line, used, parts);
-    dscm_secret_digest(s->exchange->body, s->exchange->body_size, parts + DSCM_DIGEST_SIZE);
-    dscm_secret_digest(parts, sizeof parts, out);
+    dscm_crypto_digest(line, used, parts);
+    dscm_crypto_digest(s->exchange->body, s->exchange->body_size, parts + DSCM_DIGEST_SIZE);
+    dscm_crypto_digest(parts, sizeof parts, out);
 }
 
 /* False after a refusal. *repeated: s->job is an earlier one. */
@@ -174,7 +174,7 @@ static bool store_job(submission *s, bool *repeated)
     if (!existing) return true;
     dscm_job_unref(s->job);
     s->job = existing;
-    atomic_fetch_add(&s->service->meters.idempotent_hits, 1);
+    atomic_fetch_add(&s->service->metrics.idempotent_hits, 1);
     if (same) return true;
     dscm_exchange_refuse(s->exchange, DSCM_PROBLEM_IDEMPOTENCY_MISMATCH,
                          "this Idempotency-Key came with another request before");
@@ -208,19 +208,19 @@ static void refuse_push(submission *s, dscm_push_result result)
     dscm_problem problem = {0};
     switch (result) {
     case DSCM_QUEUE_FULL:
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_QUEUE_FULL], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_QUEUE_FULL], 1);
         dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
                          "the queue is full: %ld jobs wait; try again in a moment",
                          service->settings.queue_capacity);
         break;
     case DSCM_SHARE_FULL:
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_SHARE_FULL], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_SHARE_FULL], 1);
         dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
                          "your jobs fill the %ld %% of the queue that one client may",
                          service->settings.client_share);
         break;
     default:
-        atomic_fetch_add(&service->meters.rejects[DSCM_REJECT_DRAINING], 1);
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_DRAINING], 1);
         dscm_problem_set(&problem, DSCM_PROBLEM_DRAINING, "the service is being stopped");
     }
     if (s->job) {
@@ -234,8 +234,8 @@ static void refuse_push(submission *s, dscm_push_result result)
 static void hand_over(submission *s, bool repeated)
 {
     dscm_service *service = s->service;
-    bool async = s->prefer.async, stream = s->accept == DSCM_ACCEPT_EVENTS;
-    s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_ACCEPT_PNG;
+    bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
+    s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
     s->exchange->flags[DSCM_FLAG_SUBMITTER] = !repeated;
     s->exchange->job = dscm_job_ref(s->job);
     if (!repeated) {
@@ -246,7 +246,7 @@ static void hand_over(submission *s, bool repeated)
             refuse_push(s, result);
             return;
         }
-        atomic_fetch_add(&service->meters.jobs_accepted, 1);
+        atomic_fetch_add(&service->metrics.jobs_accepted, 1);
     }
     if (stream)
         dscm_answer_events(service, s->exchange, s->job);
@@ -261,7 +261,7 @@ static void hand_over(submission *s, bool repeated)
 /* Asked before the job is made: it would run for nobody. */
 static bool has_stream(submission *s)
 {
-    return s->accept != DSCM_ACCEPT_EVENTS || dscm_stream_allowed(s->service, s->exchange);
+    return s->accept != DSCM_MEDIA_EVENTS || dscm_stream_allowed(s->service, s->exchange);
 }
 
 /* Under overload nearly all requests are refused: that must not cost decoding a picture. A repeated
@@ -282,7 +282,7 @@ static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work wor
         find_kept(&s) && make_job(&s) && store_job(&s, &repeated))
         hand_over(&s, repeated);
     dscm_request_free(s.request);
-    dscm_kept_unref(service->abductions, s.kept);
+    dscm_cache_entry_unref(service->abductions, s.cached);
     dscm_job_unref(s.job);
 }
 

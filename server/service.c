@@ -149,7 +149,7 @@ static dscm_code load_models(dscm_service *service, dscm_error *err)
 void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason)
 {
     if (!dscm_job_cancel(job, reason)) return; /* a worker ends it, or it had ended */
-    atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][reason], 1);
+    atomic_fetch_add(&service->metrics.jobs[DSCM_JOB_CANCELED][reason], 1);
     if (!dscm_queue_remove(service->queue, job)) return;
     dscm_task_drop(job);
     dscm_job_unref(job);
@@ -163,13 +163,14 @@ static void *keep_house(void *arg)
         int64_t now = dscm_clock_ms();
         for (dscm_job *job; (job = dscm_queue_take_late(service->queue, now));) {
             if (dscm_job_cancel(job, DSCM_REASON_DEADLINE))
-                atomic_fetch_add(&service->meters.jobs[DSCM_JOB_CANCELED][DSCM_REASON_DEADLINE], 1);
+                atomic_fetch_add(&service->metrics.jobs[DSCM_JOB_CANCELED][DSCM_REASON_DEADLINE],
+                                 1);
             dscm_task_drop(job);
             dscm_job_unref(job);
         }
         if (now >= sweep_at) {
             service->jobs->sweep(service->jobs, dscm_clock_us());
-            dscm_abductions_sweep(service->abductions, now);
+            dscm_abduction_cache_sweep(service->abductions, now);
             sweep_at = now + SWEEP_MS;
         }
         struct timespec nap = {0, HOUSEKEEPING_MS * 1000000L};
@@ -211,8 +212,8 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
     if (code == DSCM_OK)
-        code = dscm_abductions_open(&s->abductions, (size_t)o->abductions_mb << 20,
-                                    (int64_t)o->abductions_age_s * 1000, err);
+        code = dscm_abduction_cache_open(&s->abductions, (size_t)o->abductions_mb << 20,
+                                         (int64_t)o->abductions_age_s * 1000, err);
     return code;
 }
 
@@ -285,13 +286,13 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
     s->engine = (dscm_engine){.calls = calls ? *calls : dscm_engine_real,
                               .catalogue = &s->catalogue,
                               .cache = s->abductions,
-                              .meters = &s->meters,
+                              .metrics = &s->metrics,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
                               .abduction_age_s = o->abductions_age_s};
-    dscm_runner runner = dscm_runner_make(&s->engine);
-    return dscm_crew_open(&s->crew, s->queue, &runner, s->workers, (size_t)o->batch, &s->meters,
-                          err);
+    dscm_job_runner runner = dscm_engine_runner(&s->engine);
+    return dscm_worker_pool_open(&s->pool, s->queue, &runner, s->workers, (size_t)o->batch,
+                                 &s->metrics, err);
 }
 
 dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
@@ -377,17 +378,17 @@ void dscm_service_stop(dscm_service *s)
         drain(s, dscm_clock_ms() + (int64_t)s->settings.drain_s * 1000);
     }
     if (s->queue) dscm_queue_close(s->queue); /* 4. workers find nothing more and end */
-    dscm_crew_join(s->crew);
+    dscm_worker_pool_join(s->pool);
     int64_t until = dscm_clock_ms() + LINGER_MS; /* 5. replies get out */
     while (s->http && dscm_http_active(s->http) && dscm_clock_ms() < until) nap();
     dscm_http_free(s->http); /* 6. nobody is parked: all jobs have ended */
     atomic_store(&s->housekeeping_stop, true);
     if (s->housekeeping) pthread_join(s->housekeeper, NULL);
-    dscm_crew_free(s->crew);             /* replies asked it for waiting times */
+    dscm_worker_pool_free(s->pool);      /* replies asked it for waiting times */
     dscm_http_free(s->admin);            /* 7. health answers until here */
     if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
     dscm_queue_free(s->queue);
-    dscm_abductions_free(s->abductions); /* … which are freed after them */
+    dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
@@ -408,7 +409,7 @@ void dscm_service_reload(dscm_service *service)
 
 double dscm_service_estimate_ms(dscm_service *service, size_t position)
 {
-    double each = service->crew ? dscm_crew_job_ms(service->crew) : 0;
+    double each = service->pool ? dscm_worker_pool_job_ms(service->pool) : 0;
     if (each <= 0) return NAN;
     return each * (double)(position / service->workers + 1);
 }

@@ -10,31 +10,31 @@
 #ifndef DSCM_SERVER_SERVICE_H
 #define DSCM_SERVER_SERVICE_H
 
-#include "server/abductions.h"
+#include "server/abduction_cache.h"
 #include "server/assets.h"
-#include "server/crew.h"
+#include "server/engine.h"
 #include "server/http.h"
 #include "server/jobs.h"
 #include "server/keys.h"
 #include "server/log.h"
-#include "server/meters.h"
+#include "server/metrics.h"
 #include "server/queue.h"
-#include "server/runner.h"
 #include "server/settings.h"
+#include "server/worker_pool.h"
 
 #define DSCM_MODELS_MAX 64
 
 typedef struct dscm_service {
     dscm_settings settings;
     dscm_log log;
-    dscm_meters meters;
+    dscm_metrics metrics;
     dscm_keys *keys;
     dscm_assets *assets;
     dscm_jobs *jobs;
     dscm_queue *queue;
-    dscm_abductions *abductions;
+    dscm_abduction_cache *abductions;
     dscm_http *http, *admin;
-    dscm_crew *crew;
+    dscm_worker_pool *pool;
     dscm_engine engine;
     dscm_bundle *bundles[DSCM_MODELS_MAX];
     dscm_model_entry models[DSCM_MODELS_MAX];

@@ -15,21 +15,21 @@
 #define FRESH_NOISE        0x66726573u /* names the streams of fresh noise */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
-typedef void move_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
+typedef void step_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
 
-static move_fn move_ddim, move_published, move_obelm, move_bdia;
+static step_fn step_ddim, step_published, step_obelm, step_bdia;
 
 static const struct {
     const char *name;
     bool exact, pair;
-    move_fn *move;
+    step_fn *step;
 } samplers[DSCM_SAMPLERS] = {
-    [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, move_ddim},
-    [DSCM_SAMPLER_OBELM] = {"obelm", true, true, move_obelm},
-    [DSCM_SAMPLER_BDIA] = {"bdia", true, true, move_bdia},
-    [DSCM_SAMPLER_IMPLICIT] = {"implicit", false, false, move_ddim},
-    [DSCM_SAMPLER_DDIM] = {"ddim", false, false, move_ddim},
-    [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, move_published},
+    [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, step_ddim},
+    [DSCM_SAMPLER_OBELM] = {"obelm", true, true, step_obelm},
+    [DSCM_SAMPLER_BDIA] = {"bdia", true, true, step_bdia},
+    [DSCM_SAMPLER_IMPLICIT] = {"implicit", false, false, step_ddim},
+    [DSCM_SAMPLER_DDIM] = {"ddim", false, false, step_ddim},
+    [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, step_published},
 };
 
 const char *dscm_sampler_name(size_t index)
@@ -83,7 +83,7 @@ static dscm_code even_levels(dscm_path *p, const dscm_schedule *s, size_t steps,
     if (steps < 2 || steps > top)
         return dscm_fail(err, DSCM_E_INVALID, "steps: %zu is not in 2..%zu", steps, s->steps - 1);
     double first = angle_of(s->alphas_cumprod[0]), last = angle_of(s->alphas_cumprod[top]);
-    p->moves = steps;
+    p->steps = steps;
     p->levels = steps + 1;
     for (size_t k = 0; k <= steps; k++) {
         double u = (double)k / (double)steps;
@@ -108,9 +108,9 @@ static dscm_code published_levels(dscm_path *p, const dscm_schedule *s, size_t s
             err, DSCM_E_INVALID,
             "steps: %zu: no integer stride keeps that many of %zu (10, 20, 25, 50, 100 do)", steps,
             s->steps);
-    p->moves = (size_t)((double)steps * ratio);
+    p->steps = (size_t)((double)steps * ratio);
     p->levels = steps;
-    if (!p->moves)
+    if (!p->steps)
         return dscm_fail(err, DSCM_E_INVALID, "ratio: %g keeps no level of %zu; allowed is %.4f..1",
                          ratio, steps, ceil(1e4 / (double)steps) * 1e-4);
     for (size_t k = 0; k < steps; k++) {
@@ -149,21 +149,21 @@ void dscm_path_close(dscm_path *path)
 static void down_range(const dscm_path *p, size_t *high, size_t *low)
 {
     bool published = p->sampler == DSCM_SAMPLER_PUBLISHED;
-    *high = published || samplers[p->sampler].pair ? p->moves - 1 : p->moves;
+    *high = published || samplers[p->sampler].pair ? p->steps - 1 : p->steps;
     *low = published ? 0 : 1;
 }
 
 size_t dscm_path_extras(const dscm_path *path)
 {
-    if (path->sampler == DSCM_SAMPLER_RESIDUAL) return path->moves;
+    if (path->sampler == DSCM_SAMPLER_RESIDUAL) return path->steps;
     return samplers[path->sampler].pair ? 1 : 0;
 }
 
 size_t dscm_path_evaluations(const dscm_path *path, bool up)
 {
     size_t high, low;
-    if (up && path->sampler == DSCM_SAMPLER_RESIDUAL) return path->moves + 1;
-    if (up) return path->moves * (path->sampler == DSCM_SAMPLER_IMPLICIT ? FIXED_POINT_ROUNDS : 1);
+    if (up && path->sampler == DSCM_SAMPLER_RESIDUAL) return path->steps + 1;
+    if (up) return path->steps * (path->sampler == DSCM_SAMPLER_IMPLICIT ? FIXED_POINT_ROUNDS : 1);
     down_range(path, &high, &low);
     return high - low + 1;
 }
@@ -196,7 +196,7 @@ static void recompose(dscm_walk *w, double b)
     for (size_t i = 0; i < total(w); i++) w->x[i] = signal * w->x0[i] + noise * w->eps[i];
 }
 
-static void move_ddim(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+static void step_ddim(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 {
     guess_clean(w, p->alpha_bar[k]);
     recompose(w, p->alpha_bar[up ? k + 1 : k - 1]);
@@ -267,7 +267,7 @@ static void add_guidance(dscm_walk *w, double a)
     for (size_t i = 0; i < total(w); i++) w->eps[i] -= noise * w->grad[i];
 }
 
-static void move_published(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+static void step_published(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 {
     (void)up;
     recompose(w, bar_at(p, up ? (ptrdiff_t)k + 1 : (ptrdiff_t)k - 1));
@@ -283,7 +283,7 @@ static double scaled_noise(double a)
  * Guidance moves both levels of the pair by h_i sqrt(1-a_i) grad, in y. Inside eps it would part
  * them, and the difference of a leapfrog's levels hardly dies out: images came out noisy, and the
  * guide liked them where an oracle did not. */
-static void move_obelm(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+static void step_obelm(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 {
     guess_clean(w, p->alpha_bar[k]);
     double here = sqrt(p->alpha_bar[k]), above = sqrt(p->alpha_bar[k + 1]);
@@ -305,7 +305,7 @@ static void move_obelm(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 }
 
 /* x_{i-1} = gamma (x_{i+1} - up(x_i)) + down(x_i), both moves with one shared eps(x_i). */
-static void move_bdia(const dscm_path *p, dscm_walk *w, size_t k, bool up)
+static void step_bdia(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 {
     guess_clean(w, p->alpha_bar[k]);
     double above = p->alpha_bar[k + 1], below = p->alpha_bar[k - 1];
@@ -362,18 +362,18 @@ static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser 
 static dscm_code observe(const dscm_walk_observer *o, const dscm_walk *w, size_t done, size_t all,
                          dscm_error *err)
 {
-    if (!o || o->on_move(o->ctx, w, done, all)) return DSCM_OK;
+    if (!o || o->on_step(o->ctx, w, done, all)) return DSCM_OK;
     return dscm_fail(err, DSCM_E_CANCELED, "canceled after %zu of %zu steps", done, all);
 }
 
 /* One move up by the sampler's own rule from an evaluated level k. */
-static void move_up(const dscm_path *p, dscm_walk *w, size_t k)
+static void step_up(const dscm_path *p, dscm_walk *w, size_t k)
 {
     if (k == 0 && samplers[p->sampler].pair) { /* a pair starts with one plain step */
         memcpy(w->pair, w->x, total(w) * sizeof(float));
-        move_ddim(p, w, 0, true);
+        step_ddim(p, w, 0, true);
     } else {
-        samplers[p->sampler].move(p, w, k, true);
+        samplers[p->sampler].step(p, w, k, true);
     }
 }
 
@@ -399,7 +399,7 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
     float signal = (float)sqrt(below), noise = (float)sqrt(1 - below);
     guess_clean(w, p->alpha_bar[k]);
     for (size_t b = 0; b < w->batch; b++) {
-        float *residual = w->residual + (b * p->moves + k - 1) * w->size;
+        float *residual = w->residual + (b * p->steps + k - 1) * w->size;
         const float *x0 = w->x0 + b * w->size, *eps = w->eps + b * w->size;
         const float *x = w->spare + b * w->size;
         bool same = true;
@@ -408,7 +408,7 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
             residual[i] = x[i] - down;
             same &= down + residual[i] == x[i];
         }
-        if (w->closed) w->closed[b] &= same;
+        if (w->roundtrip_verified) w->roundtrip_verified[b] &= same;
     }
 }
 
@@ -417,7 +417,7 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
 static void follow_guidance(const dscm_path *p, dscm_walk *w, size_t k)
 {
     for (size_t b = 0; b < w->batch; b++) {
-        if (k == p->moves) w->spare[b] = 0;
+        if (k == p->steps) w->spare[b] = 0;
         if (!w->guided) continue;
         const float *grad = w->grad + b * w->size;
         double sum = 0;
@@ -494,7 +494,7 @@ static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     put_on_grid(w);
     for (size_t b = 0; b < w->batch; b++) {
-        const float *residual = w->residual + (b * p->moves + k - 1) * w->size;
+        const float *residual = w->residual + (b * p->steps + k - 1) * w->size;
         float *x = w->x + b * w->size, kept = abducted_share(w, b);
         for (size_t i = 0; i < w->size; i++) x[i] += kept * residual[i];
     }
@@ -505,17 +505,18 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 {
     bool residual = p->sampler == DSCM_SAMPLER_RESIDUAL,
          implicit = p->sampler == DSCM_SAMPLER_IMPLICIT;
-    for (size_t b = 0; w->closed && b < w->batch; b++) w->closed[b] = residual;
+    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++)
+        w->roundtrip_verified[b] = residual;
     if (residual) put_on_grid(w);
-    for (size_t k = 0; k < p->moves + residual; k++) {
+    for (size_t k = 0; k < p->steps + residual; k++) {
         dscm_code code = implicit ? solve_up(p, w, d, k, err) : evaluate(p, w, d, k, true, err);
         if (code != DSCM_OK) return code;
         if (residual && k > 0) keep_residual(p, w, k);
-        if (k == p->moves) break; /* evaluated only for the last residual */
+        if (k == p->steps) break; /* evaluated only for the last residual */
         if (residual) memcpy(w->spare, w->x, total(w) * sizeof(float));
-        if (!implicit) move_up(p, w, k);
+        if (!implicit) step_up(p, w, k);
         if (residual) put_on_grid(w);
-        code = observe(observer, w, k + 1, p->moves, err);
+        code = observe(observer, w, k + 1, p->steps, err);
         if (code != DSCM_OK) return code;
     }
     return DSCM_OK;
@@ -539,13 +540,13 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
     for (size_t k = high + 1; k-- > low;) {
         dscm_code code = evaluate(p, w, d, k, false, err);
         if (code != DSCM_OK) return code;
-        if (samplers[p->sampler].move == move_ddim) {
+        if (samplers[p->sampler].step == step_ddim) {
             follow_guidance(p, w, k);
             if (w->guided && p->noise_limit > 0 && k == high) limit_noise(p, w);
             if (w->guided && p->limit) limit_guided(w, p->alpha_bar[k]);
         }
-        samplers[p->sampler].move(p, w, k, false);
-        if (w->guided && p->eta > 0 && samplers[p->sampler].move == move_ddim) freshen(p, w, k);
+        samplers[p->sampler].step(p, w, k, false);
+        if (w->guided && p->eta > 0 && samplers[p->sampler].step == step_ddim) freshen(p, w, k);
         if (p->sampler == DSCM_SAMPLER_RESIDUAL) add_residual(p, w, k);
         code = observe(observer, w, high - k + 1, high - low + 1, err);
         if (code != DSCM_OK) return code;
@@ -558,9 +559,9 @@ void dscm_walk_from_noise(const dscm_path *p, dscm_walk *w)
     /* Without a network the level below the top is its best guess: the same noise at that level's
      * strength. */
     if (p->sampler == DSCM_SAMPLER_RESIDUAL)
-        memset(w->residual, 0, p->moves * total(w) * sizeof(float));
+        memset(w->residual, 0, p->steps * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return;
-    double top = p->alpha_bar[p->moves], below = p->alpha_bar[p->moves - 1];
+    double top = p->alpha_bar[p->steps], below = p->alpha_bar[p->steps - 1];
     float ratio = (float)(sqrt(1 - below) / sqrt(1 - top));
     for (size_t i = 0; i < total(w); i++) w->pair[i] = ratio * w->x[i];
 }

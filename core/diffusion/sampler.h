@@ -48,7 +48,7 @@ typedef struct dscm_path {
     bool limit;         /* estimates of the clean image stay in [-1,1] */
     double noise_limit; /* largest |u| from which a walk starts, in standard deviations; 0: any */
     double eta;         /* share of fresh noise, 0..1: DDIM's eta (Song et al. 2021) */
-    size_t moves;       /* level changes in one direction */
+    size_t steps;       /* level changes in one direction */
     size_t levels;      /* length of t and alpha_bar */
     double *t, *alpha_bar;
 } dscm_path;
@@ -85,7 +85,8 @@ typedef struct dscm_walk {
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
     float *residual; /* (batch, moves, size) for the residual sampler; else unused */
-    bool *closed; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
+    bool *
+        roundtrip_verified; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
                      land on the level it came from, to the last bit (residual sampler only) */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
@@ -95,7 +96,7 @@ typedef struct dscm_walk {
 typedef struct dscm_walk_observer {
     void *ctx;
     /* After every move; returning false ends the walk with DSCM_E_CANCELED. */
-    bool (*on_move)(void *ctx, const dscm_walk *w, size_t done, size_t total);
+    bool (*on_step)(void *ctx, const dscm_walk *w, size_t done, size_t total);
 } dscm_walk_observer;
 
 /* From the clean image in w->x to its exogenous noise in (w->x, w->pair). observer may be NULL. */

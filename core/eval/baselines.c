@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/io/idx.h"
+#include "core/data/idx.h"
 
 /* ---- probes ---- */
 dscm_code dscm_probe_open(dscm_probe *out, const dscm_net *net, const dscm_weights *weights,

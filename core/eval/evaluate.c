@@ -25,7 +25,7 @@ struct dscm_eval_worker {
     int *targets, *factuals;
     dscm_intervention *acts;
     dscm_query *queries;
-    dscm_auto_result *searched;
+    dscm_scale_result *searched;
 };
 
 static double now(void)
@@ -71,8 +71,8 @@ static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t coun
     set_queries(w, labels, count, guided);
     dscm_code code = dscm_abduct(w->session, &latent, from, count, &s->options, NULL, err);
     if (code == DSCM_OK && guided && s->search)
-        code = dscm_predict_auto(w->session, to, w->searched, latent, w->queries, &s->options, NULL,
-                                 NULL, err);
+        code = dscm_predict_search(w->session, to, w->searched, latent, w->queries, &s->options,
+                                   NULL, NULL, err);
     else if (code == DSCM_OK)
         code = dscm_predict(w->session, to, latent, w->queries, &s->options, NULL, err);
     dscm_latent_free(latent);
@@ -288,7 +288,7 @@ dscm_code dscm_eval_worker_open(dscm_eval_worker **out, const dscm_eval_data *da
     w->data = data;
     w->batch = batch;
     w->size = data->items->h * data->items->w * data->items->c;
-    w->labels = data->bundle->faces[data->variable].labels_count;
+    w->labels = data->bundle->infos[data->variable].labels_count;
     dscm_code code = dscm_session_open(&w->session, data->bundle, batch, 1, err);
     if (code == DSCM_OK && w->size != w->session->size)
         code = dscm_fail(err, DSCM_E_MISMATCH, "data: images are not those of the model");

@@ -8,14 +8,14 @@
 #ifndef DSCM_CORE_EVAL_EVALUATE_H
 #define DSCM_CORE_EVAL_EVALUATE_H
 
+#include "core/data/idx.h"
 #include "core/diffscm.h"
 #include "core/eval/records.h"
-#include "core/io/idx.h"
 
 typedef struct dscm_eval_setting {
     const char *method;
     dscm_options options; /* resolved; for ours and published */
-    bool search;          /* a scale per item instead of options.scale: dscm_auto; ours only */
+    bool search; /* a scale per item instead of options.scale: dscm_scale_search; ours only */
 } dscm_eval_setting;
 
 typedef struct dscm_eval_data {

@@ -78,7 +78,7 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
         return true;
     case DSCM_CONV_DIRECT:
         return s->kernel == 3 || s->stride == 2;
-    case DSCM_CONV_GEMM:
+    case DSCM_CONV_POINTWISE:
         return s->kernel == 1 && s->stride == 1;
     case DSCM_CONV_WINOGRAD:
         return s->kernel == 3 && s->stride == 1 && s->ci % vector == 0 && s->co % vector == 0;
@@ -103,7 +103,7 @@ static bool supports(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass
 
 static dscm_conv_algo choose(const dscm_conv_shape *s, dscm_isa isa, dscm_conv_pass pass)
 {
-    if (supports(s, isa, pass, DSCM_CONV_GEMM)) return DSCM_CONV_GEMM;
+    if (supports(s, isa, pass, DSCM_CONV_POINTWISE)) return DSCM_CONV_POINTWISE;
     bool grad = pass == DSCM_CONV_WEIGHT_GRAD, wide = s->ci * s->co > WINOGRAD_CACHED_WEIGHTS;
     size_t least = grad ? WINOGRAD_GRAD_MIN_PIXELS : WINOGRAD_MIN_PIXELS;
     if (wide) least = grad ? WINOGRAD_WIDE_GRAD_MIN_PIXELS : WINOGRAD_WIDE_MIN_PIXELS;
@@ -153,7 +153,7 @@ size_t dscm_conv_scratch_bytes(const dscm_conv *plan, dscm_conv_pass pass, size_
     if (algo == DSCM_CONV_PLAIN) return 0;
     if (pass == DSCM_CONV_WEIGHT_GRAD)
         return algo == DSCM_CONV_WINOGRAD ? dscm_conv_winograd_grad_scratch(&plan->shape) : 0;
-    if (algo == DSCM_CONV_GEMM) return 0;
+    if (algo == DSCM_CONV_POINTWISE) return 0;
     if (algo == DSCM_CONV_WINOGRAD) return dscm_conv_winograd_scratch(k, &v, batch, threads);
     if (v.dilate > 1) return dscm_conv_strided_scratch(&v, threads);
     return dscm_conv_direct_scratch(&v, threads);
@@ -166,7 +166,7 @@ static bool packs_on_the_way(const dscm_conv *plan, dscm_conv_pass pass)
     conv_view v = dscm_conv_view(&plan->shape, pass);
     dscm_conv_algo algo = plan->algo[pass];
     if (algo == DSCM_CONV_WINOGRAD) return true;
-    return (algo == DSCM_CONV_DIRECT || algo == DSCM_CONV_GEMM) && dscm_conv_direct_passes(&v);
+    return (algo == DSCM_CONV_DIRECT || algo == DSCM_CONV_POINTWISE) && dscm_conv_direct_passes(&v);
 }
 
 static size_t packed_bytes(const dscm_conv *plan, dscm_conv_pass pass)
@@ -198,7 +198,7 @@ static void run_with(const dscm_conv *plan, dscm_conv_pass pass, const dscm_conv
     case DSCM_CONV_WINOGRAD:
         dscm_conv_winograd_run(k, &v, a, packer);
         break;
-    case DSCM_CONV_GEMM:
+    case DSCM_CONV_POINTWISE:
         dscm_conv_pointwise_run(k, &v, a, packer);
         break;
     default:

@@ -38,11 +38,11 @@ typedef enum dscm_conv_pass {
 } dscm_conv_pass;
 
 typedef enum dscm_conv_algo {
-    DSCM_CONV_AUTO,     /* the planner's measured choice for the shape */
-    DSCM_CONV_PLAIN,    /* plain loops: the reference that stays in the tree */
-    DSCM_CONV_DIRECT,   /* register-blocked direct convolution */
-    DSCM_CONV_WINOGRAD, /* F(4x4,3x3), stride 1 only */
-    DSCM_CONV_GEMM,     /* matrix products: 1x1 and whatever else they serve best */
+    DSCM_CONV_AUTO,      /* the planner's measured choice for the shape */
+    DSCM_CONV_PLAIN,     /* plain loops: the reference that stays in the tree */
+    DSCM_CONV_DIRECT,    /* register-blocked direct convolution */
+    DSCM_CONV_WINOGRAD,  /* F(4x4,3x3), stride 1 only */
+    DSCM_CONV_POINTWISE, /* matrix products: 1x1 and whatever else they serve best */
     DSCM_CONV_ALGOS
 } dscm_conv_algo;
 

@@ -333,7 +333,7 @@ void dscm_exec_free(dscm_exec *x)
 void dscm_exec_use(dscm_exec *x, const dscm_weights *w)
 {
     assert(w->graph->ops_count == x->graph->ops_count && w->isa == x->weights->isa &&
-           w->mode >= x->mode && w->keep == x->weights->keep);
+           w->mode >= x->mode && w->form == x->weights->form);
     x->weights = w;
 }
 

@@ -108,17 +108,18 @@ typedef struct dscm_param_view {
     dscm_store type;
 } dscm_param_view;
 
-typedef enum dscm_keep {
-    DSCM_KEEP_PACKED, /* all weights in memory, as float32 in the form their kernels want */
-    DSCM_KEEP_STORED  /* large convolution weights stay where the views show them and are packed
+typedef enum dscm_weights_form {
+    DSCM_WEIGHTS_PACKED, /* all weights in memory, as float32 in the form their kernels want */
+    DSCM_WEIGHTS_STORED  /* large convolution weights stay where the views show them and are packed
                          whenever a layer is used: far less memory, a little more time */
-} dscm_keep;
+} dscm_weights_form;
 
 /* Weights in two steps, for who must know sizes before memory is taken: planned weights may only be
  * filled, measured (dscm_weights_bytes, dscm_exec_measure) and freed. */
 dscm_code dscm_weights_plan(dscm_weights **out, const dscm_graph *g, dscm_isa isa,
-                            dscm_exec_mode mode, dscm_keep keep, dscm_error *err) DSCM_MUST_CHECK;
-/* views: (params->count). With DSCM_KEEP_STORED what they show must stay as long as the weights.
+                            dscm_exec_mode mode, dscm_weights_form form,
+                            dscm_error *err) DSCM_MUST_CHECK;
+/* views: (params->count). With DSCM_WEIGHTS_STORED what they show must stay as long as the weights.
  * done (or NULL) hears of every view that has been packed and is not needed any more. */
 typedef struct dscm_view_done {
     void (*call)(void *arg, const dscm_param_view *view, size_t count);

@@ -68,7 +68,7 @@ struct dscm_weights {
     const dscm_graph *graph;
     dscm_isa isa;
     dscm_exec_mode mode;
-    dscm_keep keep;
+    dscm_weights_form form;
     dscm_arena arena; /* all of the following; empty while only planned */
     size_t floats;
     float **values; /* (params) parameter values; NULL for convolution weights, which are packed */

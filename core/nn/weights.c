@@ -48,7 +48,7 @@ static void plan_convs(dscm_weights *w)
 static bool stays_stored(const dscm_weights *w, size_t op)
 {
     const node_op *o = &w->graph->ops[op];
-    return w->keep == DSCM_KEEP_STORED && o->kind == OP_CONV &&
+    return w->form == DSCM_WEIGHTS_STORED && o->kind == OP_CONV &&
            w->graph->params->items[o->w].count >= STORED_MIN;
 }
 
@@ -72,12 +72,12 @@ static size_t lay_out(dscm_weights *w, float *memory)
 }
 
 dscm_code dscm_weights_plan(dscm_weights **out, const dscm_graph *g, dscm_isa isa,
-                            dscm_exec_mode mode, dscm_keep keep, dscm_error *err)
+                            dscm_exec_mode mode, dscm_weights_form form, dscm_error *err)
 {
     *out = NULL;
     dscm_weights *w = dscm_alloc(1, sizeof *w, "weights", err);
     if (!w) return DSCM_E_MEMORY;
-    *w = (dscm_weights){.graph = g, .isa = isa, .mode = mode, .keep = keep};
+    *w = (dscm_weights){.graph = g, .isa = isa, .mode = mode, .form = form};
     w->values = dscm_alloc(g->params->count, sizeof *w->values, "weights", err);
     w->plans = dscm_alloc(g->ops_count, sizeof *w->plans, "weights", err);
     w->stored = dscm_alloc(g->ops_count, sizeof *w->stored, "weights", err);
@@ -133,7 +133,7 @@ dscm_code dscm_weights_fill(dscm_weights *w, const dscm_param_view *views,
 dscm_code dscm_weights_open(dscm_weights **out, const dscm_graph *g, const float *values,
                             dscm_isa isa, dscm_exec_mode mode, dscm_error *err)
 {
-    dscm_code code = dscm_weights_plan(out, g, isa, mode, DSCM_KEEP_PACKED, err);
+    dscm_code code = dscm_weights_plan(out, g, isa, mode, DSCM_WEIGHTS_PACKED, err);
     if (code != DSCM_OK) return code;
     const dscm_params *params = g->params;
     dscm_param_view *views = dscm_alloc(params->count, sizeof *views, "weights", err);
@@ -168,7 +168,7 @@ static void update_op(void *arg, size_t i, int worker)
 void dscm_weights_update(dscm_weights *w, const float *values, dscm_team *team)
 {
     const dscm_params *params = w->graph->params;
-    assert(w->keep == DSCM_KEEP_PACKED && w->arena.base);
+    assert(w->form == DSCM_WEIGHTS_PACKED && w->arena.base);
     for (size_t p = 0; p < params->count; p++) {
         const dscm_param *item = &params->items[p];
         if (w->values[p]) memcpy(w->values[p], values + item->offset, item->count * sizeof(float));

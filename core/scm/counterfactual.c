@@ -19,7 +19,7 @@ static dscm_code observe_labels(dscm_session *s, double *labels, const float *im
 {
     if (!labels) return DSCM_OK;
     int variable = s->bundle->edges[dscm_bundle_condition(s->bundle)].parent;
-    size_t classes = s->bundle->variables[variable].face.labels_count;
+    size_t classes = s->bundle->variables[variable].info.labels_count;
     float *p = dscm_alloc(count * classes, sizeof *p, "observation", err);
     dscm_code code = p ? dscm_observe(s, variable, p, images, count, err) : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
@@ -41,7 +41,7 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
-        code = dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path),
+        code = dscm_latent_open(out, count, s->size, s->image->info.c, dscm_path_extras(&path),
                                 is_conditional(s), err);
     if (code == DSCM_OK) code = observe_labels(s, (*out)->labels, images, count, err);
     size_t chunks = (count + s->batch_max - 1) / s->batch_max;
@@ -54,8 +54,8 @@ dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, s
                           .progress = progress,
                           .phase = DSCM_PHASE_ABDUCT,
                           .first = first,
-                          .done = i * path.moves,
-                          .total = chunks * path.moves};
+                          .done = i * path.steps,
+                          .total = chunks * path.steps};
         memcpy((*out)->x + first * s->size, images + first * s->size, floats * sizeof(float));
         dscm_session_load(s, *out, first, n);
         code = dscm_session_walk(s, n, &call, err);
@@ -96,14 +96,14 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
-        code = dscm_latent_open(out, count, s->size, s->image->face.c, dscm_path_extras(&path),
+        code = dscm_latent_open(out, count, s->size, s->image->info.c, dscm_path_extras(&path),
                                 is_conditional(s), err);
     if (code == DSCM_OK) {
         size_t classes = s->image->score.net->config.num_classes;
         for (size_t i = 0; i < count; i++) {
             dscm_rng rng = dscm_rng_make(seed, first_stream + i);
             dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
-            limit_means((*out)->x + i * s->size, s->size / s->image->face.c, s->image->face.c);
+            limit_means((*out)->x + i * s->size, s->size / s->image->info.c, s->image->info.c);
             if (classes) (*out)->labels[i] = floor(dscm_rng_uniform(&rng) * (double)classes);
         }
         dscm_walk w = {.batch = count,
@@ -119,98 +119,7 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     return code;
 }
 
-/* ---- from queries to guidance ---- */
-static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
-{
-    for (size_t i = 0; i < q->count; i++)
-        if (q->items[i].variable == variable) return &q->items[i];
-    return NULL;
-}
-
-/* What a parent of this value adds to an additive node. */
-static double part_of(const bundle_variable *v, size_t parent, double value)
-{
-    return v->levels[parent] ? v->levels[parent][(size_t)value] : v->slopes[parent] * value;
-}
-
-/* An additive node keeps its noise, so it moves as its parents' parts do, and not at all where these
- * stay. NaN: a parent was set of which nobody knows what it was. */
-static double additive_move(const bundle_variable *v, const double *value, const double *factual)
-{
-    double sum = 0;
-    for (size_t i = 0; i < v->face.parents_count; i++) {
-        double now = value[v->parents[i]], before = factual[v->parents[i]];
-        if (now == before || (isnan(now) && isnan(before))) continue;
-        if (isnan(now) || isnan(before)) return (double)NAN;
-        sum += part_of(v, i, now) - part_of(v, i, before);
-    }
-    return sum;
-}
-
-/* Abduct every tabular node's noise, replace mechanisms of intervened ones, propagate in
- * topological order (Pearl 2009, ch. 7). */
-static void propagate(const dscm_bundle *b, const dscm_query *q, const double *factual,
-                      double *value)
-{
-    for (size_t i = 0; i < b->variables_count; i++) {
-        const bundle_variable *v = &b->variables[i];
-        const dscm_intervention *act = intervention_on(q, (int)i);
-        value[i] = factual[i];
-        if (v->mechanism == MECHANISM_ADDITIVE) value[i] += additive_move(v, value, factual);
-        if (act && act->action == DSCM_DO) value[i] = act->value;
-        if (act && act->action == DSCM_SHIFT) value[i] = value[i] + act->value;
-        if (act && act->action == DSCM_HOLD) value[i] = factual[i];
-    }
-}
-
-dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const double *observed,
-                              double default_scale, guidance *out, dscm_error *err)
-{
-    double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
-    double of_query = q->scale ? *q->scale : default_scale;
-    for (size_t i = 0; i < q->count; i++) {
-        const dscm_intervention *act = &q->items[i];
-        const dscm_variable *v = act->variable >= 0 && (size_t)act->variable < b->variables_count
-                                     ? &b->faces[act->variable]
-                                     : NULL;
-        if (!v || v->kind == DSCM_IMAGE)
-            return dscm_fail(err, DSCM_E_INVALID, "intervention %zu: no variable that can be set",
-                             i);
-        bool label = v->kind == DSCM_CATEGORICAL;
-        if (label && act->action == DSCM_DO &&
-            !(act->value >= 0 && act->value < (double)v->labels_count &&
-              act->value == floor(act->value)))
-            return dscm_fail(err, DSCM_E_INVALID, "%s: %g is not a label index of 0..%zu", v->name,
-                             act->value, v->labels_count - 1);
-        if (label && act->action == DSCM_SHIFT)
-            return dscm_fail(err, DSCM_E_INVALID, "%s: only continuous variables can be shifted",
-                             v->name);
-        if (intervention_on(q, act->variable) != act)
-            return dscm_fail(err, DSCM_E_INVALID, "%s: set twice", v->name);
-    }
-    for (size_t i = 0; i < b->variables_count; i++)
-        factual[i] = q->factual && !isnan(q->factual[i]) ? q->factual[i]
-                     : observed                          ? observed[i]
-                                                         : (double)NAN;
-    propagate(b, q, factual, value);
-    for (size_t i = 0; i < b->variables_count; i++)
-        if (isnan(value[i]) && !isnan(factual[i]))
-            return dscm_fail(err, DSCM_E_INVALID,
-                             "%s: depends on what is set, whose value before cannot be seen in the "
-                             "image: set or hold %s too",
-                             b->faces[i].name, b->faces[i].name);
-    for (size_t e = 0; e < b->edges_count; e++) {
-        int parent = b->edges[e].parent;
-        const dscm_intervention *act = intervention_on(q, parent);
-        bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
-        double scale = act && !isnan(act->scale) ? act->scale : of_query;
-        bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
-        out[e] =
-            (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0, .set = used};
-    }
-    return DSCM_OK;
-}
-
+/* ---- prediction of several walks ---- */
 /* Network steps of a call that walks several times: those of the walks before, and of all. */
 typedef struct tally {
     const dscm_progress *progress;
@@ -249,15 +158,15 @@ static dscm_code observe_item(dscm_session *s, const float *image, float *out, d
 {
     const dscm_bundle *b = s->bundle;
     for (size_t v = 0; v < b->variables_count; v++) {
-        const dscm_variable *face = &b->faces[v];
+        const dscm_variable *info = &b->infos[v];
         observed[v] = (double)NAN;
         if (dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
         dscm_code code = dscm_observe(s, (int)v, out, image, 1, err);
         if (code != DSCM_OK) return code;
         size_t best = 0;
-        for (size_t k = 1; face->kind == DSCM_CATEGORICAL && k < outputs_of(face); k++)
+        for (size_t k = 1; info->kind == DSCM_CATEGORICAL && k < outputs_of(info); k++)
             if (out[k] > out[best]) best = k;
-        observed[v] = face->kind == DSCM_CATEGORICAL ? (double)best : (double)out[0];
+        observed[v] = info->kind == DSCM_CATEGORICAL ? (double)best : (double)out[0];
     }
     return DSCM_OK;
 }
@@ -289,7 +198,7 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
     double observed[BUNDLE_VARIABLES_MAX];
     size_t edges = s->bundle->edges_count, outputs = 0;
     for (size_t v = 0; v < s->bundle->variables_count; v++)
-        if (outputs_of(&s->bundle->faces[v]) > outputs) outputs = outputs_of(&s->bundle->faces[v]);
+        if (outputs_of(&s->bundle->infos[v]) > outputs) outputs = outputs_of(&s->bundle->infos[v]);
     float *image = dscm_alloc(s->size + outputs, sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; i < latent->count; i++)
@@ -394,7 +303,7 @@ typedef struct search {
     float *trial, *out;   /* (count, size) */
     size_t *active;       /* items of this round */
     verdict *seen;        /* what the predictors say of them */
-    dscm_auto_result *results;
+    dscm_scale_result *results;
 } search;
 
 /* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
@@ -406,7 +315,7 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
     for (size_t i = 0; i < count; i++) out[i] = (verdict){.valid = true, .probability = 1};
     for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
         int parent = s->bundle->edges[e].parent;
-        const dscm_variable *v = &s->bundle->faces[parent];
+        const dscm_variable *v = &s->bundle->infos[parent];
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
         if (!used || v->kind != DSCM_CATEGORICAL) continue;
@@ -457,7 +366,7 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     *count = 0;
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
         size_t item = q->active[i];
-        dscm_auto_result *result = &q->results[item];
+        dscm_scale_result *result = &q->results[item];
         verdict seen = q->seen[i];
         result->predictions++;
         bool first = result->predictions == 1, surer = seen.valid != result->valid
@@ -478,7 +387,7 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
 
 /* Fine rungs where most items end, from a quarter of `usual` to it; a target that needs more is hard,
  * and ten targets wait for the hardest: double then. */
-static dscm_code run_search(search *q, const dscm_auto *a, double usual, dscm_error *err)
+static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
 {
     size_t count = q->latent->count;
     for (size_t i = 0; i < count; i++) q->active[i] = i;
@@ -493,20 +402,20 @@ static dscm_code run_search(search *q, const dscm_auto *a, double usual, dscm_er
     return code;
 }
 
-dscm_auto dscm_auto_defaults(const dscm_options *options)
+dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
 {
-    return (dscm_auto){.confidence = 0.997, .max_scale = 8 * options->scale};
+    return (dscm_scale_search){.confidence = 0.997, .max_scale = 8 * options->scale};
 }
 
-dscm_code dscm_predict_auto(dscm_session *s, float *out, dscm_auto_result *results,
-                            const dscm_latent *latent, const dscm_query *queries,
-                            const dscm_options *options, const dscm_auto *a,
-                            const dscm_progress *progress, dscm_error *err)
+dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,
+                              const dscm_latent *latent, const dscm_query *queries,
+                              const dscm_options *options, const dscm_scale_search *a,
+                              const dscm_progress *progress, dscm_error *err)
 {
     dscm_path path = {0};
     size_t count = latent->count, edges = s->bundle->edges_count;
     dscm_options unit_options = *options;
-    dscm_auto defaults = dscm_auto_defaults(options);
+    dscm_scale_search defaults = dscm_scale_search_defaults(options);
     dscm_code code = check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     unit_options.scale = 1;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/scm/bundle.h"
+#include "core/bundle/bundle.h"
 
 #define SCALE_MAX 1000.0
 
@@ -24,7 +24,7 @@ dscm_code dscm_variable_find(const dscm_bundle *b, const char *name, int *index,
 {
     char known[256] = "";
     for (size_t i = 0; i < b->variables_count; i++) {
-        const dscm_variable *v = &b->variables[i].face;
+        const dscm_variable *v = &b->variables[i].info;
         if (strcmp(v->name, name) == 0) {
             *index = (int)i;
             return DSCM_OK;
@@ -59,7 +59,7 @@ static dscm_code parse_label(const dscm_variable *v, const char *text, double *v
 dscm_code dscm_value_parse(const dscm_bundle *b, int variable, const char *text, double *value,
                            dscm_error *err)
 {
-    const dscm_variable *v = &b->variables[variable].face;
+    const dscm_variable *v = &b->variables[variable].info;
     char *end;
     if (v->kind == DSCM_CATEGORICAL) return parse_label(v, text, value, err);
     if (v->kind == DSCM_IMAGE)

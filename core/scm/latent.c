@@ -16,9 +16,9 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     dscm_latent *l = dscm_alloc(1, sizeof *l, "latent", err);
     if (!l) return DSCM_E_MEMORY;
     l->x = dscm_alloc(floats, sizeof(float), "latent", err);
-    l->closed = dscm_alloc(count, sizeof(bool), "latent", err);
+    l->roundtrip_verified = dscm_alloc(count, sizeof(bool), "latent", err);
     if (labels) l->labels = dscm_alloc(count, sizeof(double), "latent", err);
-    if (!l->x || !l->closed || (labels && !l->labels)) {
+    if (!l->x || !l->roundtrip_verified || (labels && !l->labels)) {
         dscm_latent_free(l);
         return DSCM_E_MEMORY;
     }
@@ -36,7 +36,7 @@ void dscm_latent_free(dscm_latent *latent)
     if (!latent) return;
     dscm_free(latent->x);
     dscm_free(latent->labels);
-    dscm_free(latent->closed);
+    dscm_free(latent->roundtrip_verified);
     dscm_free(latent);
 }
 
@@ -45,9 +45,9 @@ size_t dscm_latent_count(const dscm_latent *latent)
     return latent->count;
 }
 
-bool dscm_latent_closed(const dscm_latent *latent, size_t item)
+bool dscm_latent_roundtrip_verified(const dscm_latent *latent, size_t item)
 {
-    return item < latent->count && latent->closed[item];
+    return item < latent->count && latent->roundtrip_verified[item];
 }
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
@@ -76,7 +76,7 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
         memcpy((*out)->x + i * latent->size, latent->x + items[i] * latent->size, bytes);
         memcpy((*out)->extra + i * latent->extras * latent->size,
                latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
-        (*out)->closed[i] = latent->closed[items[i]];
+        (*out)->roundtrip_verified[i] = latent->roundtrip_verified[items[i]];
         if (latent->labels) (*out)->labels[i] = latent->labels[items[i]];
     }
     return DSCM_OK;
@@ -152,7 +152,7 @@ dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *b, const void *
                            dscm_error *err)
 {
     const unsigned char *p = bytes;
-    const dscm_variable *image = &b->faces[b->info.image];
+    const dscm_variable *image = &b->infos[b->info.image];
     uint64_t f[FIELDS];
     *out = NULL;
     if (size < HEADER || memcmp(p, MAGIC, 8) != 0)

@@ -108,12 +108,12 @@ dscm_code dscm_observe(dscm_session *s, int variable, float *out, const float *i
     int e = dscm_bundle_edge(b, variable, b->info.image);
     if (e < 0)
         return dscm_fail(err, DSCM_E_UNKNOWN, "%s: no predictor sees it in the image",
-                         b->faces[variable].name);
+                         b->infos[variable].name);
     const dscm_net *net = b->edges[e].predictor.net;
     size_t width = net->config.out_channels;
     run_rows(s, s->predictors[e], net, images, count, out, width);
     for (size_t i = 0; i < count; i++) {
-        if (b->faces[variable].kind == DSCM_CATEGORICAL)
+        if (b->infos[variable].kind == DSCM_CATEGORICAL)
             softmax_row(out + i * width, out + i * width, width);
         else
             out[i * 2 + 1] = expf(out[i * 2 + 1]);
@@ -127,7 +127,7 @@ dscm_code dscm_observe_oracle(dscm_session *s, int variable, float *out, const f
     const dscm_bundle *b = s->bundle;
     if (!s->oracle || variable != b->scored)
         return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model carries no oracle for it",
-                         b->faces[variable].name);
+                         b->infos[variable].name);
     size_t width = b->oracle.net->config.out_channels;
     run_rows(s, s->oracle, b->oracle.net, images, count, out, width);
     for (size_t i = 0; i < count; i++) softmax_row(out + i * width, out + i * width, width);
@@ -277,7 +277,7 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
     }
     if (scored && b->info.has_im) reconstruct_all(j);
     for (size_t i = 0; i < j->count; i++) {
-        size_t at = i * j->s->size, channels = j->s->image->face.c;
+        size_t at = i * j->s->size, channels = j->s->image->info.c;
         out[i] = dscm_scores_of_pixels(j->factual + at, j->counterfactual + at,
                                        j->s->size / channels, channels);
         finish_scores(j, i, &out[i]);
@@ -306,7 +306,7 @@ dscm_code dscm_score_seen(dscm_session *s, dscm_scores *out, const float *factua
                           const int *factuals, size_t count, const dscm_seen *seen, dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
-    const dscm_variable *v = &b->faces[variable];
+    const dscm_variable *v = &b->infos[variable];
     if (v->kind != DSCM_CATEGORICAL)
         return dscm_fail(err, DSCM_E_INVALID, "%s: only categorical variables are scored", v->name);
     for (size_t i = 0; i < count; i++)

@@ -48,7 +48,7 @@ static dscm_exec_options exec_options(const exec_place *p, size_t batch, dscm_te
 
 static size_t walk_bytes(const dscm_bundle *b, size_t batch)
 {
-    const dscm_variable *v = &b->faces[b->info.image];
+    const dscm_variable *v = &b->infos[b->info.image];
     return WALK_BUFFERS * dscm_arena_round(batch * v->h * v->w * v->c * sizeof(float));
 }
 
@@ -65,7 +65,7 @@ static bool is_guide(const exec_place *p)
 
 static bool runs_apart(const dscm_bundle *b, size_t batch, int threads)
 {
-    const dscm_variable *v = &b->faces[b->info.image];
+    const dscm_variable *v = &b->infos[b->info.image];
     exec_place list[PLACES_MAX];
     size_t count = list_execs(b, NULL, list);
     const dscm_net *score = b->variables[b->info.image].score.net;
@@ -144,7 +144,7 @@ static dscm_code open_memory(dscm_session *s, dscm_error *err)
     for (int i = 0; i < WALK_BUFFERS; i++)
         *buffers[i] = dscm_arena_take(&s->arena, walk / WALK_BUFFERS);
     s->walk.size = s->size;
-    s->walk.channels = s->image->face.c;
+    s->walk.channels = s->image->info.c;
     exec_place list[PLACES_MAX];
     size_t count = list_execs(s->bundle, s, list);
     void *shared = dscm_arena_take(&s->arena, blocks.all);
@@ -169,7 +169,7 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->bundle = bundle;
     s->image = &bundle->variables[bundle->info.image];
     s->batch_max = batch_max;
-    s->size = s->image->face.h * s->image->face.w * s->image->face.c;
+    s->size = s->image->info.h * s->image->info.w * s->image->info.c;
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
     dscm_code code = s->predictors ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
@@ -224,7 +224,7 @@ void dscm_session_load(dscm_session *s, const dscm_latent *l, size_t first, size
         memcpy(s->walk.pair, l->extra + first * s->size, n * s->size * sizeof(float));
     /* Residuals stay in the latent: they are many, and each is read or written once. */
     s->walk.residual = l->extras > 1 ? l->extra + first * l->extras * s->size : NULL;
-    s->walk.closed = l->closed + first;
+    s->walk.roundtrip_verified = l->roundtrip_verified + first;
 }
 
 void dscm_session_store(const dscm_session *s, dscm_latent *l, size_t first, size_t n)
@@ -303,7 +303,7 @@ static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, 
     float *d = dscm_exec_grad(exec, net->out);
     for (size_t b = 0; b < batch; b++) {
         const guidance *g = &call->guided[b * edges + e];
-        if (s->bundle->variables[edge->parent].face.kind == DSCM_CATEGORICAL)
+        if (s->bundle->variables[edge->parent].info.kind == DSCM_CATEGORICAL)
             class_gradient(d + b * outputs, out + b * outputs, outputs, g);
         else
             gaussian_gradient(d + b * outputs, out + b * outputs, g);
@@ -395,7 +395,7 @@ static dscm_code guide(void *ctx, float *grad, const float *x, double t, size_t 
     return run_guides(w, grad, x, t, batch) ? DSCM_OK : stopped(err);
 }
 
-static bool on_move(void *ctx, const dscm_walk *walk, size_t done, size_t total)
+static bool on_step(void *ctx, const dscm_walk *walk, size_t done, size_t total)
 {
     const walker *w = ctx;
     const walk_call *call = w->call;
@@ -424,7 +424,7 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
     walker w = {.s = s, .call = call};
     dscm_denoiser denoiser = {
         .ctx = &w, .eps = estimate, .guide = any_guidance(s, call, count) ? guide : NULL};
-    dscm_walk_observer observer = {.ctx = &w, .on_move = on_move};
+    dscm_walk_observer observer = {.ctx = &w, .on_step = on_step};
     s->walk.batch = count;
     watch(s, call->progress);
     dscm_code code = call->up ? dscm_walk_up(call->path, &s->walk, &denoiser, &observer, err)

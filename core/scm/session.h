@@ -3,7 +3,8 @@
 #define DSCM_CORE_SCM_SESSION_H
 
 #include "core/base/memory.h"
-#include "core/scm/bundle.h"
+#include "core/bundle/bundle.h"
+#include "core/scm/propagate.h"
 
 struct dscm_session {
     const dscm_bundle *bundle;
@@ -32,24 +33,10 @@ struct dscm_latent {
                        residuals */
     float *x;       /* (count, size), and behind it in the same block: */
     float *extra;   /* (count, extras, size) */
-    bool *closed;   /* (count) see dscm_latent_closed */
+    bool *roundtrip_verified; /* (count) see dscm_latent_roundtrip_verified */
     double *labels; /* (count) class that a class-conditional network was given on the way up; NULL
                        for other networks */
 };
-
-/* How one item of a prediction is guided: per edge into the image. */
-typedef struct guidance {
-    double target; /* label index or value */
-    double scale;  /* 0: not guided by this edge */
-    bool set;      /* the query changes or holds the parent, even where its scale is 0 */
-} guidance;
-
-/* Guidance of one item (edges) from its query: propagates interventions through the graph.
- * observed: values of all variables as the predictors see them (variables), used where the query
- * gives none. */
-dscm_code dscm_query_guidance(const dscm_bundle *bundle, const dscm_query *query,
-                              const double *observed, double default_scale, guidance *out,
-                              dscm_error *err) DSCM_MUST_CHECK;
 
 /* Walks `count` <= batch_max images that are in session->walk.x (and pair) up or down. guided:
  * (count, edges) or NULL; labels: (count) class condition of a class-conditional score network, or

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/io/config.h"
+#include "core/models/config.h"
 #include "core/train/trainer_internal.h"
 
 /* Everything that must agree for a run to go on, as one text; or NULL when memory is short. */

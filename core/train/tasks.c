@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "core/train/moves.h"
+#include "core/train/augment.h"
 
 #define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */
 #define VAE_NOISE    0x766165u /* parts the streams of the code's noise from those of the moves */
@@ -30,12 +30,12 @@ static void noised_inputs(shard *s)
     }
 }
 
-static const dscm_moves oracle_moves = {.angle = 0.26f, .scale = 0.12f, .shift = 2.5f};
+static const dscm_augmentation oracle_moves = {.angle = 0.26f, .scale = 0.12f, .shift = 2.5f};
 /* Wide enough that the way a thing is placed says little about which picture it came from. */
 #define VAE_MOVES .angle = 0.35f, .scale = 0.3f, .shift = 3, .shear = 0.4f, .stretch = 0.3f
-static const dscm_moves vae_moves = {VAE_MOVES};
+static const dscm_augmentation vae_moves = {VAE_MOVES};
 /* For writing, which differs by its hand too. */
-static const dscm_moves upright_moves = {VAE_MOVES, .bend = 1.2f, .stroke = 0.8f};
+static const dscm_augmentation upright_moves = {VAE_MOVES, .bend = 1.2f, .stroke = 0.8f};
 
 static dscm_picture picture_of(const shard *s, size_t i)
 {
@@ -43,14 +43,14 @@ static dscm_picture picture_of(const shard *s, size_t i)
 }
 
 /* x: images, moved at random where the shard augments. */
-static void clean_inputs_moved(shard *s, const dscm_moves *m)
+static void clean_inputs_moved(shard *s, const dscm_augmentation *m)
 {
     float *x = dscm_exec_data(s->exec, s->net->x);
     for (size_t i = 0; i < s->count; i++, x += s->pixels) {
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
         dscm_picture p = picture_of(s, i);
         if (s->augment)
-            dscm_moved_picture(x, &p, m, &rng, s->noise);
+            dscm_augment_picture(x, &p, m, &rng, s->noise);
         else
             dscm_pixels_to_float(x, p.pixels, s->pixels);
     }
@@ -73,7 +73,7 @@ static void vae_inputs(shard *s)
         dscm_rng_normal(&rng, dscm_exec_data(s->exec, noise) + i * latent, latent);
         dscm_picture p = picture_of(s, i);
         if (s->upright)
-            dscm_upright_picture(s->noise + i * s->pixels, &p);
+            dscm_deskew_picture(s->noise + i * s->pixels, &p);
         else
             dscm_pixels_to_float(s->noise + i * s->pixels, p.pixels, s->pixels);
     }

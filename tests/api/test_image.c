@@ -2,8 +2,8 @@
 #include <zlib.h>
 
 #include "api/image.h"
-#include "api/png.h"
-#include "tests/api/png_file.h"
+#include "core/image/png.h"
+#include "tests/core/image/png_file.h"
 #include "tests/harness.h"
 
 enum { SIDE = 4 };

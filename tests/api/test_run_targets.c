@@ -2,7 +2,7 @@
  * and back, and outcomes are what the predictors see of everything that was set. */
 #include "api/base64.h"
 #include "api/image.h"
-#include "api/png.h"
+#include "core/image/png.h"
 #include "tests/api/run.h"
 #include "tests/core/scm/two_parents.h"
 
@@ -87,10 +87,10 @@ static void check_search(const dscm_counterfactual *c, const dscm_abduction *fro
 {
     float image[PIXELS];
     dscm_query query = {c->target.items, c->target.count, from->factual, NULL};
-    dscm_auto_result want;
+    dscm_scale_result want;
     dscm_error err = {0};
-    REQUIRE(dscm_predict_auto(session, image, &want, from->latent, &query, &from->options, NULL,
-                              NULL, &err) == DSCM_OK);
+    REQUIRE(dscm_predict_search(session, image, &want, from->latent, &query, &from->options, NULL,
+                                NULL, &err) == DSCM_OK);
     CHECK_NEAR(c->scale, want.scale, 0);
     CHECK_INT(c->predictions, want.predictions);
 }

@@ -8,8 +8,8 @@
 
 #include "core/base/memory.h"
 #include "core/base/rng.h"
+#include "core/data/idx.h"
 #include "core/io/file.h"
-#include "core/io/idx.h"
 #include "tests/harness.h"
 
 static char program[512], dir[64];

@@ -28,7 +28,7 @@ static void start(void)
     dscm_settings settings;
     uint8_t digest[DSCM_DIGEST_SIZE];
     setenv("FAKE_STEP_MS", "0", 1);
-    dscm_secret_digest("", 0, digest); /* libcrypto's own exit handler must come after `stop` */
+    dscm_crypto_digest("", 0, digest); /* libcrypto's own exit handler must come after `stop` */
     if (dscm_settings_load(&settings, sizeof flags / sizeof flags[0], flags, NULL, NULL) !=
             DSCM_OK ||
         dscm_service_open(&service, &settings, &fake_engine_calls, &fake_catalogue, NULL) !=

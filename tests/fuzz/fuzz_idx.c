@@ -1,5 +1,5 @@
 /* IDX files, plain and gzipped. */
-#include "core/io/idx.h"
+#include "core/data/idx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "api/jpeg.h"
-#include "api/png.h"
+#include "core/image/jpeg.h"
+#include "core/image/png.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "api/image.h"
-#include "server/runner.h"
+#include "server/engine.h"
 
 #define SIDE 28
 
@@ -152,13 +152,13 @@ static dscm_code fake_run(dscm_session *session, const dscm_bundle *bundle, dscm
     size_t steps = request->options.steps ? request->options.steps : 10;
     if (request->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
     dscm_code code = DSCM_OK;
-    if (!items[0].kept && request->work != DSCM_WORK_SAMPLE)
+    if (!items[0].cached && request->work != DSCM_WORK_SAMPLE)
         code = fake_steps("abduct", 0, steps, count, progress, err);
     if (code == DSCM_OK && request->work != DSCM_WORK_ABDUCTION)
         code = fake_steps("predict", steps, steps, count, progress, err);
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
         dscm_run_item *item = &items[i];
-        if (!item->kept && item->request->work != DSCM_WORK_SAMPLE)
+        if (!item->cached && item->request->work != DSCM_WORK_SAMPLE)
             item->abduction = fake_abduction(item->request);
         if (item->request->work != DSCM_WORK_ABDUCTION)
             item->result = fake_result(item->request, err);

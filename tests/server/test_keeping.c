@@ -2,7 +2,7 @@
  * keys, and a queue whose last place is taken back. */
 #include <unistd.h>
 
-#include "server/abductions.h"
+#include "server/abduction_cache.h"
 #include "server/clock.h"
 #include "server/jobs.h"
 #include "server/keys.h"
@@ -52,7 +52,7 @@ static void the_store_has_a_limit_of_bytes_and_of_time(void)
     dscm_jobs *jobs;
     dscm_job *list[3], *found, *existing;
     bool same;
-    size_t kept, bytes;
+    size_t cached, bytes;
     dscm_jobs_limits limits = {10, 250, 60000000};
     REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
     for (int i = 0; i < 3; i++) {
@@ -63,18 +63,18 @@ static void the_store_has_a_limit_of_bytes_and_of_time(void)
     }
     int64_t now = dscm_clock_us();
     jobs->sweep(jobs, now);
-    jobs->count(jobs, &kept, &bytes);
-    CHECK_INT(kept, 2);
+    jobs->count(jobs, &cached, &bytes);
+    CHECK_INT(cached, 2);
     CHECK_INT(bytes, 200);
     CHECK_INT(jobs->find(jobs, list[0]->id, "a", &found), DSCM_FIND_EXPIRED);
     CHECK_INT(jobs->find(jobs, list[2]->id, "a", &found), DSCM_FOUND);
     dscm_job_unref(found);
     jobs->sweep(jobs, now + 59000000);
-    jobs->count(jobs, &kept, &bytes);
-    CHECK_INT(kept, 2);
+    jobs->count(jobs, &cached, &bytes);
+    CHECK_INT(cached, 2);
     jobs->sweep(jobs, now + 61000000);
-    jobs->count(jobs, &kept, &bytes);
-    CHECK_INT(kept, 0);
+    jobs->count(jobs, &cached, &bytes);
+    CHECK_INT(cached, 0);
     CHECK_INT(bytes, 0);
     jobs->free(jobs);
     for (int i = 0; i < 3; i++) dscm_job_unref(list[i]);
@@ -101,40 +101,40 @@ static void an_idempotency_key_is_its_owners(void)
     dscm_job_unref(bobs);
 }
 
-static dscm_acquire_result acquire(dscm_abductions *cache, const char *owner, uint8_t what,
-                                   dscm_kept **entry)
+static dscm_acquire_result acquire(dscm_abduction_cache *cache, const char *owner, uint8_t what,
+                                   dscm_cache_entry **entry)
 {
     atomic_bool stop = false;
     uint8_t digest[DSCM_DIGEST_SIZE] = {what};
-    return dscm_abductions_acquire(cache, owner, digest, &stop, entry);
+    return dscm_abduction_cache_acquire(cache, owner, digest, &stop, entry);
 }
 
-static void fill(dscm_abductions *cache, const char *owner, uint8_t what)
+static void fill(dscm_abduction_cache *cache, const char *owner, uint8_t what)
 {
-    dscm_kept *entry;
+    dscm_cache_entry *entry;
     if (acquire(cache, owner, what, &entry) != DSCM_ACQUIRE_MISS) {
         TEST_FAIL_("%d of %s is there already", what, owner);
         return;
     }
-    dscm_abductions_publish(cache, entry, fake_value(100));
-    dscm_kept_unref(cache, entry);
+    dscm_abduction_cache_publish(cache, entry, fake_value(100));
+    dscm_cache_entry_unref(cache, entry);
 }
 
-static bool has(dscm_abductions *cache, const char *owner, uint8_t what)
+static bool has(dscm_abduction_cache *cache, const char *owner, uint8_t what)
 {
-    dscm_kept *entry;
+    dscm_cache_entry *entry;
     bool hit = acquire(cache, owner, what, &entry) == DSCM_ACQUIRE_HIT;
     if (hit)
-        dscm_kept_unref(cache, entry);
+        dscm_cache_entry_unref(cache, entry);
     else
-        dscm_abductions_abandon(cache, entry);
+        dscm_abduction_cache_abandon(cache, entry);
     return hit;
 }
 
 static void the_cache_drops_what_was_used_longest_ago(void)
 {
-    dscm_abductions *cache;
-    REQUIRE(dscm_abductions_open(&cache, 200, 1000, NULL) == DSCM_OK); /* two of 100 */
+    dscm_abduction_cache *cache;
+    REQUIRE(dscm_abduction_cache_open(&cache, 200, 1000, NULL) == DSCM_OK); /* two of 100 */
     fill(cache, "a", 1);
     fill(cache, "a", 2);
     CHECK(has(cache, "a", 1)); /* used again */
@@ -143,39 +143,39 @@ static void the_cache_drops_what_was_used_longest_ago(void)
     CHECK(!has(cache, "a", 2));
     CHECK(has(cache, "a", 3));
     CHECK(!has(cache, "b", 3)); /* the same picture, of somebody else */
-    dscm_kept *entry;
+    dscm_cache_entry *entry;
     REQUIRE(acquire(cache, "a", 1, &entry) == DSCM_ACQUIRE_HIT);
     char id[DSCM_ID_SIZE];
     memcpy(id, entry->id, sizeof id);
-    dscm_kept_unref(cache, entry);
+    dscm_cache_entry_unref(cache, entry);
     CHECK(has(cache, "a", 3));
-    CHECK(dscm_abductions_find(cache, id, "b") == NULL);
-    entry = dscm_abductions_find(cache, id, "a"); /* a use as well */
+    CHECK(dscm_abduction_cache_find(cache, id, "b") == NULL);
+    entry = dscm_abduction_cache_find(cache, id, "a"); /* a use as well */
     CHECK(entry != NULL);
-    dscm_kept_unref(cache, entry);
+    dscm_cache_entry_unref(cache, entry);
     fill(cache, "a", 4);
     CHECK(has(cache, "a", 1));
     CHECK(!has(cache, "a", 3));
-    dscm_abductions_free(cache);
+    dscm_abduction_cache_free(cache);
 }
 
 /* What is being computed weighs nothing yet and is not swept: its worker still holds it. */
 static void the_cache_leaves_what_is_being_computed(void)
 {
-    dscm_abductions *cache;
-    dscm_kept *first, *found;
-    REQUIRE(dscm_abductions_open(&cache, 150, 1000, NULL) == DSCM_OK);
+    dscm_abduction_cache *cache;
+    dscm_cache_entry *first, *found;
+    REQUIRE(dscm_abduction_cache_open(&cache, 150, 1000, NULL) == DSCM_OK);
     CHECK_INT(acquire(cache, "a", 1, &first), DSCM_ACQUIRE_MISS);
-    CHECK(dscm_abductions_find(cache, first->id, "a") == NULL); /* not yet */
+    CHECK(dscm_abduction_cache_find(cache, first->id, "a") == NULL); /* not yet */
     fill(cache, "a", 2);
     fill(cache, "a", 3);
-    dscm_abductions_sweep(cache, dscm_clock_ms() + 2000);
-    dscm_abductions_publish(cache, first, fake_value(100));
-    found = dscm_abductions_find(cache, first->id, "a");
+    dscm_abduction_cache_sweep(cache, dscm_clock_ms() + 2000);
+    dscm_abduction_cache_publish(cache, first, fake_value(100));
+    found = dscm_abduction_cache_find(cache, first->id, "a");
     CHECK(found == first);
-    dscm_kept_unref(cache, found);
-    dscm_kept_unref(cache, first);
-    dscm_abductions_free(cache);
+    dscm_cache_entry_unref(cache, found);
+    dscm_cache_entry_unref(cache, first);
+    dscm_abduction_cache_free(cache);
 }
 
 /* Opens a file of keys that holds `text`. */

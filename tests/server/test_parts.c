@@ -3,12 +3,12 @@
 #include <unistd.h>
 
 #include "core/base/memory.h"
-#include "server/abductions.h"
-#include "server/accept.h"
+#include "server/abduction_cache.h"
 #include "server/clock.h"
 #include "server/jobs.h"
 #include "server/keys.h"
-#include "server/meters.h"
+#include "server/metrics.h"
+#include "server/negotiate.h"
 #include "server/queue.h"
 #include "server/settings.h"
 #include "tests/harness.h"
@@ -227,10 +227,10 @@ static void events_are_bounded(void)
     bool ended;
     dscm_job *job = make_job("a", DSCM_NEVER);
     CHECK(dscm_job_start(job));
-    for (int i = 0; i < 10 * DSCM_EVENTS_KEPT; i++)
+    for (int i = 0; i < 10 * DSCM_EVENTS_MAX; i++)
         CHECK(dscm_job_progress(job, 1, 2, DSCM_EVENT_PROGRESS, "{}"));
     CHECK(dscm_job_succeed(job, (dscm_payload){0}, "{}"));
-    CHECK(job->events_count <= DSCM_EVENTS_KEPT);
+    CHECK(job->events_count <= DSCM_EVENTS_MAX);
     all[dscm_job_events_read(job, &reader, all, sizeof all - 1, &ended)] = 0;
     CHECK(ended);
     CHECK_HAS(all, "event: queued");
@@ -283,9 +283,9 @@ static void store_drops_the_oldest(void)
         if (i != 3) CHECK(dscm_job_cancel(list[i], DSCM_REASON_CLIENT)); /* job 3 goes on */
     }
     jobs->sweep(jobs, dscm_clock_us());
-    size_t kept, bytes;
-    jobs->count(jobs, &kept, &bytes);
-    CHECK_INT(kept, 3); /* two ended ones and the living */
+    size_t cached, bytes;
+    jobs->count(jobs, &cached, &bytes);
+    CHECK_INT(cached, 3); /* two ended ones and the living */
     CHECK_INT(jobs->find(jobs, list[0]->id, "a", &found), DSCM_FIND_EXPIRED);
     CHECK_INT(jobs->find(jobs, list[0]->id, "b", &found), DSCM_FIND_UNKNOWN);
     CHECK_INT(jobs->find(jobs, list[1]->id, "a", &found), DSCM_FIND_EXPIRED);
@@ -301,37 +301,38 @@ static void store_drops_the_oldest(void)
 
 static void cache_keeps_within_bytes(void)
 {
-    dscm_abductions *cache;
-    dscm_kept *entry;
+    dscm_abduction_cache *cache;
+    dscm_cache_entry *entry;
     atomic_bool stop = false;
     uint8_t digest[DSCM_DIGEST_SIZE] = {0};
     released = 0;
-    REQUIRE(dscm_abductions_open(&cache, 250, 1000, NULL) == DSCM_OK);
+    REQUIRE(dscm_abduction_cache_open(&cache, 250, 1000, NULL) == DSCM_OK);
     for (uint8_t i = 0; i < 4; i++) {
         digest[0] = i;
-        CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
-        dscm_abductions_publish(cache, entry, fake_value(100));
-        dscm_kept_unref(cache, entry);
+        CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry),
+                  DSCM_ACQUIRE_MISS);
+        dscm_abduction_cache_publish(cache, entry, fake_value(100));
+        dscm_cache_entry_unref(cache, entry);
     }
     size_t entries, bytes;
-    dscm_abductions_count(cache, &entries, &bytes);
+    dscm_abduction_cache_count(cache, &entries, &bytes);
     CHECK_INT(entries, 2);
     CHECK_INT(bytes, 200);
     CHECK_INT(released, 2);
-    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_HIT);
-    CHECK(dscm_abductions_find(cache, entry->id, "b") == NULL);
-    CHECK(dscm_abductions_delete(cache, entry->id, "a"));
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_HIT);
+    CHECK(dscm_abduction_cache_find(cache, entry->id, "b") == NULL);
+    CHECK(dscm_abduction_cache_delete(cache, entry->id, "a"));
     CHECK_INT(released, 2); /* still in use */
-    dscm_kept_unref(cache, entry);
+    dscm_cache_entry_unref(cache, entry);
     CHECK_INT(released, 3);
-    dscm_abductions_sweep(cache, dscm_clock_ms() + 2000);
-    dscm_abductions_count(cache, &entries, &bytes);
+    dscm_abduction_cache_sweep(cache, dscm_clock_ms() + 2000);
+    dscm_abduction_cache_count(cache, &entries, &bytes);
     CHECK_INT(entries, 0);
-    dscm_abductions_free(cache);
+    dscm_abduction_cache_free(cache);
 }
 
 typedef struct flight {
-    dscm_abductions *cache;
+    dscm_abduction_cache *cache;
     dscm_acquire_result result;
 } flight;
 
@@ -340,23 +341,25 @@ static void *fly(void *arg)
     flight *f = arg;
     uint8_t digest[DSCM_DIGEST_SIZE] = {7};
     atomic_bool stop = false;
-    dscm_kept *entry;
-    f->result = dscm_abductions_acquire(f->cache, "a", digest, &stop, &entry);
-    if (f->result == DSCM_ACQUIRE_MISS) dscm_abductions_publish(f->cache, entry, fake_value(1));
-    dscm_kept_unref(f->cache, entry);
+    dscm_cache_entry *entry;
+    f->result = dscm_abduction_cache_acquire(f->cache, "a", digest, &stop, &entry);
+    if (f->result == DSCM_ACQUIRE_MISS)
+        dscm_abduction_cache_publish(f->cache, entry, fake_value(1));
+    dscm_cache_entry_unref(f->cache, entry);
     return NULL;
 }
 
 static void cache_computes_once(void)
 {
-    dscm_abductions *cache;
-    dscm_kept *entry;
+    dscm_abduction_cache *cache;
+    dscm_cache_entry *entry;
     atomic_bool stop = false, stopped = true;
     uint8_t digest[DSCM_DIGEST_SIZE] = {7};
-    REQUIRE(dscm_abductions_open(&cache, 1000, 1000, NULL) == DSCM_OK);
-    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
-    dscm_kept *none;
-    CHECK_INT(dscm_abductions_acquire(cache, "a", digest, &stopped, &none), DSCM_ACQUIRE_STOPPED);
+    REQUIRE(dscm_abduction_cache_open(&cache, 1000, 1000, NULL) == DSCM_OK);
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
+    dscm_cache_entry *none;
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stopped, &none),
+              DSCM_ACQUIRE_STOPPED);
     flight flights[4];
     pthread_t threads[4];
     for (int i = 0; i < 4; i++) {
@@ -364,7 +367,7 @@ static void cache_computes_once(void)
         REQUIRE(pthread_create(&threads[i], NULL, fly, &flights[i]) == 0);
     }
     usleep(30000);
-    dscm_abductions_abandon(cache, entry); /* one of the waiting computes in its stead */
+    dscm_abduction_cache_abandon(cache, entry); /* one of the waiting computes in its stead */
     int misses = 0, hits = 0;
     for (int i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
@@ -373,10 +376,10 @@ static void cache_computes_once(void)
     }
     CHECK_INT(misses, 1);
     CHECK_INT(hits, 3);
-    dscm_abductions_free(cache);
+    dscm_abduction_cache_free(cache);
 }
 
-/* ---- settings, headers, keys, meters ---- */
+/* ---- settings, headers, keys, metrics ---- */
 
 static void settings_have_sound_defaults(void)
 {
@@ -423,15 +426,15 @@ static void settings_refuse_what_is_wrong(void)
 
 static void accept_chooses_by_quality(void)
 {
-    CHECK_INT(dscm_accept_choose(NULL), DSCM_ACCEPT_JSON);
-    CHECK_INT(dscm_accept_choose("*/*"), DSCM_ACCEPT_JSON);
-    CHECK_INT(dscm_accept_choose("image/png"), DSCM_ACCEPT_PNG);
-    CHECK_INT(dscm_accept_choose("image/*;q=0.5, application/json;q=0.4"), DSCM_ACCEPT_PNG);
-    CHECK_INT(dscm_accept_choose("text/event-stream, */*;q=0.1"), DSCM_ACCEPT_EVENTS);
-    CHECK_INT(dscm_accept_choose("text/html"), DSCM_ACCEPT_NONE);
-    CHECK_INT(dscm_accept_choose("image/png;q=0"), DSCM_ACCEPT_NONE);
-    CHECK_INT(dscm_accept_choose(""), DSCM_ACCEPT_NONE);
-    CHECK_INT(dscm_accept_choose(",,;q=;,"), DSCM_ACCEPT_NONE);
+    CHECK_INT(dscm_media_negotiate(NULL), DSCM_MEDIA_JSON);
+    CHECK_INT(dscm_media_negotiate("*/*"), DSCM_MEDIA_JSON);
+    CHECK_INT(dscm_media_negotiate("image/png"), DSCM_MEDIA_PNG);
+    CHECK_INT(dscm_media_negotiate("image/*;q=0.5, application/json;q=0.4"), DSCM_MEDIA_PNG);
+    CHECK_INT(dscm_media_negotiate("text/event-stream, */*;q=0.1"), DSCM_MEDIA_EVENTS);
+    CHECK_INT(dscm_media_negotiate("text/html"), DSCM_MEDIA_NONE);
+    CHECK_INT(dscm_media_negotiate("image/png;q=0"), DSCM_MEDIA_NONE);
+    CHECK_INT(dscm_media_negotiate(""), DSCM_MEDIA_NONE);
+    CHECK_INT(dscm_media_negotiate(",,;q=;,"), DSCM_MEDIA_NONE);
     dscm_prefer prefer = dscm_prefer_parse("handling=lenient, wait=7, respond-async");
     CHECK(prefer.async);
     CHECK_INT(prefer.wait_s, 7);
@@ -471,19 +474,19 @@ static void keys_are_compared_by_digest(void)
 
 static void histogram_buckets_add_up(void)
 {
-    static dscm_meters meters;
-    dscm_meters_request(&meters, 1, 200, 1500);
-    dscm_meters_request(&meters, 1, 777, 90000000);
-    dscm_meters_request(&meters, 0, 200, 1000); /* le: a bound belongs to its bucket */
-    CHECK_INT(atomic_load(&meters.durations[0].buckets[0]), 1);
-    CHECK_INT(atomic_load(&meters.durations[1].buckets[1]), 1);
-    CHECK_INT(atomic_load(&meters.durations[1].buckets[DSCM_METER_BUCKETS]), 1);
+    static dscm_metrics metrics;
+    dscm_metrics_request(&metrics, 1, 200, 1500);
+    dscm_metrics_request(&metrics, 1, 777, 90000000);
+    dscm_metrics_request(&metrics, 0, 200, 1000); /* le: a bound belongs to its bucket */
+    CHECK_INT(atomic_load(&metrics.durations[0].buckets[0]), 1);
+    CHECK_INT(atomic_load(&metrics.durations[1].buckets[1]), 1);
+    CHECK_INT(atomic_load(&metrics.durations[1].buckets[DSCM_METRICS_BUCKETS]), 1);
     static const char *const routes[] = {"a", "b", NULL};
-    dscm_meter_gauges gauges = {.routes = routes, .version = "x"};
+    dscm_metrics_gauges gauges = {.routes = routes, .version = "x"};
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    dscm_meters_render(&meters, &gauges, out);
+    dscm_metrics_render(&metrics, &gauges, out);
     fclose(out);
     CHECK_HAS(text, "diffscm_requests_total{route=\"b\",status=\"other\"} 1\n");
     CHECK_HAS(text, "diffscm_request_duration_seconds_bucket{route=\"b\",le=\"+Inf\"} 2\n");

@@ -92,7 +92,7 @@ static double error_of(const char *name, size_t steps, bool guided, double *top)
     }
     dscm_walk w = walk_of(image);
     dscm_denoiser d = {.eps = eps_of};
-    double worst = 0, first = path.alpha_bar[0], last = path.alpha_bar[path.moves];
+    double worst = 0, first = path.alpha_bar[0], last = path.alpha_bar[path.steps];
     double wide = sqrt(variance(last) / variance(first));
     CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
     *top = 0;
@@ -174,7 +174,7 @@ static void observers_cancel(void)
 static void residual_closes_to_the_bit(void)
 {
     float image[FLOATS];
-    bool closed[BATCH];
+    bool verified[BATCH];
     dscm_path path;
     dscm_error err = {0};
     dscm_denoiser d = {.eps = eps_of};
@@ -183,10 +183,10 @@ static void residual_closes_to_the_bit(void)
         draw(image);
         if (huge) image[0] = (float)INFINITY; /* in the first of the two images */
         dscm_walk w = walk_of(image);
-        w.closed = closed;
+        w.roundtrip_verified = verified;
         CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
-        CHECK_INT(closed[0], !huge);
-        CHECK_INT(closed[1], true);
+        CHECK_INT(verified[0], !huge);
+        CHECK_INT(verified[1], true);
         CHECK(dscm_walk_down(&path, &w, &d, NULL, &err) == DSCM_OK);
         for (int i = huge ? SIZE : 0; i < FLOATS; i++)
             CHECK_NEAR(w.x[i], image[i], 1.0 / (1 << 21)); /* half the grid, once */
@@ -271,11 +271,11 @@ static void levels_climb(void)
         dscm_error err = {0};
         REQUIRE(dscm_path_open(&path, &schedule, DSCM_SAMPLER_DDIM, cases[i].steps, cases[i].ratio,
                                false, &err) == DSCM_OK);
-        CHECK_INT(path.moves, cases[i].steps);
+        CHECK_INT(path.steps, cases[i].steps);
         CHECK_INT(path.t[0], 0);
-        CHECK_INT(path.t[path.moves], cases[i].top);
-        for (size_t k = 0; k < path.moves; k++) CHECK(path.t[k] < path.t[k + 1]);
-        for (size_t k = 0; k <= path.moves; k++)
+        CHECK_INT(path.t[path.steps], cases[i].top);
+        for (size_t k = 0; k < path.steps; k++) CHECK(path.t[k] < path.t[k + 1]);
+        for (size_t k = 0; k <= path.steps; k++)
             CHECK_NEAR(path.alpha_bar[k], schedule.alphas_cumprod[(size_t)path.t[k]], 0);
         dscm_path_close(&path);
     }
@@ -367,7 +367,7 @@ static void walk_down_like(float *out, dscm_path like, float *strength, float *t
     if (top) memcpy(top, w.x, FLOATS * sizeof *top);
     d.guide = guide_by_item;
     d.ctx = strength;
-    dscm_walk_observer ends = {.on_move = end_after_a_move};
+    dscm_walk_observer ends = {.on_step = end_after_a_move};
     CHECK(dscm_walk_down(&down, &w, &d, first ? &ends : NULL, &err) ==
           (first ? DSCM_E_CANCELED : DSCM_OK));
     memcpy(out, w.x, FLOATS * sizeof *out);
@@ -422,8 +422,8 @@ static void top_levels(double *top, double *below)
     dscm_path p;
     dscm_error err = {0};
     REQUIRE(dscm_path_open(&p, &schedule, DSCM_SAMPLER_DDIM, 10, 0.98, false, &err) == DSCM_OK);
-    *top = p.alpha_bar[p.moves];
-    *below = p.alpha_bar[p.moves - 1];
+    *top = p.alpha_bar[p.steps];
+    *below = p.alpha_bar[p.steps - 1];
     dscm_path_close(&p);
 }
 

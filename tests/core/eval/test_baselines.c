@@ -5,8 +5,8 @@
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
 #include "core/base/rng.h"
+#include "core/data/idx.h"
 #include "core/eval/baselines.h"
-#include "core/io/idx.h"
 #include "tests/harness.h"
 
 enum { SIDE = 8, PIXELS = SIDE * SIDE, CLASSES = 3, COUNT = 5, BATCH = 2 };

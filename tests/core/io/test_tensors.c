@@ -4,9 +4,9 @@
 
 #include "core/base/half.h"
 #include "core/base/memory.h"
-#include "core/io/config.h"
 #include "core/io/file.h"
 #include "core/io/tensors.h"
+#include "core/models/config.h"
 #include "tests/core/io/archive.h"
 #include "tests/harness.h"
 

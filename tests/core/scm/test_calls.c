@@ -103,7 +103,7 @@ static void looking_first_is_part_of_the_call(void)
     } cases[] = {{NULL, 2}, {unseen, 2}, {known, 0}};
     dscm_latent *latent = NULL;
     float out[2 * PIXELS];
-    dscm_auto_result found[2];
+    dscm_scale_result found[2];
     dscm_options o = dscm_options_defaults();
     REQUIRE(dscm_options_resolve(bundle, &o, NULL) == DSCM_OK);
     REQUIRE(dscm_abduct(session, &latent, images, 2, &o, NULL, NULL) == DSCM_OK);
@@ -131,7 +131,7 @@ static void looking_first_is_part_of_the_call(void)
         CHECK_INT(a.times, 1);
         steps search = {.grows = true, .stop_at = 1};
         p.arg = &search;
-        CHECK_INT(dscm_predict_auto(session, out, found, latent, queries, &o, NULL, &p, NULL),
+        CHECK_INT(dscm_predict_search(session, out, found, latent, queries, &o, NULL, &p, NULL),
                   DSCM_E_CANCELED);
         CHECK_INT(search.shown, 0);
         CHECK_INT(search.of, cases[c].looks * walk);

@@ -73,7 +73,7 @@ static void the_gradient_is_of_log_p(void)
     float out[PIXELS], plain[PIXELS], guided[PIXELS];
     const dscm_query none = {0};
     REQUIRE(dscm_session_path(session, &o, &path, NULL) == DSCM_OK);
-    double a = path.alpha_bar[path.moves], t = path.t[path.moves];
+    double a = path.alpha_bar[path.steps], t = path.t[path.steps];
     REQUIRE(dscm_abduct(session, &latent, images, 1, &o, NULL, NULL) == DSCM_OK);
     dscm_progress first = {.on_step = keep_first, .arg = plain};
     REQUIRE(dscm_predict(session, out, latent, &none, &o, &first, NULL) == DSCM_OK);

@@ -28,14 +28,14 @@ static dscm_code use_session(dscm_session *session, const dscm_options *o, dscm_
     const dscm_query queries[2] = {{.items = &thick, .count = 1}, {0}};
     const int targets[2] = {1, 2}, factuals[2] = {0, 0};
     dscm_scores scores[2];
-    dscm_auto_result found[2];
+    dscm_scale_result found[2];
     dscm_latent *latent = NULL, *part = NULL, *again = NULL;
     void *bytes = NULL;
     size_t size = 0, one = 1;
     dscm_code code = dscm_abduct(session, &latent, images, 2, o, NULL, err);
     if (code == DSCM_OK) code = dscm_predict(session, out, latent, queries, o, NULL, err);
     if (code == DSCM_OK)
-        code = dscm_predict_auto(session, out, found, latent, queries, o, NULL, NULL, err);
+        code = dscm_predict_search(session, out, found, latent, queries, o, NULL, NULL, err);
     if (code == DSCM_OK) code = dscm_latent_select(&part, latent, &one, 1, err);
     if (code == DSCM_OK) code = dscm_latent_write(latent, &bytes, &size, err);
     if (code == DSCM_OK) code = dscm_latent_read(&again, session->bundle, bytes, size, err);

@@ -226,11 +226,12 @@ static void latents_stay_what_they_are(void)
     memcpy(wide, images, sizeof wide);
     wide[PIXELS] = INFINITY; /* the second of three: no step back can be right */
     REQUIRE(dscm_abduct(session, &l, wide, 3, &o, NULL, &err) == DSCM_OK);
-    CHECK(dscm_latent_closed(l, 0) && !dscm_latent_closed(l, 1) && dscm_latent_closed(l, 2));
-    CHECK(!dscm_latent_closed(l, 3));
+    CHECK(dscm_latent_roundtrip_verified(l, 0) && !dscm_latent_roundtrip_verified(l, 1) &&
+          dscm_latent_roundtrip_verified(l, 2));
+    CHECK(!dscm_latent_roundtrip_verified(l, 3));
     REQUIRE(dscm_latent_select(&part, l, (const size_t[]){1, 2, 0}, 3, &err) == DSCM_OK);
-    CHECK(!dscm_latent_closed(part, 0) && dscm_latent_closed(part, 1));
-    CHECK(dscm_latent_closed(part, 2));
+    CHECK(!dscm_latent_roundtrip_verified(part, 0) && dscm_latent_roundtrip_verified(part, 1));
+    CHECK(dscm_latent_roundtrip_verified(part, 2));
     dscm_latent_free(part);
     CHECK_INT(dscm_latent_select(&part, l, (const size_t[]){0, 3}, 2, &err), DSCM_E_INVALID);
     CHECK_HAS(err.message, "item 3 of 3");
@@ -361,17 +362,17 @@ static void the_search_reports_what_it_cost(void)
     o.scale = 4;
     dscm_intervention act = {SHAPE, DSCM_DO, 1, NONE};
     dscm_query q[3] = {{.items = &act, .count = 1}, {.items = &act, .count = 1}, {0}};
-    dscm_auto_result results[3];
+    dscm_scale_result results[3];
     dscm_latent *l = NULL;
     float out[3 * PIXELS], again[PIXELS];
     REQUIRE(dscm_abduct(session, &l, images, 3, &o, NULL, &err) == DSCM_OK);
-    dscm_auto never = {.confidence = 1.1, .max_scale = 16}, always = {.max_scale = 16};
-    CHECK_INT(dscm_predict_auto(session, out, results, l, q, &o, &never, NULL, &err), DSCM_OK);
+    dscm_scale_search never = {.confidence = 1.1, .max_scale = 16}, always = {.max_scale = 16};
+    CHECK_INT(dscm_predict_search(session, out, results, l, q, &o, &never, NULL, &err), DSCM_OK);
     for (size_t i = 0; i < 3; i++) {
         CHECK_INT(results[i].predictions, 11); /* 1, 1.2, 1.4 … 3.4, 4, 8, 16 */
         CHECK(results[i].scale >= 1 && results[i].scale <= 16);
     }
-    CHECK_INT(dscm_predict_auto(session, out, results, l, q, &o, &always, NULL, &err), DSCM_OK);
+    CHECK_INT(dscm_predict_search(session, out, results, l, q, &o, &always, NULL, &err), DSCM_OK);
     o.scale = results[0].scale;
     dscm_latent *first = NULL;
     const size_t zero = 0;

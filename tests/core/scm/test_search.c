@@ -93,17 +93,17 @@ static const rung *choose(const rung *rungs, size_t count, double confidence, si
     return best;
 }
 
-static void compare(const dscm_latent *all, const dscm_options *o, const dscm_auto *search,
+static void compare(const dscm_latent *all, const dscm_options *o, const dscm_scale_search *search,
                     double confidence, double max_scale, size_t *sure)
 {
     static rung rungs[RUNGS_MAX];
     float out[ITEMS * PIXELS];
-    dscm_auto_result results[ITEMS];
+    dscm_scale_result results[ITEMS];
     dscm_query queries[ITEMS];
     dscm_error err = {0};
     for (size_t i = 0; i < ITEMS; i++)
         queries[i] = (dscm_query){.items = acts[i], .count = acts_count[i]};
-    REQUIRE(dscm_predict_auto(session, out, results, all, queries, o, search, NULL, &err) ==
+    REQUIRE(dscm_predict_search(session, out, results, all, queries, o, search, NULL, &err) ==
             DSCM_OK);
     for (size_t i = 0; i < ITEMS; i++) {
         size_t walks, count = climb(rungs, all, i, o, max_scale), differ = 0;
@@ -129,7 +129,7 @@ static void the_rule_holds(const double *confidences, size_t confidences_count)
     REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
     REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
     for (size_t c = 0; c < confidences_count; c++, cases += ITEMS) {
-        dscm_auto search = {.confidence = confidences[c], .max_scale = 3};
+        dscm_scale_search search = {.confidence = confidences[c], .max_scale = 3};
         compare(all, &o, &search, search.confidence, search.max_scale, &sure);
     }
     CHECK(sure > cases / 5 && sure < cases * 4 / 5);   /* both ends of the rule were met */

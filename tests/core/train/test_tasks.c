@@ -1,5 +1,5 @@
 /* What a task feeds its network, and the losses. */
-#include "core/train/moves.h"
+#include "core/train/augment.h"
 #include "tests/core/train/shapes.h"
 
 /* ---- inputs ---- */
@@ -187,7 +187,7 @@ static void upright_pictures_do_not_lean(void)
             double v = q / N - 11, u = q % N - 16 - (k ? 0.5 : -0.4) * v;
             pixels[q] = (uint8_t)(250 * exp(-v * v / 32 - u * u / 18));
         }
-        dscm_upright_picture(x, &p);
+        dscm_deskew_picture(x, &p);
         spread_of(spread, x, N);
         CHECK_NEAR(spread[1], 13.5, 0.1);
         CHECK_NEAR(spread[2], 13.5, 0.1);
@@ -196,10 +196,10 @@ static void upright_pictures_do_not_lean(void)
         CHECK_NEAR(sqrt(spread[5]), 0.2 * N, 0.2);
     }
     memset(pixels, 0, sizeof pixels);
-    dscm_upright_picture(x, &p);
+    dscm_deskew_picture(x, &p);
     for (int q = 0; q < N * N; q++) CHECK_NEAR(x[q], -1, 0);
     memset(pixels + 5 * N + 6, 255, 10); /* one row: only its centre moves */
-    dscm_upright_picture(x, &p);
+    dscm_deskew_picture(x, &p);
     spread_of(spread, x, N);
     CHECK_NEAR(spread[0], 10, 1e-3);
     CHECK_NEAR(spread[1], 13.5, 1e-3);
@@ -276,7 +276,7 @@ static void vae_draws_what_was_not_moved(void)
             double gap = 0;
             float upright[SIDE * SIDE];
             const dscm_picture p = {data.pixels + images[i] * s.pixels, SIDE, SIDE, 1};
-            dscm_upright_picture(upright, &p);
+            dscm_deskew_picture(upright, &p);
             for (size_t q = 0; q < s.pixels; q++) {
                 float own = (float)p.pixels[q] / 127.5f - 1;
                 CHECK_NEAR(s.noise[i * s.pixels + q], k >= 2 ? upright[q] : own, 1e-6);

@@ -1,0 +1,205 @@
+/* diffscm fit: the mechanisms of a causal graph from a table of variables. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+#include "core/base/memory.h"
+#include "core/io/file.h"
+#include "core/scm/causal.h"
+
+typedef struct fitting {
+    const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file;
+    option_list ranges;
+    dscm_causal_options options;
+    dscm_table table;
+    dscm_causal model;
+    double *values; /* (rows, nodes) */
+    dscm_causal_report reports[DSCM_CAUSAL_NODES_MAX];
+} fitting;
+
+/* DIR/SPLIT-variables.csv, or DIR/variables.csv. */
+static dscm_code open_table(fitting *f, dscm_error *err)
+{
+    char path[4096];
+    struct stat about;
+    if (f->table_file) return dscm_table_read(&f->table, f->table_file, err);
+    int length = snprintf(path, sizeof path, "%s/%s-variables.csv", f->data_dir, f->split);
+    if (length > 0 && length < (int)sizeof path && stat(path, &about) != 0)
+        length = snprintf(path, sizeof path, "%s/variables.csv", f->data_dir);
+    if (length < 0 || length >= (int)sizeof path)
+        return dscm_fail(err, DSCM_E_LIMIT, "--data %.64s…: the path is too long", f->data_dir);
+    return dscm_table_read(&f->table, path, err);
+}
+
+/* "thickness=.5..9" */
+static dscm_code set_range(dscm_causal *m, const char *text, dscm_error *err)
+{
+    char name[64] = "", number[64] = "", *end = NULL, *low_end = NULL;
+    const char *equal = strchr(text, '='), *dots = equal ? strstr(equal, "..") : NULL;
+    int node = -1;
+    double low = 0, high = 0;
+    if (dots && equal - text < (long)sizeof name && dots - equal < (long)sizeof number) {
+        memcpy(name, text, (size_t)(equal - text));
+        memcpy(number, equal + 1, (size_t)(dots - equal - 1));
+        low = strtod(number, &low_end);
+        high = strtod(dots + 2, &end);
+    }
+    if (!end || *end || !*number || *low_end || !(low < high))
+        return dscm_fail(err, DSCM_E_INVALID, "--range %.64s: must be NAME=LOW..HIGH", text);
+    dscm_code code = dscm_causal_find(m, name, &node, err);
+    if (code != DSCM_OK) return code;
+    if (node == m->image)
+        return dscm_fail(err, DSCM_E_INVALID, "--range %s: an image has no range", text);
+    m->nodes[node].min = low;
+    m->nodes[node].max = high;
+    return DSCM_OK;
+}
+
+static dscm_code give(fitting *f, dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    json_error_t why;
+    if (!f->given_file) return DSCM_OK;
+    dscm_code code = dscm_file_read(f->given_file, (size_t)1 << 24, &bytes, &size, err);
+    json_t *json =
+        code == DSCM_OK ? json_loadb((char *)bytes, size, JSON_REJECT_DUPLICATES, &why) : NULL;
+    if (code == DSCM_OK && !json)
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", f->given_file, why.line, why.text);
+    if (code == DSCM_OK) code = dscm_causal_give(&f->model, json, f->given_file, err);
+    json_decref(json);
+    dscm_free(bytes);
+    return code;
+}
+
+/* ---- report ---- */
+
+static json_t *report_json(const fitting *f, size_t i)
+{
+    const dscm_causal_report *r = &f->reports[i];
+    json_t *o = json_object(), *bins = json_array();
+    json_object_set_new(o, "given", json_boolean(!r->held_out_rows));
+    if (!r->held_out_rows) {
+        json_decref(bins);
+        return o;
+    }
+    json_object_set_new(o, "log_likelihood_train", json_real(r->train));
+    json_object_set_new(o, "log_likelihood_held_out", json_real(r->held_out));
+    json_object_set_new(o, "log_likelihood_start", json_real(r->start));
+    json_object_set_new(o, "held_out_rows", json_integer((json_int_t)r->held_out_rows));
+    json_object_set_new(o, "epochs", json_integer((json_int_t)r->epochs));
+    json_object_set_new(o, "best_epoch", json_integer((json_int_t)r->best));
+    json_object_set_new(o, "converged", json_boolean(r->converged));
+    json_object_set_new(o, "calibration_error", json_real(r->calibration));
+    for (int b = 0; b < 10; b++)
+        json_array_append_new(bins, r->bins[b] == r->bins[b] ? json_real(r->bins[b]) : json_null());
+    json_object_set_new(o, "calibration_bins", bins);
+    return o;
+}
+
+static dscm_code write_json(json_t *json, const char *path, dscm_error *err)
+{
+    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) : NULL;
+    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
+    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
+    dscm_code code = dscm_file_replace(path, pieces, 2, err);
+    free(text);
+    return code;
+}
+
+static void print_report(const fitting *f)
+{
+    printf("%-16s %-12s %10s %10s %7s %6s %s\n", "variable", "kind", "held out", "train", "calib.",
+           "epochs", "");
+    for (size_t i = 0; i < f->model.count; i++) {
+        const dscm_causal_node *n = &f->model.nodes[i];
+        const dscm_causal_report *r = &f->reports[i];
+        if ((int)i == f->model.image) continue;
+        const char *kind = n->kind == DSCM_CATEGORICAL ? "categorical" : "continuous";
+        if (!r->held_out_rows)
+            printf("%-16s %-12s given\n", n->name, kind);
+        else
+            printf("%-16s %-12s %10.4f %10.4f %7.4f %3zu/%-3zu%s\n", n->name, kind, r->held_out,
+                   r->train, r->calibration, r->best, r->epochs,
+                   r->converged ? " converged" : " not converged: more --epochs");
+    }
+}
+
+static dscm_code write_results(const fitting *f, dscm_error *err)
+{
+    json_t *model = dscm_causal_json(&f->model);
+    dscm_code code = write_json(model, f->out, err);
+    json_decref(model);
+    if (code != DSCM_OK || !f->report_file) return code;
+    json_t *report = json_object();
+    for (size_t i = 0; i < f->model.count; i++)
+        if ((int)i != f->model.image)
+            json_object_set_new(report, f->model.nodes[i].name, report_json(f, i));
+    code = write_json(report, f->report_file, err);
+    json_decref(report);
+    return code;
+}
+
+static dscm_code run(fitting *f, dscm_error *err)
+{
+    dscm_code code = cli_check_output("out", f->out, false, err);
+    if (code == DSCM_OK) code = cli_check_output("report", f->report_file, false, err);
+    if (code == DSCM_OK) code = cli_check_apart("report", f->report_file, "out", f->out, err);
+    if (code == DSCM_OK) code = dscm_causal_graph(&f->model, f->graph, err);
+    for (size_t i = 0; code == DSCM_OK && i < f->ranges.count; i++)
+        code = set_range(&f->model, f->ranges.items[i], err);
+    if (code == DSCM_OK) code = open_table(f, err);
+    if (code == DSCM_OK) code = dscm_causal_describe(&f->model, &f->table, err);
+    if (code == DSCM_OK) code = dscm_causal_values(&f->model, &f->table, false, &f->values, err);
+    if (code == DSCM_OK) code = give(f, err);
+    if (code == DSCM_OK)
+        code = dscm_causal_fit(&f->model, f->values, f->table.rows, &f->options, f->reports, err);
+    if (code == DSCM_OK) code = write_results(f, err);
+    if (code == DSCM_OK) print_report(f);
+    return code;
+}
+
+int cmd_fit(int argc, char **argv)
+{
+    static fitting f; /* a list of options is too large for a small stack */
+    f = (fitting){.split = "train", .options = dscm_causal_defaults(), .model = {.image = -1}};
+    option_list rest = {.count = 0};
+    const cli_option options[] = {
+        {"data", OPT_TEXT, &f.data_dir, 0, 0, "DIR",
+         "the data set: its SPLIT-variables.csv or variables.csv"},
+        {"split", OPT_TEXT, &f.split, 0, 0, "NAME", "part of it (train)"},
+        {"table", OPT_TEXT, &f.table_file, 0, 0, "FILE", "a CSV of the variables instead"},
+        {"graph", OPT_TEXT, &f.graph, 0, 0, "TEXT",
+         "'thickness -> intensity; digit, thickness, intensity -> image', or JSON: an object of "
+         "parents by name"},
+        {"out", OPT_TEXT, &f.out, 0, 0, "FILE", "the fitted model as JSON (also -o)"},
+        {"report", OPT_TEXT, &f.report_file, 0, 0, "FILE",
+         "likelihood, calibration and convergence as JSON"},
+        {"range", OPT_LIST, &f.ranges, 0, 0, "NAME=LOW..HIGH",
+         "range of a continuous variable (that of the table and 5 % on each side)"},
+        {"given", OPT_TEXT, &f.given_file, 0, 0, "FILE",
+         "mechanisms that are known, as JSON by name; they are not fitted"},
+        {"epochs", OPT_SIZE, &f.options.epochs, 1, 100000, "N", "passes over the rows (40)"},
+        {"batch", OPT_SIZE, &f.options.batch, 1, 65536, "N", "rows per step (256)"},
+        {"lr", OPT_REAL, &f.options.rate, 1e-8, 1, "RATE", "learning rate (.003)"},
+        {"hidden", OPT_SIZE, &f.options.hidden, 0, CAUSAL_HIDDEN_MAX, "N",
+         "units of the network of the parents (16)"},
+        {"bins", OPT_SIZE, &f.options.bins, 2, CAUSAL_BINS_MAX, "N", "bins of a spline (8)"},
+        {"held-out", OPT_REAL, &f.options.held_out, 0.01, 0.5, "SHARE",
+         "of the rows, for the likelihood that is told (.1)"},
+        {"seed", OPT_SEED, &f.options.seed, 0, 0, "N", "seed (1)"},
+        {.name = NULL}};
+    int exit_code =
+        cli_parse(argc, argv, "fit --data DIR --graph TEXT --out FILE [options]", options, &rest);
+    if (exit_code >= 0) return exit_code;
+    if (rest.count) return cli_usage("fit", "unexpected argument %s", rest.items[0]);
+    if (!f.graph || !f.out) return cli_usage("fit", "--graph and --out are needed");
+    if (!f.data_dir == !f.table_file) return cli_usage("fit", "either --data or --table is needed");
+    dscm_error err = {0};
+    dscm_code code = run(&f, &err);
+    dscm_causal_free(&f.model);
+    dscm_table_free(&f.table);
+    dscm_free(f.values);
+    return code == DSCM_OK ? EXIT_DONE : cli_fail("fit", &err);
+}

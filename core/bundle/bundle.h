@@ -1,0 +1,107 @@
+/* A loaded bundle from the inside: what sessions need of it. The public face is core/diffscm.h.
+ *
+ * Everything is immutable after loading and shared by every session.
+ */
+#ifndef DSCM_CORE_BUNDLE_BUNDLE_H
+#define DSCM_CORE_BUNDLE_BUNDLE_H
+
+#include <jansson.h>
+
+#include "core/diffscm.h"
+#include "core/diffusion/sampler.h"
+#include "core/io/tensors.h"
+#include "core/models/net.h"
+
+#define BUNDLE_NAME_MAX      64
+#define BUNDLE_VARIABLES_MAX 32
+#define BUNDLE_LABELS_MAX    100000
+
+typedef struct bundle_net {
+    dscm_net *net;
+    dscm_weights *weights; /* NULL in a bundle that is only described */
+    dscm_exec_mode mode;
+    dscm_tensors *file; /* mapped as long as weights are used from it, else NULL */
+    dscm_param_view *views;
+    bool viewable;           /* the file's types are such that kernels read them */
+    bool stored;             /* large weights stay in the file */
+    struct bundle_net *next; /* in the bundle's list of all networks */
+} bundle_net;
+
+typedef enum bundle_mechanism {
+    MECHANISM_ROOT,
+    MECHANISM_ADDITIVE,
+    MECHANISM_DIFFUSION
+} bundle_mechanism;
+
+typedef struct bundle_variable {
+    dscm_variable info;
+    bundle_mechanism mechanism;
+    int parents[BUNDLE_VARIABLES_MAX];
+    /* additive: value = bias + sum weight * parent + u; only what moves counts, neither bias nor u */
+    double slopes[BUNDLE_VARIABLES_MAX];  /* per parent that is continuous */
+    double *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
+    bundle_net score;                     /* diffusion */
+    dscm_schedule schedule;
+    bool limit; /* diffusion: what guided walks do besides, see dscm_path */
+    double noise_limit, eta;
+} bundle_variable;
+
+typedef struct bundle_edge {
+    int parent, child;
+    bundle_net
+        predictor; /* logits of a categorical parent; mean and log variance of a continuous one */
+} bundle_edge;
+
+/* Sorted values of accepted counterfactuals, for percentiles; count 0 without. */
+typedef struct bundle_scale {
+    double *values;
+    size_t count;
+} bundle_scale;
+
+struct dscm_bundle {
+    dscm_bundle_info info;
+    dscm_load_options options;
+    bundle_net *nets; /* all networks below, in one list */
+    char *name, *version, *licence, *provenance, *dir, *manifest;
+    char sha256[65];
+    bundle_variable *variables; /* (count), parents first */
+    dscm_variable *infos;       /* (count), for info */
+    size_t variables_count;
+    bundle_edge *edges;
+    size_t edges_count;
+    dscm_calibration *calibrations;
+    dscm_options defaults;
+    /* evaluation nets; absent ones are zeroed */
+    int scored; /* variable that they are about, or -1 */
+    bundle_net oracle, vae, autoencoder;
+    bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
+    bundle_net *class_autoencoders;  /* (labels) or NULL */
+    bundle_net *ensemble;            /* small classifiers for baselines */
+    size_t ensemble_count;
+    float *pool_mu, *pool_logvar; /* (pool_count, latent): reference images of the CLD */
+    int *pool_labels;
+    size_t pool_count;
+    bundle_scale accepted_cld, accepted_im1, accepted_im2;
+};
+
+struct manifest;
+/* Opens a network of {"config": {...}, "weights": "file"}, checks its file and puts it into the
+ * list; its weights come with bundle_nets_fill. */
+dscm_code bundle_net_open(bundle_net *n, const struct manifest *m, const json_t *object,
+                          const char *where, dscm_arch arch, dscm_exec_mode mode,
+                          dscm_error *err) DSCM_MUST_CHECK;
+void bundle_net_close(bundle_net *n);
+/* The object "evaluation" of the manifest: networks that fit the image and the labels, the pool and
+ * the percentiles; the bundle's graph must be there. */
+dscm_code bundle_evaluation_load(dscm_bundle *b, const struct manifest *m, const json_t *root,
+                                 dscm_error *err) DSCM_MUST_CHECK;
+/* Decides what stays in the files and fills the weights of all networks. */
+dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
+
+/* Index of the edge parent -> child, or -1. */
+int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
+/* Edge whose parent a class-conditional score network of the image is told, or -1 when the network
+ * is not conditional. */
+int dscm_bundle_condition(const dscm_bundle *bundle);
+
+#endif

@@ -1,0 +1,180 @@
+#include "core/image/jpeg.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+
+/* State of one call; on the heap because locals do not survive longjmp reliably. */
+typedef struct jpeg_state {
+    struct jpeg_decompress_struct d;
+    struct jpeg_error_mgr errors;
+    struct jpeg_progress_mgr progress;
+    jmp_buf jump;
+    uint8_t *pixels; /* (H,W,C) */
+    bool too_large, unsupported;
+    char message[JMSG_LENGTH_MAX];
+} jpeg_state;
+
+static void on_error(j_common_ptr common)
+{
+    jpeg_state *s = common->client_data;
+    common->err->format_message(common, s->message);
+    longjmp(s->jump, 1);
+}
+
+static void on_message(j_common_ptr common, int level)
+{
+    if (level < 0) on_error(common); /* a warning: the data is damaged */
+}
+
+static void on_output(j_common_ptr common)
+{
+    (void)common;
+}
+
+/* Each scan of a progressive file costs a pass over all coefficients, and one of ten bytes may do
+ * nothing but that: files of cameras and programs have about ten. */
+#define SCANS_MAX 100
+
+static void on_progress(j_common_ptr common)
+{
+    jpeg_state *s = common->client_data;
+    if (s->d.input_scan_number <= SCANS_MAX) return;
+    snprintf(s->message, sizeof(s->message), "more than %d scans", SCANS_MAX);
+    longjmp(s->jump, 1);
+}
+
+bool dscm_jpeg_is(const void *bytes, size_t size)
+{
+    const uint8_t *p = bytes;
+    return size >= 3 && p[0] == 0xff && p[1] == 0xd8 && p[2] == 0xff;
+}
+
+static unsigned get16(const uint8_t *p, bool little)
+{
+    return little ? p[0] | (unsigned)p[1] << 8 : p[1] | (unsigned)p[0] << 8;
+}
+
+/* EXIF orientation 1..8 of an APP1 segment (tag 0x0112 in the first directory); 1 when absent. */
+static int exif_orientation(const uint8_t *p, size_t size)
+{
+    if (size < 22 || memcmp(p, "Exif\0\0", 6) != 0) return 1;
+    p += 6;
+    size -= 6;
+    bool little = p[0] == 'I';
+    size_t at = little ? get16(p + 4, true) | (size_t)get16(p + 6, true) << 16
+                       : get16(p + 6, false) | (size_t)get16(p + 4, false) << 16;
+    if (at > size - 2) return 1;
+    size_t entries = get16(p + at, little);
+    for (size_t i = 0; i < entries && at + 2 + 12 * (i + 1) <= size; i++) {
+        const uint8_t *entry = p + at + 2 + 12 * i;
+        if (get16(entry, little) != 0x0112) continue;
+        unsigned value = get16(entry + 8, little);
+        return value >= 1 && value <= 8 ? (int)value : 1;
+    }
+    return 1;
+}
+
+static void choose_size(jpeg_state *s, size_t channels, size_t side_wanted)
+{
+    s->d.out_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    if (s->d.jpeg_color_space == JCS_CMYK || s->d.jpeg_color_space == JCS_YCCK) {
+        s->unsupported = true;
+        snprintf(s->message, sizeof(s->message), "has CMYK colours; save it with RGB colours");
+        longjmp(s->jump, 1);
+    }
+    size_t side = s->d.image_width < s->d.image_height ? s->d.image_width : s->d.image_height;
+    s->d.scale_num = 1;
+    s->d.scale_denom = 1;
+    while (side_wanted && s->d.scale_denom < 8 && side / (2 * s->d.scale_denom) >= 2 * side_wanted)
+        s->d.scale_denom *= 2;
+}
+
+/* Everything that may longjmp; true when s->pixels holds the image, not yet turned. */
+static bool read_pixels(jpeg_state *s, const void *bytes, size_t size, size_t channels,
+                        size_t side_wanted, const dscm_picture_limits *limits, int *orientation)
+{
+    if (setjmp(s->jump)) return false;
+    jpeg_create_decompress(&s->d);
+    s->progress.progress_monitor = on_progress;
+    s->d.progress = &s->progress;
+    jpeg_save_markers(&s->d, JPEG_APP0 + 1, 0xffff);
+    jpeg_mem_src(&s->d, bytes, size);
+    jpeg_read_header(&s->d, TRUE);
+    size_t w = s->d.image_width, h = s->d.image_height;
+    s->too_large = w > limits->side || h > limits->side || w * h > limits->pixels;
+    if (s->too_large) {
+        snprintf(s->message, sizeof(s->message),
+                 "%zux%zu pixels; at most %zu a side and %zu in all are accepted", w, h,
+                 limits->side, limits->pixels);
+        longjmp(s->jump, 1);
+    }
+    *orientation = s->d.marker_list
+                       ? exif_orientation(s->d.marker_list->data, s->d.marker_list->data_length)
+                       : 1;
+    choose_size(s, channels, side_wanted);
+    jpeg_start_decompress(&s->d);
+    size_t row = (size_t)s->d.output_width * channels;
+    s->pixels = malloc(row * s->d.output_height);
+    if (!s->pixels) {
+        snprintf(s->message, sizeof(s->message), "out of memory");
+        longjmp(s->jump, 1);
+    }
+    while (s->d.output_scanline < s->d.output_height) {
+        JSAMPROW line = s->pixels + s->d.output_scanline * row;
+        jpeg_read_scanlines(&s->d, &line, 1);
+    }
+    jpeg_finish_decompress(&s->d);
+    return true;
+}
+
+/* Orientations 5..8 exchange the sides; bit patterns say which axes run backwards. */
+static dscm_code turn(dscm_picture *out, const uint8_t *in, size_t h, size_t w, int orientation,
+                      dscm_error *err)
+{
+    bool swap = orientation >= 5;
+    bool flip_x = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+    bool flip_y = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
+    out->h = swap ? w : h;
+    out->w = swap ? h : w;
+    out->pixels = malloc(h * w * out->c);
+    if (!out->pixels) return dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
+    for (size_t y = 0; y < out->h; y++)
+        for (size_t x = 0; x < out->w; x++) {
+            size_t tx = flip_x ? out->w - 1 - x : x, ty = flip_y ? out->h - 1 - y : y;
+            size_t from = swap ? tx * w + ty : ty * w + tx;
+            memcpy(out->pixels + (y * out->w + x) * out->c, in + from * out->c, out->c);
+        }
+    return DSCM_OK;
+}
+
+dscm_code dscm_jpeg_decode(dscm_picture *out, const void *bytes, size_t size, size_t channels,
+                           size_t side_wanted, const dscm_picture_limits *limits, dscm_error *err)
+{
+    *out = (dscm_picture){.c = channels};
+    if (!dscm_jpeg_is(bytes, size))
+        return dscm_fail(err, DSCM_E_FORMAT, "the data is not a JPEG file");
+    jpeg_state *s = calloc(1, sizeof(*s));
+    if (!s) return dscm_fail(err, DSCM_E_MEMORY, "no memory to read a JPEG file");
+    s->d.err = jpeg_std_error(&s->errors);
+    s->errors.error_exit = on_error;
+    s->errors.emit_message = on_message;
+    s->errors.output_message = on_output;
+    s->d.client_data = s;
+    int orientation = 1;
+    dscm_code code = DSCM_OK;
+    if (read_pixels(s, bytes, size, channels, side_wanted, limits, &orientation))
+        code = turn(out, s->pixels, s->d.output_height, s->d.output_width, orientation, err);
+    else if (s->too_large)
+        code = dscm_fail(err, DSCM_E_LIMIT, "the image has %s", s->message);
+    else
+        code = dscm_fail(err, DSCM_E_FORMAT, "the JPEG file %s%s",
+                         s->unsupported ? "" : "is damaged: ", s->message);
+    jpeg_destroy_decompress(&s->d);
+    free(s->pixels);
+    free(s);
+    return code;
+}

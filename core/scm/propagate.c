@@ -1,0 +1,95 @@
+/* From interventions to guidance: values of all variables under the query. */
+#include "core/scm/propagate.h"
+
+#include <math.h>
+
+static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->items[i].variable == variable) return &q->items[i];
+    return NULL;
+}
+
+/* What a parent of this value adds to an additive node. */
+static double part_of(const bundle_variable *v, size_t parent, double value)
+{
+    return v->levels[parent] ? v->levels[parent][(size_t)value] : v->slopes[parent] * value;
+}
+
+/* An additive node keeps its noise, so it moves as its parents' parts do, and not at all where these
+ * stay. NaN: a parent was set of which nobody knows what it was. */
+static double additive_move(const bundle_variable *v, const double *value, const double *factual)
+{
+    double sum = 0;
+    for (size_t i = 0; i < v->info.parents_count; i++) {
+        double now = value[v->parents[i]], before = factual[v->parents[i]];
+        if (now == before || (isnan(now) && isnan(before))) continue;
+        if (isnan(now) || isnan(before)) return (double)NAN;
+        sum += part_of(v, i, now) - part_of(v, i, before);
+    }
+    return sum;
+}
+
+/* Abduct every tabular node's noise, replace mechanisms of intervened ones, propagate in
+ * topological order (Pearl 2009, ch. 7). */
+static void propagate(const dscm_bundle *b, const dscm_query *q, const double *factual,
+                      double *value)
+{
+    for (size_t i = 0; i < b->variables_count; i++) {
+        const bundle_variable *v = &b->variables[i];
+        const dscm_intervention *act = intervention_on(q, (int)i);
+        value[i] = factual[i];
+        if (v->mechanism == MECHANISM_ADDITIVE) value[i] += additive_move(v, value, factual);
+        if (act && act->action == DSCM_DO) value[i] = act->value;
+        if (act && act->action == DSCM_SHIFT) value[i] = value[i] + act->value;
+        if (act && act->action == DSCM_HOLD) value[i] = factual[i];
+    }
+}
+
+dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const double *observed,
+                              double default_scale, guidance *out, dscm_error *err)
+{
+    double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
+    double of_query = q->scale ? *q->scale : default_scale;
+    for (size_t i = 0; i < q->count; i++) {
+        const dscm_intervention *act = &q->items[i];
+        const dscm_variable *v = act->variable >= 0 && (size_t)act->variable < b->variables_count
+                                     ? &b->infos[act->variable]
+                                     : NULL;
+        if (!v || v->kind == DSCM_IMAGE)
+            return dscm_fail(err, DSCM_E_INVALID, "intervention %zu: no variable that can be set",
+                             i);
+        bool label = v->kind == DSCM_CATEGORICAL;
+        if (label && act->action == DSCM_DO &&
+            !(act->value >= 0 && act->value < (double)v->labels_count &&
+              act->value == floor(act->value)))
+            return dscm_fail(err, DSCM_E_INVALID, "%s: %g is not a label index of 0..%zu", v->name,
+                             act->value, v->labels_count - 1);
+        if (label && act->action == DSCM_SHIFT)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: only continuous variables can be shifted",
+                             v->name);
+        if (intervention_on(q, act->variable) != act)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: set twice", v->name);
+    }
+    for (size_t i = 0; i < b->variables_count; i++)
+        factual[i] = q->factual && !isnan(q->factual[i]) ? q->factual[i]
+                     : observed                          ? observed[i]
+                                                         : (double)NAN;
+    propagate(b, q, factual, value);
+    for (size_t i = 0; i < b->variables_count; i++)
+        if (isnan(value[i]) && !isnan(factual[i]))
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "%s: depends on what is set, whose value before cannot be seen in the "
+                             "image: set or hold %s too",
+                             b->infos[i].name, b->infos[i].name);
+    for (size_t e = 0; e < b->edges_count; e++) {
+        int parent = b->edges[e].parent;
+        const dscm_intervention *act = intervention_on(q, parent);
+        bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
+        double scale = act && !isnan(act->scale) ? act->scale : of_query;
+        bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
+        out[e] =
+            (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0, .set = used};
+    }
+    return DSCM_OK;
+}
