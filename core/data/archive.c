@@ -18,8 +18,8 @@ static dscm_code trouble(dscm_archive *a, dscm_error *err)
 {
     const char *text = archive_error_string(a->reader);
     int number = archive_errno(a->reader);
-    dscm_code code = number == ENOENT   ? DSCM_E_NOT_FOUND
-                     : number == ENOMEM ? DSCM_E_MEMORY
+    dscm_code code = number == ENOENT                                        ? DSCM_E_NOT_FOUND
+                     : number == ENOMEM                                      ? DSCM_E_MEMORY
                      : number == EACCES || number == EIO || number == EISDIR ? DSCM_E_IO
                                                                              : DSCM_E_FORMAT;
     return dscm_fail(err, code, "%s: %s", a->path,
@@ -85,8 +85,7 @@ dscm_code dscm_archive_read(dscm_archive *a, unsigned char *bytes, size_t size, 
     while (done < size) {
         la_ssize_t got = archive_read_data(a->reader, bytes + done, size - done);
         if (got < 0) return trouble(a, err);
-        if (got == 0)
-            return dscm_fail(err, DSCM_E_FORMAT, "%s: the archive is cut off", a->path);
+        if (got == 0) return dscm_fail(err, DSCM_E_FORMAT, "%s: the archive is cut off", a->path);
         done += (size_t)got;
     }
     return DSCM_OK;

@@ -55,8 +55,8 @@ static dscm_code check_images(const dscm_idx *i, const char *name, dscm_error *e
     if (i->ndim == 4 && i->dims[3] != 1 && i->dims[3] != 3) {
         bool first = i->dims[1] == 1 || i->dims[1] == 3;
         return dscm_fail(err, DSCM_E_MISMATCH,
-                         "%s: %zu images of %zux%zux%zu%s; channels are last, 1 or 3 of them",
-                         name, i->dims[0], i->dims[1], i->dims[2], i->dims[3],
+                         "%s: %zu images of %zux%zux%zu%s; channels are last, 1 or 3 of them", name,
+                         i->dims[0], i->dims[1], i->dims[2], i->dims[3],
                          first ? ", which look as if channels were first" : "");
     }
     return DSCM_OK;
@@ -198,7 +198,8 @@ static dscm_code read_source(dscm_dataset *out, const char *path, const dscm_spl
         code = read_idx_files(out, &source, &layout, o, split->name, err);
     else if (code == DSCM_OK)
         code = dscm_dataset_from_folders(out, &source, &layout, o, err);
-    if (code == DSCM_OK && !layout.idx && !layout.nested) code = divide(out, path, split->name, err);
+    if (code == DSCM_OK && !layout.idx && !layout.nested)
+        code = divide(out, path, split->name, err);
     if (code == DSCM_OK && source.archive) {
         size_t n = strlen(out->facts.kind);
         snprintf(out->facts.kind + n, sizeof out->facts.kind - n, " in a tar archive");
@@ -226,8 +227,8 @@ static void relabel(dscm_dataset *set)
     set->classes = classes;
 }
 
-static dscm_code check_size(const dscm_dataset *set, const dscm_dataset_options *o, const char *path,
-                            dscm_error *err)
+static dscm_code check_size(const dscm_dataset *set, const dscm_dataset_options *o,
+                            const char *path, dscm_error *err)
 {
     if (o->h && (set->h != o->h || set->w != o->w))
         return dscm_fail(err, DSCM_E_MISMATCH,

@@ -20,8 +20,8 @@
 #include "core/base/error.h"
 
 typedef struct dscm_dataset_facts {
-    char kind[64];   /* "IDX files", "a folder per class" … */
-    char splits[512]; /* folders per split and their pictures, or "" */
+    char kind[64];                        /* "IDX files", "a folder per class" … */
+    char splits[512];                     /* folders per split and their pictures, or "" */
     size_t unreadable, resized, repeated; /* pictures left out; fitted; equal to an earlier one */
     char first_unreadable[512];
     size_t looked_at, coloured; /* pictures that decided between grey and colour; 0: not asked */
@@ -40,12 +40,12 @@ typedef struct dscm_dataset {
 } dscm_dataset;
 
 typedef struct dscm_dataset_options {
-    size_t h, w;        /* wanted size of pictures; 0: their own, which all must share */
-    size_t channels;    /* 1, 3, or 0: decided by the pictures */
-    int threads;        /* that decode; 0 counts as 1 */
-    const char *cache;  /* folder for decoded pictures (made when missing), or NULL: none */
+    size_t h, w;         /* wanted size of pictures; 0: their own, which all must share */
+    size_t channels;     /* 1, 3, or 0: decided by the pictures */
+    int threads;         /* that decode; 0 counts as 1 */
+    const char *cache;   /* folder for decoded pictures (made when missing), or NULL: none */
     bool without_labels; /* a set without labels is accepted */
-    bool relabel;       /* labels that occur are numbered from 0 in their order */
+    bool relabel;        /* labels that occur are numbered from 0 in their order */
 } dscm_dataset_options;
 
 /* options may be NULL. DSCM_E_NOT_FOUND: no such path, split or file. */

@@ -50,9 +50,7 @@ static void put_classes(writer *w, const dscm_dataset *set)
         else if (!counts[k])
             put(w, "note: no image has label %zu\n", k);
     if (least && most >= 3 * least)
-        put(w,
-            "note: the largest class has %.1f times the images of the smallest; --balance draws "
-            "all classes equally often\n",
+        put(w, "note: the largest class has %.1f times the images of the smallest\n",
             (double)most / (double)least);
 }
 

@@ -107,8 +107,7 @@ dscm_code dscm_dataset_from_folders(dscm_dataset *out, const dscm_source *s, con
                          s->path);
     uint32_t *places = dscm_alloc(s->count, sizeof *places, s->path, err);
     out->labels = dscm_alloc(l->count, 1, "labels", err);
-    dscm_code code = places && out->labels ? order_files(places, key, s, l, o, err)
-                                           : DSCM_E_MEMORY;
+    dscm_code code = places && out->labels ? order_files(places, key, s, l, o, err) : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < s->count; i++)
         if (l->wanted[i]) out->labels[places[i]] = l->classes[i];
     if (code == DSCM_OK && !(o->cache && dscm_dataset_cache_load(out, o->cache, key))) {

@@ -134,9 +134,9 @@ static dscm_code count_splits(dscm_layout *l, const dscm_source *s, size_t wrapp
         splits[k].pictures++;
     }
     for (size_t k = 0, at = 0; k < *count; k++)
-        at += (size_t)snprintf(l->splits + at, sizeof l->splits - at, "%s%.*s (%zu)",
-                               k ? ", " : "", (int)(splits[k].length < 16 ? splits[k].length : 16),
-                               splits[k].name, splits[k].pictures);
+        at += (size_t)snprintf(l->splits + at, sizeof l->splits - at, "%s%.*s (%zu)", k ? ", " : "",
+                               (int)(splits[k].length < 16 ? splits[k].length : 16), splits[k].name,
+                               splits[k].pictures);
     return DSCM_OK;
 }
 
@@ -262,8 +262,8 @@ dscm_code dscm_layout_find(dscm_layout *out, const dscm_source *s, const char *s
     if (out->idx) return DSCM_OK;
     bool pictures = false;
     for (size_t i = 0; !pictures && i < s->count; i++) pictures = is_picture(s->files[i].name);
-    dscm_code code = pictures ? find_folders(out, s, split, err)
-                              : nothing(s, split, out->labels, err);
+    dscm_code code =
+        pictures ? find_folders(out, s, split, err) : nothing(s, split, out->labels, err);
     if (code != DSCM_OK) dscm_layout_close(out);
     return code;
 }

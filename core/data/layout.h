@@ -16,13 +16,13 @@ typedef struct dscm_layout {
     bool idx;
     size_t images, labels; /* IDX: which files; labels SIZE_MAX: none */
     /* folders: */
-    bool *wanted;           /* (files of the source) is a picture of the split */
-    uint8_t *classes;       /* (files of the source) its class */
-    const char **inner;     /* (files of the source) its name from the class on, borrowed */
-    char **names;           /* (class_count), in byte order; owned */
-    size_t class_count;     /* over all splits: a class has one number in each */
-    size_t count;           /* pictures of the split */
-    bool nested;            /* there are folders per split */
+    bool *wanted;                   /* (files of the source) is a picture of the split */
+    uint8_t *classes;               /* (files of the source) its class */
+    const char **inner;             /* (files of the source) its name from the class on, borrowed */
+    char **names;                   /* (class_count), in byte order; owned */
+    size_t class_count;             /* over all splits: a class has one number in each */
+    size_t count;                   /* pictures of the split */
+    bool nested;                    /* there are folders per split */
     char splits[DSCM_LAYOUT_WORDS]; /* folders: "dev (5000), train (50000)", or "" */
 } dscm_layout;
 

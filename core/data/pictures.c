@@ -29,7 +29,7 @@ typedef struct reading {
     decoded *results;                /* (BATCH_FILES) */
     dscm_team *team;
     size_t channels;
-    bool fit; /* h and w were given */
+    bool fit;          /* h and w were given */
     const char *first; /* name of the picture that gave the size */
 } reading;
 
@@ -156,7 +156,8 @@ static dscm_code place_one(reading *r, const dscm_source_piece *piece, decoded *
     const char *name = r->source->files[piece->file].name;
     size_t place = p->places[piece->file];
     dscm_code code = DSCM_OK;
-    if (d->error.code == DSCM_E_MEMORY) return dscm_fail(err, d->error.code, "%s", d->error.message);
+    if (d->error.code == DSCM_E_MEMORY)
+        return dscm_fail(err, d->error.code, "%s", d->error.message);
     if (d->error.code != DSCM_OK) {
         note_unreadable(r, place, name, &d->error);
         return DSCM_OK;
@@ -205,8 +206,7 @@ dscm_code dscm_pictures_read(dscm_pictures *p, const dscm_source *source, const 
     dscm_code code = p->missing && r.results ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && !p->c) code = decide_channels(&r, layout, err);
     r.channels = p->c;
-    if (code == DSCM_OK)
-        code = dscm_source_read(source, layout->wanted, FILE_LIMIT, take, &r, err);
+    if (code == DSCM_OK) code = dscm_source_read(source, layout->wanted, FILE_LIMIT, take, &r, err);
     if (code == DSCM_OK) code = check_unreadable(p, source->path, err);
     dscm_free(r.results);
     if (code != DSCM_OK) dscm_pictures_close(p);

@@ -138,8 +138,8 @@ dscm_code dscm_source_open(dscm_source *out, const char *path, dscm_error *err)
     out->path = dscm_strdup(path, err);
     if (!out->path) return DSCM_E_MEMORY;
     out->archive = !S_ISDIR(st.st_mode);
-    dscm_code code = out->archive ? list_archive(out, changed_at(&st), err)
-                                  : walk(out, relative, 0, 0, err);
+    dscm_code code =
+        out->archive ? list_archive(out, changed_at(&st), err) : walk(out, relative, 0, 0, err);
     if (code == DSCM_OK && !out->archive && out->count)
         qsort(out->files, out->count, sizeof *out->files, by_name);
     if (code != DSCM_OK) dscm_source_close(out);

@@ -32,8 +32,9 @@ dscm_code dscm_source_open(dscm_source *out, const char *path, dscm_error *err) 
 void dscm_source_close(dscm_source *s); /* takes a zeroed one */
 
 typedef struct dscm_source_piece {
-    size_t file;          /* index into files */
-    unsigned char *bytes; /* of the caller of `use` until it returns; NULL: not readable, see error */
+    size_t file; /* index into files */
+    unsigned char
+        *bytes; /* of the caller of `use` until it returns; NULL: not readable, see error */
     size_t size;
     dscm_error error;
 } dscm_source_piece;

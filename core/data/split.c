@@ -47,7 +47,7 @@ dscm_code dscm_split_parse(dscm_split *out, const char *text, dscm_error *err)
 static size_t place(bool has, double value, bool percent, size_t n, size_t absent)
 {
     if (!has) return absent;
-    double at = percent ? floor((double)n * value / 100 + 0.5)
+    double at = percent     ? floor((double)n * value / 100 + 0.5)
                 : value < 0 ? (double)n + value
                             : value;
     return at <= 0 ? 0 : at >= (double)n ? n : (size_t)at;
