@@ -228,13 +228,13 @@ static dscm_code run(train_run *r, dscm_error *err)
     if (code == DSCM_OK) code = dscm_trainer_open(&r->trainer, &r->options, &r->data, err);
     if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0) {
         code = dscm_trainer_load(r->trainer, r->checkpoint, err);
-        if (code == DSCM_OK)
-            fprintf(stderr, "%s: going on at %zu of %zu samples\n", r->checkpoint,
-                    dscm_trainer_samples(r->trainer), r->options.samples);
     }
     if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
     if (code == DSCM_OK) describe_data(r);
+    if (code == DSCM_OK && dscm_trainer_samples(r->trainer))
+        fprintf(stderr, "%s: going on at %zu of %zu samples\n", r->checkpoint,
+                dscm_trainer_samples(r->trainer), r->options.samples);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
     if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
