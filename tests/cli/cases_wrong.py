@@ -212,12 +212,12 @@ def cases(program, root, refused, run, path, write_png, write_idx):
 
     def test_labels_are_checked_first():
         command = ["bundle", "--out", path("labels"), "--name", "x", "--score", "s", "--predictor", "p"]
-        refused([*command, "--labels", "crane,b,crane"], 1, 'labels 1 and 3 are both "crane"')
-        refused([*command, "--labels", 'a,,c'], 1, "label 2 is empty")
-        refused([*command, "--labels", '"a, b"c,d'], 1, "label 1")
+        refused([*command, "--labels", "crane,b,crane"], 2, 'labels 1 and 3 are both "crane"')
+        refused([*command, "--labels", 'a,,c'], 2, "label 2 is empty")
+        refused([*command, "--labels", '"a, b"c,d'], 2, "label 1")
         with open(path("names"), "wb") as f:
             f.write("\ufefftench, Tinca tinca\r\nd\u00f6g\r\nd\u00f6g\n".encode())
-        refused([*command, "--labels-file", path("names")], 1, 'labels 2 and 3 are both "d\u00f6g"')
+        refused([*command, "--labels-file", path("names")], 2, 'labels 2 and 3 are both "d\u00f6g"')
 
     def test_training_is_refused_before_the_work():
         """Data of which nothing can be learnt, or that the figures at the end cannot be taken of."""
