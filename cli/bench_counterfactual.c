@@ -152,29 +152,29 @@ static dscm_code bench_call(const setting *s, const char *name, const dscm_optio
 }
 
 /* ---- several workers ---- */
-typedef struct crew {
+typedef struct worker_set {
     job *jobs; /* one per worker */
     size_t workers;
     dscm_team *team;
-} crew;
+} worker_set;
 
 static void run_worker(void *arg, size_t index, int worker)
 {
-    crew *c = arg;
+    worker_set *c = arg;
     (void)worker;
     run_job(&c->jobs[index]);
 }
 
-static void run_crew(void *arg)
+static void run_workers(void *arg)
 {
-    crew *c = arg;
+    worker_set *c = arg;
     dscm_team_run(c->team, c->workers, run_worker, c);
 }
 
 /* `workers` one-thread sessions at the same time, as the service runs them. */
-static dscm_code bench_crew(const setting *s, double one, dscm_error *err)
+static dscm_code bench_workers(const setting *s, double one, dscm_error *err)
 {
-    crew c = {.workers = s->b->threads, .team = s->b->team};
+    worker_set c = {.workers = s->b->threads, .team = s->b->team};
     double flops = 0;
     dscm_code code = DSCM_OK;
     c.jobs = dscm_alloc(c.workers, sizeof *c.jobs, "workers", err);
@@ -183,7 +183,7 @@ static dscm_code bench_crew(const setting *s, double one, dscm_error *err)
         code = open_job(&c.jobs[i], s, &s->standard, 1, 1, 1, err);
     if (code == DSCM_OK) code = flops_of(&c.jobs[0], &flops, err);
     if (code == DSCM_OK) {
-        bench_time t = bench_measure(run_crew, &c, 8 * bench_budget(s->b));
+        bench_time t = bench_measure(run_workers, &c, 8 * bench_budget(s->b));
         for (size_t i = 0; code == DSCM_OK && i < c.workers; i++) {
             code = c.jobs[i].code;
             if (code != DSCM_OK && err) *err = c.jobs[i].err;
@@ -223,7 +223,7 @@ dscm_code bench_counterfactuals(bench *b, dscm_error *err)
         code = bench_call(&s, "default", &s.standard, 1, 1, b->threads, NULL, err);
         if (code == DSCM_OK)
             code = bench_call(&s, "default", &s.standard, FAN, FAN, b->threads, NULL, err);
-        if (code == DSCM_OK) code = bench_crew(&s, one, err);
+        if (code == DSCM_OK) code = bench_workers(&s, one, err);
     }
     if (code == DSCM_OK)
         bench_figure(b, "fan_over_single", "fan of 10 targets over a single counterfactual",

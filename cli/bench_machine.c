@@ -104,21 +104,31 @@ static dscm_code bandwidth(bench *b, dscm_error *err)
     return DSCM_OK;
 }
 
-/* "model name" of the first processor, or "unknown". */
+/* Of the first processor: its "model name", and on x86 family and model, since different generations
+   share a name in virtual machines; "unknown" without /proc/cpuinfo. */
 static void processor_name(char *out, size_t size)
 {
-    char line[256];
-    snprintf(out, size, "unknown");
+    char line[256], name[80] = "unknown", family[16] = "", model[16] = "";
+    const struct {
+        const char *key;
+        char *value;
+        size_t size;
+    } fields[] = {{"model name\t", name, sizeof name},
+                  {"cpu family\t", family, sizeof family},
+                  {"model\t", model, sizeof model}};
     FILE *f = fopen("/proc/cpuinfo", "r");
-    if (!f) return;
-    while (fgets(line, sizeof line, f)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        snprintf(out, size, "%s", colon + 2);
-        out[strcspn(out, "\n")] = '\0';
-        break;
-    }
-    fclose(f);
+    while (f && fgets(line, sizeof line, f) && line[0] != '\n')
+        for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+            const char *colon = strchr(line, ':');
+            if (strncmp(line, fields[i].key, strlen(fields[i].key)) != 0 || !colon) continue;
+            snprintf(fields[i].value, fields[i].size, "%.*s", (int)strcspn(colon + 2, "\n"),
+                     colon + 2);
+        }
+    if (f) fclose(f);
+    if (family[0] && model[0])
+        snprintf(out, size, "%s (family %s, model %s)", name, family, model);
+    else
+        snprintf(out, size, "%s", name);
 }
 
 dscm_code bench_machine(bench *b, dscm_error *err)

@@ -24,6 +24,10 @@ static dscm_code open_table(fitting *f, dscm_error *err)
     char path[4096];
     struct stat about;
     if (f->table_file) return dscm_table_read(&f->table, f->table_file, err);
+    if (strchr(f->split, '['))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--split %s: a table is fitted whole; give the split's name alone",
+                         f->split);
     int length = snprintf(path, sizeof path, "%s/%s-variables.csv", f->data_dir, f->split);
     if (length > 0 && length < (int)sizeof path && stat(path, &about) != 0)
         length = snprintf(path, sizeof path, "%s/variables.csv", f->data_dir);

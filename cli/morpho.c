@@ -104,14 +104,20 @@ static dscm_code choose_variables(job *j, dscm_error *err)
     return code;
 }
 
+/* Of the split's name without a slice: train[0:100] is written as a set of its own, train. */
+static int name_length(const job *j)
+{
+    return (int)strcspn(j->split, "[");
+}
+
 static dscm_code write_idx(const job *j, const char *what, int ndim, uint8_t *data, dscm_error *err)
 {
     char path[4096];
     const dscm_dataset *d = &j->set;
     dscm_idx idx = {.dims = {d->count, d->h, d->w}, .ndim = ndim, .count = d->count, .data = data};
     if (ndim == 3) idx.count *= d->h * d->w;
-    if (snprintf(path, sizeof path, "%s/%s-%s-idx%d-ubyte.gz", j->out, j->split, what, ndim) >=
-        (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%.*s-%s-idx%d-ubyte.gz", j->out, name_length(j), j->split,
+                 what, ndim) >= (int)sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "--out %.64s…: the path is too long", j->out);
     return dscm_idx_write(&idx, path, err);
 }
@@ -120,7 +126,8 @@ static dscm_code write_variables(const job *j, dscm_error *err)
 {
     char path[4096], line[128];
     dscm_file_writer *w = NULL;
-    if (snprintf(path, sizeof path, "%s/%s-variables.csv", j->out, j->split) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%.*s-variables.csv", j->out, name_length(j), j->split) >=
+        (int)sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "--out %.64s…: the path is too long", j->out);
     dscm_code code = dscm_file_begin(&w, path, err);
     if (code != DSCM_OK) return code;

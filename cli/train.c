@@ -34,7 +34,7 @@ static void listen(void)
 typedef struct train_run {
     dscm_train_options options;
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
-    const char *attention, *pool, *size;
+    const char *attention, *pool, *size, *arch;
     bool relabel, no_cache;
     size_t classes, data_channels;
     size_t class_number, threads, eval_limit;
@@ -96,6 +96,21 @@ static dscm_code read_data(const train_run *r, dscm_dataset *out, const char *sp
     return code;
 }
 
+/* Another architecture of the same task. */
+static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *err)
+{
+    dscm_arch arch = o->net.arch;
+    dscm_code code = name ? dscm_arch_parse(&arch, name, err) : DSCM_OK;
+    if (code == DSCM_OK && arch != o->net.arch &&
+        !(o->task == DSCM_TASK_ORACLE && dscm_arch_judges(arch)) &&
+        !(o->task == DSCM_TASK_VAE && dscm_arch_encodes(arch)))
+        code =
+            dscm_fail(err, DSCM_E_INVALID, "no architecture of task %s", dscm_task_name(o->task));
+    if (code != DSCM_OK) dscm_error_prefix(err, "--arch %s", name);
+    o->net.arch = arch;
+    return code;
+}
+
 /* What the flags say, and what the data decides: size, channels, classes. */
 static dscm_code settle(train_run *r, dscm_error *err)
 {
@@ -111,7 +126,8 @@ static dscm_code settle(train_run *r, dscm_error *err)
     o->net.deep = r->class_number != SIZE_MAX;
     o->only_class = r->class_number == SIZE_MAX ? -1 : (int)r->class_number;
     o->threads = (int)r->threads;
-    code = dscm_schedule_parse(&o->schedule, r->schedule, err);
+    code = set_arch(o, r->arch, err);
+    if (code == DSCM_OK) code = dscm_schedule_parse(&o->schedule, r->schedule, err);
     if (code == DSCM_OK && r->mult) code = parse_mult(&o->net, r->mult, err);
     if (code == DSCM_OK && r->attention) code = parse_attention(&o->net, r->attention, err);
     if (code == DSCM_OK && strcmp(r->dtype, "f16") != 0 && strcmp(r->dtype, "f32") != 0)
@@ -327,6 +343,8 @@ int cmd_train(int argc, char **argv)
         {"weight-decay", OPT_REAL, &r.options.weight_decay, 0, 1, "W", "AdamW's decay (1e-4)"},
         {"clip", OPT_REAL, &r.options.clip, 0, 1e9, "NORM", "largest gradient norm (1); 0: none"},
         {"schedule", OPT_TEXT, &r.schedule, 0, 0, "NAME", "linear or cosine (default)"},
+        {"arch", OPT_TEXT, &r.arch, 0, 0, "NAME",
+         "oracle: cnn (default), plain_cnn or resnet; vae: vae (default) or mlp_vae"},
         {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", channels_help},
         {"mult", OPT_TEXT, &r.mult, 0, 0, "LIST", "channel_mult, e.g. 1,2,2"},
         {"blocks", OPT_SIZE, &net->num_res_blocks, 1, 16, "N", "num_res_blocks"},
@@ -335,9 +353,7 @@ int cmd_train(int argc, char **argv)
         {"latent", OPT_SIZE, &net->latent, 1, 4096, "N", "dimensions of a VAE's code"},
         {"dropout", OPT_REAL, &net->dropout, 0, 0.99, "RATE", "dropout (0)"},
         {"still", OPT_FLAG, &r.options.still, 0, 0, NULL,
-         "oracle: images as they are, not turned, scaled and shifted"},
-        {"upright", OPT_FLAG, &r.options.upright, 0, 0, NULL,
-         "vae: draw pictures upright, from copies bent and thickened too (for writing)"},
+         "oracle, vae: images as they are, not turned, scaled and shifted"},
         {"class", OPT_SIZE, &r.class_number, 0, 255, "N", "autoencoder of one class"},
         {"seed", OPT_SEED, &r.options.seed, 0, 0, "N", "seed (1)"},
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},

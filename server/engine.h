@@ -54,7 +54,7 @@ typedef struct dscm_engine {
     long abduction_age_s; /* told in replies */
 } dscm_engine;
 
-/* Fills the table for dscm_worker_pool_open; engine must outlive the crew. */
+/* Fills the table for dscm_worker_pool_open; engine must outlive the worker pool. */
 dscm_job_runner dscm_engine_runner(dscm_engine *engine);
 
 #endif

@@ -33,7 +33,7 @@ void dscm_exchange_unref_(exchange *e)
 {
     if (atomic_fetch_sub(&e->references, 1) != 1) return;
     dscm_job_unref(e->base.job);
-    if (e->response) MHD_destroy_response(e->response);
+    if (e->response && e->response != e->http->no_memory) MHD_destroy_response(e->response);
     free(e->body);
     dscm_free(e->uri);
     dscm_free(e);
@@ -193,12 +193,12 @@ static enum MHD_Result begin(exchange *e, const char *method, const char *versio
     if (e->http->options.trusted_proxy) find_forwarded(e);
     if (strict(e, version, &length, &has_body)) {
         e->http->options.head(e->http->options.arg, &e->base);
-        if (!e->response && has_body && length > e->base.body_max)
+        if (!e->answered && has_body && length > e->base.body_max)
             dscm_exchange_refuse(&e->base, DSCM_PROBLEM_TOO_LARGE,
                                  "the body has %zu bytes, allowed are %zu", length,
                                  e->base.body_max);
     }
-    if (!e->response) return MHD_YES;
+    if (!e->answered) return MHD_YES;
     /* An early answer. A short body is read all the same: closing with unread bytes would reset the
      * connection and may take the answer with it. */
     bool expects = dscm_exchange_header(&e->base, "Expect") != NULL;
@@ -252,19 +252,19 @@ static enum MHD_Result collect(exchange *e, const char *data, size_t size)
 /* The request is complete, or a parked one was woken. */
 static enum MHD_Result proceed(exchange *e)
 {
-    if (!e->response && !e->dispatched) {
+    if (!e->answered && !e->dispatched) {
         e->dispatched = true;
         e->base.body = e->body;
         if (e->link && !dscm_link_enter(e->link, DSCM_LINK_WORK)) return MHD_NO;
         e->http->options.handle(e->http->options.arg, &e->base);
-    } else if (!e->response && e->base.resume) {
+    } else if (!e->answered && e->base.resume) {
         if (atomic_load(&e->base.gone)) {
             e->base.status = 499;
             return MHD_NO;
         }
         e->base.resume(&e->base);
     }
-    return e->response ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
+    return e->answered ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
@@ -422,6 +422,11 @@ dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm
     http->port = options->port;
     dscm_code code = listen_on(&http->listener, &http->port, options->host, err);
     if (code != DSCM_OK) goto fail;
+    http->no_memory = dscm_http_no_memory_();
+    if (!http->no_memory) {
+        code = dscm_fail(err, DSCM_E_MEMORY, "no memory for the HTTP listener");
+        goto fail;
+    }
     dscm_watchdog_options watchdog = {options->header_ms, options->body_ms, options->reply_ms,
                                       on_late, http};
     code = dscm_watchdog_open(&http->watchdog, &watchdog, err);
@@ -473,6 +478,7 @@ void dscm_http_free(dscm_http *http)
         MHD_stop_daemon(http->daemon); /* closes the listening socket unless it was quiesced */
     if (http->listener >= 0 && (!http->daemon || http->quiesced)) close(http->listener);
     dscm_watchdog_free(http->watchdog);
+    if (http->no_memory) MHD_destroy_response(http->no_memory);
     dscm_free(http);
 }
 

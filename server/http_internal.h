@@ -16,6 +16,8 @@ struct dscm_http {
     int port;
     atomic_size_t active, connections;
     _Atomic int64_t starved_ms; /* of the last word about it; 0: none yet */
+    struct MHD_Response
+        *no_memory; /* sent where a reply cannot be allocated; shared, never changed */
 };
 
 /* The exchange as http*.c sees it: `base` is what everyone else sees. */
@@ -30,6 +32,8 @@ typedef struct exchange {
     size_t body_capacity;
     size_t drained; /* bytes of a body that is not wanted */
     bool opened, dispatched, queued, must_close, discard, streaming, counted;
+    bool answered; /* a reply was decided, also one that could not be allocated: never infer it from
+                      `response` */
     struct MHD_Response *response;
     dscm_waiter waiter;
     dscm_park park;
@@ -42,6 +46,8 @@ static inline exchange *exchange_of(dscm_exchange *base)
 
 exchange *dscm_exchange_ref_(exchange *e);
 void dscm_exchange_unref_(exchange *e);
+/* The reply kept for want of memory: 503, which closes the connection. NULL without memory. */
+struct MHD_Response *dscm_http_no_memory_(void);
 /* Queues the reply that was made; what MHD_queue_response says. */
 enum MHD_Result dscm_exchange_respond_(exchange *e);
 /* Callbacks of `waiter` and `park`, set once: the watchdog may read them while the next wait begins.

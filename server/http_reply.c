@@ -9,12 +9,32 @@
 
 /* ---- making replies ---- */
 
+static char no_memory_body[] =
+    "{\"type\":\"about:blank\",\"title\":\"Internal error\",\"status\":503,"
+    "\"detail\":\"out of memory\"}\n";
+
+struct MHD_Response *dscm_http_no_memory_(void)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        sizeof no_memory_body - 1, no_memory_body, MHD_RESPMEM_PERSISTENT);
+    if (!response) return NULL;
+    if (MHD_add_response_header(response, "Content-Type", "application/problem+json") == MHD_YES &&
+        MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
+        MHD_add_response_header(response, "Retry-After", "1") == MHD_YES &&
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES)
+        return response;
+    MHD_destroy_response(response);
+    return NULL;
+}
+
+/* Records the decision first: a refusal stays one when its reply cannot be allocated. */
 static void made(exchange *e, int status, const char *type, size_t size,
                  struct MHD_Response *response)
 {
-    e->response = response;
-    e->base.status = status;
-    e->base.sent = size;
+    e->answered = true;
+    e->response = response ? response : e->http->no_memory;
+    e->base.status = response ? status : 503;
+    e->base.sent = response ? size : sizeof no_memory_body - 1;
     if (!response) return;
     if (type) dscm_exchange_header_set(&e->base, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     dscm_exchange_header_set(&e->base, "X-Content-Type-Options", "nosniff");
@@ -25,7 +45,9 @@ void dscm_exchange_header_set(dscm_exchange *base, const char *name, const char 
 {
     exchange *e = exchange_of(base);
     /* Without memory the header is left out: the reply is still right without it. */
-    if (e->response && MHD_add_response_header(e->response, name, value) == MHD_NO) return;
+    if (e->response && e->response != e->http->no_memory &&
+        MHD_add_response_header(e->response, name, value) == MHD_NO)
+        return;
 }
 
 void dscm_exchange_reply(dscm_exchange *base, int status, const char *type, void *body, size_t size,
@@ -136,7 +158,7 @@ enum MHD_Result dscm_exchange_respond_(exchange *e)
         MHD_queue_response(e->connection, (unsigned)e->base.status, e->response);
     struct MHD_Response *response = e->response;
     e->response = NULL; /* the library holds its own share; `queued` remembers the reply */
-    MHD_destroy_response(response);
+    if (response != e->http->no_memory) MHD_destroy_response(response);
     return result;
 }
 

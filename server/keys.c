@@ -51,6 +51,13 @@ static dscm_code parse_line(char *line, size_t number, const char *path, key *ou
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s:%zu: expected NAME and the key's SHA-256 in 64 hexadecimal digits",
                          path, number);
+    uint8_t of_nothing[DSCM_DIGEST_SIZE];
+    dscm_crypto_digest("", 0, of_nothing);
+    if (dscm_crypto_equal(out->digest, of_nothing, DSCM_DIGEST_SIZE))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s:%zu: key %s: this is the SHA-256 of an empty key, which would admit "
+                         "everyone",
+                         path, number, name);
     memcpy(out->name, name, strlen(name) + 1);
     *used = true;
     return DSCM_OK;
@@ -151,6 +158,7 @@ bool dscm_keys_check(dscm_keys *keys, const char *authorization, char name[DSCM_
     if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0) return false;
     const char *secret = authorization + 7;
     while (*secret == ' ') secret++;
+    if (!*secret) return false;
     uint8_t digest[DSCM_DIGEST_SIZE];
     dscm_crypto_digest(secret, strlen(secret), digest);
     bool found = false;

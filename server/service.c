@@ -24,7 +24,7 @@
 #define LARGE_SIDE 64 /* pixels from which one image keeps all processors busy */
 
 /* Threads of a worker, and workers, for images of this side (0: not known yet, the worst case). */
-static void settle_crew(const dscm_settings *o, size_t side, size_t *threads, size_t *workers)
+static void settle_workers(const dscm_settings *o, size_t side, size_t *threads, size_t *workers)
 {
     size_t processors = (size_t)dscm_cpu_count();
     *threads = o->threads ? (size_t)o->threads : side && side < LARGE_SIDE ? 1 : processors;
@@ -36,7 +36,7 @@ static dscm_load_options load_options(const dscm_service *service)
 {
     dscm_load_options options = dscm_load_defaults();
     size_t threads, workers, used = 0, limit = (size_t)service->settings.memory_mb << 20;
-    settle_crew(&service->settings, 0, &threads, &workers);
+    settle_workers(&service->settings, 0, &threads, &workers);
     options.threads = (int)threads;
     options.sessions = (int)workers;
     for (size_t i = 0; i < service->catalogue.count; i++)
@@ -282,7 +282,7 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
         const dscm_bundle_info *info = s->catalogue.models[i].info;
         if (info->variables[info->image].h > side) side = info->variables[info->image].h;
     }
-    settle_crew(o, side, &threads, &s->workers);
+    settle_workers(o, side, &threads, &s->workers);
     s->engine = (dscm_engine){.calls = calls ? *calls : dscm_engine_real,
                               .catalogue = &s->catalogue,
                               .cache = s->abductions,
@@ -303,6 +303,10 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     if (!s) return DSCM_E_MEMORY;
     s->settings = *settings;
     s->log = (dscm_log){STDERR_FILENO, dscm_log_level_find(settings->log_level)};
+    if (settings->service_links)
+        dscm_log_message(&s->log, DSCM_LOG_INFO, "settings",
+                         "%zu environment variables of Kubernetes service links ignored",
+                         settings->service_links);
     s->start_wall = dscm_clock_wall();
     dscm_json_init();
     dscm_code code = raise_descriptors(settings, err);

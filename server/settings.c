@@ -200,6 +200,18 @@ static bool name_of_variable(const char *variable, size_t length, char *name, si
     return true;
 }
 
+/* What Kubernetes puts into every container beside a Service named diffscm: DIFFSCM_SERVICE_*,
+ * DIFFSCM_PORT_<number>_* and DIFFSCM_PORT=tcp://…. `rest` follows the prefix DIFFSCM_. */
+static bool is_service_link(const char *rest)
+{
+    if (strncmp(rest, "SERVICE_", 8) == 0) return true;
+    if (strncmp(rest, "PORT=", 5) == 0)
+        return strncmp(rest + 5, "tcp://", 6) == 0 || strncmp(rest + 5, "udp://", 6) == 0;
+    if (strncmp(rest, "PORT_", 5) != 0) return false;
+    size_t digits = strspn(rest + 5, "0123456789");
+    return digits > 0 && rest[5 + digits] == '_';
+}
+
 /* Every NAME=VALUE of `environment` that starts with DIFFSCM_, but for the file's path. */
 static dscm_code read_environment(dscm_settings *settings, char *const *environment,
                                   dscm_error *err)
@@ -211,6 +223,10 @@ static dscm_code read_environment(dscm_settings *settings, char *const *environm
         if (strncmp(entry, "DIFFSCM_CONFIG=", 15) == 0) continue;
         char name[64], source[80];
         const char *rest = entry + sizeof prefix - 1;
+        if (is_service_link(rest)) {
+            settings->service_links++;
+            continue;
+        }
         snprintf(source, sizeof source, "environment variable %.*s", (int)(equals - entry), entry);
         if (!name_of_variable(rest, (size_t)(equals - rest), name, sizeof name))
             return dscm_fail(err, DSCM_E_UNKNOWN, "%s: there is no such setting", source);

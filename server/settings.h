@@ -38,6 +38,7 @@ typedef struct dscm_settings {
     long http_threads, connections, client_connections, streams;
     long idle_s, header_ms, body_ms, reply_ms, body_kb;
     char log_level[DSCM_SETTING_TEXT];
+    size_t service_links; /* environment variables of Kubernetes service links that were ignored */
 } dscm_settings;
 
 typedef enum dscm_setting_type {

@@ -3,8 +3,9 @@
 A ratio is time over (direct FLOPs over multiply-add peak), so it hardly depends on how fast the
 machine is. Compared are one-thread rows by their fastest repeat: neighbours of a shared machine make
 repeats slower, never faster. A row that looks worse is measured again before it counts. Records are
-kept per instruction set; on a kind of processor without a record of its own, single rows may differ
-for good reasons (cache sizes, units), so only the median of each section decides.
+kept per instruction set and kind of processor; on a kind without a record of its own, single rows may
+differ for good reasons (cache sizes, units), so only the median of each section of another kind's
+record decides.
 """
 import json
 import statistics
@@ -38,8 +39,8 @@ def record(program, isa):
     for _ in range(TRIES - 1):
         again = measure(program, isa)[1]
         rows = {name: min(ratio, again[name]) for name, ratio in rows.items()}
-    kept[machine["isa"]] = {"cpu": machine["cpu"],
-                            "ratios": {name: round(ratio, 3) for name, ratio in rows.items()}}
+    kept.setdefault(machine["isa"], {})[machine["cpu"]] = {name: round(ratio, 3)
+                                                           for name, ratio in rows.items()}
     with open(RECORDED, "w") as f:
         json.dump(kept, f, indent=1, sort_keys=True)
         f.write("\n")
@@ -69,9 +70,10 @@ def compare(program, isa):
         print(f"bench gate: nothing is recorded for {machine['isa']}; "
               f"there are {', '.join(sorted(recorded))}")
         return 0
-    then, worse = entry["ratios"], worse_rows
-    if entry["cpu"] != machine["cpu"]:
-        print(f"bench gate: recorded on {entry['cpu']}, this is {machine['cpu']}: "
+    then, worse = entry.get(machine["cpu"]), worse_rows
+    if not then:
+        kind, then = sorted(entry.items())[0]
+        print(f"bench gate: recorded on {kind}, this is {machine['cpu']}: "
               "only the median of each section decides")
         worse = worse_sections
     for _ in range(PATIENCE - 1):

@@ -19,7 +19,7 @@ mnist)
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     walk="--steps 5 --ratio 0.98"
-    score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000" vae="--latent 16 --upright"
+    score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000" vae="--latent 16"
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment

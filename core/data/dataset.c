@@ -253,6 +253,7 @@ dscm_code dscm_dataset_read(dscm_dataset *out, const char *path, const char *spl
         code = is_idx_path(path) ? read_idx_path(out, path, o, err)
                                  : read_source(out, path, &split, o, err);
     if (code == DSCM_OK) code = check_size(out, o, path, err);
+    if (code == DSCM_OK) code = dscm_split_check(&split, split_text, out->count, err);
     if (code == DSCM_OK && split.sliced) code = dscm_dataset_keep(out, &split, err);
     if (code != DSCM_OK) {
         dscm_dataset_free(out);

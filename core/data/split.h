@@ -1,8 +1,8 @@
-/* Which images of a data set take part: NAME, or NAME[FROM:TO].
+/* Which images of a data set take part: NAME, or NAME[FIRST:END].
  *
- * FROM and TO are a slice as in Python over the set's own order: absent, negative (counted from the
- * end) or beyond the end. With a per-cent sign at either they are shares of every class, rounded to
- * whole images: train[60%:75%] keeps the classes' proportions. Pure functions.
+ * FIRST and END select the images FIRST .. END-1 in the set's own order; either may be left out.
+ * With per-cent signs they are shares of every class, rounded to whole images: train[60%:75%] keeps
+ * the classes' proportions. Pure functions.
  */
 #ifndef DSCM_CORE_DATA_SPLIT_H
 #define DSCM_CORE_DATA_SPLIT_H
@@ -23,6 +23,9 @@ typedef struct dscm_split {
 } dscm_split;
 
 dscm_code dscm_split_parse(dscm_split *out, const char *text, dscm_error *err) DSCM_MUST_CHECK;
+/* Refuses a slice in images that reaches beyond `count`; text: the split as written. */
+dscm_code dscm_split_check(const dscm_split *split, const char *text, size_t count,
+                           dscm_error *err) DSCM_MUST_CHECK;
 /* Indices of the images that take part, ascending, into out (count). Returns how many; labels
  * (count) are used for per-cent slices only. */
 size_t dscm_split_select(const dscm_split *split, const uint8_t *labels, size_t count,

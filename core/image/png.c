@@ -23,7 +23,9 @@ static void on_error(png_structp png, png_const_charp message)
 {
     png_state *s = png_get_error_ptr(png);
     snprintf(s->message, sizeof(s->message), "%s", message);
-    longjmp(png_jmpbuf(png), 1);
+    /* Not png_jmpbuf(): while libpng is still creating its struct that macro replaces its jump
+     * buffer, fails and calls this function again. */
+    png_longjmp(png, 1);
 }
 
 static void on_read(png_structp png, png_bytep data, png_size_t size)

@@ -25,8 +25,8 @@ typedef struct key {
 #define UNET     (1u << DSCM_ARCH_UNET)
 #define ENCODER  (1u << DSCM_ARCH_ENCODER)
 #define RESIDUAL (UNET | ENCODER)
-#define CNN      (1u << DSCM_ARCH_CNN)
-#define VAE      (1u << DSCM_ARCH_VAE)
+#define CNN      (1u << DSCM_ARCH_CNN | 1u << DSCM_ARCH_PLAIN_CNN | 1u << DSCM_ARCH_RESNET)
+#define VAE      (1u << DSCM_ARCH_VAE | 1u << DSCM_ARCH_MLP_VAE)
 #define AE       (1u << DSCM_ARCH_AUTOENCODER)
 #define ALL      (RESIDUAL | CNN | VAE | AE)
 
@@ -162,14 +162,9 @@ static dscm_code read_arch(dscm_arch *arch, const json_t *object, const char *wh
     const json_t *value = json_object_get(object, "arch");
     if (!value) value = json_object_get(object, "kind");
     const char *text = json_is_string(value) ? json_string_value(value) : "(none)";
-    for (int a = 0; a < DSCM_ARCH_COUNT; a++)
-        if (strcmp(text, dscm_arch_name((dscm_arch)a)) == 0) {
-            *arch = (dscm_arch)a;
-            return DSCM_OK;
-        }
-    return dscm_fail(err, DSCM_E_UNKNOWN,
-                     "%s: arch \"%s\" is not one of unet, encoder, cnn, vae, autoencoder", where,
-                     text);
+    dscm_code code = dscm_arch_parse(arch, text, err);
+    if (code != DSCM_OK) dscm_error_prefix(err, "%s", where);
+    return code;
 }
 
 /* Published configurations list the keys of score networks and classifiers together: one of the

@@ -1,6 +1,8 @@
 #include "core/models/net.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "core/base/memory.h"
 #include "core/models/trunk.h"
@@ -14,11 +16,36 @@ static const struct {
     [DSCM_ARCH_CNN] = {"cnn", dscm_cnn_build},
     [DSCM_ARCH_VAE] = {"vae", dscm_vae_build},
     [DSCM_ARCH_AUTOENCODER] = {"autoencoder", dscm_autoencoder_build},
+    [DSCM_ARCH_PLAIN_CNN] = {"plain_cnn", dscm_plain_cnn_build},
+    [DSCM_ARCH_RESNET] = {"resnet", dscm_resnet_build},
+    [DSCM_ARCH_MLP_VAE] = {"mlp_vae", dscm_mlp_vae_build},
 };
 
 const char *dscm_arch_name(dscm_arch arch)
 {
     return (int)arch >= 0 && arch < DSCM_ARCH_COUNT ? archs[arch].name : "unknown";
+}
+
+dscm_code dscm_arch_parse(dscm_arch *out, const char *name, dscm_error *err)
+{
+    char known[256] = "";
+    for (int a = 0; a < DSCM_ARCH_COUNT; a++) {
+        size_t used = strlen(known);
+        *out = (dscm_arch)a;
+        if (strcmp(name, archs[a].name) == 0) return DSCM_OK;
+        snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", archs[a].name);
+    }
+    return dscm_fail(err, DSCM_E_UNKNOWN, "arch \"%s\" is not one of %s", name, known);
+}
+
+bool dscm_arch_judges(dscm_arch arch)
+{
+    return arch == DSCM_ARCH_CNN || arch == DSCM_ARCH_PLAIN_CNN || arch == DSCM_ARCH_RESNET;
+}
+
+bool dscm_arch_encodes(dscm_arch arch)
+{
+    return arch == DSCM_ARCH_VAE || arch == DSCM_ARCH_MLP_VAE;
 }
 
 dscm_net_config dscm_net_config_defaults(dscm_arch arch)
@@ -27,7 +54,7 @@ dscm_net_config dscm_net_config_defaults(dscm_arch arch)
                              .image_size = 28,
                              .in_channels = 1,
                              .out_channels =
-                                 arch == DSCM_ARCH_ENCODER || arch == DSCM_ARCH_CNN ? 10 : 1,
+                                 arch == DSCM_ARCH_ENCODER || dscm_arch_judges(arch) ? 10 : 1,
                              .model_channels = 32,
                              .num_res_blocks = 1,
                              .channel_mult = {1, 2, 2},
@@ -118,7 +145,8 @@ dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
     if (!(c->dropout >= 0 && c->dropout < 1))
         return dscm_fail(err, DSCM_E_INVALID, "dropout: %g is not in 0..1 (exclusive)", c->dropout);
     if (c->arch == DSCM_ARCH_UNET || c->arch == DSCM_ARCH_ENCODER) return check_levels(c, err);
-    return c->arch == DSCM_ARCH_CNN ? DSCM_OK : check_halves(c, err);
+    return dscm_arch_judges(c->arch) || c->arch == DSCM_ARCH_MLP_VAE ? DSCM_OK
+                                                                     : check_halves(c, err);
 }
 
 dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config, dscm_error *err)

@@ -18,6 +18,9 @@ typedef enum dscm_arch {
     DSCM_ARCH_CNN,         /* clean classifier (oracle): x; outputs "out" = logits, "features" */
     DSCM_ARCH_VAE,         /* x, noise; outputs "mu", "logvar", "out" = reconstruction */
     DSCM_ARCH_AUTOENCODER, /* x; output "out" = reconstruction */
+    DSCM_ARCH_PLAIN_CNN, /* clean classifiers and VAE of other architectures; inputs and outputs */
+    DSCM_ARCH_RESNET,    /* are those of DSCM_ARCH_CNN … */
+    DSCM_ARCH_MLP_VAE,   /* … and of DSCM_ARCH_VAE */
     DSCM_ARCH_COUNT
 } dscm_arch;
 
@@ -47,7 +50,11 @@ typedef struct dscm_net_config {
 dscm_net_config dscm_net_config_defaults(dscm_arch arch);
 /* Checks every key; the message names the key, its value and what is allowed. */
 dscm_code dscm_net_config_check(const dscm_net_config *config, dscm_error *err) DSCM_MUST_CHECK;
-const char *dscm_arch_name(dscm_arch arch); /* "unet", "encoder", "cnn", "vae", "autoencoder" */
+const char *dscm_arch_name(dscm_arch arch); /* "unet", "encoder", "cnn", "vae", "autoencoder", … */
+/* The architecture of a name; DSCM_E_UNKNOWN with the names that exist. */
+dscm_code dscm_arch_parse(dscm_arch *out, const char *name, dscm_error *err) DSCM_MUST_CHECK;
+bool dscm_arch_judges(dscm_arch arch);  /* a classifier of clean images, with "features" */
+bool dscm_arch_encodes(dscm_arch arch); /* a VAE */
 
 typedef struct dscm_net {
     dscm_net_config config;
@@ -69,5 +76,8 @@ void dscm_encoder_build(dscm_net *net);
 void dscm_cnn_build(dscm_net *net);
 void dscm_vae_build(dscm_net *net);
 void dscm_autoencoder_build(dscm_net *net);
+void dscm_plain_cnn_build(dscm_net *net);
+void dscm_resnet_build(dscm_net *net);
+void dscm_mlp_vae_build(dscm_net *net);
 
 #endif

@@ -209,7 +209,7 @@ double causal_spline_backward(causal_knots *dk, const causal_knots *k, double s)
 /* Gradients of the logits from those by the inner knots, x[k] = -B + the sum of widths before. */
 static void chain_knots(double *dlogits, const double *dknots, const double *logits, size_t bins)
 {
-    double share[CAUSAL_BINS_MAX], dshare[CAUSAL_BINS_MAX], sum = 0, behind = 0;
+    double share[CAUSAL_BINS_MAX], dshare[CAUSAL_BINS_MAX] = {0}, sum = 0, behind = 0;
     softmax(share, logits, bins);
     for (size_t k = bins; k-- > 0;) {
         dshare[k] = behind * 2 * CAUSAL_BOUND * (1 - WIDTH_MIN * (double)bins);

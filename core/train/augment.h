@@ -1,4 +1,4 @@
-/* Pictures moved at random, for training, and pictures set upright. Internal to core/train. */
+/* Pictures moved at random, for training. Internal to core/train. */
 #ifndef DSCM_CORE_TRAIN_AUGMENT_H
 #define DSCM_CORE_TRAIN_AUGMENT_H
 
@@ -8,11 +8,9 @@
 #include "core/base/rng.h"
 
 /* Largest random moves: turn (radians), scale (relative), shift (pixels), shear and stretch across
- * (relative); uniform up to these. bend: standard deviation (pixels) of the displacements at 5x5
- * knots over the picture, smooth between them. stroke: how far lines grow or thin, 1 is a pixel on
- * every side. A move of 0 is not drawn. */
+ * (relative); uniform up to these. A shear or stretch of 0 is not drawn. */
 typedef struct dscm_augmentation {
-    float angle, scale, shift, shear, stretch, bend, stroke;
+    float angle, scale, shift, shear, stretch;
 } dscm_augmentation;
 
 /* pixels: (h,w,c) bytes. */
@@ -21,14 +19,8 @@ typedef struct dscm_picture {
     size_t h, w, c;
 } dscm_picture;
 
-/* x: (h,w,c) on [-1,1], sampled bilinearly; outside is background (-1). scratch: as large as x,
- * used when m->stroke > 0. */
+/* x: (h,w,c) on [-1,1], sampled bilinearly; outside is background (-1). */
 void dscm_augment_picture(float *x, const dscm_picture *p, const dscm_augmentation *m,
-                          dscm_rng *rng, float *scratch);
-
-/* x: (h,w,c) on [-1,1]: its centre of brightness in the middle, its main line from top to bottom
- * (sheared until brightness no longer leans), at one height and roughly one width. Learns nothing
- * from labels. */
-void dscm_deskew_picture(float *x, const dscm_picture *p);
+                          dscm_rng *rng);
 
 #endif

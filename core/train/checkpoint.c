@@ -18,7 +18,6 @@ static char *settings_text(const dscm_trainer *t)
         o->ema_decay, "clip", o->clip, "warmup", (json_int_t)o->warmup, "seed", (json_int_t)o->seed,
         "threads", o->threads, "class", o->only_class, "data_sha256", t->data->sha256);
     if (o->still) json_object_set_new(object, "still", json_true()); /* absent in older runs */
-    if (o->upright) json_object_set_new(object, "upright", json_true());
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(object);
     return text;

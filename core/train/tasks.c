@@ -33,10 +33,8 @@ static void noised_inputs(shard *s)
 
 static const dscm_augmentation oracle_moves = {.angle = 0.26f, .scale = 0.12f, .shift = 2.5f};
 /* Wide enough that the way a thing is placed says little about which picture it came from. */
-#define VAE_MOVES .angle = 0.35f, .scale = 0.3f, .shift = 3, .shear = 0.4f, .stretch = 0.3f
-static const dscm_augmentation vae_moves = {VAE_MOVES};
-/* For writing, which differs by its hand too. */
-static const dscm_augmentation upright_moves = {VAE_MOVES, .bend = 1.2f, .stroke = 0.8f};
+static const dscm_augmentation vae_moves = {
+    .angle = 0.35f, .scale = 0.3f, .shift = 3, .shear = 0.4f, .stretch = 0.3f};
 
 static dscm_picture picture_of(const shard *s, size_t i)
 {
@@ -51,7 +49,7 @@ static void clean_inputs_moved(shard *s, const dscm_augmentation *m)
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
         dscm_picture p = picture_of(s, i);
         if (s->augment)
-            dscm_augment_picture(x, &p, m, &rng, s->noise);
+            dscm_augment_picture(x, &p, m, &rng);
         else
             dscm_pixels_to_float(x, p.pixels, s->pixels);
     }
@@ -62,21 +60,18 @@ static void clean_inputs(shard *s)
     clean_inputs_moved(s, &oracle_moves);
 }
 
-/* The encoder sees a moved image and the decoder must draw it unmoved, or upright (s->noise holds
- * it), so the code has to say what is drawn rather than where, how slanted, how bent, how thick. */
+/* The decoder must draw the image as it is (s->noise holds it). Where the shard augments, the encoder
+ * sees a moved copy: then the code has to say what is drawn rather than where and how slanted. */
 static void vae_inputs(shard *s)
 {
     dscm_tensor noise = dscm_graph_find(s->net->graph, "noise");
     size_t latent = s->net->config.latent;
-    clean_inputs_moved(s, s->upright ? &upright_moves : &vae_moves);
+    clean_inputs_moved(s, &vae_moves);
     for (size_t i = 0; i < s->count; i++) {
         dscm_rng rng = dscm_rng_make(s->seed ^ VAE_NOISE, s->first + i);
         dscm_rng_normal(&rng, dscm_exec_data(s->exec, noise) + i * latent, latent);
         dscm_picture p = picture_of(s, i);
-        if (s->upright)
-            dscm_deskew_picture(s->noise + i * s->pixels, &p);
-        else
-            dscm_pixels_to_float(s->noise + i * s->pixels, p.pixels, s->pixels);
+        dscm_pixels_to_float(s->noise + i * s->pixels, p.pixels, s->pixels);
     }
 }
 

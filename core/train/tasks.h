@@ -17,7 +17,6 @@ typedef struct shard {
     size_t t_low, t_high;   /* noised tasks: t uniform in [low, high) */
     float *noise;           /* (count, pixels): what was added; VAE: the images to draw */
     bool augment;           /* inputs are moved at random */
-    bool upright;           /* VAE: what is drawn stands upright */
     size_t correct;         /* classifiers: right answers */
 } shard;
 

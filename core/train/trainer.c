@@ -225,7 +225,6 @@ static void deal_batch(dscm_trainer *t)
         s->t_low = 0;
         s->t_high = t->schedule.steps;
         s->augment = !o->still;
-        s->upright = o->upright;
     }
 }
 
@@ -297,7 +296,6 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.data = job->data;
     s.images = images;
     s.augment = false;
-    s.upright = t->options.upright;
     s.seed = t->options.seed;
     s.batch = job->count;
     s.t_low = job->range * t->schedule.steps / job->ranges;

@@ -38,8 +38,6 @@ typedef struct dscm_train_options {
     int only_class; /* -1: all */
     dscm_isa isa;   /* the widest one unless another is to be measured */
     bool still;     /* oracle, VAE: images as they are, without turns, scales and shifts */
-    bool upright;   /* VAE: the decoder draws images upright, whose copies are also bent and their
-                       strokes changed: for writing */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);

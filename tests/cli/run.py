@@ -173,6 +173,27 @@ def test_idx_files():
     assert [line["index"] for line in lines] == [0, 1, 2]
 
 
+def test_morpho_and_fit_take_slices_or_refuse_them():
+    os.makedirs(path("strokes"), exist_ok=True)
+    bar = b"".join(bytes(255 if 12 <= x < 16 and 6 <= y < 22 else 0 for x in range(28))
+                   for y in range(28))
+    write_idx("strokes/dev-images-idx3-ubyte", (4, 28, 28), bar * 4)
+    write_idx("strokes/dev-labels-idx1-ubyte", (4,), bytes([1, 1, 1, 1]))
+    code, _, err = run("morpho", "render", "--data", path("strokes"), "--split", "dev[1:3]",
+                       "--out", path("drawn"), "--threads", "1")
+    assert code == 0, err
+    assert sorted(os.listdir(path("drawn"))) == [
+        "dev-images-idx3-ubyte.gz", "dev-labels-idx1-ubyte.gz", "dev-variables.csv"]
+    assert len(open(path("drawn/dev-variables.csv")).readlines()) == 3
+    code, out, err = run("morpho", "measure", "--data", path("drawn"), "--split", "dev",
+                         "--threads", "1")
+    assert code == 0 and out.count("\n") == 3, (out, err)
+    code, _, err = run("fit", "--data", path("drawn"), "--split", "dev[0:1]", "--graph",
+                       "thickness -> intensity", "--out", path("never.json"))
+    assert code == 2 and "dev[0:1]" in err and "alone" in err, err
+    assert not os.path.exists(path("never.json"))
+
+
 def test_idx_wrong_use():
     images = write_idx("x3", (2, 28, 28), bytes(2 * 784))
     out = ["--out", path("never")]

@@ -464,12 +464,48 @@ static void keys_are_compared_by_digest(void)
     CHECK(!dscm_keys_check(keys, "Bearer secret2", name));
     CHECK(!dscm_keys_check(keys, "Basic secret", name));
     CHECK(!dscm_keys_check(keys, NULL, name));
+    CHECK(!dscm_keys_check(keys, "Bearer ", name));
+    CHECK(!dscm_keys_check(keys, "Bearer    ", name));
     unlink(path);
     size_t count;
     dscm_error err = {0};
     CHECK(dscm_keys_reload(keys, &count, &err) != DSCM_OK);
     CHECK(dscm_keys_check(keys, "bearer secret", name)); /* the old ones stay */
     dscm_keys_free(keys);
+}
+
+static void digest_of_an_empty_key_is_refused(void)
+{
+    char path[] = "/tmp/diffscm-keys-XXXXXX";
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    dprintf(fd, "alice e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n");
+    close(fd);
+    dscm_keys *keys = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_keys_open(&keys, path, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, ":1: key alice");
+    unlink(path);
+}
+
+static void service_links_are_ignored(void)
+{
+    dscm_settings settings;
+    dscm_error err = {0};
+    char *links[] = {"DIFFSCM_SERVICE_HOST=10.96.0.12",
+                     "DIFFSCM_SERVICE_PORT=8080",
+                     "DIFFSCM_PORT=tcp://10.96.0.12:8080",
+                     "DIFFSCM_PORT_8080_TCP=tcp://10.96.0.12:8080",
+                     "DIFFSCM_PORT_8080_TCP_ADDR=10.96.0.12",
+                     "DIFFSCM_QUEUE_CAPACITY=7",
+                     NULL};
+    CHECK_INT(dscm_settings_load(&settings, 0, NULL, links, &err), DSCM_OK);
+    CHECK_INT(settings.port, 8080);
+    CHECK_INT(settings.queue_capacity, 7);
+    CHECK_INT(settings.service_links, 5);
+    char *unknown[] = {"DIFFSCM_PORTS=1", NULL}, *wrong[] = {"DIFFSCM_PORT_TCP=1", NULL};
+    CHECK_INT(dscm_settings_load(&settings, 0, NULL, unknown, &err), DSCM_E_UNKNOWN);
+    CHECK_INT(dscm_settings_load(&settings, 0, NULL, wrong, &err), DSCM_E_UNKNOWN);
 }
 
 static void histogram_buckets_add_up(void)
@@ -513,6 +549,8 @@ int main(int argc, char **argv)
         {"settings_refuse_what_is_wrong", settings_refuse_what_is_wrong},
         {"accept_chooses_by_quality", accept_chooses_by_quality},
         {"keys_are_compared_by_digest", keys_are_compared_by_digest},
+        {"digest_of_an_empty_key_is_refused", digest_of_an_empty_key_is_refused},
+        {"service_links_are_ignored", service_links_are_ignored},
         {"histogram_buckets_add_up", histogram_buckets_add_up},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));

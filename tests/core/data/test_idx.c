@@ -166,6 +166,17 @@ static void write_part(const char *dir, const char *name, int ndim, const size_t
     CHECK_INT(dscm_idx_write(&idx, path, &err), DSCM_OK);
 }
 
+/* The folder that write_part filled. */
+static void remove_parts(const char *dir)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte", dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/train-labels-idx1-ubyte", dir);
+    unlink(path);
+    rmdir(dir);
+}
+
 /* As many labels as images; a fourth dimension is the channels. */
 static void data_sets(void)
 {
@@ -182,7 +193,7 @@ static void data_sets(void)
                 {2, {3, 8}, {3}, 1, "images-idx3-ubyte: 2 dimensions; images have 3"},
                 {3, {0, 2, 4}, {0}, 1, "images-idx3-ubyte: holds no images (0 of 2x4); at least 1"},
                 {3, {3, 0, 4}, {3}, 1, "images-idx3-ubyte: holds no images (3 of 0x4)"}};
-    char dir[] = "/tmp/dscm-data-XXXXXX", path[128];
+    char dir[] = "/tmp/dscm-data-XXXXXX";
     REQUIRE(mkdtemp(dir));
     for (size_t i = 0; i < TEST_COUNT(sets); i++) {
         dscm_dataset set;
@@ -196,11 +207,54 @@ static void data_sets(void)
         if (code == DSCM_OK) CHECK_INT(set.c, sets[i].ndim == 4 ? 3 : 1);
         dscm_dataset_free(&set);
     }
-    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/train-labels-idx1-ubyte", dir);
-    unlink(path);
-    rmdir(dir);
+    remove_parts(dir);
+}
+
+static void splits_are_sliced_in_file_order(void)
+{
+    static const struct {
+        const char *split;
+        size_t first, count; /* count 0: refused */
+        const char *fault;
+    } slices[] = {{"train[0:2]", 0, 2, NULL},
+                  {"train[1:]", 1, 4, NULL},
+                  {"train[:3]", 0, 3, NULL},
+                  {"train[4:5]", 4, 1, NULL},
+                  {"train[:]", 0, 5, NULL},
+                  {"train[2:6]", 0, 0, "there are 5 images, 0..4"},
+                  {"train[5:]", 0, 0, "there are 5 images, 0..4"},
+                  {"train[0:18446744073709551615]", 0, 0, "there are 5 images, 0..4"},
+                  {"train[0:99999999999999999999]", 0, 0, "there are 5 images, 0..4"},
+                  {"train[3:3]", 0, 0, "FIRST below END"},
+                  {"train[3:1]", 0, 0, "FIRST below END"},
+                  {"train[-1:3]", 0, 0, "NAME[FIRST:END]"},
+                  {"train[1:3", 0, 0, "NAME[FIRST:END]"},
+                  {"train[1:3]x", 0, 0, "NAME[FIRST:END]"},
+                  {"train[]", 0, 0, "NAME[FIRST:END]"}};
+    char dir[] = "/tmp/dscm-data-XXXXXX";
+    REQUIRE(mkdtemp(dir));
+    write_part(dir, "images", 3, (const size_t[]){5, 2, 1});
+    write_part(dir, "labels", 1, (const size_t[]){5});
+    dscm_dataset whole;
+    dscm_error err = {0};
+    REQUIRE(dscm_dataset_open(&whole, dir, "train", &err) == DSCM_OK);
+    for (size_t i = 0; i < TEST_COUNT(slices); i++) {
+        dscm_dataset set;
+        err = (dscm_error){0};
+        dscm_code code = dscm_dataset_open(&set, dir, slices[i].split, &err);
+        CHECK_INT(code, slices[i].count ? DSCM_OK : DSCM_E_INVALID);
+        CHECK_INT(set.count, slices[i].count);
+        if (slices[i].fault) CHECK_HAS(err.message, slices[i].split);
+        if (slices[i].fault) CHECK_HAS(err.message, slices[i].fault);
+        if (code == DSCM_OK) {
+            CHECK(memcmp(set.pixels, whole.pixels + 2 * slices[i].first, 2 * set.count) == 0);
+            CHECK(memcmp(set.labels, whole.labels + slices[i].first, set.count) == 0);
+            CHECK((strcmp(set.sha256, whole.sha256) == 0) == (set.count == whole.count));
+        }
+        dscm_dataset_free(&set);
+    }
+    dscm_dataset_free(&whole);
+    remove_parts(dir);
 }
 
 static void written_files(void)
@@ -262,12 +316,14 @@ static void pixel_values(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"lies", lies},
-                                      {"no_images", no_images},
-                                      {"black_images", black_images},
-                                      {"data_sets", data_sets},
-                                      {"written_files", written_files},
-                                      {"real_data", real_data},
-                                      {"pixel_values", pixel_values}};
+    static const test_case cases[] = {
+        {"lies", lies},
+        {"no_images", no_images},
+        {"black_images", black_images},
+        {"data_sets", data_sets},
+        {"splits_are_sliced_in_file_order", splits_are_sliced_in_file_order},
+        {"written_files", written_files},
+        {"real_data", real_data},
+        {"pixel_values", pixel_values}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

@@ -23,11 +23,15 @@ typedef struct rig {
     size_t every; /* check this share of the parameters one by one (1/every); all are checked at
                      once as well */
     size_t batch, conditions;
+    const char *const *outputs; /* to compute, NULL: all; each but `out` needs a gradient written */
     float *values;
     dscm_weights *weights;
     dscm_exec *exec;
     float *weight; /* of the output elements in the loss */
     uint64_t drop_seed;
+    float step; /* of differences; 0: .01. Less where ReLU and max have many kinks, within which no
+                   difference is a slope */
+    double tolerance; /* of a slope; 0: .01 */
 } rig;
 
 static inline size_t rig_count(const rig *r, dscm_tensor t, size_t rows)
@@ -91,7 +95,7 @@ static inline void rig_open(rig *r, dscm_isa isa, dscm_exec_mode mode, dscm_team
             if (r->table->items[p].init == DSCM_INIT_ONE)
                 r->values[r->table->items[p].offset + i] += 1;
     if (dscm_weights_open(&r->weights, r->graph, r->values, isa, mode, &err)) abort();
-    dscm_exec_options o = {.mode = mode, .batch = r->batch, .team = team};
+    dscm_exec_options o = {.mode = mode, .batch = r->batch, .team = team, .outputs = r->outputs};
     if (dscm_exec_open(&r->exec, r->graph, r->weights, &o, &err)) abort();
     for (int k = 0; k < r->inputs; k++) {
         size_t rows = r->has_grad[k] ? r->batch : r->conditions;
@@ -140,7 +144,7 @@ static inline double rig_slope(rig *r, float *at, const float *way, size_t count
     double slope[2];
     memcpy(old, at, count * sizeof *old);
     for (int k = 0; k < 2; k++) {
-        float h = k ? 0.01f : 0.02f;
+        float h = (r->step > 0 ? r->step : 0.01f) * (k ? 1 : 2);
         double loss[2];
         for (int side = 0; side < 2; side++) {
             for (size_t i = 0; i < count; i++) at[i] = old[i] + (side ? -h : h) * way[i];
@@ -178,9 +182,10 @@ static inline void rig_compare(rig *r, const char *what, const char *name, float
         expected += (double)grad[i] * (double)way[i];
     }
     double got = rig_slope(r, at, way, count, is_param);
-    /* Float rounding of the loss, seen through a step of 0.01. */
-    double noise = 1e-3 + 1.5e-4 * rig_magnitude(r);
-    if (!(fabs(got - expected) <= 1e-2 * size + noise))
+    /* Float rounding of the loss, seen through the step. */
+    double finer = r->step > 0 ? 0.01 / (double)r->step : 1;
+    double noise = 1e-3 + 1.5e-4 * finer * rig_magnitude(r);
+    if (!(fabs(got - expected) <= (r->tolerance > 0 ? r->tolerance : 1e-2) * size + noise))
         TEST_FAIL_("%s, %s: gradient gives slope %.6g, differences %.6g (size %.4g)", what, name,
                    expected, got, size);
     dscm_free(way);
