@@ -16,7 +16,7 @@ typedef struct bundle_job {
     const char *folder; /* the bundle's */
     const char *out;    /* where files are written: `folder`, or the stage */
     cli_stage stage;
-    const char *name, *version, *licence, *provenance, *variable, *labels;
+    const char *name, *version, *licence, *provenance, *variable, *labels, *labels_file;
     const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
         *measured;
     const char *pool_data, *pool_split;
@@ -73,21 +73,73 @@ static dscm_code take_net(bundle_job *j, const char *from, const char *name, jso
     return code;
 }
 
-static json_t *split_labels(const char *text)
+/* Labels between commas; one in quotes may hold commas, and quotes written twice (as in CSV). */
+static dscm_code split_labels(json_t *list, const char *text, dscm_error *err)
 {
-    json_t *list = json_array();
-    for (const char *p = text; *p;) {
-        size_t n = strcspn(p, ",");
-        json_array_append_new(list, json_stringn(p, n));
-        p += n + (p[n] == ',');
+    char label[512];
+    for (const char *p = text; *p; p += *p == ',') {
+        size_t n = 0;
+        bool quoted = *p == '"';
+        for (p += quoted; *p && (quoted || *p != ','); p++) {
+            if (quoted && *p == '"' && *++p != '"') break;
+            if (n == sizeof label - 1)
+                return dscm_fail(err, DSCM_E_INVALID, "--labels: a label is longer than %zu bytes",
+                                 sizeof label - 1);
+            label[n++] = *p;
+        }
+        label[n] = '\0';
+        if (!n || (*p && *p != ',') || json_array_append_new(list, json_string(label)) != 0)
+            return dscm_fail(
+                err, DSCM_E_INVALID,
+                "--labels: label %zu is empty, not UTF-8 or followed by something else "
+                "than a comma",
+                json_array_size(list) + 1);
     }
-    return list;
+    return DSCM_OK;
+}
+
+/* One label a line, in UTF-8. */
+static dscm_code read_label_file(json_t *list, const char *path, dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    dscm_code code = dscm_file_read(path, (size_t)1 << 20, &bytes, &size, err);
+    if (code != DSCM_OK) return code;
+    char *line = (char *)bytes;
+    if (size >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) line += 3; /* byte order mark */
+    while (code == DSCM_OK && *line) {
+        size_t n = strcspn(line, "\n"), length = n && line[n - 1] == '\r' ? n - 1 : n;
+        if (!length || json_array_append_new(list, json_stringn(line, length)) != 0)
+            code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %zu is empty or not UTF-8", path,
+                             json_array_size(list) + 1);
+        line += n + (line[n] == '\n');
+    }
+    dscm_free(bytes);
+    return code;
+}
+
+/* A label names one class: of two that are alike one could never be asked for. */
+static dscm_code label_list(const bundle_job *j, json_t *list, dscm_error *err)
+{
+    size_t i, k;
+    json_t *a, *b;
+    dscm_code code = j->labels_file ? read_label_file(list, j->labels_file, err)
+                                    : split_labels(list, j->labels, err);
+    if (code != DSCM_OK) return code;
+    json_array_foreach(list, i, a)
+        json_array_foreach(list, k, b) if (k < i && json_equal(a, b)) return dscm_fail(
+            err, DSCM_E_INVALID,
+            "labels %zu and %zu are both \"%s\"; each class needs a name of its "
+            "own",
+            k + 1, i + 1, json_string_value(a));
+    return DSCM_OK;
 }
 
 static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
 {
-    json_t *score = NULL, *predictor = NULL, *settings = NULL;
-    dscm_code code = take_net(j, j->score, "score.safetensors", &score, &settings, err);
+    json_t *score = NULL, *predictor = NULL, *settings = NULL, *labels = json_array();
+    dscm_code code = label_list(j, labels, err);
+    if (code == DSCM_OK) code = take_net(j, j->score, "score.safetensors", &score, &settings, err);
     if (code == DSCM_OK)
         code = take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
     if (code == DSCM_OK) {
@@ -97,12 +149,12 @@ static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
             manifest, "variables",
             json_pack("[{s:s, s:s, s:o, s:[], s:{s:s}}, {s:s, s:s, s:O, s:O, s:O, s:[s], "
                       "s:{s:s, s:O, s:i, s:b, s:o}}]",
-                      "name", j->variable, "kind", "categorical", "labels", split_labels(j->labels),
-                      "parents", "mechanism", "kind", "root", "name", "image", "kind", "image",
-                      "height", size, "width", size, "channels",
-                      json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
-                      "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
-                      "steps", 1000, "limit", j->limit, "network", score));
+                      "name", j->variable, "kind", "categorical", "labels", labels, "parents",
+                      "mechanism", "kind", "root", "name", "image", "kind", "image", "height", size,
+                      "width", size, "channels", json_object_get(config, "in_channels"), "parents",
+                      j->variable, "mechanism", "kind", "diffusion", "schedule",
+                      json_object_get(settings, "schedule"), "steps", 1000, "limit", j->limit,
+                      "network", score));
         json_t *mechanism =
             json_object_get(json_array_get(json_object_get(manifest, "variables"), 1), "mechanism");
         if (j->noise_limit > 0)
@@ -112,6 +164,7 @@ static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
                             json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
                                       "predictor", predictor));
     } else {
+        json_decref(labels);
         json_decref(score);
         json_decref(predictor);
     }
@@ -303,7 +356,9 @@ int cmd_bundle(int argc, char **argv)
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
         {"variable", OPT_TEXT, &j.variable, 0, 0, "NAME", "the image's parent (digit)"},
-        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST", "its labels (0,1,2,3,4,5,6,7,8,9)"},
+        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST",
+         "its labels (0,1,2,3,4,5,6,7,8,9); \"quoted\" where one holds a comma"},
+        {"labels-file", OPT_TEXT, &j.labels_file, 0, 0, "FILE", "its labels, one a line"},
         {"score", OPT_TEXT, &j.score, 0, 0, "FILE", "score network"},
         {"predictor", OPT_TEXT, &j.predictor, 0, 0, "FILE", "anti-causal predictor"},
         {"oracle", OPT_TEXT, &j.oracle, 0, 0, "FILE", "clean classifier that judges"},

@@ -34,7 +34,9 @@ static void listen(void)
 typedef struct train_run {
     dscm_train_options options;
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
-    const char *attention, *pool, *arch;
+    const char *attention, *pool, *size, *arch;
+    bool relabel, no_cache;
+    size_t classes, data_channels;
     size_t class_number, threads, eval_limit;
     double time_limit, checkpoint_every;
     dscm_dataset data, held_out; /* the second one only with --eval-split */
@@ -81,6 +83,19 @@ static dscm_code parse_attention(dscm_net_config *c, const char *text, dscm_erro
     return DSCM_OK;
 }
 
+static dscm_code read_data(const train_run *r, dscm_dataset *out, const char *split,
+                           dscm_error *err)
+{
+    char cache[4096];
+    dscm_dataset_options o = {.channels = r->data_channels,
+                              .threads = (int)r->threads,
+                              .relabel = r->relabel,
+                              .cache = r->no_cache ? NULL : cli_data_cache(cache, sizeof cache)};
+    dscm_code code = r->size ? cli_parse_size(r->size, &o.w, &o.h, err) : DSCM_OK;
+    if (code == DSCM_OK) code = dscm_dataset_read(out, r->data_dir, split, &o, err);
+    return code;
+}
+
 /* Another architecture of the same task. */
 static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *err)
 {
@@ -100,16 +115,14 @@ static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *e
 static dscm_code settle(train_run *r, dscm_error *err)
 {
     dscm_train_options *o = &r->options;
-    dscm_code code = dscm_dataset_open(&r->data, r->data_dir, r->split, err);
+    dscm_code code = read_data(r, &r->data, r->split, err);
+    bool classifier = o->task == DSCM_TASK_PREDICTOR || o->task == DSCM_TASK_ORACLE;
+    if (code == DSCM_OK && classifier) code = dscm_dataset_check_classes(&r->data, r->classes, err);
     if (code != DSCM_OK) return code;
     o->net.image_size = r->data.h;
     o->net.in_channels = r->data.c;
     if (o->task == DSCM_TASK_SCORE) o->net.out_channels = r->data.c;
-    size_t classes = 0;
-    for (size_t i = 0; i < r->data.count; i++)
-        if (r->data.labels[i] >= classes) classes = r->data.labels[i] + (size_t)1;
-    if (o->task == DSCM_TASK_PREDICTOR || o->task == DSCM_TASK_ORACLE)
-        o->net.out_channels = classes;
+    if (classifier) o->net.out_channels = r->classes ? r->classes : r->data.classes;
     o->net.deep = r->class_number != SIZE_MAX;
     o->only_class = r->class_number == SIZE_MAX ? -1 : (int)r->class_number;
     o->threads = (int)r->threads;
@@ -193,10 +206,22 @@ static dscm_code open_held_out(train_run *r, dscm_error *err)
 {
     dscm_held_out tried;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_dataset_open(&r->held_out, r->data_dir, r->eval_split, err);
+    dscm_code code = read_data(r, &r->held_out, r->eval_split, err);
     if (code == DSCM_OK) code = dscm_trainer_evaluate(r->trainer, &r->held_out, 1, &tried, err);
     if (code != DSCM_OK) dscm_error_prefix(err, "--eval-split %s", r->eval_split);
     return code;
+}
+
+/* What was understood of the data, before hours of work start. */
+static void describe_data(const train_run *r)
+{
+    cli_data_describe(&r->data, r->split);
+    if (!r->eval_split) return;
+    cli_data_describe(&r->held_out, r->eval_split);
+    size_t shared = dscm_dataset_shared(&r->data, &r->held_out);
+    if (shared && shared != SIZE_MAX)
+        fprintf(stderr, "%s: note: %zu of its images are also in %s\n", r->eval_split, shared,
+                r->split);
 }
 
 static dscm_code print_held_out(train_run *r, dscm_error *err)
@@ -219,12 +244,13 @@ static dscm_code run(train_run *r, dscm_error *err)
     if (code == DSCM_OK) code = dscm_trainer_open(&r->trainer, &r->options, &r->data, err);
     if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0) {
         code = dscm_trainer_load(r->trainer, r->checkpoint, err);
-        if (code == DSCM_OK)
-            fprintf(stderr, "%s: going on at %zu samples\n", r->checkpoint,
-                    dscm_trainer_samples(r->trainer));
     }
     if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
+    if (code == DSCM_OK) describe_data(r);
+    if (code == DSCM_OK && dscm_trainer_samples(r->trainer))
+        fprintf(stderr, "%s: going on at %zu of %zu samples\n", r->checkpoint,
+                dscm_trainer_samples(r->trainer), r->options.samples);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
     if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
@@ -286,9 +312,16 @@ int cmd_train(int argc, char **argv)
     snprintf(channels_help, sizeof channels_help, "model_channels (%zu)", net->model_channels);
     const cli_option options[] = {
         {"data", OPT_TEXT, &r.data_dir, 0, 0, "DIR",
-         "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
+         "folder or tar archive: IDX files, or PNG and JPEG files in a folder per class"},
+        {"size", OPT_TEXT, &r.size, 0, 0, "N|WxH", "pictures are brought to this size (their own)"},
+        {"data-channels", OPT_SIZE, &r.data_channels, 1, 3, "C",
+         "of pictures: 1 grey, 3 colour (decided by them)"},
+        {"relabel", OPT_FLAG, &r.relabel, 0, 0, NULL, "number the labels that occur from 0"},
+        {"classes", OPT_SIZE, &r.classes, 2, 256, "N",
+         "so many classes, also those without an image (those that occur)"},
+        {"no-cache", OPT_FLAG, &r.no_cache, 0, 0, NULL, "decode pictures anew, keep none"},
         {"split", OPT_TEXT, &r.split, 0, 0, "NAME",
-         "which files to train on (train); a slice in file order: train[0:45000]"},
+         "what to train on: NAME, NAME[A:B] or NAME[A%:B%] (train)"},
         {"eval-split", OPT_TEXT, &r.eval_split, 0, 0, "NAME",
          "print held-out figures on these files"},
         {"eval-limit", OPT_SIZE, &r.eval_limit, 0, 1e9, "N", "… on the first N of them (all)"},

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "core/data/idx.h"
+#include "core/data/dataset.h"
 
 /* What a file written by dscm_trainer_export says about itself: *settings becomes its training
  * settings, a new object with "task", "config", "schedule" and more. */

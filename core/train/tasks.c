@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "core/data/idx.h"
 #include "core/train/augment.h"
 
 #define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */

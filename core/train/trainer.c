@@ -38,7 +38,13 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
                                dscm_error *err)
 {
     const dscm_net_config *c = &o->net;
-    if (data->h != data->w || data->h != c->image_size || data->c != c->in_channels)
+    if (data->h != data->w)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "data: images of %zux%zu pixels are not square, as the networks need them; "
+            "--size N makes pictures so",
+            data->w, data->h);
+    if (data->h != c->image_size || data->c != c->in_channels)
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "data: images are %zux%zux%zu, the network takes %zux%zux%zu", data->h,
                          data->w, data->c, c->image_size, c->image_size, c->in_channels);

@@ -9,7 +9,7 @@
 #ifndef DSCM_CORE_TRAIN_TRAINER_H
 #define DSCM_CORE_TRAIN_TRAINER_H
 
-#include "core/data/idx.h"
+#include "core/data/dataset.h"
 #include "core/diffusion/schedule.h"
 #include "core/io/tensors.h"
 #include "core/models/net.h"
