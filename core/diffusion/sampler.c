@@ -10,7 +10,8 @@
 
 #define BDIA_GAMMA  1.0
 #define QUANTILE    0.99
-#define SHED        0.03        /* guidance so far that halves the residuals, see abducted_share */
+#define SHED        0.03 /* guidance so far that halves the residuals, see abducted_share */
+#define NOISE_GRID  256.0f
 #define FRESH_NOISE 0x66726573u /* names the streams of fresh noise */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
@@ -528,6 +529,7 @@ dscm_code dscm_walk_forget(const dscm_path *p, dscm_walk *w, const dscm_denoiser
                            dscm_error *err)
 {
     for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++) w->roundtrip_verified[b] = false;
+    for (size_t i = 0; i < total(w); i++) w->x[i] = rintf(w->x[i] * NOISE_GRID) / NOISE_GRID;
     if (samplers[p->sampler].rounds) memset(w->residual, 0, p->steps * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return DSCM_OK;
     dscm_code code = evaluate(p, w, d, p->steps, true, err);

@@ -109,7 +109,9 @@ dscm_code dscm_walk_up(const dscm_path *path, dscm_walk *w, const dscm_denoiser 
 dscm_code dscm_walk_down(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
                          const dscm_walk_observer *observer, dscm_error *err) DSCM_MUST_CHECK;
 /* After a walk up: forgets all but the top level, so that the walk down shows what the noise alone
- * carries. Corrections become zero; a pair's other level is made by one plain step down. */
+ * carries. Corrections become zero; a pair's other level is made by one plain step down. The top
+ * level is rounded to multiples of 1/256: of noise with deviation 1 that loses next to nothing, but
+ * an image that a useless network has only made fainter on its way up does not come back. */
 dscm_code dscm_walk_forget(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
                            dscm_error *err) DSCM_MUST_CHECK;
 /* Turns pure noise in w->x (standard normal) into a state from which dscm_walk_down can start. */

@@ -17,23 +17,26 @@ static bool is_conditional(const dscm_options *o)
     return o->guidance == DSCM_GUIDANCE_CONDITIONAL;
 }
 
-/* What the predictor of a variable sees in `count` images: most likely labels or means, every
- * `stride`-th of out. */
-static dscm_code see(dscm_session *s, int variable, double *out, size_t stride, const float *images,
-                     size_t count, dscm_error *err)
+/* Largest number of values that a predictor gives. */
+static size_t most_outputs(const dscm_bundle *b)
+{
+    size_t most = 2;
+    for (size_t v = 0; v < b->variables_count; v++)
+        if (b->infos[v].labels_count > most) most = b->infos[v].labels_count;
+    return most;
+}
+
+/* What the predictor of a variable sees in an image: most likely label or mean. scratch:
+ * (most_outputs). */
+static dscm_code see(dscm_session *s, int variable, double *out, float *scratch, const float *image,
+                     dscm_error *err)
 {
     const dscm_variable *v = &s->bundle->infos[variable];
-    size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
-    float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
-    dscm_code code = seen ? dscm_observe(s, variable, seen, images, count, err) : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
-        const float *own = seen + i * outputs;
-        size_t best = 0;
-        for (size_t k = 1; k < outputs; k++)
-            if (own[k] > own[best]) best = k;
-        out[i * stride] = v->kind == DSCM_CATEGORICAL ? (double)best : (double)own[0];
-    }
-    dscm_free(seen);
+    dscm_code code = dscm_observe(s, variable, scratch, image, 1, err);
+    size_t best = 0;
+    for (size_t k = 1; code == DSCM_OK && k < v->labels_count; k++)
+        if (scratch[k] > scratch[best]) best = k;
+    if (code == DSCM_OK) *out = v->kind == DSCM_CATEGORICAL ? (double)best : (double)scratch[0];
     return code;
 }
 
@@ -44,20 +47,17 @@ static dscm_code tell(dscm_session *s, dscm_latent *l, const float *images, cons
 {
     const dscm_bundle *b = s->bundle;
     size_t n = l->conditions;
-    dscm_code code = DSCM_OK;
-    for (size_t m = 0; code == DSCM_OK && m < n; m++) {
-        int variable = b->edges[b->condition_edges[m]].parent;
-        bool missing = false;
-        for (size_t i = 0; i < l->count; i++) {
-            double value = given ? given[i * b->variables_count + (size_t)variable] : (double)NAN;
-            bool null = !is_conditional(o) && dscm_bundle_has_null(b);
-            l->factuals[i * n + m] = null ? (double)NAN : value;
-            missing |= !null && isnan(value);
-        }
-        for (size_t i = 0; code == DSCM_OK && missing && i < l->count; i++)
-            if (isnan(l->factuals[i * n + m]))
-                code = see(s, variable, &l->factuals[i * n + m], 1, images + i * s->size, 1, err);
+    bool null = !is_conditional(o) && dscm_bundle_has_null(b);
+    float *scratch = n ? dscm_alloc(most_outputs(b), sizeof *scratch, "observation", err) : NULL;
+    dscm_code code = n && !scratch ? DSCM_E_MEMORY : DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < l->count * n; i++) {
+        int variable = b->edges[b->condition_edges[i % n]].parent;
+        double value = given ? given[i / n * b->variables_count + (size_t)variable] : (double)NAN;
+        l->factuals[i] = null ? (double)NAN : value;
+        if (!null && isnan(value))
+            code = see(s, variable, &l->factuals[i], scratch, images + i / n * s->size, err);
     }
+    dscm_free(scratch);
     return code;
 }
 
@@ -204,14 +204,14 @@ static bool needs_observation(const dscm_bundle *b, const dscm_query *q, const d
 }
 
 /* Values of an item's variables, where they are not told, as the predictors see them in its
- * reconstruction. */
-static dscm_code observe_item(dscm_session *s, const float *image, double *observed,
+ * reconstruction. scratch: (most_outputs). */
+static dscm_code observe_item(dscm_session *s, const float *image, float *scratch, double *observed,
                               dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
     for (size_t v = 0; v < b->variables_count; v++) {
         if (!isnan(observed[v]) || dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
-        dscm_code code = see(s, (int)v, &observed[v], 1, image, 1, err);
+        dscm_code code = see(s, (int)v, &observed[v], scratch, image, err);
         if (code != DSCM_OK) return code;
     }
     return DSCM_OK;
@@ -259,7 +259,7 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
 {
     double observed[BUNDLE_VARIABLES_MAX];
     size_t edges = s->bundle->edges_count;
-    float *image = dscm_alloc(s->size, sizeof *image, "observation", err);
+    float *image = dscm_alloc(s->size + most_outputs(s->bundle), sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; i < latent->count; i++) {
         told_values(s, latent, i, observed);
@@ -270,7 +270,7 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
         bool look = needs_observation(s->bundle, &queries[i], observed);
         if (is_conditional(options)) code = check_factuals(s, latent, i, &queries[i], err);
         if (code == DSCM_OK && look) code = reconstruct(s, latent, i, path, t, image, err);
-        if (code == DSCM_OK && look) code = observe_item(s, image, observed, err);
+        if (code == DSCM_OK && look) code = observe_item(s, image, image + s->size, observed, err);
         if (code == DSCM_OK)
             code = dscm_query_guidance(s->bundle, &queries[i], observed, options->scale,
                                        out + i * edges, err);
@@ -320,14 +320,12 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
            edges = s->bundle->edges_count;
     size_t steps = dscm_path_evaluations(path, false);
     dscm_code code = DSCM_OK;
-    double *told = dscm_alloc(s->batch_max * latent->conditions + 1, sizeof *told, "parents", err);
-    if (!told) return DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
         size_t first = i * s->batch_max, n = smaller(s->batch_max, latent->count - first);
-        tell_down(s, latent, guided, first, n, told);
+        tell_down(s, latent, guided, first, n, s->told);
         walk_call call = {.path = path,
                           .guided = edges ? guided + first * edges : NULL,
-                          .told = latent->conditions ? told : NULL,
+                          .told = latent->conditions ? s->told : NULL,
                           .conditional = is_conditional(&latent->options),
                           .progress = t->progress,
                           .phase = DSCM_PHASE_PREDICT,
@@ -338,7 +336,6 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
         code = dscm_session_walk(s, n, &call, err);
         if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
     }
-    dscm_free(told);
     return code;
 }
 
