@@ -6,7 +6,8 @@ import gzip, json, os, re, shutil, struct, subprocess, sys, tempfile, time, trac
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
-import cases_first, cases_full, cases_hostile, cases_imagenet, cases_verify, cases_wrong, identity
+import cases_first, cases_full, cases_hostile, cases_imagenet, cases_tables, cases_verify
+import cases_wrong, identity
 from waiting import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -363,14 +364,14 @@ def test_evaluate_report():
             if line.startswith("| ")}
     unchanged = rows["identity (the image itself)"]
     assert unchanged[:4] == ["24", "1.3133", "0.000", "1.000"], unchanged
-    # A scale per image is the model's default; its calibrated one at 5 steps is 4, named twice.
+    # A scale per image is the model's default; its calibrated one at 5 steps is 1.5, named twice.
     assert len(rows) == 1 + 9, rows
     assert [name for name in rows if name.startswith("diffscm")] == [
         f"diffscm: implicit, 5 steps, ratio 0.98, scale {scale}" for scale in ("auto", 1.5)], rows
     searched, fixed = rows_of(folder, "ours-implicit-5-0.98-auto1.5"), rows_of(folder, "ours-implicit-5-0.98-1.5")
     assert len(searched) == len(fixed) == 24
-    assert {row["scale"] for row in fixed} == {"4"}
-    assert abs(min(float(row["scale"]) for row in searched) - 1) < 1e-4
+    assert {row["scale"] for row in fixed} == {"1.5"}
+    assert abs(min(float(row["scale"]) for row in searched) - 1.25) < 1e-4
     assert len(rows_of(folder, "ours-implicit-5-0.98-12")) == 4
     cost = [line.split("|") for line in markdown.split("## Cost")[1].split("##")[0].splitlines()
             if line.startswith("| diffscm")]
@@ -541,6 +542,7 @@ def main():
              **cases_first.cases(PROGRAM, ROOT, refused, run, path),
              **cases_full.cases(PROGRAM, ROOT, path, digits),
              **cases_hostile.cases(path, PROGRAM),
+             **cases_tables.cases(PROGRAM, ROOT, refused, run, path, write_idx, read_idx),
              **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}
     for name, case in tests.items():
         if not name.startswith("test_") or wanted not in name:
