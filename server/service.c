@@ -215,6 +215,7 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
         code = dscm_assets_open(&s->assets, o->static_dir, o->data_dir[0] ? examples : NULL, err);
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    if (code == DSCM_OK && o->client_cost) code = dscm_quota_open(&s->costs, 0, 0, err);
     if (code == DSCM_OK) {
         size_t most = (size_t)o->bodies_mb << 20, largest = (size_t)o->body_kb << 10;
         size_t each = most / 100 * (size_t)o->client_share;
@@ -408,6 +409,7 @@ void dscm_service_stop(dscm_service *s)
     dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
     dscm_quota_free(s->bodies);
+    dscm_quota_free(s->costs);
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
     if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");
