@@ -224,6 +224,16 @@ static void wait_for_job(void *arg)
     dscm_exchange_park(s->exchange, s->job, UINT64_MAX, dscm_clock_ms() + wait * 1000);
 }
 
+static void refuse_job(submission *s, const dscm_problem *problem)
+{
+    if (s->job) {
+        s->service->jobs->forget(s->service->jobs, s->job);
+        /* A repeated call in another thread may have found it meanwhile, and waits. */
+        dscm_job_fail(s->job, problem, NULL);
+    }
+    dscm_exchange_problem(s->exchange, problem);
+}
+
 static void refuse_push(submission *s, dscm_push_result result)
 {
     dscm_service *service = s->service;
@@ -245,12 +255,29 @@ static void refuse_push(submission *s, dscm_push_result result)
         atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_DRAINING], 1);
         dscm_problem_set(&problem, DSCM_PROBLEM_DRAINING, "the service is being stopped");
     }
-    if (s->job) {
-        service->jobs->forget(service->jobs, s->job);
-        /* A repeated call in another thread may have found it meanwhile, and waits. */
-        dscm_job_fail(s->job, &problem, NULL);
-    }
-    dscm_exchange_problem(s->exchange, &problem);
+    refuse_job(s, &problem);
+}
+
+/* Counts what the job costs against what its client's jobs may cost together; a client without any may
+ * have one that costs more. */
+static bool charge(submission *s)
+{
+    dscm_task *task = s->job->task.data;
+    size_t cost = dscm_request_cost(task->request);
+    const size_t most = (size_t)s->service->settings.client_cost;
+    if (!s->service->costs) return true;
+    dscm_quota_result result = dscm_quota_take(s->service->costs, client_of(s), &task->cost, cost);
+    size_t held = dscm_quota_held(&task->cost);
+    if (result == DSCM_QUOTA_TAKEN && (held <= most || held == cost)) return true;
+    dscm_quota_return(&task->cost);
+    dscm_problem problem = {0};
+    atomic_fetch_add(&s->service->metrics.rejects[DSCM_REJECT_SHARE_FULL], 1);
+    dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
+                     "this job costs %zu network passes, with those of your jobs that wait or run "
+                     "%zu; allowed are %zu: wait for one, or ask for fewer images or steps",
+                     cost, held, most);
+    refuse_job(s, &problem);
+    return false;
 }
 
 /* The picture's file goes with the job, and counts as a body until it is decoded. */
@@ -269,6 +296,7 @@ static void hand_picture_over(submission *s)
 static void hand_over(submission *s, bool repeated)
 {
     dscm_service *service = s->service;
+    if (!repeated && !charge(s)) return;
     if (!repeated) hand_picture_over(s);
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
     s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
