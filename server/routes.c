@@ -130,12 +130,14 @@ static bool admit_body(dscm_service *service, dscm_exchange *exchange)
     }
     if (dscm_media_is(type, "application/json"))
         exchange->body_max = DSCM_JSON_SIZE_MAX;
-    else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream"))
+    else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream") ||
+             dscm_media_is(type, "multipart/form-data"))
         exchange->body_max = (size_t)service->settings.body_kb << 10;
     else
         dscm_exchange_refuse(
             exchange, DSCM_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-            "Content-Type is \"%.80s\", allowed are application/json, image/png and image/jpeg. "
+            "Content-Type is \"%.80s\", allowed are application/json, image/png, image/jpeg "
+            "and multipart/form-data. "
             "A picture works with: curl --data-binary @seven.png -H 'Content-Type: image/png' "
             "'http://localhost:8080/counterfactual?do.digit=8' -H 'Accept: image/png' -o eight.png",
             type ? type : "");

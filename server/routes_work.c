@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/multipart.h"
 #include "api/query.h"
 #include "server/clock.h"
 #include "server/routes.h"
@@ -59,6 +60,20 @@ static bool refuse_query(submission *s)
     return true;
 }
 
+/* curl -F image=@seven.png -F do.digit=8, and forms of HTML. */
+static bool parse_form(submission *s, const char *type, const dscm_catalogue *catalogue,
+                       dscm_problem *problem)
+{
+    dscm_exchange *e = s->exchange;
+    dscm_multipart form;
+    char query[DSCM_QUERY_SIZE_MAX + 1];
+    const dscm_part *picture;
+    return dscm_multipart_parse(&form, type, e->body, e->body_size, problem) &&
+           dscm_multipart_request(&form, e->query, query, &picture, problem) &&
+           dscm_request_parse_image(&s->request, s->work, picture ? picture->data : NULL,
+                                    picture ? picture->size : 0, query, catalogue, problem);
+}
+
 static bool read_request(submission *s)
 {
     dscm_exchange *e = s->exchange;
@@ -77,6 +92,11 @@ static bool read_request(submission *s)
     }
     dscm_catalogue catalogue = s->service->catalogue;
     catalogue.decode_later = true; /* by a worker */
+    if (dscm_media_is(type, "multipart/form-data") && e->body_size) {
+        ok = parse_form(s, type, &catalogue, &problem);
+        if (!ok) dscm_exchange_problem(e, &problem);
+        return ok;
+    }
     if (json && refuse_query(s)) return false;
     if (json)
         ok = dscm_request_parse_json(&s->request, s->work, (const char *)e->body, e->body_size,

@@ -174,3 +174,37 @@ def test_one_client_does_not_take_all_event_streams():
         [c.close() for c in held + [other]]
         s.wait_metric("diffscm_streams", 0)
         s.open_gate()
+
+
+def form(*parts):
+    out = b""
+    for head, data in parts:
+        out += b"--XX\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+    return out + b"--XX--\r\n"
+
+
+def test_forms():
+    kind = {"Content-Type": "multipart/form-data; boundary=XX"}
+    file = (b'name="image"; filename="7.png"', picture())
+    with Server() as s:
+        def send(*parts, query="", **more):
+            return s.call("POST", "/counterfactual" + query, form(*parts), {**kind, **more})
+        r = send(file, (b'name="do.digit"', b"8"), (b'name="steps"', b""))
+        assert r.status == 200 and r.json["counterfactuals"][0]["intervention"] == {"digit": "8"}, r.text
+        r = send((b'name="do.digit"', b"8"), file, Accept="image/png")
+        assert r.status == 200 and r.body.startswith(b"\x89PNG")
+        assert send(file, query="?do.digit=8").status == 200
+        assert s.call("POST", "/samples", form((b"name=do.digit", b"8")), kind).status == 200
+        for parts, query, status, words in (
+                ((file, file), "?do.digit=8", 400, "more than one picture"),
+                ((file, (b"name=stepz", b"3")), "?do.digit=8", 422, "?stepz"),
+                ((file, (b'name="do.digit"', b"3")), "?do.digit=8", 400, "given twice"),
+                (((b'name="do.digit"', b"3"),), "", 422, "An image (or"),
+                (((b'name="image"; filename="x"', b"GIF89a"), (b"name=do.digit", b"3")), "", 422, "GIF")):
+            r = send(*parts, query=query)
+            assert r.status == status and words in r.text, (parts, r.status, r.text)
+        r = s.call("POST", "/counterfactual?do.digit=8", form(file)[:-8], kind)
+        r.problem(400, "bad-request")
+        damaged = send((b'name="image"; filename="x"', picture()[:60]), (b'name="do.digit"', b"3"))
+        damaged.problem(422, "not-an-image")
+        s.wait_metric("diffscm_body_bytes", 0)
