@@ -110,6 +110,6 @@ def cases(program, root, path, digits):
         done = subprocess.run([program, "serve", "--connections", "16", "--port", "0",
                                "--admin-port", "0"], capture_output=True, text=True, timeout=60,
                               preexec_fn=limit)
-        assert done.returncode == 1 and "144" in done.stderr and "64" in done.stderr, done.stderr
+        assert done.returncode == 1 and "208" in done.stderr and "64" in done.stderr, done.stderr
 
     return {name: f for name, f in locals().items() if name.startswith("test_")}
