@@ -4,30 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/stage.h"
+#include "cli/bundle.h"
+#include "cli/bundle_causal.h"
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/diffscm.h"
 #include "core/io/file.h"
-
-#define FILES_MAX 160
-
-typedef struct bundle_job {
-    const char *folder; /* the bundle's */
-    const char *out;    /* where files are written: `folder`, or the stage */
-    cli_stage stage;
-    const char *name, *version, *licence, *provenance, *variable, *labels;
-    const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
-        *measured;
-    const char *pool_data, *pool_split;
-    option_list class_autoencoders, ensemble;
-    size_t steps, pool_count;
-    double ratio, noise_limit, eta;
-    bool limit;
-    char names[FILES_MAX][64];
-    const char *files[FILES_MAX + 1];
-    size_t count;
-} bundle_job;
 
 static dscm_code path_in(const bundle_job *j, const char *name, char *path, size_t size,
                          dscm_error *err)
@@ -38,23 +20,25 @@ static dscm_code path_in(const bundle_job *j, const char *name, char *path, size
                : DSCM_OK;
 }
 
+/* A name that is there already is not added again: its file is replaced. */
 static const char *add_name(bundle_job *j, const char *name)
 {
+    for (size_t i = 0; i < j->count; i++)
+        if (strcmp(j->names[i], name) == 0) return j->names[i];
     snprintf(j->names[j->count], sizeof j->names[j->count], "%s", name);
     j->files[j->count] = j->names[j->count];
     return j->names[j->count++];
 }
 
-/* Copies a trained network into the bundle; *entry becomes {"config", "weights"}, *settings (may be
- * NULL) what it was trained with. */
-static dscm_code take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
+dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
                           json_t **settings, dscm_error *err)
 {
     char path[4096];
     unsigned char *bytes = NULL;
     size_t size = 0;
     json_t *mine = NULL;
-    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
+    if (j->count == BUNDLE_FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
     dscm_code code = dscm_network_settings(&mine, from, err);
     if (code == DSCM_OK) code = path_in(j, name, path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_file_read(from, (size_t)8 << 30, &bytes, &size, err);
@@ -73,49 +57,147 @@ static dscm_code take_net(bundle_job *j, const char *from, const char *name, jso
     return code;
 }
 
-static json_t *split_labels(const char *text)
+/* Labels between commas; one in quotes may hold commas, and quotes written twice (as in CSV). */
+static dscm_code split_labels(json_t *list, const char *text, dscm_error *err)
 {
-    json_t *list = json_array();
-    for (const char *p = text; *p;) {
-        size_t n = strcspn(p, ",");
-        json_array_append_new(list, json_stringn(p, n));
-        p += n + (p[n] == ',');
+    char label[512];
+    for (const char *p = text; *p; p += *p == ',') {
+        size_t n = 0;
+        bool quoted = *p == '"';
+        for (p += quoted; *p && (quoted || *p != ','); p++) {
+            if (quoted && *p == '"' && *++p != '"') break;
+            if (n == sizeof label - 1)
+                return dscm_fail(err, DSCM_E_INVALID, "--labels: a label is longer than %zu bytes",
+                                 sizeof label - 1);
+            label[n++] = *p;
+        }
+        label[n] = '\0';
+        if (!n || (*p && *p != ',') || json_array_append_new(list, json_string(label)) != 0)
+            return dscm_fail(
+                err, DSCM_E_INVALID,
+                "--labels: label %zu is empty, not UTF-8 or followed by something else "
+                "than a comma",
+                json_array_size(list) + 1);
     }
-    return list;
+    return DSCM_OK;
+}
+
+/* One label a line, in UTF-8. */
+static dscm_code read_label_file(json_t *list, const char *path, dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    dscm_code code = dscm_file_read(path, (size_t)1 << 20, &bytes, &size, err);
+    if (code != DSCM_OK) return code;
+    char *line = (char *)bytes;
+    if (size >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) line += 3; /* byte order mark */
+    while (code == DSCM_OK && *line) {
+        size_t n = strcspn(line, "\n"), length = n && line[n - 1] == '\r' ? n - 1 : n;
+        if (!length || json_array_append_new(list, json_stringn(line, length)) != 0)
+            code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %zu is empty or not UTF-8", path,
+                             json_array_size(list) + 1);
+        line += n + (line[n] == '\n');
+    }
+    dscm_free(bytes);
+    return code;
+}
+
+/* A label names one class: of two that are alike one could never be asked for. */
+static dscm_code label_list(const bundle_job *j, json_t *list, dscm_error *err)
+{
+    size_t i, k;
+    json_t *a, *b;
+    dscm_code code = j->labels_file ? read_label_file(list, j->labels_file, err)
+                                    : split_labels(list, j->labels, err);
+    if (code != DSCM_OK) return code;
+    json_array_foreach(list, i, a)
+        json_array_foreach(list, k, b) if (k < i && json_equal(a, b)) return dscm_fail(
+            err, DSCM_E_INVALID,
+            "labels %zu and %zu are both \"%s\"; each class needs a name of its "
+            "own",
+            k + 1, i + 1, json_string_value(a));
+    return DSCM_OK;
+}
+
+/* The image's entry but for its parents. */
+static dscm_code make_image(bundle_job *j, json_t **image, dscm_error *err)
+{
+    json_t *score = NULL, *settings = NULL;
+    dscm_code code = bundle_take_net(j, j->score, "score.safetensors", &score, &settings, err);
+    if (code != DSCM_OK) return code;
+    const json_t *config = json_object_get(settings, "config");
+    json_t *size = json_object_get(config, "image_size");
+    *image = json_pack("{s:s, s:s, s:O, s:O, s:O, s:{s:s, s:O, s:i, s:b, s:o}}", "name", "image",
+                       "kind", "image", "height", size, "width", size, "channels",
+                       json_object_get(config, "in_channels"), "mechanism", "kind", "diffusion",
+                       "schedule", json_object_get(settings, "schedule"), "steps", 1000, "limit",
+                       j->limit, "network", score);
+    json_t *mechanism = json_object_get(*image, "mechanism");
+    if (j->noise_limit > 0)
+        json_object_set_new(mechanism, "noise_limit", json_real(j->noise_limit));
+    if (j->eta > 0) json_object_set_new(mechanism, "eta", json_real(j->eta));
+    json_decref(settings);
+    return DSCM_OK;
+}
+
+/* --predictor FILE of an only parent, or NAME=FILE; NULL: none was given. */
+static const char *predictor_of(const bundle_job *j, const char *parent)
+{
+    size_t n = strlen(parent);
+    if (!j->causal) return j->predictors.items[0];
+    for (size_t i = 0; i < j->predictors.count; i++) {
+        const char *text = j->predictors.items[i];
+        if (strncmp(text, parent, n) == 0 && text[n] == '=') return text + n + 1;
+    }
+    return NULL;
+}
+
+static dscm_code make_edges(bundle_job *j, json_t *manifest, const json_t *parents, dscm_error *err)
+{
+    json_t *edges = json_array(), *parent;
+    size_t i;
+    dscm_code code = DSCM_OK;
+    json_array_foreach((json_t *)parents, i, parent)
+    {
+        char name[64 + 32];
+        json_t *entry = NULL;
+        const char *of = json_string_value(parent), *from = predictor_of(j, of);
+        if (code == DSCM_OK && !from)
+            code = dscm_fail(err, DSCM_E_INVALID, "--predictor %s=FILE is missing", of);
+        if (j->causal)
+            snprintf(name, sizeof name, "predictor-%.40s.safetensors", of);
+        else
+            snprintf(name, sizeof name, "predictor.safetensors");
+        if (code == DSCM_OK) code = bundle_take_net(j, from, name, &entry, NULL, err);
+        if (code == DSCM_OK)
+            json_array_append_new(edges, json_pack("{s:s, s:s, s:o}", "parent", of, "child",
+                                                   "image", "predictor", entry));
+    }
+    json_object_set_new(manifest, "edges", edges);
+    if (code == DSCM_OK && j->predictors.count != json_array_size(parents))
+        code =
+            dscm_fail(err, DSCM_E_INVALID, "--predictor: %zu are given, the image has %zu parents",
+                      j->predictors.count, json_array_size(parents));
+    return code;
 }
 
 static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
 {
-    json_t *score = NULL, *predictor = NULL, *settings = NULL;
-    dscm_code code = take_net(j, j->score, "score.safetensors", &score, &settings, err);
-    if (code == DSCM_OK)
-        code = take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
-    if (code == DSCM_OK) {
-        const json_t *config = json_object_get(settings, "config");
-        json_t *size = json_object_get(config, "image_size");
-        json_object_set_new(
-            manifest, "variables",
-            json_pack("[{s:s, s:s, s:o, s:[], s:{s:s}}, {s:s, s:s, s:O, s:O, s:O, s:[s], "
-                      "s:{s:s, s:O, s:i, s:b, s:o}}]",
-                      "name", j->variable, "kind", "categorical", "labels", split_labels(j->labels),
-                      "parents", "mechanism", "kind", "root", "name", "image", "kind", "image",
-                      "height", size, "width", size, "channels",
-                      json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
-                      "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
-                      "steps", 1000, "limit", j->limit, "network", score));
-        json_t *mechanism =
-            json_object_get(json_array_get(json_object_get(manifest, "variables"), 1), "mechanism");
-        if (j->noise_limit > 0)
-            json_object_set_new(mechanism, "noise_limit", json_real(j->noise_limit));
-        if (j->eta > 0) json_object_set_new(mechanism, "eta", json_real(j->eta));
-        json_object_set_new(manifest, "edges",
-                            json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
-                                      "predictor", predictor));
-    } else {
-        json_decref(score);
-        json_decref(predictor);
+    json_t *image = NULL, *labels = json_array();
+    dscm_code code = j->causal ? DSCM_OK : label_list(j, labels, err);
+    if (code == DSCM_OK) code = make_image(j, &image, err);
+    if (code == DSCM_OK && j->causal) {
+        code = cli_bundle_variables(manifest, j->causal, image, &j->tolerances, err);
+    } else if (code == DSCM_OK) {
+        json_object_set_new(image, "parents", json_pack("[s]", j->variable));
+        json_object_set_new(manifest, "variables",
+                            json_pack("[{s:s, s:s, s:O, s:[], s:{s:s}}, O]", "name", j->variable,
+                                      "kind", "categorical", "labels", labels, "parents",
+                                      "mechanism", "kind", "root", image));
     }
-    json_decref(settings);
+    if (code == DSCM_OK) code = make_edges(j, manifest, json_object_get(image, "parents"), err);
+    json_decref(labels);
+    json_decref(image);
     return code;
 }
 
@@ -129,26 +211,48 @@ static dscm_code make_list(bundle_job *j, json_t *evaluation, const char *key, c
     for (size_t i = 0; code == DSCM_OK && i < from->count; i++) {
         json_t *entry = NULL;
         snprintf(name, sizeof name, "%s-%zu.safetensors", stem, i);
-        code = take_net(j, from->items[i], name, &entry, NULL, err);
+        code = bundle_take_net(j, from->items[i], name, &entry, NULL, err);
         json_array_append_new(list, entry);
     }
     json_object_set_new(evaluation, key, list);
     return code;
 }
 
-static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
+dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, dscm_error *err)
 {
     char path[4096];
     dscm_dataset data;
-    if (!j->vae || !j->pool_data) return DSCM_OK;
-    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
-    dscm_code code = path_in(j, "pool.safetensors", path, sizeof path, err);
+    if (j->count == BUNDLE_FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
+    dscm_code code = path_in(j, name, path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, j->pool_split, err);
     if (code != DSCM_OK) return code;
-    code = dscm_pool_write(path, j->vae, &data, j->pool_count, err);
+    code = dscm_pool_write(path, vae, &data, j->pool_count, err);
     dscm_dataset_free(&data);
-    json_object_set_new(evaluation, "pool", json_string(add_name(j, "pool.safetensors")));
+    add_name(j, name);
     return code;
+}
+
+/* --variable, or the first categorical one of a causal model that has none of that name; or NULL. */
+static const char *scored_variable(const bundle_job *j, const json_t *manifest)
+{
+    const char *first = NULL;
+    const json_t *variables = json_object_get(manifest, "variables");
+    for (size_t i = 0; i < json_array_size(variables); i++) {
+        const json_t *v = json_array_get(variables, i);
+        const char *name = json_string_value(json_object_get(v, "name"));
+        if (!json_object_get(v, "labels")) continue;
+        if (strcmp(name, j->variable) == 0) return name;
+        if (!first) first = name;
+    }
+    return first;
+}
+
+static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
+{
+    if (!j->vae || !j->pool_data) return DSCM_OK;
+    json_object_set_new(evaluation, "pool", json_string("pool.safetensors"));
+    return bundle_take_pool(j, j->vae, "pool.safetensors", err);
 }
 
 static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *err)
@@ -159,15 +263,17 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
                 {"vae", j->vae},
                 {"autoencoder", j->autoencoder},
                 {"baseline_autoencoder", j->baseline_autoencoder}};
-    json_t *evaluation = json_pack("{s:s}", "variable", j->variable);
-    json_object_set_new(manifest, "evaluation", evaluation);
+    const char *variable = scored_variable(j, manifest);
     dscm_code code = DSCM_OK;
+    if (!variable) return DSCM_OK; /* scores are about labels */
+    json_t *evaluation = json_pack("{s:s}", "variable", variable);
+    json_object_set_new(manifest, "evaluation", evaluation);
     for (size_t i = 0; code == DSCM_OK && i < sizeof nets / sizeof nets[0]; i++) {
         char name[64];
         json_t *entry = NULL;
         if (!nets[i].from) continue;
         snprintf(name, sizeof name, "%s.safetensors", nets[i].key);
-        code = take_net(j, nets[i].from, name, &entry, NULL, err);
+        code = bundle_take_net(j, nets[i].from, name, &entry, NULL, err);
         json_object_set_new(evaluation, nets[i].key, entry);
     }
     if (code == DSCM_OK)
@@ -177,8 +283,25 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
     return code == DSCM_OK ? make_pool(j, evaluation, err) : code;
 }
 
+/* Temperatures of the acceptance nets, in their order. */
+static dscm_code add_temperatures(const bundle_job *j, json_t *manifest, const json_t *list,
+                                  dscm_error *err)
+{
+    json_t *entry, *nets = json_object_get(manifest, "acceptance");
+    size_t i;
+    if (!list) return DSCM_OK;
+    if (json_array_size(list) != json_array_size(nets))
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: %zu temperatures for the bundle's %zu acceptance nets", j->measured,
+                         json_array_size(list), json_array_size(nets));
+    json_array_foreach(nets, i, entry)
+        json_object_set(entry, "temperature", json_array_get(list, i));
+    return DSCM_OK;
+}
+
 /* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...},
- * "accepted": {...}}, all optional: measured.json of a report has them all. */
+ * "accepted": {...}, "temperatures": [...], "quantiles": {...}}, all optional: measured.json of a
+ * report has the first four, what diffscm calibrate writes the others. */
 static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -194,12 +317,15 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     json_t *quality = json_object_get(measured, "quality");
     json_t *accepted = json_object_get(measured, "accepted");
     json_t *scale = json_object_get(measured, "scale");
+    json_t *quantiles = json_object_get(measured, "quantiles");
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
     if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
+    if (quantiles) json_object_set(manifest, "quantiles", quantiles);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
+    dscm_code code = add_temperatures(j, manifest, json_object_get(measured, "temperatures"), err);
     json_decref(measured);
-    return DSCM_OK;
+    return code;
 }
 
 /* Opens the result as any user would. */
@@ -215,15 +341,36 @@ static dscm_code show_bundle(const bundle_job *j, dscm_error *err)
     return code;
 }
 
+/* Leaves those names in the list of files that the manifest uses: judges may have been replaced. */
+static void drop_unused_files(bundle_job *j, json_t *manifest)
+{
+    size_t kept = 0;
+    json_object_del(manifest, "files");
+    char *text = json_dumps(manifest, JSON_COMPACT);
+    for (size_t i = 0; text && i < j->count; i++) {
+        char quoted[80];
+        snprintf(quoted, sizeof quoted, "\"%s\"", j->names[i]);
+        if (!strstr(text, quoted)) continue;
+        memmove(j->names[kept], j->names[i], sizeof j->names[i]);
+        j->files[kept] = j->names[kept];
+        kept++;
+    }
+    if (text) j->count = kept;
+    j->files[j->count] = NULL;
+    free(text);
+}
+
 static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     const char *name;
     json_t *hash;
     json_object_foreach(json_object_get(manifest, "files"), name, hash)
     {
-        if (j->count < FILES_MAX) add_name(j, name);
+        if (j->count < BUNDLE_FILES_MAX) add_name(j, name);
     }
-    dscm_code code = add_measured(j, manifest, err);
+    dscm_code code = j->judges ? bundle_take_judges(j, manifest, err) : DSCM_OK;
+    if (code == DSCM_OK) code = add_measured(j, manifest, err);
+    if (code == DSCM_OK) drop_unused_files(j, manifest);
     return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, err) : code;
 }
 
@@ -268,6 +415,7 @@ static dscm_code make(bundle_job *j, dscm_error *err)
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
     if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
+    if (code == DSCM_OK && j->judges) code = bundle_take_judges(j, manifest, err);
     if (code == DSCM_OK) code = add_measured(j, manifest, err);
     if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
     json_decref(manifest);
@@ -303,9 +451,17 @@ int cmd_bundle(int argc, char **argv)
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
         {"variable", OPT_TEXT, &j.variable, 0, 0, "NAME", "the image's parent (digit)"},
-        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST", "its labels (0,1,2,3,4,5,6,7,8,9)"},
+        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST",
+         "its labels (0,1,2,3,4,5,6,7,8,9); \"quoted\" where one holds a comma"},
+        {"labels-file", OPT_TEXT, &j.labels_file, 0, 0, "FILE", "its labels, one a line"},
         {"score", OPT_TEXT, &j.score, 0, 0, "FILE", "score network"},
-        {"predictor", OPT_TEXT, &j.predictor, 0, 0, "FILE", "anti-causal predictor"},
+        {"causal", OPT_TEXT, &j.causal, 0, 0, "FILE",
+         "mechanisms of several variables, of diffscm fit; instead of --variable and --labels"},
+        {"tolerance", OPT_LIST, &j.tolerances, 0, 0, "NAME=NUMBER",
+         "how near to what is asked for a continuous variable counts as met (a twentieth of its "
+         "range)"},
+        {"predictor", OPT_LIST, &j.predictors, 0, 0, "FILE",
+         "anti-causal predictor; with --causal NAME=FILE for each parent of the image"},
         {"oracle", OPT_TEXT, &j.oracle, 0, 0, "FILE", "clean classifier that judges"},
         {"vae", OPT_TEXT, &j.vae, 0, 0, "FILE", "VAE of the CLD"},
         {"autoencoder", OPT_TEXT, &j.autoencoder, 0, 0, "FILE", "all-class autoencoder (IM2)"},
@@ -317,6 +473,9 @@ int cmd_bundle(int argc, char **argv)
         {"pool-data", OPT_TEXT, &j.pool_data, 0, 0, "DIR", "data set of the CLD's pool"},
         {"pool-split", OPT_TEXT, &j.pool_split, 0, 0, "NAME", "its split (train)"},
         {"pool-count", OPT_SIZE, &j.pool_count, 1, 1e6, "N", "images of the pool (2000)"},
+        {"judges", OPT_TEXT, &j.judges, 0, 0, "DIR",
+         "of tools/train_judges.sh: panel, acceptance nets, selection judges; their pool is of "
+         "--pool-data; with --out alone, into the bundle there"},
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
@@ -333,11 +492,12 @@ int cmd_bundle(int argc, char **argv)
         &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
-    bool alone = !j.name && !j.score && !j.predictor;
-    if (!j.folder || (alone ? !j.measured : !j.name || !j.score || !j.predictor))
+    bool alone = !j.name && !j.score && !j.predictors.count;
+    if (!j.folder ||
+        (alone ? !j.measured && !j.judges : !j.name || !j.score || !j.predictors.count))
         return cli_usage("bundle",
                          "--out, --name, --score and --predictor are needed, or --out and "
-                         "--measured alone");
+                         "--measured or --judges alone");
     if (!alone && !cli_is_name(j.name))
         return cli_usage("bundle", "--name \"%s\": must not be empty nor hold '/'", j.name);
     dscm_error err = {0};
