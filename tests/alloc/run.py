@@ -12,7 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "http"))
 import lib
 
-PROGRAM, FAILING, SERVER = sys.argv[1:4]
+PROGRAM, FAILING, SERVER = map(os.path.abspath, sys.argv[1:4])
 WHOLE = "--whole" in sys.argv
 SECONDS = int(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 90
 faults = []
