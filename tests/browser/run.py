@@ -619,6 +619,8 @@ def a_slider_moves_picture_and_descendants(b, url, shots):
             assert shown, words
             intensities.append(float(shown.group(1)))
             assert abs(min(255, max(60, intensities[-1])) - place) < 1.5, (words, place)
+        said = continuous(b, "thickness")[0]
+        assert re.fullmatch(r"set to [\d.]+, observed [\d.]+", said), said
         assert len(seen) == 3, "the picture does not follow the slider"
         assert places[0] < places[1] < places[2] and places[2] > 5, places
         # intensity = own part + 20 * thickness, in figures of three digits
