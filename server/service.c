@@ -207,8 +207,11 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     size_t share = (size_t)(o->queue_capacity * o->client_share / 100);
     dscm_jobs_limits limits = {(size_t)o->jobs_max, (size_t)o->jobs_mb << 20,
                                (int64_t)o->jobs_age_s * 1000000};
+    char examples[sizeof o->data_dir + sizeof "/examples"];
+    snprintf(examples, sizeof examples, "%s/examples", o->data_dir);
     dscm_code code = dscm_keys_open(&s->keys, o->keys_file, err);
-    if (code == DSCM_OK) code = dscm_assets_open(&s->assets, o->static_dir, err);
+    if (code == DSCM_OK)
+        code = dscm_assets_open(&s->assets, o->static_dir, o->data_dir[0] ? examples : NULL, err);
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
     if (code == DSCM_OK)
