@@ -154,7 +154,7 @@ static void folders_per_split(void)
     CHECK_INT(set.labels[0], 2); /* a class has one number in every split */
     CHECK_INT(set.classes, CLASSES);
     dscm_dataset_free(&set);
-    CHECK_INT(open_with(&set, "set", "all[-5:]", NULL, &err), DSCM_OK);
+    CHECK_INT(open_with(&set, "set", "all[:5]", NULL, &err), DSCM_OK);
     CHECK_INT(set.count, 5);
     dscm_dataset_free(&set);
     refused("set", "test", NULL, "there are train (60), val (1)");
