@@ -107,7 +107,9 @@ static ssize_t stream_read(void *arg, uint64_t position, char *out, size_t size)
     exchange *e = arg;
     (void)position;
     if (atomic_load(&e->base.gone)) return MHD_CONTENT_READER_END_WITH_ERROR;
+    dscm_http_enter_(e->http);
     ssize_t count = e->base.read(&e->base, out, size);
+    dscm_http_leave_(e->http);
     return count < 0 ? MHD_CONTENT_READER_END_OF_STREAM : count;
 }
 
@@ -162,20 +164,22 @@ enum MHD_Result dscm_exchange_respond_(exchange *e)
     return result;
 }
 
-void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail)
+void dscm_http_last_words_(int fd, const exchange *e, dscm_problem_code code, const char *detail)
 {
     if (fd < 0) return;
     const dscm_problem_kind *kind = dscm_problem_kind_of(code);
     dscm_problem problem = {0};
-    char text[1400];
+    char text[2048];
     size_t size = 0;
     dscm_problem_set(&problem, code, "%s", detail);
-    char *body = dscm_problem_json(&problem, NULL, NULL, &size);
-    int length = snprintf(text, sizeof text,
-                          "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
-                          "X-Content-Type-Options: nosniff\r\nConnection: close\r\n"
-                          "Content-Length: %zu\r\n\r\n%s",
-                          kind->status, kind->title, body ? size : 0, body ? body : "");
+    char *body = dscm_problem_json(&problem, NULL, e ? e->base.request_id : NULL, &size);
+    int length =
+        snprintf(text, sizeof text,
+                 "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
+                 "X-Content-Type-Options: nosniff\r\nConnection: close\r\n%s"
+                 "Content-Length: %zu\r\n\r\n%s",
+                 kind->status, kind->title, kind->status == 503 ? "Retry-After: 1\r\n" : "",
+                 body ? size : 0, body ? body : "");
     free(body);
     if (length < 0 || (size_t)length >= sizeof text) return;
     ssize_t sent = send(fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -17,6 +17,7 @@
 
 #define HOUSEKEEPING_MS 50
 #define SWEEP_MS        1000
+#define LOG_MS          1000 /* for the last lines, when nobody reads the log */
 #define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
 
 /* ---- models ---- */
@@ -185,7 +186,7 @@ static void *keep_house(void *arg)
 static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *err)
 {
     struct rlimit limit;
-    rlim_t need = (rlim_t)settings->connections + 128;
+    rlim_t need = (rlim_t)settings->connections + DSCM_LINGER_MAX + 128;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return DSCM_OK;
     if (limit.rlim_max < need)
         return dscm_fail(
@@ -193,7 +194,7 @@ static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *er
             "connections is %ld, which needs %llu open files, but the process may open "
             "only %llu: raise the limit (ulimit -n)%s",
             settings->connections, (unsigned long long)need, (unsigned long long)limit.rlim_max,
-            limit.rlim_max >= 144 ? " or lower it" : "");
+            limit.rlim_max >= DSCM_LINGER_MAX + 144 ? " or lower it" : "");
     limit.rlim_cur = need;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         return dscm_fail(err, DSCM_E_SYSTEM, "cannot raise the limit of open files: %s",
@@ -214,6 +215,12 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
         code = dscm_assets_open(&s->assets, o->static_dir, o->data_dir[0] ? examples : NULL, err);
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    if (code == DSCM_OK) {
+        size_t most = (size_t)o->bodies_mb << 20, largest = (size_t)o->body_kb << 10;
+        size_t each = most / 100 * (size_t)o->client_share;
+        code = dscm_quota_open(&s->bodies, most > largest ? most : largest,
+                               each > largest ? each : largest, err);
+    }
     if (code == DSCM_OK)
         code = dscm_abduction_cache_open(&s->abductions, (size_t)o->abductions_mb << 20,
                                          (int64_t)o->abductions_age_s * 1000, err);
@@ -253,7 +260,9 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     public.port = (int)o->port;
     public.threads = (int)o->http_threads;
     public.connections = (size_t)o->connections;
-    public.client_connections = (size_t)o->client_connections;
+    /* Behind a proxy all connections come from its address. */
+    public.client_connections = o->trusted_proxy ? 0 : (size_t)o->client_connections;
+    public.bodies = s->bodies;
     public.trusted_proxy = o->trusted_proxy;
     public.head = dscm_routes_head;
     public.handle = dscm_routes_handle;
@@ -305,14 +314,15 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     dscm_service *s = dscm_alloc(1, sizeof *s, "the service", err);
     if (!s) return DSCM_E_MEMORY;
     s->settings = *settings;
-    s->log = (dscm_log){STDERR_FILENO, dscm_log_level_find(settings->log_level)};
+    dscm_code code = dscm_log_open(&s->log, STDERR_FILENO,
+                                   (dscm_log_level)dscm_log_level_find(settings->log_level), err);
     if (settings->service_links)
         dscm_log_message(&s->log, DSCM_LOG_INFO, "settings",
                          "%zu environment variables of Kubernetes service links ignored",
                          settings->service_links);
     s->start_wall = dscm_clock_wall();
     dscm_json_init();
-    dscm_code code = raise_descriptors(settings, err);
+    if (code == DSCM_OK) code = raise_descriptors(settings, err);
     if (code == DSCM_OK) code = open_stores(s, err);
     if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
     if (code == DSCM_OK) code = open_workers(s, calls, catalogue, err);
@@ -397,9 +407,11 @@ void dscm_service_stop(dscm_service *s)
     dscm_queue_free(s->queue);
     dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
+    dscm_quota_free(s->bodies);
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
     if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");
+    dscm_log_close(&s->log, LOG_MS);
     dscm_free(s);
 }
 
