@@ -17,6 +17,7 @@ void dscm_dataset_free(dscm_dataset *set)
     dscm_free(set->names);
     dscm_free(set->pixels);
     dscm_free(set->labels);
+    dscm_free(set->rows);
     *set = (dscm_dataset){0};
 }
 
@@ -131,6 +132,16 @@ static bool is_idx_path(const char *path)
     return idx;
 }
 
+/* Before any image is left out. */
+static dscm_code number_images(dscm_dataset *set, dscm_error *err)
+{
+    set->rows = dscm_alloc(set->count, sizeof *set->rows, "data", err);
+    if (!set->rows) return DSCM_E_MEMORY;
+    set->whole = set->count;
+    for (size_t i = 0; i < set->count; i++) set->rows[i] = (uint32_t)i;
+    return DSCM_OK;
+}
+
 static dscm_code read_idx_path(dscm_dataset *out, const char *path, const dscm_dataset_options *o,
                                dscm_error *err)
 {
@@ -142,6 +153,7 @@ static dscm_code read_idx_path(dscm_dataset *out, const char *path, const dscm_d
     snprintf(pair.image_name, sizeof pair.image_name, "%s", path);
     dscm_code code = dscm_idx_read(&pair.image_data, path, err);
     if (code == DSCM_OK) code = from_idx(out, &pair, err);
+    if (code == DSCM_OK) code = number_images(out, err);
     dscm_idx_free(&pair.image_data);
     dscm_idx_free(&pair.label_data);
     return code;
@@ -157,6 +169,7 @@ dscm_code dscm_dataset_keep(dscm_dataset *set, const dscm_split *split, dscm_err
     for (size_t i = 0; i < count; i++) { /* ascending: nothing is overwritten before it moved */
         memmove(set->pixels + i * pixels, set->pixels + keep[i] * pixels, pixels);
         set->labels[i] = set->labels[keep[i]];
+        set->rows[i] = set->rows[keep[i]];
     }
     dscm_free(keep);
     if (!count)
@@ -198,6 +211,7 @@ static dscm_code read_source(dscm_dataset *out, const char *path, const dscm_spl
         code = read_idx_files(out, &source, &layout, o, split->name, err);
     else if (code == DSCM_OK)
         code = dscm_dataset_from_folders(out, &source, &layout, o, err);
+    if (code == DSCM_OK) code = number_images(out, err);
     if (code == DSCM_OK && !layout.idx && !layout.nested)
         code = divide(out, path, split->name, err);
     if (code == DSCM_OK && source.archive) {

@@ -35,7 +35,9 @@ typedef struct dscm_dataset {
     uint8_t *labels; /* (N), owned; all 0 where the set has none */
     char sha256[65]; /* of the pixels, hex */
     size_t classes;  /* labels are below; 0: no label is known */
-    char **names;    /* (classes) of a folder per class, owned; NULL: the labels are numbers */
+    uint32_t *rows;  /* (N) place of each image among the `whole` ones of its files, owned */
+    size_t whole;
+    char **names; /* (classes) of a folder per class, owned; NULL: the labels are numbers */
     dscm_dataset_facts facts;
 } dscm_dataset;
 
