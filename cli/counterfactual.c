@@ -16,7 +16,7 @@ typedef struct batch_run {
     option_list dos, rest;
     const char *out, *images, *targets, *scores, *preview;
     size_t limit, sessions;
-    bool resize, null;
+    bool resize, null, noise_only;
 } batch_run;
 
 /* ---- scores as JSON ---- */
@@ -113,6 +113,7 @@ static dscm_code run_part(part *p, dscm_error *err)
     }
     if (code == DSCM_OK)
         code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, p->progress, err);
+    if (code == DSCM_OK && p->r->noise_only) code = dscm_latent_forget(p->session, latent, err);
     if (code == DSCM_OK && m->auto_scale && !p->r->null) {
         code = dscm_predict_search(p->session, p->out, found, latent, queries, &m->options, NULL,
                                    p->progress, err);
@@ -431,6 +432,8 @@ int cmd_counterfactual(int argc, char **argv)
          "parts of --images worked on at a time (as many as threads); fewer share the threads"},
         {"null", OPT_FLAG, &r.null, 0, 0, NULL,
          "no guidance: the null counterfactual, for composition"},
+        {"noise-only", OPT_FLAG, &r.noise_only, 0, 0, NULL,
+         "only the top level of the noise is kept, nothing that a sampler stores beside it"},
         {"resize", OPT_FLAG, &r.resize, 0, 0, NULL, "fit a picture of another size to the model"},
         CLI_MODEL_OPTIONS(r.m),
         {.name = NULL}};

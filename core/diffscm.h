@@ -106,12 +106,27 @@ dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *
                            dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- options ---- */
+/* How a prediction is drawn towards its targets. */
+typedef enum dscm_guidance {
+    DSCM_GUIDANCE_DEFAULT,     /* conditional where the bundle's score network has parents */
+    DSCM_GUIDANCE_ANTI_CAUSAL, /* gradients of the predictors; a network with parents is asked
+                                  without them (Sanchez & Tsaftaris 2022) */
+    DSCM_GUIDANCE_CONDITIONAL  /* the network is told the factual parents on both walks; down,
+                                  sum over parents of scale * (eps with that parent at its target -
+                                  eps) is added, which is nothing where no parent changes */
+} dscm_guidance;
+/* "anti-causal", "conditional"; NULL otherwise. */
+const char *dscm_guidance_name(dscm_guidance guidance);
+dscm_code dscm_guidance_parse(dscm_guidance *out, const char *name,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
 typedef struct dscm_options {
     const char *sampler; /* name out of dscm_sampler_name(); NULL: the bundle's default */
     size_t steps;        /* kept levels; 0: the bundle's default for the sampler */
     double scale;        /* guidance scale; NaN: calibrated for sampler and steps */
     double ratio; /* 0 < ratio <= 1: share of the kept levels walked up and down; 0: default */
-    int dynamic;  /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
+    dscm_guidance guidance;
+    int dynamic; /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
 } dscm_options;
 
 dscm_options dscm_options_defaults(void);
@@ -168,6 +183,19 @@ typedef struct dscm_latent dscm_latent;
 dscm_code dscm_abduct(dscm_session *session, dscm_latent **out, const float *images, size_t count,
                       const dscm_options *options, const dscm_progress *progress,
                       dscm_error *err) DSCM_MUST_CHECK;
+/* The same where values of the variables are known: factuals (count, variables), NaN where unknown.
+ * Under conditional guidance the score network's parents are taken from it, else from the
+ * predictors (most likely label, or mean), and kept in the latent. factuals may be NULL. */
+dscm_code dscm_abduct_given(dscm_session *session, dscm_latent **out, const float *images,
+                            const double *factuals, size_t count, const dscm_options *options,
+                            const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+/* What the score network was told of a variable of item `item` in the abduction, NaN where nothing. */
+double dscm_latent_factual(const dscm_session *session, const dscm_latent *latent, size_t item,
+                           int variable);
+/* Forgets all but the latent's top level: what is stored beside it (see the samplers) is zeroed, and
+ * the other level of a pair made anew by one plain step. Shows what the noise alone carries. */
+dscm_code dscm_latent_forget(dscm_session *session, dscm_latent *latent,
+                             dscm_error *err) DSCM_MUST_CHECK;
 /* A latent drawn at random instead (unconditional or guided sampling): item i from stream
  * first_stream + i of the seed. Standard normal, but for the mean of a channel over the image, which
  * is limited to one standard deviation of such a mean: far ones give images without contents. */

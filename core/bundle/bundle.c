@@ -239,6 +239,39 @@ static dscm_code load_edge(dscm_bundle *b, const manifest *m, const json_t *obje
     return DSCM_OK;
 }
 
+/* A parent is found by its name; the class of a published network by its number of labels. */
+static bool is_condition(const dscm_net_config *c, size_t condition, const dscm_variable *v)
+{
+    if (c->num_classes) return v->labels_count == c->num_classes;
+    const dscm_parent *p = &c->parents[condition];
+    return strcmp(p->name, v->name) == 0 && v->kind != DSCM_IMAGE && v->labels_count == p->classes;
+}
+
+/* The edge of each condition of the score network. */
+static dscm_code find_conditions(dscm_bundle *b, const manifest *m, dscm_error *err)
+{
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    for (size_t i = 0; i < dscm_bundle_conditions(b); i++) {
+        b->condition_edges[i] = -1;
+        for (size_t e = b->edges_count; e-- > 0;)
+            if (b->edges[e].child == b->info.image &&
+                is_condition(c, i, &b->variables[b->edges[e].parent].info))
+                b->condition_edges[i] = (int)e;
+        if (b->condition_edges[i] < 0 && c->num_classes)
+            return dscm_fail(
+                err, DSCM_E_MISMATCH,
+                "%s: the score network is conditioned on %zu classes, but no edge into the "
+                "image has a predictor of as many",
+                m->path, c->num_classes);
+        if (b->condition_edges[i] < 0)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "%s: the score network is conditioned on \"%s\" (%zu labels), which "
+                             "is no such parent of the image",
+                             m->path, c->parents[i].name, c->parents[i].classes);
+    }
+    return DSCM_OK;
+}
+
 static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
 {
     const json_t *variables = json_object_get(root, "variables"),
@@ -275,24 +308,18 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
             return dscm_fail(err, DSCM_E_FORMAT,
                              "%s: edge %s -> %s is missing: no predictor sees it", m->path,
                              b->infos[image->parents[i]].name, image->info.name);
-    size_t classes = image->score.net->config.num_classes;
-    if (classes && dscm_bundle_condition(b) < 0)
-        return dscm_fail(
-            err, DSCM_E_MISMATCH,
-            "%s: the score network is conditioned on %zu classes, but no edge into the "
-            "image has a predictor of as many",
-            m->path, classes);
-    return DSCM_OK;
+    return find_conditions(b, m, err);
 }
 
-int dscm_bundle_condition(const dscm_bundle *b)
+size_t dscm_bundle_conditions(const dscm_bundle *b)
 {
-    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
-    for (size_t e = 0; classes && e < b->edges_count; e++) {
-        const dscm_variable *parent = &b->variables[b->edges[e].parent].info;
-        if (b->edges[e].child == b->info.image && parent->labels_count == classes) return (int)e;
-    }
-    return -1;
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    return c->num_classes ? 1 : c->parents_count;
+}
+
+bool dscm_bundle_has_null(const dscm_bundle *b)
+{
+    return b->variables[b->info.image].score.net->config.parents_count > 0;
 }
 
 /* ---- defaults and calibration ---- */

@@ -94,6 +94,7 @@ struct dscm_bundle {
     size_t variables_count;
     bundle_edge *edges;
     size_t edges_count;
+    int condition_edges[DSCM_PARENTS_MAX]; /* (dscm_bundle_conditions) whose parent is told */
     dscm_calibration *calibrations;
     dscm_options defaults;
     int scored;                      /* variable that all judges are about, or -1 */
@@ -125,8 +126,10 @@ dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Index of the edge parent -> child, or -1. */
 int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
-/* Edge whose parent a class-conditional score network of the image is told, or -1 when the network
- * is not conditional. */
-int dscm_bundle_condition(const dscm_bundle *bundle);
+/* Conditions of the image's score network: its parents in their order, or the class of a published
+ * class-conditional network; 0 for an unconditional one. */
+size_t dscm_bundle_conditions(const dscm_bundle *bundle);
+/* Whether the network has a null block for every parent, so that it may be asked without them. */
+bool dscm_bundle_has_null(const dscm_bundle *bundle);
 
 #endif
