@@ -1,5 +1,6 @@
 #include "server/http.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -60,6 +61,34 @@ static enum MHD_Result last_forwarded(void *arg, enum MHD_ValueKind kind, const 
     return MHD_YES;
 }
 
+/* An address as proxies write it: 192.0.2.1, 192.0.2.1:1234, 2001:db8::1, [2001:db8::1],
+ * [2001:db8::1]:443, with or without quotes; its usual spelling goes to `out`. What is no address leaves
+ * `out` as it is. */
+static void take_address(const char *text, char out[DSCM_ADDRESS_SIZE])
+{
+    char copy[DSCM_ADDRESS_SIZE], usual[INET6_ADDRSTRLEN];
+    struct in6_addr binary; /* room for both families */
+    text += strspn(text, " \t\"");
+    size_t length = strcspn(text, " \t\"");
+    if (length >= sizeof copy || text[length + strspn(text + length, " \t\"")]) return;
+    memcpy(copy, text, length);
+    copy[length] = 0;
+    char *start = copy, *end = copy + length, *colon = strchr(copy, ':');
+    if (*copy == '[') {
+        start++;
+        end = strchr(copy, ']');
+    } else if (colon && !strchr(colon + 1, ':')) {
+        end = colon;
+    }
+    if (!end) return;
+    const char *port = *end == ']' ? end + 1 : end;
+    if (*port && (*port != ':' || !port[1] || port[1 + strspn(port + 1, "0123456789")])) return;
+    *end = 0;
+    int family = strchr(start, ':') ? AF_INET6 : AF_INET;
+    if (inet_pton(family, start, &binary) == 1 && inet_ntop(family, &binary, usual, sizeof usual))
+        snprintf(out, DSCM_ADDRESS_SIZE, "%s", usual);
+}
+
 /* The nearest proxy appended the address it saw, to the line or as a line of its own: earlier entries
  * are the client's own words. */
 static void find_forwarded(exchange *e)
@@ -68,11 +97,7 @@ static void find_forwarded(exchange *e)
     MHD_get_connection_values(e->connection, MHD_HEADER_KIND, last_forwarded, &list);
     if (!list) return;
     const char *last = strrchr(list, ',');
-    last = last ? last + 1 : list;
-    while (*last == ' ') last++;
-    size_t length = strspn(last, "0123456789abcdefABCDEF.:");
-    if (length && length < sizeof e->base.address && !last[length])
-        memcpy(e->base.address, last, length + 1);
+    take_address(last ? last + 1 : list, e->base.address);
 }
 
 /* Called when the request line is in. What it returns becomes the exchange of the connection. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/query.h"
 #include "server/clock.h"
 #include "server/routes.h"
 
@@ -40,6 +41,24 @@ static bool read_headers(submission *s)
     return true;
 }
 
+/* What a request states is used or refused: a query beside a JSON body would be neither. */
+static bool refuse_query(submission *s)
+{
+    dscm_query_string pairs;
+    dscm_problem problem = {0};
+    if (dscm_query_parse(&pairs, s->exchange->query, &problem) && !pairs.count) return false;
+    for (size_t i = 0; i < pairs.count; i++) {
+        char place[DSCM_PROBLEM_POINTER_MAX];
+        snprintf(place, sizeof place, "?%s", pairs.names[i]);
+        dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, place,
+                         "The query parameter '%.64s' stands beside a JSON body, which has a place "
+                         "for it: put it there; queries go with pictures.",
+                         pairs.names[i]);
+    }
+    dscm_exchange_problem(s->exchange, &problem);
+    return true;
+}
+
 static bool read_request(submission *s)
 {
     dscm_exchange *e = s->exchange;
@@ -58,6 +77,7 @@ static bool read_request(submission *s)
     }
     dscm_catalogue catalogue = s->service->catalogue;
     catalogue.decode_later = true; /* by a worker */
+    if (json && refuse_query(s)) return false;
     if (json)
         ok = dscm_request_parse_json(&s->request, s->work, (const char *)e->body, e->body_size,
                                      &catalogue, &problem);

@@ -482,7 +482,7 @@ static void wrong_manifests_are_refused(void)
     refuses("\"out_channels\": 3", "\"out_channels\": 4", "shape.safetensors");
     refuses("\"weights\": \"score.safetensors\"", "\"weights\": \"../score\"", "../score");
     refuses("\"weights\": \"score.safetensors\"", "\"weights\": \"shape.safetensors\"", "shape");
-    refuses("diffscm-bundle-1", "diffscm-bundle-9", "diffscm-bundle-9");
+    refuses("diffscm-bundle-2", "diffscm-bundle-9", "diffscm-bundle-9");
 }
 
 static void a_changed_file_is_refused(void)
