@@ -50,4 +50,4 @@ for t in range(4):
 with open(os.path.join(HERE, "reference.h"), "w", encoding="ascii") as out:
     out.write("/* Written by make_reference.py. */\n")
     for name, value in lines.items():
-        out.write(f"#define REFERENCE_{name} {value:.12g}\n")
+        out.write(f"#define REFERENCE_{name:{max(map(len, lines))}} {value:.12g}\n")
