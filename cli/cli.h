@@ -32,6 +32,7 @@ int cmd_bundle(int argc, char **argv);
 int cmd_counterfactual(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_info(int argc, char **argv);

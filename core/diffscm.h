@@ -304,6 +304,18 @@ dscm_code dscm_observe_acceptance(dscm_session *session, int variable, size_t ne
                                   const float *images, size_t count,
                                   dscm_error *err) DSCM_MUST_CHECK;
 
+/* How familiar images are to the score network, against which info.quantiles hold what real images
+ * have. Both: out (count). */
+/* Denoising loss: the mean over pixels, and over eight times in the middles of equal parts of the
+ * schedule, of (eps - eps_theta(x_t, t))^2 with the same noise for every image. */
+dscm_code dscm_denoising_loss(dscm_session *session, double *out, const float *images, size_t count,
+                              dscm_error *err) DSCM_MUST_CHECK;
+/* Mean |difference|, 0..255, of images to their null counterfactual from the latent's top level alone
+ * (dscm_latent_forget), rounded to 256 levels. options: resolved. */
+dscm_code dscm_noise_only_error(dscm_session *session, double *out, const float *images,
+                                size_t count, const dscm_options *options,
+                                dscm_error *err) DSCM_MUST_CHECK;
+
 /* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
  * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do
  * not allow are NaN. */

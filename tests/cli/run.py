@@ -6,8 +6,8 @@ import gzip, json, os, re, shutil, struct, subprocess, sys, tempfile, time, trac
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
-import cases_first, cases_full, cases_hostile, cases_imagenet, cases_tables, cases_verify
-import cases_wrong, identity
+import cases_first, cases_full, cases_hostile, cases_imagenet, cases_judges, cases_tables
+import cases_verify, cases_wrong, identity
 from waiting import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -332,6 +332,7 @@ def bundle_takes_what_was_measured(measured):
     before["evaluation"].pop("accepted", None)
     for manifest_of in (before, after):
         manifest_of.pop("quality", None)
+        manifest_of.pop("format")  # the newest is written
     assert before == after
     # What would spoil the bundle, or find it spoilt, leaves its manifest as it is.
     kept = manifest()
@@ -541,6 +542,7 @@ def main():
              **cases_imagenet.cases(run, path, refused, PROGRAM),
              **cases_first.cases(PROGRAM, ROOT, refused, run, path),
              **cases_full.cases(PROGRAM, ROOT, path, digits),
+             **cases_judges.cases(PROGRAM, ROOT, path, digits),
              **cases_hostile.cases(path, PROGRAM),
              **cases_tables.cases(PROGRAM, ROOT, refused, run, path, write_idx, read_idx),
              **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}
