@@ -36,7 +36,7 @@ def check(line, output):
         assert places >= {"/intervention/digit", "/options/steps"}, body
         assert body["code"] == "out-of-range" and body["status"] == 422, body
     if "counterfactuals" in body:
-        assert all(c["outcome"] in ("found", "not-found") for c in body["counterfactuals"])
+        assert all(c["outcome"] in ("found", "contested", "not-found") for c in body["counterfactuals"])
         assert len(body["counterfactuals"]) == (10 if "digit=*" in line else 1)
 
 
