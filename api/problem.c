@@ -45,6 +45,7 @@ static const dscm_problem_kind KINDS[DSCM_PROBLEM_COUNT] = {
     [DSCM_PROBLEM_INTERNAL] = {"internal", 500, "The service failed"},
     [DSCM_PROBLEM_LOADING] = {"loading", 503, "The service is starting"},
     [DSCM_PROBLEM_DRAINING] = {"draining", 503, "The service is stopping"},
+    [DSCM_PROBLEM_UPLOADS_FULL] = {"uploads-full", 503, "Too much is being uploaded"},
     [DSCM_PROBLEM_DEADLINE] = {"deadline", 504, "The deadline passed before the result was ready"},
 };
 

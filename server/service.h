@@ -33,6 +33,7 @@ typedef struct dscm_service {
     dscm_jobs *jobs;
     dscm_queue *queue;
     dscm_abduction_cache *abductions;
+    dscm_quota *bodies; /* bytes of request bodies that arrive or wait in the queue */
     dscm_http *http, *admin;
     dscm_worker_pool *pool;
     dscm_engine engine;

@@ -52,7 +52,7 @@ typedef struct dscm_case {
     dscm_options options; /* resolved */
     bool auto_scale;      /* search a scale per counterfactual, see dscm_scale_search */
     uint64_t seed;        /* of samples */
-    size_t count;         /* samples to draw */
+    size_t first, count;  /* samples to draw: random streams first .. first+count-1 of the seed */
     unsigned wanted;      /* DSCM_WANT_… */
 } dscm_case;
 
@@ -113,6 +113,7 @@ typedef struct dscm_counterfactual {
                               value seen); NaN without one */
     const char *oracle; /* label that the bundle's oracle reads, or NULL; borrowed from info */
     double observed_value; /* of that variable in the image */
+    double *propagated;    /* (variables): values under the intervention, NaN where unknown; owned */
     double composition;    /* L1 of the reconstruction, 0..255 */
     double reversibility;  /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
 } dscm_counterfactual;

@@ -82,16 +82,20 @@ static double strength(const run *r, const dscm_case *ask, const dscm_target *ta
     return own ? target->items[0].scale : ask->options.scale;
 }
 
-static void take_images(run *r, const float *images, const dscm_scale_result *searches)
+static dscm_code take_results(run *r, const float *images, const dscm_scale_result *searches,
+                              const dscm_query *queries)
 {
-    for (size_t i = 0; i < r->count; i++)
-        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; !code && k < r->offsets[i + 1]; k++) {
             dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
             memcpy(c->image, images + k * r->pixels, r->pixels * sizeof(*images));
             c->scale = strength(r, &r->items[i].ask, &c->target, &searches[k]);
             c->predictions = r->auto_scale ? searches[k].predictions : 1;
             c->composition = r->from[i]->error_l1; /* NaN without scores */
+            code = dscm_query_values(r->bundle, &queries[k], c->propagated, r->err);
         }
+    return code;
 }
 
 dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
@@ -104,7 +108,7 @@ dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
     if (!code) code = predict(r, out, searches, latent, queries, items);
     if (!code) {
         dscm_images_round(out, r->total * r->pixels);
-        take_images(r, out, searches);
+        code = take_results(r, out, searches, queries);
     }
     dscm_latent_free(latent);
     free(queries);
@@ -173,8 +177,8 @@ static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,
     for (size_t k = 0; !code && k < ask->count; k++)
         queries[k] = (dscm_query){.items = target.items, .count = target.count};
     if (!code)
-        code =
-            dscm_latent_draw(r->session, &latent, ask->count, ask->seed, 0, &ask->options, r->err);
+        code = dscm_latent_draw(r->session, &latent, ask->count, ask->seed, ask->first,
+                                &ask->options, r->err);
     if (!code)
         code = dscm_predict(r->session, images, latent, queries, &ask->options, progress, r->err);
     for (size_t k = 0; !code && k < ask->count; k++) {

@@ -126,6 +126,7 @@ static dscm_result *fake_result(const dscm_case *ask)
         dscm_counterfactual *c = &r->counterfactuals[i];
         if (i < ask->targets_count) c->target = ask->targets[i];
         c->image = calloc(SIDE * SIDE, sizeof(float));
+        c->propagated = calloc(2, sizeof(double));
         c->scores.valid = c->evidence.valid = true;
         c->outcome = DSCM_OUTCOME_FOUND;
         c->scale = 1;
