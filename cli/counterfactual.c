@@ -159,6 +159,7 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
                                .targets_count = count,
                                .options = m->options,
                                .auto_scale = m->auto_scale && !a->null,
+                               .noise_only = a->noise_only,
                                .wanted = DSCM_WANT_SCORES};
         code = dscm_run(session, m->bundle, &item, 1, &watch.progress, err);
     }
@@ -238,6 +239,8 @@ int cmd_counterfactual(int argc, char **argv)
          "parts of --images worked on at a time (as many as threads); fewer share the threads"},
         {"null", OPT_FLAG, &a.null, 0, 0, NULL,
          "no guidance: the null counterfactual, for composition"},
+        {"noise-only", OPT_FLAG, &a.noise_only, 0, 0, NULL,
+         "only the top level of the noise is kept, nothing that a sampler stores beside it"},
         {"resize", OPT_FLAG, &a.resize, 0, 0, NULL, "fit a picture of another size to the model"},
         CLI_MODEL_OPTIONS(a.m),
         {.name = NULL}};

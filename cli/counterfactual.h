@@ -10,7 +10,7 @@ typedef struct counterfactual_args {
     option_list dos, rest;
     const char *out, *images, *targets, *scores, *preview;
     size_t limit, sessions;
-    bool resize, null, json;
+    bool resize, null, noise_only, json;
 } counterfactual_args;
 
 /* Runs --images; writes --out, and the replies to --scores and, with --json, to standard output. */

@@ -76,6 +76,7 @@ static dscm_code run_items(file_run *f, dscm_run_item *items, size_t first, size
                         .targets_count = 1,
                         .options = m->options,
                         .auto_scale = m->auto_scale && !f->a->null,
+                        .noise_only = f->a->noise_only,
                         .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
     dscm_code code = dscm_run(f->sessions[worker], m->bundle, items, count, &progress, err);
     if (code == DSCM_OK) code = take_results(f, items, first, count, err);

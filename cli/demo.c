@@ -5,6 +5,7 @@
  * them itself. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/watch.h"
 #include "core/base/memory.h"
@@ -49,20 +50,18 @@ static dscm_code draw_examples(demo *d, dscm_session *session, dscm_error *err)
     dscm_options_draw(d->m.bundle, &options);
     d->drawn = true;
     dscm_code code = dscm_options_resolve(d->m.bundle, &options, err);
-    for (size_t k = 0; code == DSCM_OK && k < d->labels; k++) {
-        dscm_run_item item = {.ask = {.work = DSCM_WORK_SAMPLE,
-                                      .targets = &d->targets[k],
-                                      .targets_count = 1,
-                                      .options = options,
-                                      .seed = d->m.seed,
-                                      .first = k,
-                                      .count = 1}};
-        d->watch.first = k;
-        code = dscm_run(session, d->m.bundle, &item, 1, &d->watch.progress, err);
-        for (size_t i = 0; code == DSCM_OK && i < d->size; i++)
-            d->factual[k * d->size + i] = item.result->counterfactuals[0].image[i];
-        dscm_result_free(item.result);
-    }
+    if (code != DSCM_OK) return code;
+    dscm_run_item item = {.ask = {.work = DSCM_WORK_SAMPLE,
+                                  .targets = d->targets,
+                                  .targets_count = d->labels,
+                                  .options = options,
+                                  .seed = d->m.seed,
+                                  .count = d->labels}};
+    code = dscm_run(session, d->m.bundle, &item, 1, &d->watch.progress, err);
+    for (size_t k = 0; code == DSCM_OK && k < d->labels; k++)
+        memcpy(d->factual + k * d->size, item.result->counterfactuals[k].image,
+               d->size * sizeof *d->factual);
+    dscm_result_free(item.result);
     return code;
 }
 
@@ -72,7 +71,7 @@ static dscm_code find_examples(demo *d, dscm_session *session, dscm_error *err)
     if (cli_find(folder, sizeof folder, "examples", d->m.info->name, d->m.data_dir, NULL) ==
         DSCM_OK)
         return read_examples(d, folder, err);
-    d->watch.count = 1;
+    d->watch.count = d->labels;
     d->watch.total = 2 * d->labels; /* the other half is the sheet */
     return draw_examples(d, session, err);
 }

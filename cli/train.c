@@ -34,7 +34,9 @@ static void listen(void)
 typedef struct train_run {
     dscm_train_options options;
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
-    const char *attention, *pool, *arch;
+    const char *attention, *pool, *arch, *parents, *prediction;
+    bool conditional;
+    double *values, *held_values; /* of the parents: (images, parents) */
     size_t class_number, threads, eval_limit;
     double time_limit, checkpoint_every;
     dscm_dataset data, held_out; /* the second one only with --eval-split */
@@ -96,6 +98,41 @@ static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *e
     return code;
 }
 
+/* --conditional: one block per name of --parents; the labels of the data set are the first one's
+ * values. */
+static dscm_code set_parents(train_run *r, size_t classes, dscm_error *err)
+{
+    dscm_net_config *c = &r->options.net;
+    dscm_parent *p = &c->parents[0];
+    if (r->conditional && r->options.task != DSCM_TASK_SCORE)
+        return dscm_fail(err, DSCM_E_INVALID, "--conditional: only a score network has parents");
+    if (strcmp(r->prediction, "eps") != 0 && strcmp(r->prediction, "v") != 0)
+        return dscm_fail(err, DSCM_E_INVALID, "--prediction %s: must be eps or v", r->prediction);
+    c->prediction = strcmp(r->prediction, "v") == 0 ? DSCM_PREDICT_V : DSCM_PREDICT_EPS;
+    if (!r->conditional) return DSCM_OK;
+    if (strlen(r->parents) >= sizeof p->name || classes < 2)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--parents %s: must be one name of at most %zu characters, and the data "
+                         "of at least two classes",
+                         r->parents, sizeof p->name - 1);
+    *p = (dscm_parent){.classes = classes};
+    snprintf(p->name, sizeof p->name, "%s", r->parents);
+    c->parents_count = 1;
+    return DSCM_OK;
+}
+
+/* (images, parents), owned by the caller; NULL without parents or memory. */
+static dscm_code parent_values(double **out, const train_run *r, const dscm_dataset *data,
+                               dscm_error *err)
+{
+    size_t parents = r->options.net.parents_count;
+    if (!parents) return DSCM_OK;
+    *out = dscm_alloc(data->count * parents, sizeof **out, "parents", err);
+    if (!*out) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < data->count; i++) (*out)[i * parents] = data->labels[i];
+    return DSCM_OK;
+}
+
 /* What the flags say, and what the data decides: size, channels, classes. */
 static dscm_code settle(train_run *r, dscm_error *err)
 {
@@ -114,6 +151,9 @@ static dscm_code settle(train_run *r, dscm_error *err)
     o->only_class = r->class_number == SIZE_MAX ? -1 : (int)r->class_number;
     o->threads = (int)r->threads;
     code = set_arch(o, r->arch, err);
+    if (code == DSCM_OK) code = set_parents(r, classes, err);
+    if (code == DSCM_OK) code = parent_values(&r->values, r, &r->data, err);
+    o->parents = r->values;
     if (code == DSCM_OK) code = dscm_schedule_parse(&o->schedule, r->schedule, err);
     if (code == DSCM_OK && r->mult) code = parse_mult(&o->net, r->mult, err);
     if (code == DSCM_OK && r->attention) code = parse_attention(&o->net, r->attention, err);
@@ -194,7 +234,9 @@ static dscm_code open_held_out(train_run *r, dscm_error *err)
     dscm_held_out tried;
     if (!r->eval_split) return DSCM_OK;
     dscm_code code = dscm_dataset_open(&r->held_out, r->data_dir, r->eval_split, err);
-    if (code == DSCM_OK) code = dscm_trainer_evaluate(r->trainer, &r->held_out, 1, &tried, err);
+    if (code == DSCM_OK) code = parent_values(&r->held_values, r, &r->held_out, err);
+    if (code == DSCM_OK)
+        code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->held_values, 1, &tried, err);
     if (code != DSCM_OK) dscm_error_prefix(err, "--eval-split %s", r->eval_split);
     return code;
 }
@@ -203,7 +245,8 @@ static dscm_code print_held_out(train_run *r, dscm_error *err)
 {
     dscm_held_out held;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->eval_limit, &held, err);
+    dscm_code code =
+        dscm_trainer_evaluate(r->trainer, &r->held_out, r->held_values, r->eval_limit, &held, err);
     for (size_t i = 0; code == DSCM_OK && i < held.ranges; i++) {
         if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
         printf("%s loss %.6f", r->eval_split, held.loss[i]);
@@ -236,6 +279,8 @@ static dscm_code run(train_run *r, dscm_error *err)
     dscm_trainer_free(r->trainer);
     dscm_dataset_free(&r->data);
     dscm_dataset_free(&r->held_out);
+    dscm_free(r->values);
+    dscm_free(r->held_values);
     return code;
 }
 
@@ -273,6 +318,8 @@ int cmd_train(int argc, char **argv)
                    .split = "train",
                    .dtype = "f16",
                    .schedule = "cosine",
+                   .parents = "class",
+                   .prediction = "eps",
                    .class_number = SIZE_MAX,
                    .threads = (size_t)dscm_cpu_count(),
                    .time_limit = NO_LIMIT,
@@ -310,6 +357,14 @@ int cmd_train(int argc, char **argv)
         {"weight-decay", OPT_REAL, &r.options.weight_decay, 0, 1, "W", "AdamW's decay (1e-4)"},
         {"clip", OPT_REAL, &r.options.clip, 0, 1e9, "NORM", "largest gradient norm (1); 0: none"},
         {"schedule", OPT_TEXT, &r.schedule, 0, 0, "NAME", "linear or cosine (default)"},
+        {"conditional", OPT_FLAG, &r.conditional, 0, 0, NULL,
+         "score: a network that is given the parents of the image"},
+        {"parents", OPT_TEXT, &r.parents, 0, 0, "NAME",
+         "… and the name of the parent whose labels the data set has (class)"},
+        {"parent-dropout", OPT_REAL, &r.options.parent_dropout, 0, 1, "P",
+         "… and how often a parent is withheld, alone and all together (.1)"},
+        {"prediction", OPT_TEXT, &r.prediction, 0, 0, "KIND",
+         "score: what the network answers, eps (default) or v"},
         {"arch", OPT_TEXT, &r.arch, 0, 0, "NAME",
          "oracle: cnn (default), plain_cnn or resnet; vae: vae (default) or mlp_vae"},
         {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", channels_help},

@@ -9,6 +9,7 @@
 
 #include "api/request.h"
 #include "server/abduction_cache.h"
+#include "server/quota.h"
 #include "server/worker_pool.h"
 
 /* What a job's task payload holds. */
@@ -17,6 +18,7 @@ typedef struct dscm_task {
     dscm_request *request;    /* owned; NULL once the job has ended: only a worker may look */
     dscm_cache_entry *cached; /* reference to the abduction the request names, or NULL */
     dscm_abduction_cache *cache;
+    dscm_quota_share bytes; /* of the budget of bodies, for the picture's file */
 } dscm_task;
 /* Takes the request and the reference on success. */
 dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_cache_entry *cached,

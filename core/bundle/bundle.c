@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/bundle/assemble.h"
 #include "core/bundle/manifest.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
@@ -15,7 +16,6 @@
 #include "core/models/config.h"
 
 #define MANIFEST_MAX ((size_t)4 << 20)
-#define FORMAT       "diffscm-bundle-1"
 
 /* ---- variables ---- */
 static dscm_code load_labels(bundle_variable *v, const manifest *m, const json_t *object,
@@ -239,6 +239,39 @@ static dscm_code load_edge(dscm_bundle *b, const manifest *m, const json_t *obje
     return DSCM_OK;
 }
 
+/* A parent is found by its name; the class of a published network by its number of labels. */
+static bool is_condition(const dscm_net_config *c, size_t condition, const dscm_variable *v)
+{
+    if (c->num_classes) return v->labels_count == c->num_classes;
+    const dscm_parent *p = &c->parents[condition];
+    return strcmp(p->name, v->name) == 0 && v->kind != DSCM_IMAGE && v->labels_count == p->classes;
+}
+
+/* The edge of each condition of the score network. */
+static dscm_code find_conditions(dscm_bundle *b, const manifest *m, dscm_error *err)
+{
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    for (size_t i = 0; i < dscm_bundle_conditions(b); i++) {
+        b->condition_edges[i] = -1;
+        for (size_t e = b->edges_count; e-- > 0;)
+            if (b->edges[e].child == b->info.image &&
+                is_condition(c, i, &b->variables[b->edges[e].parent].info))
+                b->condition_edges[i] = (int)e;
+        if (b->condition_edges[i] < 0 && c->num_classes)
+            return dscm_fail(
+                err, DSCM_E_MISMATCH,
+                "%s: the score network is conditioned on %zu classes, but no edge into the "
+                "image has a predictor of as many",
+                m->path, c->num_classes);
+        if (b->condition_edges[i] < 0)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "%s: the score network is conditioned on \"%s\" (%zu labels), which "
+                             "is no such parent of the image",
+                             m->path, c->parents[i].name, c->parents[i].classes);
+    }
+    return DSCM_OK;
+}
+
 static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
 {
     const json_t *variables = json_object_get(root, "variables"),
@@ -275,24 +308,18 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
             return dscm_fail(err, DSCM_E_FORMAT,
                              "%s: edge %s -> %s is missing: no predictor sees it", m->path,
                              b->infos[image->parents[i]].name, image->info.name);
-    size_t classes = image->score.net->config.num_classes;
-    if (classes && dscm_bundle_condition(b) < 0)
-        return dscm_fail(
-            err, DSCM_E_MISMATCH,
-            "%s: the score network is conditioned on %zu classes, but no edge into the "
-            "image has a predictor of as many",
-            m->path, classes);
-    return DSCM_OK;
+    return find_conditions(b, m, err);
 }
 
-int dscm_bundle_condition(const dscm_bundle *b)
+size_t dscm_bundle_conditions(const dscm_bundle *b)
 {
-    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
-    for (size_t e = 0; classes && e < b->edges_count; e++) {
-        const dscm_variable *parent = &b->variables[b->edges[e].parent].info;
-        if (b->edges[e].child == b->info.image && parent->labels_count == classes) return (int)e;
-    }
-    return -1;
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    return c->num_classes ? 1 : c->parents_count;
+}
+
+bool dscm_bundle_has_null(const dscm_bundle *b)
+{
+    return b->variables[b->info.image].score.net->config.parents_count > 0;
 }
 
 /* ---- defaults and calibration ---- */
@@ -347,6 +374,26 @@ static dscm_code copy_text(char **out, const char *text, dscm_error *err)
     return *out ? DSCM_OK : DSCM_E_MEMORY;
 }
 
+/* Format 1 has no judges but those of "evaluation". */
+static dscm_code load_format(dscm_bundle *b, const manifest *m, const json_t *root,
+                             const char *text, dscm_error *err)
+{
+    static const char *const since_2[] = {"panel", "selection", "acceptance", "quantiles"};
+    for (b->info.format = 1; b->info.format <= BUNDLE_FORMAT; b->info.format++) {
+        char known[32];
+        snprintf(known, sizeof known, BUNDLE_FORMAT_STEM "%d", b->info.format);
+        if (strcmp(text, known) == 0) break;
+    }
+    if (b->info.format > BUNDLE_FORMAT)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: format \"%s\" is not one of %s1 to %d", m->path,
+                         text, BUNDLE_FORMAT_STEM, BUNDLE_FORMAT);
+    for (size_t i = 0; b->info.format < 2 && i < sizeof since_2 / sizeof since_2[0]; i++)
+        if (json_object_get(root, since_2[i]))
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: \"%s\" needs format %s2", m->path, since_2[i],
+                             BUNDLE_FORMAT_STEM);
+    return DSCM_OK;
+}
+
 static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
 {
     const char *text;
@@ -360,11 +407,10 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
     dscm_code code =
         manifest_keys(m, root, "manifest",
                       "format name version licence provenance variables edges defaults "
-                      "calibration evaluation quality files",
+                      "calibration evaluation panel selection acceptance quantiles quality files",
                       err);
     if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);
-    if (code == DSCM_OK && strcmp(text, FORMAT) != 0)
-        code = dscm_fail(err, DSCM_E_FORMAT, "%s: format \"%s\" is not %s", m->path, text, FORMAT);
+    if (code == DSCM_OK) code = load_format(b, m, root, text, err);
     for (size_t i = 0; code == DSCM_OK && i < 4; i++) {
         code = manifest_text(m, root, "manifest", texts[i].key, 1024, &text, err);
         if (code == DSCM_OK) code = copy_text(texts[i].to, text, err);
@@ -456,28 +502,13 @@ static void close_variable(bundle_variable *v)
 void dscm_bundle_free(dscm_bundle *b)
 {
     if (!b) return;
-    size_t labels = b->scored >= 0 && b->variables ? b->variables[b->scored].info.labels_count : 0;
-    for (size_t i = 0; b->class_autoencoders && i < labels; i++)
-        bundle_net_close(&b->class_autoencoders[i]);
-    for (size_t i = 0; b->ensemble && i < b->ensemble_count; i++) bundle_net_close(&b->ensemble[i]);
+    bundle_evaluation_close(b);
     for (size_t i = 0; i < b->edges_count; i++) bundle_net_close(&b->edges[i].predictor);
     for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
-    bundle_net_close(&b->oracle);
-    bundle_net_close(&b->vae);
-    bundle_net_close(&b->autoencoder);
-    bundle_net_close(&b->baseline_autoencoder);
-    dscm_free(b->class_autoencoders);
-    dscm_free(b->ensemble);
     dscm_free(b->edges);
     dscm_free(b->variables);
     dscm_free(b->infos);
     dscm_free(b->calibrations);
-    dscm_free(b->pool_mu);
-    dscm_free(b->pool_logvar);
-    dscm_free(b->pool_labels);
-    dscm_free(b->accepted_cld.values);
-    dscm_free(b->accepted_im1.values);
-    dscm_free(b->accepted_im2.values);
     dscm_free(b->name);
     dscm_free(b->version);
     dscm_free(b->licence);

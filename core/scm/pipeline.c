@@ -212,7 +212,7 @@ static dscm_result *result_make(run *r, const dscm_case *ask, size_t count)
         c->predictions = 1;
         c->image = run_alloc(r, r->pixels, sizeof(float));
         c->propagated = run_alloc(r, r->info->variables_count, sizeof(double));
-        if (ask->targets_count) c->target = ask->targets[ask->work == DSCM_WORK_SAMPLE ? 0 : i];
+        if (ask->targets_count) c->target = ask->targets[i < ask->targets_count ? i : 0];
         if (c->image && c->propagated) continue;
         dscm_result_free(result);
         return NULL;

@@ -47,10 +47,12 @@ typedef struct dscm_target {
 typedef struct dscm_case {
     dscm_work work;
     const uint8_t *pixels;      /* (H,W,C) of the model; NULL for samples and with an abduction */
-    const dscm_target *targets; /* counterfactual: one or more; sample: none (unguided) or one */
+    const dscm_target *targets; /* counterfactual: one or more; sample: none (unguided), one, or
+                                   one for each */
     size_t targets_count;
     dscm_options options; /* resolved */
     bool auto_scale;      /* search a scale per counterfactual, see dscm_scale_search */
+    bool noise_only;      /* predict from the top level alone, see dscm_latent_forget */
     uint64_t seed;        /* of samples */
     size_t first, count;  /* samples to draw: random streams first .. first+count-1 of the seed */
     unsigned wanted;      /* DSCM_WANT_… */

@@ -167,15 +167,16 @@ static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,
                              const dscm_progress *progress)
 {
     dscm_latent *latent = NULL;
-    dscm_target target = {.count = 0};
-    if (ask->targets_count) target = ask->targets[0];
-    for (size_t j = 0; j < target.count; j++)
-        if (isnan(target.items[j].scale)) target.items[j].scale = ask->options.scale;
     float *images = run_alloc(r, ask->count * r->pixels, sizeof(*images));
     dscm_query *queries = run_alloc(r, ask->count, sizeof(*queries));
-    dscm_code code = images && queries ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t k = 0; !code && k < ask->count; k++)
-        queries[k] = (dscm_query){.items = target.items, .count = target.count};
+    dscm_target *targets = run_alloc(r, ask->count, sizeof(*targets));
+    dscm_code code = images && queries && targets ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < ask->count; k++) {
+        targets[k] = result->counterfactuals[k].target;
+        for (size_t j = 0; j < targets[k].count; j++)
+            if (isnan(targets[k].items[j].scale)) targets[k].items[j].scale = ask->options.scale;
+        queries[k] = (dscm_query){.items = targets[k].items, .count = targets[k].count};
+    }
     if (!code)
         code = dscm_latent_draw(r->session, &latent, ask->count, ask->seed, ask->first,
                                 &ask->options, r->err);
@@ -189,6 +190,7 @@ static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,
     }
     dscm_latent_free(latent);
     free(queries);
+    free(targets);
     free(images);
     return code;
 }

@@ -17,6 +17,8 @@ static char *settings_text(const dscm_trainer *t)
         (json_int_t)o->samples, "rate", o->rate, "weight_decay", o->weight_decay, "ema_decay",
         o->ema_decay, "clip", o->clip, "warmup", (json_int_t)o->warmup, "seed", (json_int_t)o->seed,
         "threads", o->threads, "class", o->only_class, "data_sha256", t->data->sha256);
+    if (o->net.parents_count)
+        json_object_set_new(object, "parent_dropout", json_real(o->parent_dropout));
     if (o->still) json_object_set_new(object, "still", json_true()); /* absent in older runs */
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(object);

@@ -13,9 +13,22 @@ static const uint8_t *pixels_of_image(const shard *s, size_t i)
 }
 
 /* ---- inputs ---- */
-/* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform */
+/* Values of the parents, each block dropped alone and all together at random (Ho & Salimans 2021). */
+static void parent_inputs(shard *s, size_t i, dscm_rng *rng)
+{
+    size_t count = s->net->config.parents_count;
+    bool all = count && (double)dscm_rng_uniform(rng) < s->parent_dropout;
+    for (size_t p = 0; p < count; p++) {
+        bool drop = (double)dscm_rng_uniform(rng) < s->parent_dropout && count > 1;
+        double value = s->parents[(size_t)s->images[i] * count + p];
+        dscm_net_set_parent(s->net, s->exec, p, i, all || drop ? (double)NAN : value);
+    }
+}
+
+/* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform; s->noise becomes ε or v, see dscm_prediction. */
 static void noised_inputs(shard *s)
 {
+    bool v = s->net->config.prediction == DSCM_PREDICT_V;
     float *x = dscm_exec_data(s->exec, s->net->x), *t = dscm_exec_data(s->exec, s->net->t);
     for (size_t i = 0; i < s->count; i++, x += s->pixels) {
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
@@ -25,8 +38,13 @@ static void noised_inputs(shard *s)
         float sigma = (float)sqrt(1 - s->schedule->alphas_cumprod[step]);
         dscm_rng_normal(&rng, noise, s->pixels);
         dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
-        for (size_t p = 0; p < s->pixels; p++) x[p] = signal * x[p] + sigma * noise[p];
+        for (size_t p = 0; p < s->pixels; p++) {
+            float clean = x[p];
+            x[p] = signal * clean + sigma * noise[p];
+            if (v) noise[p] = signal * noise[p] - sigma * clean;
+        }
         t[i] = (float)step;
+        if (s->net->config.arch == DSCM_ARCH_UNET) parent_inputs(s, i, &rng);
     }
 }
 

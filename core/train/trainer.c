@@ -30,12 +30,35 @@ dscm_train_options dscm_train_defaults(dscm_task task)
                                 .seed = 1,
                                 .threads = 1,
                                 .only_class = -1,
+                                .parent_dropout = 0.1,
                                 .isa = dscm_cpu_best_isa()};
 }
 
 /* ---- opening ---- */
+static dscm_code check_parents(const dscm_train_options *o, const dscm_dataset *data,
+                               const double *parents, dscm_error *err)
+{
+    size_t count = o->net.parents_count;
+    if (count && !parents)
+        return dscm_fail(err, DSCM_E_INVALID, "parents: the network has %zu, the data no values",
+                         count);
+    for (size_t i = 0; i < data->count * count; i++) {
+        const dscm_parent *p = &o->net.parents[i % count];
+        double v = parents[i];
+        if (isnan(v) ||
+            (p->classes ? v >= 0 && v < (double)p->classes && v == floor(v) : isfinite(v)))
+            continue;
+        return dscm_fail(err, DSCM_E_INVALID, "data: image %zu has %s %g, the network %zu classes",
+                         i / count, p->name, v, p->classes);
+    }
+    if (!(o->parent_dropout >= 0 && o->parent_dropout <= 1))
+        return dscm_fail(err, DSCM_E_INVALID, "parent_dropout: %g is not in 0..1",
+                         o->parent_dropout);
+    return DSCM_OK;
+}
+
 static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *data,
-                               dscm_error *err)
+                               const double *parents, dscm_error *err)
 {
     const dscm_net_config *c = &o->net;
     if (data->h != data->w || data->h != c->image_size || data->c != c->in_channels)
@@ -46,6 +69,7 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
         return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in %d (threads)..65536", o->batch,
                          o->threads);
     if (!o->seed) return dscm_fail(err, DSCM_E_INVALID, "seed: 0 is reserved");
+    if (o->task == DSCM_TASK_SCORE) return check_parents(o, data, parents, err);
     if (!dscm_tasks[o->task].classifies) return DSCM_OK;
     for (size_t i = 0; i < data->count; i++)
         if (data->labels[i] >= c->out_channels)
@@ -107,6 +131,8 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
         *s = (shard){.net = t->net,
                      .schedule = &t->schedule,
                      .data = t->data,
+                     .parents = t->options.parents,
+                     .parent_dropout = t->options.parent_dropout,
                      .pixels = pixels,
                      .noise = t->noise + k * PASS_IMAGES * pixels};
         dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
@@ -117,7 +143,7 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
 
 static dscm_code open_parts(dscm_trainer *t, dscm_error *err)
 {
-    dscm_code code = check_options(&t->options, t->data, err);
+    dscm_code code = check_options(&t->options, t->data, t->options.parents, err);
     if (code == DSCM_OK) code = dscm_net_open(&t->net, &t->options.net, err);
     if (code == DSCM_OK)
         code = dscm_schedule_open(&t->schedule, t->options.schedule, DIFFUSION_STEPS, err);
@@ -269,6 +295,7 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
 typedef struct held_out_job {
     dscm_trainer *t;
     const dscm_dataset *data;
+    const double *parents;
     size_t count, range, ranges;
     double *losses;  /* (threads) */
     size_t *correct; /* (threads) */
@@ -288,6 +315,8 @@ static void evaluate_share(void *arg, size_t k, int worker)
     share_of(t, k, &first, &capacity);
     if (capacity > PASS_IMAGES) capacity = PASS_IMAGES;
     s.data = job->data;
+    s.parents = job->parents;
+    s.parent_dropout = 0;
     s.images = images;
     s.augment = false;
     s.seed = t->options.seed;
@@ -308,18 +337,19 @@ static void evaluate_share(void *arg, size_t k, int worker)
     job->correct[k] = s.correct;
 }
 
-dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
-                                dscm_held_out *out, dscm_error *err)
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
+                                size_t limit, dscm_held_out *out, dscm_error *err)
 {
     const task_ops *task = &dscm_tasks[t->options.task];
     size_t threads = (size_t)t->options.threads;
     double losses[DSCM_TEAM_MAX];
     size_t correct[DSCM_TEAM_MAX];
-    dscm_code code = check_options(&t->options, data, err);
+    dscm_code code = check_options(&t->options, data, parents, err);
     if (code != DSCM_OK) return code;
     *out = (dscm_held_out){.ranges = task->noised ? DSCM_HELD_OUT_RANGES : 1};
     held_out_job job = {.t = t,
                         .data = data,
+                        .parents = parents,
                         .count = limit && limit < data->count ? limit : data->count,
                         .ranges = out->ranges,
                         .losses = losses,

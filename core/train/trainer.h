@@ -15,7 +15,8 @@
 #include "core/models/net.h"
 
 typedef enum dscm_task {
-    DSCM_TASK_SCORE, /* mean (eps - eps_theta(x_t, t))^2, t uniform over all T (Ho et al. 2020) */
+    DSCM_TASK_SCORE, /* mean squared error of eps or v at (x_t, t [, parents]), t uniform over all T
+                        (Ho et al. 2020) */
     DSCM_TASK_PREDICTOR,   /* cross-entropy on x_t, t uniform over all T */
     DSCM_TASK_ORACLE,      /* cross-entropy on clean images, slightly moved, turned and scaled */
     DSCM_TASK_VAE,         /* squared error / 2 sigma^2 + KL, per pixel */
@@ -38,6 +39,11 @@ typedef struct dscm_train_options {
     int only_class; /* -1: all */
     dscm_isa isa;   /* the widest one unless another is to be measured */
     bool still;     /* oracle, VAE: images as they are, without turns, scales and shifts */
+    /* Conditional score networks (net.parents): values of the parents, (images, net.parents_count),
+     * NaN where missing; borrowed for the trainer's life. Each block is dropped alone, and all
+     * together, with this probability (Ho & Salimans 2021). */
+    const double *parents;
+    double parent_dropout; /* 0..1; 0.1 */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);
@@ -75,7 +81,8 @@ typedef struct dscm_held_out {
     double loss[DSCM_HELD_OUT_RANGES],
         accuracy[DSCM_HELD_OUT_RANGES]; /* accuracy NaN where senseless */
 } dscm_held_out;
-dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
-                                dscm_held_out *out, dscm_error *err) DSCM_MUST_CHECK;
+/* parents: (images of `data`, net.parents_count) for a conditional score network, else NULL. */
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
+                                size_t limit, dscm_held_out *out, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

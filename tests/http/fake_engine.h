@@ -45,7 +45,8 @@ static const dscm_bundle_info fake_info = {
     .variables_count = 2,
     .image = 1};
 static const dscm_model_entry fake_models[] = {{&fake_info, NULL}};
-static const dscm_catalogue fake_catalogue = {fake_models, 1, 1024};
+static const dscm_catalogue fake_catalogue = {
+    .models = fake_models, .count = 1, .image_side_max = 1024};
 
 static dscm_code fake_open(dscm_session **out, const dscm_bundle *bundle, size_t batch, int threads,
                            dscm_error *err)

@@ -22,6 +22,11 @@ enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
  * image; guidance follows it), and classes of the score network, 0 or 3. */
 static float two_parents_sharpness = 1;
 static size_t two_parents_classes = 0;
+/* Or a score network that is told shape and thickness. */
+static bool two_parents_conditional = false;
+/* Added to the last bias of the next networks written, per output, or NULL: values that predictors
+ * of numbers see in any image. */
+static const float *two_parents_bias = NULL;
 /* Or with two labels for thickness, thin and thick, which then has no parent. */
 static bool two_parents_labelled = false;
 
@@ -59,6 +64,12 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     c.num_heads = 1;
     c.num_head_channels = 0;
     c.num_classes = arch == DSCM_ARCH_UNET ? two_parents_classes : 0;
+    if (arch == DSCM_ARCH_UNET && two_parents_conditional) {
+        c.parents_count = 2;
+        c.parents[0] = (dscm_parent){.name = "shape", .classes = 3};
+        c.parents[1] = (dscm_parent){.name = "thickness", .mean = 3, .std = 1.5};
+        c.prediction = DSCM_PREDICT_V;
+    }
     c.learn_sigma = false;
     c.dropout = 0;
     if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
@@ -74,6 +85,8 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     const dscm_param *last = &net->params.items[net->params.count - 2]; /* behind it its bias */
     for (size_t k = 0; arch == DSCM_ARCH_ENCODER && k < last->count; k++)
         values[last->offset + k] *= two_parents_sharpness;
+    for (size_t k = 0; two_parents_bias && k < outputs; k++)
+        values[last[1].offset + k] += two_parents_bias[k];
     return save_network(net, values, dir, file);
 }
 

@@ -27,7 +27,7 @@ static void resumes_exactly(void)
         REQUIRE(whole && first && second);
         steps(whole, STEPS, NULL);
         steps(first, STEPS / 2, NULL);
-        CHECK(dscm_trainer_evaluate(first, &data, 20, &held, &err) == DSCM_OK);
+        CHECK(dscm_trainer_evaluate(first, &data, NULL, 20, &held, &err) == DSCM_OK);
         CHECK(dscm_trainer_save(first, path, &err) == DSCM_OK);
         if (dscm_trainer_load(second, path, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
         CHECK_INT(dscm_trainer_samples(second), BATCH * (STEPS / 2));
@@ -138,7 +138,7 @@ static void only_training_moves_images(void)
         REQUIRE(t);
         steps(t, 1, NULL);
         CHECK_INT(saw_unmoved(t, t->batch, 8), still);
-        CHECK(dscm_trainer_evaluate(t, &data, 4, &held, &err) == DSCM_OK);
+        CHECK(dscm_trainer_evaluate(t, &data, NULL, 4, &held, &err) == DSCM_OK);
         CHECK(saw_unmoved(t, first, 4));
         dscm_trainer_free(t);
     }
@@ -237,7 +237,7 @@ static void held_out_figures_are_the_averages(void)
     for (int check = 0; check < 2; check++) {
         steps(t, 2 * check, NULL); /* the first before any step: a run just resumed */
         memset(t->state.ema, 0, t->state.floats * sizeof(float));
-        REQUIRE(dscm_trainer_evaluate(t, &data, HELD, &held, &err) == DSCM_OK);
+        REQUIRE(dscm_trainer_evaluate(t, &data, NULL, HELD, &held, &err) == DSCM_OK);
         CHECK_INT(held.ranges, 10);
         for (uint64_t range = 0; range < 10; range++) {
             double sum = 0;
@@ -286,7 +286,7 @@ static void classifiers_learn(void)
     dscm_trainer *t = open_trainer(&o, &data);
     REQUIRE(t);
     steps(t, 60, NULL);
-    REQUIRE(dscm_trainer_evaluate(t, &data, 0, &held, &err) == DSCM_OK);
+    REQUIRE(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_OK);
     CHECK_INT(held.ranges, 1);
     CHECK(held.accuracy[0] > 0.95);
     CHECK(held.loss[0] < 0.3);
