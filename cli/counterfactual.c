@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/reply.h"
+#include "cli/counterfactual_table.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
@@ -175,6 +176,61 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     return code;
 }
 
+/* ---- tables and sweeps ---- */
+/* Queries over tables of variables, and sweeps: see counterfactual_table.h. */
+static bool over_table(const counterfactual_args *a)
+{
+    return a->images && (a->do_file || a->factuals_file || a->parents);
+}
+
+static bool is_sweep(const counterfactual_args *a)
+{
+    bool sweep = a->factuals.count > 0;
+    for (size_t i = 0; i < a->dos.count; i++) sweep |= cli_is_sweep(a->dos.items[i]);
+    return sweep && !a->images;
+}
+
+/* -1, or the exit code after a message about wrong usage. */
+static int check_table_usage(const counterfactual_args *a, const char *command)
+{
+    if (!a->images && (a->do_file || a->factuals_file || a->parents))
+        return cli_usage(command, "--factuals, --do-file and --parents go with --images");
+    if (a->images && a->factuals.count)
+        return cli_usage(command, "--factual goes with a picture; --images with --factuals FILE");
+    if (over_table(a) && (a->targets || a->scores || a->json || a->noise_only || a->sessions))
+        return cli_usage(command, "--factuals, --do-file and --parents do not go with --targets, "
+                                  "--scores, --json, --noise-only or --sessions");
+    if (over_table(a) && !a->do_file == !a->null)
+        return cli_usage(command, "either --do-file or --null is needed");
+    if (is_sweep(a) && (a->scores || a->json || a->preview || a->noise_only))
+        return cli_usage(command, "--factual and sweeps do not go with --scores, --json, --preview "
+                                  "or --noise-only");
+    return -1;
+}
+
+static dscm_code run_over_table(counterfactual_args *a, dscm_error *err)
+{
+    const cli_table_run run = {.m = &a->m,
+                               .images = a->images,
+                               .factuals = a->factuals_file,
+                               .dos = a->do_file,
+                               .out = a->out,
+                               .parents = a->parents,
+                               .limit = a->limit};
+    return cli_table_counterfactual(&run, err);
+}
+
+static dscm_code run_over_sweep(counterfactual_args *a, dscm_error *err)
+{
+    const cli_sweep_run run = {.m = &a->m,
+                               .picture = a->rest.items[0],
+                               .out = a->out,
+                               .factuals = &a->factuals,
+                               .dos = &a->dos,
+                               .resize = a->resize};
+    return cli_sweep(&run, err);
+}
+
 /* ---- the command ---- */
 /* What does not go together; -1, or the exit code after a message. */
 static int check_use(const char *name, const counterfactual_args *a)
@@ -199,7 +255,7 @@ static int check_use(const char *name, const counterfactual_args *a)
         return cli_usage(name, "--out -: only a picture goes to standard output");
     if (a->json && strcmp(a->out, "-") == 0)
         return cli_usage(name, "--json and --out - both go to standard output");
-    if (a->images && ((!a->targets && !a->null) || a->dos.count || a->rest.count))
+    if (a->images && ((!a->targets && !a->null && !a->do_file) || a->dos.count || a->rest.count))
         return cli_usage(name,
                          "--images goes with --targets or --null, and not with --do or a picture");
     return -1;
@@ -209,6 +265,8 @@ static dscm_code check_outputs(const counterfactual_args *a, dscm_error *err)
 {
     dscm_code code = cli_check_output("out", a->out, true, err);
     if (code == DSCM_OK && !a->images) code = cli_check_picture("out", a->out, err);
+    if (code == DSCM_OK) code = cli_check_output("parents", a->parents, false, err);
+    if (code == DSCM_OK) code = cli_check_apart("parents", a->parents, "out", a->out, err);
     if (code == DSCM_OK) code = cli_check_output("scores", a->scores, false, err);
     if (code == DSCM_OK) code = cli_check_output("preview", a->preview, false, err);
     if (code == DSCM_OK) code = cli_check_apart("scores", a->scores, "out", a->out, err);
@@ -222,12 +280,21 @@ int cmd_counterfactual(int argc, char **argv)
     a.m.batch = 8; /* the activations of more leave the caches; see docs/performance.md */
     const cli_option options[] = {
         {"do", OPT_LIST, &a.dos, 0, 0, "VAR=VALUE",
-         "intervention on a picture; may be repeated; VAR=*: every label, as one sheet"},
+         "intervention on a picture; may be repeated; one may be VAR=*, a sheet of every label, or "
+         "VAR=FROM..TO:COUNT, a strip of pictures"},
+        {"factual", OPT_LIST, &a.factuals, 0, 0, "VAR=VALUE",
+         "known value of a variable of a picture; others are read by the predictors"},
         {"out", OPT_TEXT, &a.out, 0, 0, "FILE",
          "result, PNG or IDX (also -o); - is standard output"},
         {"images", OPT_TEXT, &a.images, 0, 0, "FILE",
          "IDX file of factual images, instead of a picture"},
         {"targets", OPT_TEXT, &a.targets, 0, 0, "FILE", "IDX file of label indices, one per image"},
+        {"factuals", OPT_TEXT, &a.factuals_file, 0, 0, "FILE",
+         "CSV of known values, a column per variable, a row per image of --images"},
+        {"do-file", OPT_TEXT, &a.do_file, 0, 0, "FILE",
+         "CSV of interventions, alike; an empty cell is none"},
+        {"parents", OPT_TEXT, &a.parents, 0, 0, "FILE",
+         "CSV to write: values of all variables after propagation"},
         {"preview", OPT_TEXT, &a.preview, 0, 0, "FILE",
          "the current guess of a picture's result, rewritten after every step"},
         {"scores", OPT_TEXT, &a.scores, 0, 0, "FILE",
@@ -247,14 +314,21 @@ int cmd_counterfactual(int argc, char **argv)
     int exit_code = cli_parse(argc, argv,
                               "counterfactual IMG.png --do digit=8 -o OUT.png (- is a pipe)\n"
                               "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
-                              "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte",
+                              "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte\n"
+                              "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
+                              "           --factuals F.csv --do-file D.csv --out Z-idx3-ubyte",
                               options, &a.rest);
+    if (exit_code < 0) exit_code = check_table_usage(&a, argv[0]);
     if (exit_code < 0) exit_code = check_use(argv[0], &a);
     if (exit_code >= 0) return exit_code;
     dscm_error err = {0};
     dscm_code code = check_outputs(&a, &err);
     if (code == DSCM_OK) code = cli_model_open(&a.m, &err);
-    if (code == DSCM_OK) code = a.images ? counterfactual_file(&a, &err) : run_picture(&a, &err);
+    if (code == DSCM_OK)
+        code = over_table(&a) ? run_over_table(&a, &err)
+               : is_sweep(&a) ? run_over_sweep(&a, &err)
+               : a.images     ? counterfactual_file(&a, &err)
+                              : run_picture(&a, &err);
     cli_model_close(&a.m);
     return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);
 }

@@ -8,7 +8,8 @@
 typedef struct counterfactual_args {
     cli_model m;
     option_list dos, rest;
-    const char *out, *images, *targets, *scores, *preview;
+    option_list factuals;
+    const char *out, *images, *targets, *scores, *preview, *do_file, *factuals_file, *parents;
     size_t limit, sessions;
     bool resize, null, noise_only, json;
 } counterfactual_args;

@@ -32,8 +32,9 @@ typedef struct dscm_variable {
     size_t labels_count;       /* categorical: number of labels */
     const char *const *labels; /* categorical: their names, by index */
     double min, max;           /* continuous: range of allowed values */
-    size_t h, w, c;            /* image */
-    const int *parents;        /* indices of variables, in ascending order */
+    double tolerance;   /* continuous: a value is met when seen no farther from it than this */
+    size_t h, w, c;     /* image */
+    const int *parents; /* indices of variables, in ascending order */
     size_t parents_count;
 } dscm_variable;
 
@@ -260,11 +261,13 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 void dscm_images_round(float *images, size_t count);
 
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
- * and of 2 beyond, the first at which the predictor, at t = 0, gives every guided label of the item
- * at least `confidence`; all from one abduction. Scales that interventions name are factors of it,
- * and queries name none. A weak scale changes less, a strong one convinces more. Where none is confident:
- * the surest of those that make every target the likeliest label, or of all where none does. Images
- * are clamped and rounded to 256 levels: what is judged is what a file holds. */
+ * and of 2 beyond, the first at which the predictors, at t = 0, give every guided label of the item
+ * at least `confidence` and see every guided number within its variable's tolerance; all from one
+ * abduction. Scales that interventions name are factors of it, and queries name none. A weak scale
+ * changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
+ * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
+ * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
+ * what is judged is what a file holds. */
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */
@@ -272,8 +275,12 @@ typedef struct dscm_scale_search {
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
 typedef struct dscm_scale_result {
     double scale;       /* strength used */
-    bool valid;         /* false: no scale makes every target the likeliest label */
+    bool valid;         /* false: no scale makes every guided label the likeliest and brings every
+                           guided number within its tolerance */
     double probability; /* of the least sure guided label, 1 where none has labels */
+    double
+        gap; /* largest distance of a guided number from its target, as a multiple of its variable's
+                   tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,

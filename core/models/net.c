@@ -68,28 +68,38 @@ dscm_net_config dscm_net_config_defaults(dscm_arch arch)
                              .pool = DSCM_POOL_ATTENTION};
 }
 
+static dscm_code check_parent(const dscm_parent *p, const char *key, dscm_error *err)
+{
+    if (!p->name[0] || p->name[strspn(p->name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s: name \"%s\" must be lower-case letters, digits and _", key, p->name);
+    if (p->classes == 1 || p->classes > 100000)
+        return dscm_fail(err, DSCM_E_INVALID, "%s: %s: classes: %zu is not in 2..100000", key,
+                         p->name, p->classes);
+    if (!p->classes && !(isfinite(p->mean) && isfinite(p->std) && p->std > 0))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s: %s: mean %g and std %g must be finite, std above 0", key, p->name,
+                         p->mean, p->std);
+    return DSCM_OK;
+}
+
 static dscm_code check_parents(const dscm_net_config *c, dscm_error *err)
 {
-    for (size_t i = 0; i < c->parents_count; i++) {
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < c->parents_count; i++) {
         const dscm_parent *p = &c->parents[i];
-        if (!p->name[0] || p->name[strspn(p->name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
-            return dscm_fail(err, DSCM_E_INVALID,
-                             "parents: name \"%s\" must be lower-case letters, digits and _",
-                             p->name);
-        for (size_t k = 0; k < i; k++)
+        code = check_parent(p, "parents", err);
+        for (size_t k = 0; code == DSCM_OK && k < i; k++)
             if (strcmp(c->parents[k].name, p->name) == 0)
-                return dscm_fail(err, DSCM_E_INVALID, "parents: \"%s\" is there twice", p->name);
-        if (p->classes == 1 || p->classes > 100000)
-            return dscm_fail(err, DSCM_E_INVALID, "parents: %s: classes: %zu is not in 2..100000",
-                             p->name, p->classes);
-        if (!p->classes && !(isfinite(p->mean) && isfinite(p->std) && p->std > 0))
-            return dscm_fail(err, DSCM_E_INVALID,
-                             "parents: %s: mean %g and std %g must be finite, std above 0", p->name,
-                             p->mean, p->std);
+                code = dscm_fail(err, DSCM_E_INVALID, "parents: \"%s\" is there twice", p->name);
     }
-    if (c->parents_count && c->num_classes)
-        return dscm_fail(err, DSCM_E_INVALID, "parents: not together with num_classes");
-    return DSCM_OK;
+    if (code == DSCM_OK && c->parents_count && c->num_classes)
+        code = dscm_fail(err, DSCM_E_INVALID, "parents: not together with num_classes");
+    if (code == DSCM_OK && c->target.name[0]) code = check_parent(&c->target, "target", err);
+    if (code == DSCM_OK && c->target.name[0] && c->out_channels != 2)
+        code = dscm_fail(err, DSCM_E_INVALID, "target: %s: out_channels is %zu, must be 2",
+                         c->target.name, c->out_channels);
+    return code;
 }
 
 static dscm_code in_range(const char *key, size_t value, size_t low, size_t high, dscm_error *err)

@@ -56,6 +56,9 @@ typedef struct dscm_net_config {
     dscm_parent parents[DSCM_PARENTS_MAX]; /* of a conditional score network */
     size_t parents_count;
     dscm_prediction prediction;
+    dscm_parent
+        target;    /* encoder: the continuous variable that it predicts, see gaussian.h; no name:
+                           classes */
     size_t latent; /* dimensions of a VAE's code */
     bool deep;     /* autoencoder: the two-pool class autoencoder instead of the all-class one */
     bool learn_sigma, conv_resample, use_scale_shift_norm, resblock_updown;

@@ -176,30 +176,41 @@ static size_t walk_steps(const dscm_session *s, const dscm_path *path, size_t it
     return (items + s->batch_max - 1) / s->batch_max * dscm_path_evaluations(path, false);
 }
 
-/* Which queries need observed values: those that shift, hold, or reach a node through another one,
- * unless the caller has given all that can be seen. */
-static bool needs_observation(const dscm_bundle *b, const dscm_query *q)
+/* What the abduction was told of an item's variables (variables), NaN where nothing. */
+static void told_values(const dscm_session *s, const dscm_latent *l, size_t item, double *out)
 {
-    bool known = q->factual != NULL;
-    for (size_t e = 0; known && e < b->edges_count; e++)
-        known = b->edges[e].child != b->info.image || !isnan(q->factual[b->edges[e].parent]);
+    for (size_t v = 0; v < s->bundle->variables_count; v++)
+        out[v] = dscm_latent_factual(s, l, item, (int)v);
+}
+
+/* Which queries need observed values: those that shift, hold, or reach a node through another one,
+ * unless the caller or the abduction knows all that can be seen. told: (variables). */
+static bool needs_observation(const dscm_bundle *b, const dscm_query *q, const double *told)
+{
+    bool known = true;
+    for (size_t e = 0; known && e < b->edges_count; e++) {
+        int parent = b->edges[e].parent;
+        known = b->edges[e].child != b->info.image || !isnan(told[parent]) ||
+                (q->factual && !isnan(q->factual[parent]));
+    }
     if (known) return false;
     for (size_t i = 0; i < q->count; i++)
         if (q->items[i].action != DSCM_DO) return true;
     for (size_t v = 0; q->count && v < b->variables_count; v++)
-        if (b->variables[v].mechanism == MECHANISM_ADDITIVE) return true;
+        if (b->variables[v].mechanism == MECHANISM_ADDITIVE ||
+            b->variables[v].mechanism == MECHANISM_FITTED)
+            return true;
     return false;
 }
 
-/* Values of an item's variables as the predictors see them in its reconstruction, NaN where none
- * sees. scratch: (most_outputs). */
+/* Values of an item's variables, where they are not told, as the predictors see them in its
+ * reconstruction. scratch: (most_outputs). */
 static dscm_code observe_item(dscm_session *s, const float *image, float *scratch, double *observed,
                               dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
     for (size_t v = 0; v < b->variables_count; v++) {
-        observed[v] = (double)NAN;
-        if (dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
+        if (!isnan(observed[v]) || dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
         dscm_code code = see(s, (int)v, &observed[v], scratch, image, err);
         if (code != DSCM_OK) return code;
     }
@@ -250,16 +261,19 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
     size_t edges = s->bundle->edges_count;
     float *image = dscm_alloc(s->size + most_outputs(s->bundle), sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; i < latent->count; i++)
-        if (needs_observation(s->bundle, &queries[i])) t->total += walk_steps(s, path, 1);
+    for (size_t i = 0; i < latent->count; i++) {
+        told_values(s, latent, i, observed);
+        if (needs_observation(s->bundle, &queries[i], observed)) t->total += walk_steps(s, path, 1);
+    }
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
-        bool look = needs_observation(s->bundle, &queries[i]);
+        told_values(s, latent, i, observed);
+        bool look = needs_observation(s->bundle, &queries[i], observed);
         if (is_conditional(options)) code = check_factuals(s, latent, i, &queries[i], err);
         if (code == DSCM_OK && look) code = reconstruct(s, latent, i, path, t, image, err);
         if (code == DSCM_OK && look) code = observe_item(s, image, image + s->size, observed, err);
         if (code == DSCM_OK)
-            code = dscm_query_guidance(s->bundle, &queries[i], look ? observed : NULL,
-                                       options->scale, out + i * edges, err);
+            code = dscm_query_guidance(s->bundle, &queries[i], observed, options->scale,
+                                       out + i * edges, err);
     }
     dscm_free(image);
     return code;
@@ -364,12 +378,18 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
 }
 
 /* ---- a scale per item ---- */
-/* How the predictors at t = 0 see the guided labels of an image: whether each is the likeliest, and
- * the least of their probabilities. */
+/* How the predictors at t = 0 see the guided values of an image. */
 typedef struct verdict {
-    bool valid;
-    double probability;
+    bool valid;         /* every label is the likeliest, every number within its tolerance */
+    double probability; /* of the least sure label */
+    double gap;         /* farthest number, in tolerances */
 } verdict;
+
+/* 0..1: how near a verdict is to what is asked for. */
+static double sureness(const verdict *v)
+{
+    return fmin(v->probability, v->gap > 1 ? 1 / v->gap : 1);
+}
 
 typedef struct search {
     dscm_session *s;
@@ -383,6 +403,18 @@ typedef struct search {
     dscm_scale_result *results;
 } search;
 
+/* seen: outputs of dscm_observe of one image. */
+static void judge_one(verdict *out, const dscm_variable *v, const float *seen, double target)
+{
+    if (v->kind == DSCM_CONTINUOUS) {
+        out->gap = fmax(out->gap, fabs((double)seen[0] - target) / v->tolerance);
+        out->valid &= out->gap <= 1;
+        return;
+    }
+    for (size_t k = 0; k < v->labels_count; k++) out->valid &= seen[k] <= seen[(size_t)target];
+    out->probability = fmin(out->probability, (double)seen[(size_t)target]);
+}
+
 /* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
 static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
                        verdict *out, dscm_error *err)
@@ -393,20 +425,16 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
     for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
         int parent = s->bundle->edges[e].parent;
         const dscm_variable *v = &s->bundle->infos[parent];
+        size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
-        if (!used || v->kind != DSCM_CATEGORICAL) continue;
-        float *p = dscm_alloc(count * v->labels_count, sizeof *p, "observation", err);
-        code = p ? dscm_observe(s, parent, p, images, count, err) : DSCM_E_MEMORY;
-        for (size_t i = 0; code == DSCM_OK && i < count; i++) {
-            const guidance *g = &guided[i * edges + e];
-            const float *own = p + i * v->labels_count;
-            if (g->scale == 0) continue;
-            for (size_t k = 0; k < v->labels_count; k++)
-                out[i].valid &= own[k] <= own[(size_t)g->target];
-            out[i].probability = fmin(out[i].probability, own[(size_t)g->target]);
-        }
-        dscm_free(p);
+        if (!used) continue;
+        float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
+        code = seen ? dscm_observe(s, parent, seen, images, count, err) : DSCM_E_MEMORY;
+        for (size_t i = 0; code == DSCM_OK && i < count; i++)
+            if (guided[i * edges + e].scale != 0)
+                judge_one(&out[i], v, seen + i * outputs, guided[i * edges + e].target);
+        dscm_free(seen);
     }
     return code;
 }
@@ -446,14 +474,15 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
         dscm_scale_result *result = &q->results[item];
         verdict seen = q->seen[i];
         result->predictions++;
-        bool first = result->predictions == 1, surer = seen.valid != result->valid
-                                                           ? seen.valid
-                                                           : seen.probability > result->probability;
+        const verdict best = {result->valid, result->probability, result->gap};
+        bool first = result->predictions == 1,
+             surer = seen.valid != best.valid ? seen.valid : sureness(&seen) > sureness(&best);
         if (first || surer) {
             memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
             result->scale = scale;
             result->valid = seen.valid;
             result->probability = seen.probability;
+            result->gap = seen.gap;
         }
         if (!(seen.valid && seen.probability >= confidence)) q->active[(*count)++] = item;
     }

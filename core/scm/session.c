@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/models/gaussian.h"
 
 #define WALK_BUFFERS  7
 #define SESSION_BYTES ((size_t)1 << 30) /* that a session takes where nobody grants more */
@@ -398,12 +399,12 @@ static void class_gradient(float *d, const float *logits, size_t classes, const 
         d[k] = (float)g->scale * ((k == (size_t)g->target) - expf(logits[k] - top) / sum);
 }
 
-/* out = (mean, log variance): log p = -((v - mean)^2 / var + log var) / 2 */
-static void gaussian_gradient(float *d, const float *out, const guidance *g)
+/* dout = scale * d log p(target) / d out, p normal: see gaussian.h */
+static void gaussian_gradient(float *d, const float *out, const dscm_net_config *c,
+                              const guidance *g)
 {
-    double gap = g->target - (double)out[0], precision = exp(-(double)out[1]);
-    d[0] = (float)(g->scale * gap * precision);
-    d[1] = (float)(g->scale * 0.5 * (gap * gap * precision - 1));
+    dscm_gaussian seen = dscm_gaussian_head(c, out);
+    dscm_gaussian_nll(&seen, g->target, -g->scale, d);
 }
 
 static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, float *grad,
@@ -423,7 +424,7 @@ static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, 
         if (s->bundle->variables[edge->parent].info.kind == DSCM_CATEGORICAL)
             class_gradient(d + b * outputs, out + b * outputs, outputs, g);
         else
-            gaussian_gradient(d + b * outputs, out + b * outputs, g);
+            gaussian_gradient(d + b * outputs, out + b * outputs, &net->config, g);
     }
     if (!dscm_exec_backward(exec)) return false;
     const float *dx = dscm_exec_grad(exec, net->x);

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "core/data/idx.h"
+#include "core/models/gaussian.h"
 #include "core/train/augment.h"
 
 #define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */
@@ -152,6 +154,29 @@ static double class_loss(shard *s, bool grads)
     return sum / (double)s->batch;
 }
 
+/* Predictors: classes, or a continuous variable by its normal distribution; images whose value is
+ * missing take no part. */
+static double predictor_loss(shard *s, bool grads)
+{
+    const dscm_net_config *c = &s->net->config;
+    if (!c->target.name[0]) return class_loss(s, grads);
+    const float *out = dscm_exec_data(s->exec, s->net->out);
+    float *dout = grads ? dscm_exec_grad(s->exec, s->net->out) : NULL;
+    double sum = 0, weight = 1 / (double)s->batch;
+    for (size_t i = 0; i < s->count; i++, out += 2) {
+        double value = s->parents[s->images[i]];
+        dscm_gaussian g = dscm_gaussian_head(c, out);
+        if (!isnan(value)) {
+            sum += weight * dscm_gaussian_nll(&g, value, weight, dout ? dout + 2 * i : NULL);
+            s->error += fabs(g.mean - value);
+            s->correct++;
+        } else if (dout) {
+            dout[2 * i] = dout[2 * i + 1] = 0;
+        }
+    }
+    return sum;
+}
+
 /* squared error against what is to be drawn / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
 static double vae_loss(shard *s, bool grads)
 {
@@ -173,7 +198,7 @@ static double vae_loss(shard *s, bool grads)
 
 const task_ops dscm_tasks[DSCM_TASK_COUNT] = {
     [DSCM_TASK_SCORE] = {"score", true, false, noised_inputs, score_loss, {"out"}},
-    [DSCM_TASK_PREDICTOR] = {"predictor", true, true, noised_inputs, class_loss, {"out"}},
+    [DSCM_TASK_PREDICTOR] = {"predictor", true, true, noised_inputs, predictor_loss, {"out"}},
     [DSCM_TASK_ORACLE] = {"oracle", false, true, clean_inputs, class_loss, {"out"}},
     [DSCM_TASK_VAE] = {"vae", false, false, vae_inputs, vae_loss, {"out", "mu", "logvar"}},
     [DSCM_TASK_AUTOENCODER] =

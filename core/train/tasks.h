@@ -19,7 +19,8 @@ typedef struct shard {
     double parent_dropout;  /* probability of dropping a block alone, and all together */
     float *noise;           /* (count, pixels): what the network should answer */
     bool augment;           /* inputs are moved at random */
-    size_t correct;         /* classifiers: right answers */
+    size_t correct;         /* classifiers: right answers; else values that are known */
+    double error;           /* predictors of a continuous variable: sum of |mean - value| */
 } shard;
 
 typedef struct task_ops {

@@ -38,12 +38,13 @@ dscm_train_options dscm_train_defaults(dscm_task task)
 static dscm_code check_parents(const dscm_train_options *o, const dscm_dataset *data,
                                const double *parents, dscm_error *err)
 {
-    size_t count = o->net.parents_count;
+    bool target = o->net.target.name[0];
+    size_t count = target ? 1 : o->net.parents_count;
     if (count && !parents)
         return dscm_fail(err, DSCM_E_INVALID, "parents: the network has %zu, the data no values",
                          count);
     for (size_t i = 0; i < data->count * count; i++) {
-        const dscm_parent *p = &o->net.parents[i % count];
+        const dscm_parent *p = target ? &o->net.target : &o->net.parents[i % count];
         double v = parents[i];
         if (isnan(v) ||
             (p->classes ? v >= 0 && v < (double)p->classes && v == floor(v) : isfinite(v)))
@@ -61,7 +62,13 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
                                const double *parents, dscm_error *err)
 {
     const dscm_net_config *c = &o->net;
-    if (data->h != data->w || data->h != c->image_size || data->c != c->in_channels)
+    if (data->h != data->w)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "data: images of %zux%zu pixels are not square, as the networks need them; "
+            "--size N makes pictures so",
+            data->w, data->h);
+    if (data->h != c->image_size || data->c != c->in_channels)
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "data: images are %zux%zux%zu, the network takes %zux%zux%zu", data->h,
                          data->w, data->c, c->image_size, c->image_size, c->in_channels);
@@ -69,7 +76,8 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
         return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in %d (threads)..65536", o->batch,
                          o->threads);
     if (!o->seed) return dscm_fail(err, DSCM_E_INVALID, "seed: 0 is reserved");
-    if (o->task == DSCM_TASK_SCORE) return check_parents(o, data, parents, err);
+    if (o->task == DSCM_TASK_SCORE || o->net.target.name[0])
+        return check_parents(o, data, parents, err);
     if (!dscm_tasks[o->task].classifies) return DSCM_OK;
     for (size_t i = 0; i < data->count; i++)
         if (data->labels[i] >= c->out_channels)
@@ -299,6 +307,7 @@ typedef struct held_out_job {
     size_t count, range, ranges;
     double *losses;  /* (threads) */
     size_t *correct; /* (threads) */
+    double *errors;  /* (threads) */
 } held_out_job;
 
 /* Thread k takes a contiguous part of the images. */
@@ -324,6 +333,7 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.t_low = job->range * t->schedule.steps / job->ranges;
     s.t_high = (job->range + 1) * t->schedule.steps / job->ranges;
     s.correct = 0;
+    s.error = 0;
     job->losses[k] = 0;
     dscm_exec_seed_dropout(s.exec, 0, 0);
     for (size_t b = begin; b < end; b += s.count) {
@@ -335,6 +345,7 @@ static void evaluate_share(void *arg, size_t k, int worker)
         job->losses[k] += task->loss(&s, false);
     }
     job->correct[k] = s.correct;
+    job->errors[k] = s.error;
 }
 
 dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
@@ -342,7 +353,8 @@ dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const
 {
     const task_ops *task = &dscm_tasks[t->options.task];
     size_t threads = (size_t)t->options.threads;
-    double losses[DSCM_TEAM_MAX];
+    double losses[DSCM_TEAM_MAX], errors[DSCM_TEAM_MAX];
+    bool target = t->options.net.target.name[0];
     size_t correct[DSCM_TEAM_MAX];
     dscm_code code = check_options(&t->options, data, parents, err);
     if (code != DSCM_OK) return code;
@@ -353,17 +365,21 @@ dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const
                         .count = limit && limit < data->count ? limit : data->count,
                         .ranges = out->ranges,
                         .losses = losses,
-                        .correct = correct};
+                        .correct = correct,
+                        .errors = errors};
     dscm_weights_update(t->weights, t->state.ema, t->team);
     for (; job.range < job.ranges; job.range++) {
         size_t right = 0;
+        double error = 0;
         dscm_team_run(t->team, threads, evaluate_share, &job);
         for (size_t k = 0; k < threads; k++) {
             out->loss[job.range] += losses[k];
             right += correct[k];
+            error += errors[k];
         }
         out->accuracy[job.range] =
-            task->classifies ? (double)right / (double)job.count : (double)NAN;
+            task->classifies && !target ? (double)right / (double)job.count : (double)NAN;
+        out->error[job.range] = target ? error / (double)right : (double)NAN;
     }
     dscm_weights_update(t->weights, t->state.values, t->team);
     return DSCM_OK;

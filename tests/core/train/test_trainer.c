@@ -102,7 +102,17 @@ static void damaged_checkpoints_are_named(void)
     dscm_trainer *u = open_trainer(&other, &data);
     REQUIRE(u);
     CHECK_INT(load_bytes(u, path, bytes, size, &err), DSCM_E_MISMATCH);
-    CHECK_HAS(err.message, "\"seed\":5");
+    CHECK_HAS(err.message, "seed is 5 there and 6 here");
+    other.seed = 5;
+    for (int more = 0; more < 2; more++) { /* a longer run goes on, a shorter one does not */
+        dscm_train_options length = other;
+        length.samples = more ? other.samples + BATCH : other.samples - 1;
+        dscm_trainer *v = open_trainer(&length, &data);
+        REQUIRE(v);
+        CHECK_INT(load_bytes(v, path, bytes, size, &err), more ? DSCM_OK : DSCM_E_MISMATCH);
+        if (!more) CHECK_HAS(err.message, "samples is ");
+        dscm_trainer_free(v);
+    }
     dscm_free(bytes);
     dscm_trainer_free(t);
     dscm_trainer_free(u);
