@@ -134,12 +134,29 @@ def test_one_picture():
     code, out, err = run("counterfactual", digit(3), "--do", "digit=8", "-o", path("eight.png"),
                          *FAST)
     assert code == 0, err
-    scores = json.loads(out)
+    reply = json.loads(out)
+    seen, answer = reply["observed"]["digit"], reply["counterfactuals"][0]
     assert png_size("eight.png") == (28, 28)
-    assert scores["target"] == "8" and scores["before"] == "3", scores
-    assert len(scores["probabilities_after"]) == 10
-    assert abs(sum(scores["probabilities_before"]) - 1) < 1e-3
-    assert scores["l1"] > 0 and scores["scale"] > 0
+    assert answer["intervention"] == {"digit": "8"} and seen["value"] == "3", reply
+    assert len(seen["probabilities"]) == 10 and abs(sum(seen["probabilities"].values()) - 1) < 1e-3
+    assert answer["scores"]["l1"] > 0 and answer["scale"] > 0
+    assert reply["abduction"]["verdict"] == "good" and "id" in reply
+    assert f"digit = 8: {answer['outcome']}" in err, err
+
+
+def test_a_fan_is_a_sheet_of_the_single_pictures():
+    code, out, err = run("counterfactual", digit(3), "--do", "digit=*", "-o", path("fan.png"), "--json",
+                         *FAST)
+    assert code == 0, err
+    fan = json.loads(out)["counterfactuals"]
+    assert [c["intervention"]["digit"] for c in fan] == [str(k) for k in range(10)]
+    assert png_size("fan.png") == (11 * 60 + 4, 60 + 4)
+    code, out, err = run("counterfactual", digit(3), "--do", "digit=8", "-o", path("of-fan.png"), *FAST)
+    assert code == 0 and json.loads(out)["counterfactuals"][0] == fan[8], (out, fan[8])
+    sheet, one = read_gray(path("fan.png")), read_gray(path("of-fan.png"))
+    at = lambda x, y: sheet[(4 + 2 * y) * 664 + 4 + 9 * 60 + 2 * x]
+    assert all(at(x, y) == one[y * 28 + x] for y in range(28) for x in range(28))
+    refused(["counterfactual", digit(3), "--do", "size=*", "-o", path("never.png")], 2, "size")
 
 
 def test_scores_are_of_the_picture_that_is_written():
@@ -148,7 +165,7 @@ def test_scores_are_of_the_picture_that_is_written():
     assert code == 0, err
     pairs = list(zip(read_gray(digit(3)), read_gray(path("judged.png"))))
     mean = sum(abs(a - b) for a, b in pairs) / len(pairs)
-    assert abs(json.loads(out)["l1"] - mean) < 1e-3, (out, mean)
+    assert abs(json.loads(out)["counterfactuals"][0]["scores"]["l1"] - mean) < 1e-3, (out, mean)
 
 
 def test_resized_picture():
@@ -170,7 +187,8 @@ def test_idx_files():
     assert shape == (3, 28, 28) and len(data) == 3 * 784
     with open(path("s.jsonl")) as f:
         lines = [json.loads(line) for line in f]
-    assert [line["target"] for line in lines] == ["1", "2", "9"]
+    answers = [line["counterfactuals"] for line in lines]
+    assert [a[0]["intervention"] for a in answers] == [{"digit": k} for k in ("1", "2", "9")]
     assert [line["index"] for line in lines] == [0, 1, 2]
 
 
@@ -224,8 +242,10 @@ def test_null_counterfactual_returns_the_image():
     assert code == 0, err  # nothing is aimed at: scored against what the image shows
     assert read_idx("alone")[1] == data
     with open(path("null.jsonl")) as f:
-        scores = json.loads(f.read())
-    assert scores["target"] == scores["before"] == "5" and scores["valid"], scores
+        reply = json.loads(f.read())
+    answer = reply["counterfactuals"][0]
+    assert reply["observed"]["digit"]["value"] == "5" and answer["intervention"] == {}, reply
+    assert answer["scores"]["valid"] and answer["scores"]["probability"]["after"] > 0.5, reply
 
 
 def read_gray(name):

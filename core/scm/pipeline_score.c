@@ -3,26 +3,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/run_internal.h"
+#include "core/scm/pipeline_internal.h"
 
 /* A continuous variable is met when the predictor sees it within this share of its range. */
 #define CONTINUOUS_TOLERANCE 0.1
-
-/* The first categorical do(): what label scores speak about; -1 when there is none. */
-static int scored_item(const run *r, const dscm_target *target)
-{
-    for (size_t j = 0; j < target->count; j++)
-        if (target->items[j].action == DSCM_DO &&
-            r->info->variables[target->items[j].variable].kind == DSCM_CATEGORICAL)
-            return (int)j;
-    return -1;
-}
 
 static bool is_parent(const run *r, int variable)
 {
     for (size_t i = 0; i < r->image->parents_count; i++)
         if (r->image->parents[i] == variable) return true;
     return false;
+}
+
+/* What label scores speak about: the first categorical do(), or, where nothing is done, the first
+ * categorical parent and the label that is seen. item: its intervention, -1 without one. */
+typedef struct subject {
+    int variable, label; /* variable: -1 when there is no such thing */
+    int item;
+} subject;
+
+static subject subject_of(const run *r, const dscm_target *target, const dscm_abduction *from)
+{
+    for (size_t j = 0; j < target->count; j++) {
+        const dscm_intervention *act = &target->items[j];
+        if (act->action == DSCM_DO && r->info->variables[act->variable].kind == DSCM_CATEGORICAL)
+            return (subject){act->variable, (int)act->value, (int)j};
+    }
+    for (size_t i = 0; !target->count && i < r->image->parents_count; i++) {
+        int v = r->image->parents[i];
+        if (r->info->variables[v].kind == DSCM_CATEGORICAL)
+            return (subject){v, (int)from->factual[v], -1};
+    }
+    return (subject){-1, -1, -1};
+}
+
+/* met: the predictors see everything that was set. */
+static void judge(const run *r, dscm_counterfactual *c, const dscm_abduction *from, bool met)
+{
+    c->scores.valid = met;
+    c->evidence.valid = met;
+    c->evidence.searched = r->auto_scale;
+    c->evidence.verdict = from->verdict;
+    c->outcome = dscm_outcome_of(&c->evidence);
 }
 
 /* The value of an intervention is seen in the image by its predictor. */
@@ -60,27 +82,26 @@ static void name_oracle(const run *r, dscm_counterfactual *c, int variable)
 
 static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction *from)
 {
-    int scored = scored_item(r, &c->target);
+    const subject scored = subject_of(r, &c->target, from);
     c->scores =
         dscm_scores_of_pixels(from->image, c->image, r->image->h * r->image->w, r->image->c);
-    if (scored >= 0 && is_parent(r, c->target.items[scored].variable)) {
-        const dscm_intervention *item = &c->target.items[scored];
-        int target = (int)item->value, factual = (int)from->factual[item->variable];
-        dscm_code code = dscm_score(r->session, &c->scores, from->image, c->image, item->variable,
-                                    &target, &factual, 1, r->err);
+    if (scored.variable >= 0 && is_parent(r, scored.variable)) {
+        int factual = (int)from->factual[scored.variable];
+        dscm_code code = dscm_score(r->session, &c->scores, from->image, c->image, scored.variable,
+                                    &scored.label, &factual, 1, r->err);
         if (code) return code;
     }
-    c->found = true;
+    bool all = true;
     for (size_t j = 0; j < c->target.count; j++) {
         bool met = true;
         double seen = NAN;
         dscm_code code = is_met(r, &c->target.items[j], from, c->image, &met, &seen);
         if (code) return code;
-        c->found &= met;
-        if (j == (scored >= 0 ? (size_t)scored : 0)) c->observed_value = seen;
+        all &= met;
+        if (j == (scored.item >= 0 ? (size_t)scored.item : 0)) c->observed_value = seen;
     }
-    c->scores.valid = c->found;
-    if (scored >= 0) name_oracle(r, c, c->target.items[scored].variable);
+    judge(r, c, from, all);
+    if (scored.variable >= 0) name_oracle(r, c, scored.variable);
     return DSCM_OK;
 }
 
@@ -91,10 +112,10 @@ static int common_variable(const run *r)
     for (size_t i = 0; i < r->count; i++)
         for (size_t k = 0; k < r->items[i].result->count; k++) {
             const dscm_target *target = &r->items[i].result->counterfactuals[k].target;
-            int j = scored_item(r, target);
-            if (j < 0 || target->count != 1) return -1;
-            if (variable >= 0 && target->items[j].variable != variable) return -1;
-            variable = target->items[j].variable;
+            const subject scored = subject_of(r, target, r->from[i]);
+            if (scored.variable < 0 || target->count > 1) return -1;
+            if (variable >= 0 && scored.variable != variable) return -1;
+            variable = scored.variable;
         }
     return variable >= 0 && is_parent(r, variable) ? variable : -1;
 }
@@ -111,8 +132,8 @@ static dscm_code score_batch(run *r, const float *images, int variable)
         factuals = targets + r->total;
         for (size_t i = 0; i < r->count; i++)
             for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
-                const dscm_request *request = r->items[i].request;
-                targets[k] = (int)request->targets[k - r->offsets[i]].items[0].value;
+                const dscm_target *target = &r->items[i].ask.targets[k - r->offsets[i]];
+                targets[k] = subject_of(r, target, r->from[i]).label;
                 factuals[k] = (int)r->from[i]->factual[variable];
                 memcpy(factual + k * r->pixels, r->from[i]->image, r->pixels * sizeof(float));
                 memcpy(rows + (r->total + k) * labels, r->from[i]->observed[variable],
@@ -129,7 +150,7 @@ static dscm_code score_batch(run *r, const float *images, int variable)
             for (size_t l = 1; l < labels; l++)
                 if (rows[k * labels + l] > rows[k * labels + best]) best = l;
             c->scores = scores[k];
-            c->found = scores[k].valid;
+            judge(r, c, r->from[i], scores[k].valid);
             c->observed_value = (double)best;
             name_oracle(r, c, variable);
         }

@@ -3,30 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/run_internal.h"
-
-/* Above this mean error (0..255) the sampler does not give the image back. */
-#define ERROR_L1_MAX 4.0
-/* Below this probability the predictor does not know what it sees. */
-#define CONFIDENCE_MIN 0.5
-
-const char *dscm_verdict_name(dscm_verdict verdict)
-{
-    static const char *const names[] = {"good", "unfamiliar", "inaccurate"};
-    return names[verdict];
-}
-
-const char *dscm_verdict_words(dscm_verdict verdict)
-{
-    static const char *const words[] = {
-        "The image is reconstructed faithfully and the model recognises it.",
-        "The image is reconstructed, but the model gives none of the labels a probability of one "
-        "half: it is unlike the training data, and counterfactuals may mean little.",
-        "The reconstruction differs from the image by more than 4 of 255 on average: take more "
-        "steps or an exact sampler.",
-    };
-    return words[verdict];
-}
+#include "core/scm/pipeline_internal.h"
 
 void dscm_abduction_free(dscm_abduction *a)
 {
@@ -65,12 +42,15 @@ static bool is_seen(const run *r, int variable)
     return false;
 }
 
-static dscm_abduction *abduction_make(run *r, const dscm_request *request)
+static dscm_abduction *abduction_make(run *r, const dscm_case *ask)
 {
     dscm_abduction *a = run_alloc(r, 1, sizeof(*a));
     if (!a) return NULL;
     a->info = r->info;
-    a->options = request->options;
+    a->options = ask->options;
+    a->error_l1 = a->error_max = NAN;
+    a->evidence = dscm_abduction_evidence_none();
+    a->verdict = DSCM_VERDICT_INACCURATE; /* until it is judged */
     a->pixels = run_alloc(r, r->pixels, 1);
     a->image = run_alloc(r, r->pixels, sizeof(float));
     a->reconstruction = run_alloc(r, r->pixels, sizeof(float));
@@ -87,7 +67,7 @@ static dscm_abduction *abduction_make(run *r, const dscm_request *request)
         dscm_abduction_free(a);
         return NULL;
     }
-    memcpy(a->pixels, request->pixels, r->pixels);
+    memcpy(a->pixels, ask->pixels, r->pixels);
     for (size_t i = 0; i < r->pixels; i++) a->image[i] = (float)a->pixels[i] / 127.5f - 1;
     return a;
 }
@@ -111,7 +91,7 @@ static dscm_code observe(run *r, const float *images)
             a->factual[v] =
                 variable->kind == DSCM_CATEGORICAL ? (double)best : (double)a->observed[v][0];
             if (variable->kind == DSCM_CATEGORICAL)
-                a->confidence = fmin(a->confidence, (double)a->observed[v][best]);
+                a->evidence.confidence = fmin(a->evidence.confidence, (double)a->observed[v][best]);
         }
         free(rows);
         if (code) return code;
@@ -126,10 +106,8 @@ static void judge(dscm_abduction *a, size_t pixels)
     for (size_t i = 0; i < pixels; i++)
         a->error_max =
             fmax(a->error_max, 127.5 * fabs((double)a->reconstruction[i] - (double)a->image[i]));
-    /* A NaN error is no faithful reconstruction either. */
-    a->verdict = !(a->error_l1 <= ERROR_L1_MAX)   ? DSCM_VERDICT_INACCURATE
-                 : a->confidence < CONFIDENCE_MIN ? DSCM_VERDICT_UNFAMILIAR
-                                                  : DSCM_VERDICT_GOOD;
+    a->evidence.error_l1 = a->error_l1;
+    a->verdict = dscm_verdict_of(&a->evidence);
 }
 
 /* Takes the joint latent apart, or hands it over when there is one item only. */
@@ -175,8 +153,10 @@ static dscm_code infer(run *r, const float *images, float *reconstructions)
     run_begin(r, PHASE_ABDUCT, 1, &progress);
     dscm_code code =
         dscm_abduct(r->session, &r->joint, images, r->count, &r->options, &progress, r->err);
+    if (!code && r->items[0].ask.noise_only) code = dscm_latent_forget(r->session, r->joint, r->err);
     run_end(r, &r->times.abduct);
-    if (!code) code = reconstruct(r, images, reconstructions);
+    if (code || !r->scored) return code;
+    code = reconstruct(r, images, reconstructions);
     return code ? code : observe(r, images);
 }
 
@@ -187,12 +167,11 @@ dscm_code run_abduct(run *r)
     float *reconstructions = run_alloc(r, values, sizeof(*reconstructions));
     dscm_code code = images && reconstructions ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; !code && i < r->count; i++) {
-        dscm_abduction *a = abduction_make(r, r->items[i].request);
+        dscm_abduction *a = abduction_make(r, &r->items[i].ask);
         if (!a) {
             code = DSCM_E_MEMORY;
             break;
         }
-        a->confidence = 1;
         r->items[i].abduction = a;
         r->from[i] = a;
         memcpy(images + i * r->pixels, a->image, r->pixels * sizeof(float));
@@ -201,10 +180,11 @@ dscm_code run_abduct(run *r)
     if (!code) code = share_latent(r);
     for (size_t i = 0; !code && i < r->count; i++) {
         dscm_abduction *a = r->items[i].abduction;
+        a->abduct_ms = r->times.abduct;
+        if (!r->scored) continue;
         memcpy(a->reconstruction, reconstructions + i * r->pixels, r->pixels * sizeof(float));
         dscm_images_round(a->reconstruction, r->pixels);
         judge(a, r->pixels);
-        a->abduct_ms = r->times.abduct;
     }
     free(images);
     free(reconstructions);

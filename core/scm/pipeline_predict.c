@@ -3,25 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/run_internal.h"
+#include "core/scm/pipeline_internal.h"
 
 /* Queries of all targets; the caller frees *queries and *items. Each has the strength of its request,
  * because requests of one batch may differ in it. */
 static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **items)
 {
     *queries = run_alloc(r, r->total, sizeof(**queries));
-    *items = run_alloc(r, r->total * DSCM_REQUEST_VARS_MAX, sizeof(**items));
+    *items = run_alloc(r, r->total * DSCM_TARGET_VARIABLES_MAX, sizeof(**items));
     if (!*queries || !*items) return DSCM_E_MEMORY;
     for (size_t i = 0; i < r->count; i++) {
-        const dscm_request *request = r->items[i].request;
+        const dscm_case *ask = &r->items[i].ask;
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
-            const dscm_target *target = &request->targets[k - r->offsets[i]];
-            dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
+            const dscm_target *target = &ask->targets[k - r->offsets[i]];
+            dscm_intervention *own = *items + k * DSCM_TARGET_VARIABLES_MAX;
             memcpy(own, target->items, target->count * sizeof(*own));
             (*queries)[k] = (dscm_query){.items = own,
                                          .count = target->count,
                                          .factual = r->from[i]->factual,
-                                         .scale = r->auto_scale ? NULL : &request->options.scale};
+                                         .scale = r->auto_scale ? NULL : &ask->options.scale};
         }
     }
     return DSCM_OK;
@@ -33,7 +33,7 @@ static void set_strength(dscm_query *queries, dscm_intervention *items, size_t k
 {
     queries[k].scale = scale;
     for (size_t j = 0; j < queries[k].count; j++)
-        items[k * DSCM_REQUEST_VARS_MAX + j].scale *= *scale;
+        items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= *scale;
 }
 
 /* The latent of every target: its item's noise, repeated. */
@@ -74,11 +74,12 @@ static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const 
 }
 
 /* Strength of the first intervention, which is the one that a fan varies. */
-static double strength(const run *r, const dscm_request *request, const dscm_target *target,
+static double strength(const run *r, const dscm_case *ask, const dscm_target *target,
                        const dscm_scale_result *search)
 {
     if (r->auto_scale) return search->scale;
-    return isnan(target->items[0].scale) ? request->options.scale : target->items[0].scale;
+    bool own = target->count && !isnan(target->items[0].scale);
+    return own ? target->items[0].scale : ask->options.scale;
 }
 
 static dscm_code take_results(run *r, const float *images, const dscm_scale_result *searches,
@@ -89,9 +90,9 @@ static dscm_code take_results(run *r, const float *images, const dscm_scale_resu
         for (size_t k = r->offsets[i]; !code && k < r->offsets[i + 1]; k++) {
             dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
             memcpy(c->image, images + k * r->pixels, r->pixels * sizeof(*images));
-            c->scale = strength(r, r->items[i].request, &c->target, &searches[k]);
+            c->scale = strength(r, &r->items[i].ask, &c->target, &searches[k]);
             c->predictions = r->auto_scale ? searches[k].predictions : 1;
-            c->composition = r->from[i]->error_l1;
+            c->composition = r->from[i]->error_l1; /* NaN without scores */
             code = dscm_query_values(r->bundle, &queries[k], c->propagated, r->err);
         }
     return code;
@@ -122,7 +123,7 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
     for (size_t i = 0; !code && i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
             const dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
-            dscm_intervention *own = *items + k * DSCM_REQUEST_VARS_MAX;
+            dscm_intervention *own = *items + k * DSCM_TARGET_VARIABLES_MAX;
             for (size_t j = 0; j < c->target.count; j++) {
                 if (own[j].action != DSCM_HOLD && !isnan(r->from[i]->factual[own[j].variable]))
                     own[j].value = r->from[i]->factual[own[j].variable];
@@ -162,33 +163,34 @@ dscm_code run_reverse(run *r, const float *images)
 
 /* Samples of one item. Each has its own stream of the seed, so a larger count begins with the same
  * pictures. */
-static dscm_code sample_item(run *r, const dscm_request *request, dscm_result *result,
+static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,
                              const dscm_progress *progress)
 {
     dscm_latent *latent = NULL;
-    dscm_target target = {.count = 0};
-    if (request->targets_count) target = request->targets[0];
-    for (size_t j = 0; j < target.count; j++)
-        if (isnan(target.items[j].scale)) target.items[j].scale = request->options.scale;
-    float *images = run_alloc(r, request->count * r->pixels, sizeof(*images));
-    dscm_query *queries = run_alloc(r, request->count, sizeof(*queries));
-    dscm_code code = images && queries ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t k = 0; !code && k < request->count; k++)
-        queries[k] = (dscm_query){.items = target.items, .count = target.count};
+    float *images = run_alloc(r, ask->count * r->pixels, sizeof(*images));
+    dscm_query *queries = run_alloc(r, ask->count, sizeof(*queries));
+    dscm_target *targets = run_alloc(r, ask->count, sizeof(*targets));
+    dscm_code code = images && queries && targets ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < ask->count; k++) {
+        targets[k] = result->counterfactuals[k].target;
+        for (size_t j = 0; j < targets[k].count; j++)
+            if (isnan(targets[k].items[j].scale)) targets[k].items[j].scale = ask->options.scale;
+        queries[k] = (dscm_query){.items = targets[k].items, .count = targets[k].count};
+    }
     if (!code)
-        code = dscm_latent_draw(r->session, &latent, request->count, request->seed, 0,
-                                &request->options, r->err);
+        code = dscm_latent_draw(r->session, &latent, ask->count, ask->seed, ask->first,
+                                &ask->options, r->err);
     if (!code)
-        code =
-            dscm_predict(r->session, images, latent, queries, &request->options, progress, r->err);
-    for (size_t k = 0; !code && k < request->count; k++) {
+        code = dscm_predict(r->session, images, latent, queries, &ask->options, progress, r->err);
+    for (size_t k = 0; !code && k < ask->count; k++) {
         dscm_images_round(images + k * r->pixels, r->pixels);
         memcpy(result->counterfactuals[k].image, images + k * r->pixels,
                r->pixels * sizeof(*images));
-        result->counterfactuals[k].scale = request->options.scale;
+        result->counterfactuals[k].scale = ask->options.scale;
     }
     dscm_latent_free(latent);
     free(queries);
+    free(targets);
     free(images);
     return code;
 }
@@ -199,7 +201,7 @@ dscm_code run_samples(run *r)
     dscm_code code = DSCM_OK;
     run_begin(r, PHASE_PREDICT, r->count, &progress);
     for (size_t i = 0; !code && i < r->count; i++)
-        code = sample_item(r, r->items[i].request, r->items[i].result, &progress);
+        code = sample_item(r, &r->items[i].ask, r->items[i].result, &progress);
     run_end(r, &r->times.predict);
-    return code ? code : run_files(r);
+    return code;
 }

@@ -1,10 +1,8 @@
-/* Inside the runner: the state of one run and its parts in different files. */
-#ifndef DSCM_API_RUN_INTERNAL_H
-#define DSCM_API_RUN_INTERNAL_H
+/* Inside the pipeline: the state of one run and its parts in different files. */
+#ifndef DSCM_CORE_SCM_PIPELINE_INTERNAL_H
+#define DSCM_CORE_SCM_PIPELINE_INTERNAL_H
 
-#include "api/run.h"
-
-#define FRAMES_MAX 12 /* pictures of a trajectory */
+#include "core/scm/pipeline.h"
 
 /* A run is a plan of phases; each has a weight in units of unguided network passes, from which
  * progress is estimated. */
@@ -32,6 +30,7 @@ typedef struct run {
     dscm_latent *joint;          /* latent of all items when there are several */
     dscm_options options;
     bool auto_scale;
+    bool scored; /* verdict, outcome and scores are wanted */
     /* progress */
     const dscm_run_progress *progress;
     run_phase phase;
@@ -61,7 +60,6 @@ dscm_code run_abduct(run *r) DSCM_MUST_CHECK;
 dscm_code run_predict(run *r, float *out, dscm_scale_result *searches) DSCM_MUST_CHECK;
 dscm_code run_score(run *r, float *images) DSCM_MUST_CHECK;
 dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
-dscm_code run_files(run *r) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
 /* Mean absolute difference on the 0..255 scale. */
 double run_l1(const float *a, const float *b, size_t count);

@@ -1,11 +1,11 @@
-#include "api/run.h"
+#include "core/scm/pipeline.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "api/run_internal.h"
+#include "core/base/clock.h"
+#include "core/scm/pipeline_internal.h"
 
 /* Cost of a guided step in unguided ones: score network, predictor, and its gradient. */
 #define GUIDED_COST 3.5
@@ -14,9 +14,7 @@
 
 double run_now_ms(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+    return dscm_clock_s() * 1e3;
 }
 
 void *run_alloc(run *r, size_t count, size_t size)
@@ -42,12 +40,12 @@ static const char *phase_name(run_phase phase)
     return names[phase];
 }
 
-/* Keeps FRAMES_MAX previews of the prediction, evenly spread over the walk of each part of the images,
+/* Keeps DSCM_FRAMES_MAX previews of the prediction, evenly spread over the walk of each part of the images,
  * the last one included. */
 static void keep_frame(run *r, const dscm_progress_event *event)
 {
     if (!r->frames || r->phase != PHASE_PREDICT || !event->preview) return;
-    size_t steps = event->walk_steps, frames = steps < FRAMES_MAX ? steps : FRAMES_MAX;
+    size_t steps = event->walk_steps, frames = steps < DSCM_FRAMES_MAX ? steps : DSCM_FRAMES_MAX;
     size_t passed = event->walk_step * frames / steps;
     if (passed == (event->walk_step - 1) * frames / steps) return;
     uint8_t *frame = r->frames + ((passed - 1) * r->total + event->first) * r->pixels;
@@ -116,7 +114,7 @@ void run_end(run *r, double *ms)
 
 static void plan(run *r)
 {
-    const dscm_request *first = r->items[0].request;
+    const dscm_case *first = &r->items[0].ask;
     double ratio = r->options.ratio > 0 ? r->options.ratio : 1;
     size_t steps = (size_t)ceil((double)r->options.steps * ratio);
     double images = (double)r->total * (double)steps, factual = (double)r->count * (double)steps;
@@ -128,7 +126,8 @@ static void plan(run *r)
     if (!r->items[0].cached) {
         r->weights[PHASE_ABDUCT] = factual;
         r->steps[PHASE_ABDUCT] = steps;
-        if (!dscm_sampler_checks(r->options.sampler)) { /* else the image is known to come back */
+        if (r->scored &&
+            !dscm_sampler_checks(r->options.sampler)) { /* else the image is known to come back */
             r->weights[PHASE_RECONSTRUCT] = factual;
             r->steps[PHASE_RECONSTRUCT] = steps;
         }
@@ -154,6 +153,7 @@ void dscm_result_free(dscm_result *result)
     }
     for (size_t i = 0; i < result->files_count; i++) free(result->files[i].png);
     free(result->counterfactuals);
+    free(result->frames);
     free(result->files);
     free(result);
 }
@@ -171,6 +171,9 @@ void dscm_result_shrink(dscm_result *result)
         free(result->counterfactuals[i].image);
         result->counterfactuals[i].image = NULL;
     }
+    free(result->frames);
+    result->frames = NULL;
+    result->frames_count = 0;
 }
 
 size_t dscm_result_bytes(const dscm_result *result)
@@ -182,32 +185,34 @@ size_t dscm_result_bytes(const dscm_result *result)
              (sizeof(*result->counterfactuals) + result->info->variables_count * sizeof(double));
     for (size_t i = 0; i < result->count; i++)
         if (result->counterfactuals[i].image) bytes += pixels * sizeof(float);
+    if (result->frames) bytes += result->frames_count * result->count * pixels;
     for (size_t i = 0; i < result->files_count; i++) bytes += result->files[i].size;
     return bytes;
 }
 
 /* An empty result for an item, with its counterfactuals' places. */
-static dscm_result *result_make(run *r, const dscm_request *request, size_t count)
+static dscm_result *result_make(run *r, const dscm_case *ask, size_t count)
 {
     dscm_result *result = run_alloc(r, 1, sizeof(*result));
     if (!result) return NULL;
-    *result = (dscm_result){.work = request->work,
+    *result = (dscm_result){.work = ask->work,
                             .info = r->info,
-                            .options = request->options,
-                            .auto_scale = request->auto_scale,
-                            .seed = request->seed,
-                            .wanted = request->wanted,
+                            .options = ask->options,
+                            .auto_scale = ask->auto_scale,
+                            .seed = ask->seed,
+                            .wanted = ask->wanted,
                             .count = count,
                             .batch = r->total};
     result->counterfactuals = run_alloc(r, count, sizeof(*result->counterfactuals));
     for (size_t i = 0; result->counterfactuals && i < count; i++) {
         dscm_counterfactual *c = &result->counterfactuals[i];
         c->composition = c->reversibility = c->observed_value = NAN;
+        c->evidence = dscm_outcome_evidence_none();
+        c->outcome = DSCM_OUTCOME_NOT_FOUND;
         c->predictions = 1;
         c->image = run_alloc(r, r->pixels, sizeof(float));
         c->propagated = run_alloc(r, r->info->variables_count, sizeof(double));
-        if (request->targets_count)
-            c->target = request->targets[request->work == DSCM_WORK_SAMPLE ? 0 : i];
+        if (ask->targets_count) c->target = ask->targets[i < ask->targets_count ? i : 0];
         if (c->image && c->propagated) continue;
         dscm_result_free(result);
         return NULL;
@@ -221,8 +226,8 @@ static dscm_code make_results(run *r)
 {
     for (size_t i = 0; i < r->count; i++) {
         dscm_run_item *item = &r->items[i];
-        if (item->request->work == DSCM_WORK_ABDUCTION) continue;
-        item->result = result_make(r, item->request, r->offsets[i + 1] - r->offsets[i]);
+        if (item->ask.work == DSCM_WORK_ABDUCTION) continue;
+        item->result = result_make(r, &item->ask, r->offsets[i + 1] - r->offsets[i]);
         if (!item->result) return DSCM_E_MEMORY;
     }
     return DSCM_OK;
@@ -238,23 +243,39 @@ static dscm_code setup(run *r)
     if (!r->offsets || !r->identity || !r->from) return DSCM_E_MEMORY;
     bool frames = false;
     for (size_t i = 0; i < r->count; i++) {
-        const dscm_request *request = r->items[i].request;
-        size_t images = request->work == DSCM_WORK_SAMPLE      ? request->count
-                        : request->work == DSCM_WORK_ABDUCTION ? 0
-                                                               : request->targets_count;
+        const dscm_case *ask = &r->items[i].ask;
+        size_t images = ask->work == DSCM_WORK_SAMPLE      ? ask->count
+                        : ask->work == DSCM_WORK_ABDUCTION ? 0
+                                                           : ask->targets_count;
         r->offsets[i + 1] = r->offsets[i] + images;
         r->identity[i + 1] = i + 1;
         r->from[i] = r->items[i].cached;
-        frames |=
-            request->work == DSCM_WORK_COUNTERFACTUAL && (request->wanted & DSCM_WANT_TRAJECTORY);
+        frames |= ask->work == DSCM_WORK_COUNTERFACTUAL && (ask->wanted & DSCM_WANT_TRAJECTORY);
     }
     r->total = r->offsets[r->count];
     if (frames) {
-        r->frames = run_alloc(r, FRAMES_MAX * r->total, r->pixels);
+        r->frames = run_alloc(r, DSCM_FRAMES_MAX * r->total, r->pixels);
         if (!r->frames) return DSCM_E_MEMORY;
     }
     plan(r);
     return make_results(r);
+}
+
+/* The frames of each item that wants them. */
+static dscm_code share_frames(run *r)
+{
+    for (size_t i = 0; i < r->count && r->frames_count; i++) {
+        dscm_result *result = r->items[i].result;
+        if (!(result->wanted & DSCM_WANT_TRAJECTORY)) continue;
+        size_t bytes = result->count * r->pixels;
+        result->frames = run_alloc(r, r->frames_count, bytes);
+        if (!result->frames) return DSCM_E_MEMORY;
+        result->frames_count = r->frames_count;
+        for (size_t f = 0; f < r->frames_count; f++)
+            memcpy(result->frames + f * bytes,
+                   r->frames + (f * r->total + r->offsets[i]) * r->pixels, bytes);
+    }
+    return DSCM_OK;
 }
 
 static dscm_code counterfactuals(run *r)
@@ -263,9 +284,9 @@ static dscm_code counterfactuals(run *r)
     dscm_scale_result *searches = run_alloc(r, r->total, sizeof(*searches));
     dscm_code code = images && searches ? DSCM_OK : DSCM_E_MEMORY;
     if (!code) code = run_predict(r, images, searches);
-    if (!code) code = run_score(r, images);
+    if (!code && r->scored) code = run_score(r, images);
     if (!code && r->weights[PHASE_REVERSE] > 0) code = run_reverse(r, images);
-    if (!code) code = run_files(r);
+    if (!code) code = share_frames(r);
     free(images);
     free(searches);
     return code;
@@ -277,8 +298,8 @@ static void finish(run *r, bool good)
         dscm_run_item *item = &r->items[i];
         if (good && item->result) {
             item->result->times = r->times;
-            if (r->from[i]) item->result->verdict = dscm_verdict_name(r->from[i]->verdict);
-            item->result->times.decode = item->request->decode_ms;
+            if (r->from[i] && r->scored)
+                item->result->verdict = dscm_verdict_name(r->from[i]->verdict);
         }
         if (good) continue;
         dscm_result_free(item->result);
@@ -304,8 +325,10 @@ dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_it
              .image = &info->variables[info->image],
              .items = items,
              .count = count,
-             .options = items[0].request->options,
-             .auto_scale = items[0].request->auto_scale,
+             .options = items[0].ask.options,
+             .auto_scale = items[0].ask.auto_scale,
+             .scored =
+                 items[0].ask.wanted & DSCM_WANT_SCORES || items[0].ask.work == DSCM_WORK_ABDUCTION,
              .progress = progress,
              .started_ms = run_now_ms(),
              .err = err ? err : &own};
@@ -315,7 +338,7 @@ dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_it
         items[i].result = NULL;
     }
     dscm_code code = setup(&r);
-    dscm_work work = items[0].request->work;
+    dscm_work work = items[0].ask.work;
     if (!code && work != DSCM_WORK_SAMPLE && !items[0].cached) code = run_abduct(&r);
     if (!code && work == DSCM_WORK_COUNTERFACTUAL) code = counterfactuals(&r);
     if (!code && work == DSCM_WORK_SAMPLE) code = run_samples(&r);
