@@ -63,6 +63,17 @@ static json_t *interventions(const dscm_bundle_info *info, const dscm_target *ta
     return object;
 }
 
+/* What the variables were under the intervention, descendants included. */
+static json_t *propagated(const dscm_bundle_info *info, const dscm_counterfactual *c)
+{
+    json_t *out = json_object();
+    for (size_t v = 0; v < info->variables_count; v++)
+        if (info->variables[v].kind != DSCM_IMAGE)
+            json_object_set_new(out, info->variables[v].name,
+                                value_of(&info->variables[v], c->propagated[v]));
+    return out;
+}
+
 static json_t *scores(const dscm_counterfactual *c)
 {
     const dscm_scores *s = &c->scores;
@@ -93,6 +104,7 @@ static json_t *counterfactual(const dscm_result *result, size_t index)
     const dscm_counterfactual *c = &result->counterfactuals[index];
     json_t *out = json_object();
     json_object_set_new(out, "intervention", interventions(result->info, &c->target));
+    json_object_set_new(out, "propagated", propagated(result->info, c));
     json_object_set_new(out, "outcome", json_string(c->found ? "found" : "not-found"));
     if (!c->found)
         json_object_set_new(out, "detail",

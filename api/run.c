@@ -148,8 +148,10 @@ static void plan(run *r)
 void dscm_result_free(dscm_result *result)
 {
     if (!result) return;
-    for (size_t i = 0; result->counterfactuals && i < result->count; i++)
+    for (size_t i = 0; result->counterfactuals && i < result->count; i++) {
         free(result->counterfactuals[i].image);
+        free(result->counterfactuals[i].propagated);
+    }
     for (size_t i = 0; i < result->files_count; i++) free(result->files[i].png);
     free(result->counterfactuals);
     free(result->files);
@@ -176,7 +178,8 @@ size_t dscm_result_bytes(const dscm_result *result)
     const dscm_variable *image = &result->info->variables[result->info->image];
     size_t pixels = image->h * image->w * image->c;
     size_t bytes = sizeof(*result) + result->files_count * sizeof(*result->files);
-    bytes += result->count * sizeof(*result->counterfactuals);
+    bytes += result->count *
+             (sizeof(*result->counterfactuals) + result->info->variables_count * sizeof(double));
     for (size_t i = 0; i < result->count; i++)
         if (result->counterfactuals[i].image) bytes += pixels * sizeof(float);
     for (size_t i = 0; i < result->files_count; i++) bytes += result->files[i].size;
@@ -202,9 +205,10 @@ static dscm_result *result_make(run *r, const dscm_request *request, size_t coun
         c->composition = c->reversibility = c->observed_value = NAN;
         c->predictions = 1;
         c->image = run_alloc(r, r->pixels, sizeof(float));
+        c->propagated = run_alloc(r, r->info->variables_count, sizeof(double));
         if (request->targets_count)
             c->target = request->targets[request->work == DSCM_WORK_SAMPLE ? 0 : i];
-        if (c->image) continue;
+        if (c->image && c->propagated) continue;
         dscm_result_free(result);
         return NULL;
     }
@@ -296,6 +300,7 @@ dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_it
     dscm_error own = {0};
     run r = {.session = session,
              .info = info,
+             .bundle = bundle,
              .image = &info->variables[info->image],
              .items = items,
              .count = count,

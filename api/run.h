@@ -71,8 +71,9 @@ typedef struct dscm_counterfactual {
     dscm_scores scores;    /* of the first categorical intervention; NaN without one */
     const char *oracle;    /* label that the bundle's oracle reads, or NULL; borrowed from info */
     double observed_value; /* of that variable in the image */
-    double composition;    /* L1 of the reconstruction, 0..255 */
-    double reversibility;  /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
+    double *propagated;   /* (variables): values under the intervention, NaN where unknown; owned */
+    double composition;   /* L1 of the reconstruction, 0..255 */
+    double reversibility; /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
 } dscm_counterfactual;
 
 typedef struct dscm_image_file {

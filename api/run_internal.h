@@ -19,6 +19,7 @@ typedef enum run_phase {
 
 typedef struct run {
     dscm_session *session;
+    const dscm_bundle *bundle;
     const dscm_bundle_info *info;
     const dscm_variable *image;
     dscm_run_item *items;

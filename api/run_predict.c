@@ -81,16 +81,20 @@ static double strength(const run *r, const dscm_request *request, const dscm_tar
     return isnan(target->items[0].scale) ? request->options.scale : target->items[0].scale;
 }
 
-static void take_images(run *r, const float *images, const dscm_scale_result *searches)
+static dscm_code take_results(run *r, const float *images, const dscm_scale_result *searches,
+                              const dscm_query *queries)
 {
-    for (size_t i = 0; i < r->count; i++)
-        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; !code && k < r->offsets[i + 1]; k++) {
             dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
             memcpy(c->image, images + k * r->pixels, r->pixels * sizeof(*images));
             c->scale = strength(r, r->items[i].request, &c->target, &searches[k]);
             c->predictions = r->auto_scale ? searches[k].predictions : 1;
             c->composition = r->from[i]->error_l1;
+            code = dscm_query_values(r->bundle, &queries[k], c->propagated, r->err);
         }
+    return code;
 }
 
 dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
@@ -103,7 +107,7 @@ dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
     if (!code) code = predict(r, out, searches, latent, queries, items);
     if (!code) {
         dscm_images_round(out, r->total * r->pixels);
-        take_images(r, out, searches);
+        code = take_results(r, out, searches, queries);
     }
     dscm_latent_free(latent);
     free(queries);

@@ -204,6 +204,11 @@ typedef struct dscm_query {
                               options->scale */
 } dscm_query;
 
+/* Values that all variables take under a query: noise is abducted from query->factual (NaN where it
+ * is not given), interventions act, descendants follow. out (variables): label index or number; NaN
+ * for images and for what nobody knows. */
+dscm_code dscm_query_values(const dscm_bundle *bundle, const dscm_query *query, double *out,
+                            dscm_error *err) DSCM_MUST_CHECK;
 /* Predicts one image per item of the latent: out (count,H,W,C), not clamped except by `published`.
  * queries (count). */
 dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *latent,

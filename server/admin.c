@@ -48,6 +48,7 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
                                   .queue_capacity = (size_t)s->settings.queue_capacity,
                                   .workers = loaded ? s->workers : 0,
                                   .connections = loaded ? dscm_http_connections(s->http) : 0,
+                                  .bodies_bytes = dscm_quota_used(s->bodies),
                                   .start_wall = s->start_wall,
                                   .version = DSCM_VERSION};
     s->jobs->count(s->jobs, &gauges.jobs_kept, &gauges.jobs_bytes);

@@ -2,10 +2,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "api/json.h"
 #include "core/base/memory.h"
 #include "server/crypto.h"
 
@@ -26,9 +30,12 @@ static const struct {
              {".css", "text/css; charset=utf-8"},
              {".svg", "image/svg+xml"},
              {".png", "image/png"},
+             {".jpg", "image/jpeg"},
+             {".jpeg", "image/jpeg"},
              {".ico", "image/x-icon"},
              {".json", "application/json; charset=utf-8"},
              {".txt", "text/plain; charset=utf-8"},
+             {".md", "text/plain; charset=utf-8"},
              {".webmanifest", "application/manifest+json"}};
 
 static const char *type_of(const char *name)
@@ -84,6 +91,21 @@ static dscm_code read_file(dscm_assets *assets, const char *file, const char *pa
     return DSCM_OK;
 }
 
+/* A name as it stands in an address; false when there is no room. */
+static bool append_escaped(char *out, size_t size, const char *name)
+{
+    static const char plain[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~";
+    size_t used = strlen(out);
+    for (; *name; name++) {
+        bool keep = strchr(plain, *name) != NULL;
+        if (used + (keep ? 1 : 3) >= size) return false;
+        used +=
+            (size_t)snprintf(out + used, size - used, keep ? "%c" : "%%%02X", (unsigned char)*name);
+    }
+    return true;
+}
+
 /* Files of other kinds, hidden ones and links out of the folder's tree are left alone. */
 static dscm_code read_folder(dscm_assets *assets, const char *dir, const char *prefix, int depth,
                              dscm_error *err)
@@ -97,8 +119,8 @@ static dscm_code read_folder(dscm_assets *assets, const char *dir, const char *p
         struct stat about;
         if (entry->d_name[0] == '.') continue;
         if (snprintf(file, sizeof file, "%s/%s", dir, entry->d_name) >= PATH_SIZE ||
-            snprintf(path, sizeof path, "%s/%s", prefix, entry->d_name) >= PATH_SIZE ||
-            lstat(file, &about) != 0)
+            snprintf(path, sizeof path, "%s/", prefix) >= PATH_SIZE ||
+            !append_escaped(path, sizeof path, entry->d_name) || lstat(file, &about) != 0)
             continue;
         if (S_ISDIR(about.st_mode) && depth < DEPTH_MAX)
             code = read_folder(assets, file, path, depth + 1, err);
@@ -109,11 +131,65 @@ static dscm_code read_folder(dscm_assets *assets, const char *dir, const char *p
     return code;
 }
 
-dscm_code dscm_assets_open(dscm_assets **out, const char *dir, dscm_error *err)
+/* ---- example pictures: one folder per model, listed for the page ---- */
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const dscm_asset *)a)->path, ((const dscm_asset *)b)->path);
+}
+
+/* {"MODEL": ["file", ...], ...} of the files /examples/MODEL/file, in the order of the list. */
+static json_t *list_examples(const dscm_assets *assets)
+{
+    json_t *models = json_object();
+    for (size_t i = 0; i < assets->count; i++) {
+        const char *path = assets->list[i].path;
+        if (strncmp(path, DSCM_EXAMPLES, strlen(DSCM_EXAMPLES)) != 0) continue;
+        const char *model = path + strlen(DSCM_EXAMPLES), *file = strchr(model, '/');
+        if (!file || strchr(file + 1, '/')) continue;
+        size_t length = (size_t)(file - model);
+        json_t *files = json_object_getn(models, model, length);
+        if (!files && json_object_setn_new(models, model, length, files = json_array()) != 0)
+            continue;
+        json_array_append_new(files, dscm_json_string(file + 1));
+    }
+    return models;
+}
+
+static dscm_code add_index(dscm_assets *assets, dscm_error *err)
+{
+    if (assets->count == FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "files of the page and examples: more than %d",
+                         FILES_MAX - 1);
+    json_t *models = list_examples(assets);
+    dscm_asset *asset = &assets->list[assets->count];
+    memset(asset, 0, sizeof *asset);
+    char *text = models ? dscm_json_text(models, &asset->size) : NULL;
+    json_decref(models);
+    asset->data = text ? dscm_alloc(asset->size, 1, "the list of examples", err) : NULL;
+    asset->path = dscm_strdup(DSCM_EXAMPLES "index.json", err);
+    if (asset->data) memcpy(asset->data, text, asset->size);
+    free(text);
+    assets->count++;
+    if (!asset->data || !asset->path)
+        return dscm_fail(err, DSCM_E_MEMORY, "no memory for the list of examples");
+    asset->type = type_of(asset->path);
+    dscm_etag_make(asset->etag, asset->data, asset->size);
+    return DSCM_OK;
+}
+
+dscm_code dscm_assets_open(dscm_assets **out, const char *dir, const char *examples,
+                           dscm_error *err)
 {
     dscm_assets *assets = dscm_alloc(1, sizeof *assets, "the files of the page", err);
     if (!assets) return DSCM_E_MEMORY;
     dscm_code code = dir && *dir ? read_folder(assets, dir, "", 0, err) : DSCM_OK;
+    if (code == DSCM_OK && examples && access(examples, F_OK) == 0)
+        code = read_folder(assets, examples, "/examples", 0, err);
+    if (code == DSCM_OK) {
+        qsort(assets->list, assets->count, sizeof assets->list[0], by_path);
+        code = add_index(assets, err);
+    }
     if (code != DSCM_OK) {
         dscm_assets_free(assets);
         return code;

@@ -1,5 +1,6 @@
-/* The files of the page, read once at start and served from memory: no path of a request ever
- * touches the file system. Bounded in number and size. Threads: immutable once open. */
+/* The files of the page and the example pictures, read once at start and served from memory: no path
+ * of a request ever touches the file system. Bounded in number and size. Threads: immutable once
+ * open. */
 #ifndef DSCM_SERVER_ASSETS_H
 #define DSCM_SERVER_ASSETS_H
 
@@ -8,8 +9,10 @@
 
 #include "core/base/error.h"
 
+#define DSCM_EXAMPLES "/examples/" /* where example pictures and their index.json are served */
+
 typedef struct dscm_asset {
-    char *path;       /* as requested: "/app.js" */
+    char *path;       /* as requested, escaped: "/app.js", "/examples/m/a%20b.png" */
     const char *type; /* media type */
     uint8_t *data;
     size_t size;
@@ -18,8 +21,11 @@ typedef struct dscm_asset {
 
 typedef struct dscm_assets dscm_assets;
 
-/* dir NULL or empty: no files. A folder that cannot be read is an error. Caller owns *out. */
-dscm_code dscm_assets_open(dscm_assets **out, const char *dir, dscm_error *err) DSCM_MUST_CHECK;
+/* dir: the page's folder; examples: a folder with one folder of pictures per model, served below
+ * /examples/ with an index.json that lists them ({"MODEL": ["FILE", ...]}, escaped). Either may be NULL or
+ * empty, and examples may not exist. A folder that cannot be read is an error. Caller owns *out. */
+dscm_code dscm_assets_open(dscm_assets **out, const char *dir, const char *examples,
+                           dscm_error *err) DSCM_MUST_CHECK;
 void dscm_assets_free(dscm_assets *assets); /* takes NULL */
 /* "/" finds "/index.html". NULL when there is no such file. */
 const dscm_asset *dscm_assets_find(const dscm_assets *assets, const char *path);

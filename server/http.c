@@ -1,7 +1,9 @@
 #include "server/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +20,6 @@
 #error "libmicrohttpd 0.9.71 or later is needed"
 #endif
 
-#define DRAIN_MAX    ((size_t)4 << 20) /* of a body that is not wanted; beyond it we hang up */
 #define THREAD_STACK ((size_t)2 << 20) /* deep JSON needs more than 512 KiB */
 
 /* ---- exchanges ---- */
@@ -35,20 +36,20 @@ void dscm_exchange_unref_(exchange *e)
     dscm_job_unref(e->base.job);
     if (e->response && e->response != e->http->no_memory) MHD_destroy_response(e->response);
     free(e->body);
+    dscm_quota_return(&e->body_share);
     dscm_free(e->uri);
     dscm_free(e);
 }
 
-static void find_address(exchange *e)
+static void find_address(struct MHD_Connection *connection, char out[DSCM_ADDRESS_SIZE])
 {
-    char *out = e->base.address;
-    snprintf(out, sizeof e->base.address, "unknown");
+    snprintf(out, DSCM_ADDRESS_SIZE, "unknown");
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(e->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (!info || !info->client_addr) return;
     socklen_t size = info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                               : sizeof(struct sockaddr_in);
-    getnameinfo(info->client_addr, size, out, sizeof e->base.address, NULL, 0, NI_NUMERICHOST);
+    getnameinfo(info->client_addr, size, out, DSCM_ADDRESS_SIZE, NULL, 0, NI_NUMERICHOST);
 }
 
 static enum MHD_Result last_forwarded(void *arg, enum MHD_ValueKind kind, const char *name,
@@ -178,6 +179,14 @@ static void choose_request_id(exchange *e)
     if (dscm_crypto_id(fresh, NULL) == DSCM_OK) memcpy(e->base.request_id, fresh, sizeof fresh);
 }
 
+/* The client of a refused request is still sending its body: the library closes the connection after
+ * the answer, and a copy of the descriptor takes what comes, so that the answer is not lost. */
+static void linger(exchange *e)
+{
+    int copy = e->link ? fcntl(e->link->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (copy >= 0) dscm_watchdog_linger(e->http->watchdog, copy);
+}
+
 /* Headers are complete. */
 static enum MHD_Result begin(exchange *e, const char *method, const char *version)
 {
@@ -189,7 +198,7 @@ static enum MHD_Result begin(exchange *e, const char *method, const char *versio
     e->counted = true;
     if (e->link && !dscm_link_enter(e->link, DSCM_LINK_BODY)) return MHD_NO;
     choose_request_id(e);
-    find_address(e);
+    find_address(e->connection, e->base.address);
     if (e->http->options.trusted_proxy) find_forwarded(e);
     if (strict(e, version, &length, &has_body)) {
         e->http->options.head(e->http->options.arg, &e->base);
@@ -197,56 +206,97 @@ static enum MHD_Result begin(exchange *e, const char *method, const char *versio
             dscm_exchange_refuse(&e->base, DSCM_PROBLEM_TOO_LARGE,
                                  "the body has %zu bytes, allowed are %zu", length,
                                  e->base.body_max);
+        e->body_most = length ? length : e->base.body_max;
     }
     if (!e->answered) return MHD_YES;
-    /* An early answer. A short body is read all the same: closing with unread bytes would reset the
-     * connection and may take the answer with it. */
-    bool expects = dscm_exchange_header(&e->base, "Expect") != NULL;
-    e->discard = has_body && !e->must_close && !expects && length <= DRAIN_MAX;
-    if (e->discard) return MHD_YES;
-    if (has_body) e->must_close = true;
+    if (has_body) { /* an early answer does not wait for a body that nobody wants */
+        e->must_close = true;
+        linger(e);
+    }
     return dscm_exchange_respond_(e);
 }
 
-static bool body_reserve(exchange *e, size_t size)
+static void body_free(exchange *e)
 {
-    if (size <= e->body_capacity) return true;
-    size_t capacity = e->body_capacity ? e->body_capacity : 4096;
-    while (capacity < size) capacity *= 2;
-    uint8_t *body = realloc(e->body, capacity);
-    if (!body) return false;
-    e->body = body;
-    e->body_capacity = capacity;
-    return true;
+    free(e->body);
+    e->body = NULL;
+    e->base.body = NULL;
+    dscm_quota_return(&e->body_share);
 }
 
-/* A piece of the body. What is over the limit (chunked bodies tell no length) is read and dropped
- * up to a second limit, so that the client sees the answer; then we hang up. */
+uint8_t *dscm_exchange_body_take(dscm_exchange *base, dscm_quota_share *share)
+{
+    exchange *e = exchange_of(base);
+    uint8_t *body = e->body;
+    *share = e->body_share;
+    e->body = NULL;
+    e->base.body = NULL;
+    e->body_share = (dscm_quota_share){0};
+    return body;
+}
+
+/* Answers in the middle of a body, which the library cannot, and ends the connection. */
+static enum MHD_Result hang_up(exchange *e, dscm_problem_code code, const char *format, ...)
+{
+    char detail[DSCM_MESSAGE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+    e->answered = true;
+    e->base.status = dscm_problem_kind_of(code)->status;
+    e->base.uploads_full = code == DSCM_PROBLEM_UPLOADS_FULL;
+    body_free(e);
+    dscm_http_last_words_(e->link ? e->link->fd : -1, e, code, detail);
+    linger(e);
+    return MHD_NO;
+}
+
+/* Room for `size` bytes, within the quota of bodies; what the quota or malloc says. */
+static dscm_quota_result body_reserve(exchange *e, size_t size)
+{
+    if (size <= e->body_capacity) return DSCM_QUOTA_TAKEN;
+    size_t capacity = e->body_capacity ? e->body_capacity : 4096;
+    while (capacity < size) capacity *= 2;
+    if (capacity > e->body_most && size <= e->body_most) capacity = e->body_most;
+    const char *client = *e->base.owner ? e->base.owner : e->base.address;
+    dscm_quota_result result = e->http->options.bodies
+                                   ? dscm_quota_take(e->http->options.bodies, client,
+                                                     &e->body_share, capacity - e->body_capacity)
+                                   : DSCM_QUOTA_TAKEN;
+    if (result != DSCM_QUOTA_TAKEN) return result;
+    uint8_t *body = realloc(e->body, capacity);
+    if (!body) return DSCM_QUOTA_NO_MEMORY;
+    e->body = body;
+    e->body_capacity = capacity;
+    return DSCM_QUOTA_TAKEN;
+}
+
+/* A piece of the body. */
 static enum MHD_Result collect(exchange *e, const char *data, size_t size)
 {
-    if (e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED) return MHD_NO;
-    if (!e->discard && e->base.body_size + size > e->base.body_max) {
-        e->discard = true;
-        e->must_close = true;
-        dscm_exchange_refuse(&e->base, DSCM_PROBLEM_TOO_LARGE,
-                             "the body has more than the %zu bytes that are allowed",
-                             e->base.body_max);
+    if (e->answered || (e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED))
+        return MHD_NO;
+    if (e->base.body_size + size > e->base.body_max) /* chunked bodies tell no length */
+        return hang_up(e, DSCM_PROBLEM_TOO_LARGE,
+                       "the body has more than the %zu bytes that are allowed", e->base.body_max);
+    switch (body_reserve(e, e->base.body_size + size)) {
+    case DSCM_QUOTA_TAKEN:
+        break;
+    case DSCM_QUOTA_FULL:
+        return hang_up(e, DSCM_PROBLEM_UPLOADS_FULL,
+                       "the bodies of all requests fill the memory kept for them (bodies-mb): try "
+                       "again in a moment");
+    case DSCM_QUOTA_CLIENT_FULL:
+        return hang_up(e, DSCM_PROBLEM_UPLOADS_FULL,
+                       "the bodies of your requests fill the memory that one client may have "
+                       "(client-share of bodies-mb): try again when some are answered");
+    default:
+        return hang_up(e, DSCM_PROBLEM_UPLOADS_FULL, "no memory for the body");
     }
-    if (!e->discard && !body_reserve(e, e->base.body_size + size)) {
-        e->discard = true;
-        e->must_close = true;
-        dscm_exchange_refuse(&e->base, DSCM_PROBLEM_INTERNAL, "no memory for the body");
-    }
-    if (!e->discard) {
-        memcpy(e->body + e->base.body_size, data, size);
-        e->base.body_size += size;
-        return MHD_YES;
-    }
-    e->drained += size;
-    if (e->drained <= DRAIN_MAX) return MHD_YES;
-    dscm_http_last_words_(e->link ? e->link->fd : -1, DSCM_PROBLEM_TOO_LARGE,
-                          "the body is larger than allowed");
-    return MHD_NO;
+    memcpy(e->body + e->base.body_size, data, size);
+    e->base.body_size += size;
+    return MHD_YES;
 }
 
 /* The request is complete, or a parked one was woken. */
@@ -257,6 +307,7 @@ static enum MHD_Result proceed(exchange *e)
         e->base.body = e->body;
         if (e->link && !dscm_link_enter(e->link, DSCM_LINK_WORK)) return MHD_NO;
         e->http->options.handle(e->http->options.arg, &e->base);
+        body_free(e);
     } else if (!e->answered && e->base.resume) {
         if (atomic_load(&e->base.gone)) {
             e->base.status = 499;
@@ -294,7 +345,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     bool late = e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED;
     if (late && !e->queued) e->base.status = 408;
     if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
-        e->base.status = e->queued ? e->base.status : 499;
+        e->base.status = e->queued || e->answered ? e->base.status : 499;
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && e->streaming)
         atomic_store(&e->base.gone, true);
     if (e->opened)
@@ -306,6 +357,17 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 
 /* ---- connections ---- */
 
+/* Counts the connection for its address. One too many takes the place of an idle one of the same
+ * address; false when there is none. */
+static bool admit_address(dscm_http *http, dscm_link *link)
+{
+    if (!http->addresses ||
+        dscm_quota_take(http->addresses, link->address, &link->share, 1) != DSCM_QUOTA_TAKEN ||
+        dscm_quota_held(&link->share) <= http->options.client_connections)
+        return true; /* without memory to count it, too */
+    return dscm_watchdog_evict(http->watchdog, link->address);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -316,9 +378,12 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
         /* At its limit the library accepts nothing more: silent connections must not keep others
          * out. The new one is not in the list yet, so it does not make room for itself. */
         if (atomic_fetch_add(&http->connections, 1) + 1 >= http->options.connections)
-            dscm_watchdog_evict(http->watchdog);
+            dscm_watchdog_evict(http->watchdog, NULL);
         dscm_link *link = info ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
-        if (link) dscm_watchdog_link(http->watchdog, link, info->connect_fd);
+        if (link) {
+            find_address(connection, link->address);
+            dscm_watchdog_link(http->watchdog, link, info->connect_fd, admit_address(http, link));
+        }
         *context = link;
         return;
     }
@@ -327,6 +392,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     *context = NULL;
     if (!link) return;
     dscm_watchdog_unlink(http->watchdog, link);
+    dscm_quota_return(&link->share);
     dscm_free(link);
 }
 
@@ -335,7 +401,7 @@ static void on_late(void *arg, dscm_link *link, dscm_link_phase phase)
 {
     dscm_http *http = arg;
     if (phase == DSCM_LINK_REPLY) return; /* the client does not read: nothing more to say */
-    dscm_http_last_words_(link->fd, DSCM_PROBLEM_REQUEST_TIMEOUT,
+    dscm_http_last_words_(link->fd, NULL, DSCM_PROBLEM_REQUEST_TIMEOUT,
                           phase == DSCM_LINK_IDLE ? "the head of the request took too long"
                                                   : "the body of the request took too long");
     if (phase == DSCM_LINK_IDLE) http->options.slow(http->options.arg, 408);
@@ -408,9 +474,9 @@ static struct MHD_Daemon *start_daemon(dscm_http *http)
         on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_words, http, MHD_OPTION_LISTEN_SOCKET,
         http->listener, MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)o->client_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->idle_s,
-        MHD_OPTION_THREAD_STACK_SIZE, THREAD_STACK, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)o->idle_s, MHD_OPTION_THREAD_STACK_SIZE, THREAD_STACK, MHD_OPTION_ARRAY, more,
+        MHD_OPTION_END);
 }
 
 dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm_error *err)
@@ -426,6 +492,10 @@ dscm_code dscm_http_open(dscm_http **out, const dscm_http_options *options, dscm
     if (!http->no_memory) {
         code = dscm_fail(err, DSCM_E_MEMORY, "no memory for the HTTP listener");
         goto fail;
+    }
+    if (options->client_connections) {
+        code = dscm_quota_open(&http->addresses, 0, 0, err);
+        if (code != DSCM_OK) goto fail;
     }
     dscm_watchdog_options watchdog = {options->header_ms, options->body_ms, options->reply_ms,
                                       on_late, http};
@@ -478,6 +548,7 @@ void dscm_http_free(dscm_http *http)
         MHD_stop_daemon(http->daemon); /* closes the listening socket unless it was quiesced */
     if (http->listener >= 0 && (!http->daemon || http->quiesced)) close(http->listener);
     dscm_watchdog_free(http->watchdog);
+    dscm_quota_free(http->addresses);
     if (http->no_memory) MHD_destroy_response(http->no_memory);
     dscm_free(http);
 }

@@ -21,6 +21,7 @@
 
 #include "api/problem.h"
 #include "server/job.h"
+#include "server/quota.h"
 #include "server/watchdog.h"
 
 #define DSCM_REQUEST_ID_SIZE 65
@@ -51,8 +52,9 @@ struct dscm_exchange {
     void (*finished)(dscm_exchange *exchange); /* end of a stream; NULL */
     dscm_event_reader events;                  /* closed by `finished` */
     bool flags[4];                             /* meaning by handler */
-    int status;  /* of the reply; 0 before, 499 when the client left */
-    size_t sent; /* bytes of the body, 0 for streams */
+    int status;        /* of the reply; 0 before, 499 when the client left */
+    size_t sent;       /* bytes of the body, 0 for streams */
+    bool uploads_full; /* refused because the quota of bodies was used up */
     /* set by whoever wakes a parked exchange */
     atomic_bool gone, timed_out;
 };
@@ -62,6 +64,7 @@ typedef struct dscm_http_options {
     int port; /* 0: the system chooses */
     int threads;
     size_t connections, client_connections; /* 0: no limit per address */
+    dscm_quota *bodies;                     /* bytes of request bodies; borrowed; NULL: no limit */
     long idle_s, header_ms, body_ms, reply_ms;
     bool trusted_proxy;
     void *arg;
@@ -89,6 +92,10 @@ void dscm_http_free(dscm_http *http); /* takes NULL */
 
 /* ---- reading ---- */
 const char *dscm_exchange_header(dscm_exchange *exchange, const char *name); /* NULL: not given */
+
+/* Hands the body over, which is otherwise freed when `handle` returns, with what it takes of the
+ * quota. The caller frees it with free(). */
+uint8_t *dscm_exchange_body_take(dscm_exchange *exchange, dscm_quota_share *share);
 
 /* ---- replying: exactly one of reply, file, problem, stream per exchange ---- */
 /* A header of the reply; to be called after the reply was made. */

@@ -13,6 +13,7 @@ struct dscm_http {
     dscm_watchdog *watchdog;
     int listener; /* -1 before there is one; the daemon's to close unless quiesced */
     bool quiesced;
+    dscm_quota *addresses; /* connections of each address; NULL: no limit */
     int port;
     atomic_size_t active, connections;
     _Atomic int64_t starved_ms; /* of the last word about it; 0: none yet */
@@ -29,9 +30,9 @@ typedef struct exchange {
     atomic_size_t references;
     char *uri; /* copy; base.path and base.query point into it */
     uint8_t *body;
-    size_t body_capacity;
-    size_t drained; /* bytes of a body that is not wanted */
-    bool opened, dispatched, queued, must_close, discard, streaming, counted;
+    size_t body_capacity, body_most; /* body_most: as long as it can become */
+    dscm_quota_share body_share;     /* of options.bodies */
+    bool opened, dispatched, queued, must_close, streaming, counted;
     bool answered; /* a reply was decided, also one that could not be allocated: never infer it from
                       `response` */
     struct MHD_Response *response;
@@ -54,7 +55,8 @@ enum MHD_Result dscm_exchange_respond_(exchange *e);
  */
 void dscm_exchange_changed_(dscm_waiter *waiter);
 void dscm_exchange_woken_(dscm_park *park, bool gone);
-/* Writes a whole problem reply to a socket that the library will not answer any more. */
-void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail);
+/* Writes a whole problem reply to a socket that the library will not answer any more. e NULL: there is
+ * no request yet. */
+void dscm_http_last_words_(int fd, const exchange *e, dscm_problem_code code, const char *detail);
 
 #endif

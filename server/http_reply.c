@@ -162,20 +162,22 @@ enum MHD_Result dscm_exchange_respond_(exchange *e)
     return result;
 }
 
-void dscm_http_last_words_(int fd, dscm_problem_code code, const char *detail)
+void dscm_http_last_words_(int fd, const exchange *e, dscm_problem_code code, const char *detail)
 {
     if (fd < 0) return;
     const dscm_problem_kind *kind = dscm_problem_kind_of(code);
     dscm_problem problem = {0};
-    char text[1400];
+    char text[2048];
     size_t size = 0;
     dscm_problem_set(&problem, code, "%s", detail);
-    char *body = dscm_problem_json(&problem, NULL, NULL, &size);
-    int length = snprintf(text, sizeof text,
-                          "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
-                          "X-Content-Type-Options: nosniff\r\nConnection: close\r\n"
-                          "Content-Length: %zu\r\n\r\n%s",
-                          kind->status, kind->title, body ? size : 0, body ? body : "");
+    char *body = dscm_problem_json(&problem, NULL, e ? e->base.request_id : NULL, &size);
+    int length =
+        snprintf(text, sizeof text,
+                 "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\n"
+                 "X-Content-Type-Options: nosniff\r\nConnection: close\r\n%s"
+                 "Content-Length: %zu\r\n\r\n%s",
+                 kind->status, kind->title, kind->status == 503 ? "Retry-After: 1\r\n" : "",
+                 body ? size : 0, body ? body : "");
     free(body);
     if (length < 0 || (size_t)length >= sizeof text) return;
     ssize_t sent = send(fd, text, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);

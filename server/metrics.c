@@ -8,9 +8,9 @@
 static const int statuses[DSCM_METRICS_STATUSES] = {200, 201, 202, 204, 304, 400, 401, 403, 404,
                                                     405, 406, 408, 409, 410, 411, 413, 415, 417,
                                                     422, 429, 499, 500, 501, 503, 504, 0};
-static const char *const reject_names[] = {"queue_full", "share_full",   "draining",
-                                           "streams",    "unauthorized", "strict",
-                                           "slow",       "too_large",    "store"};
+static const char *const reject_names[] = {"queue_full",   "share_full",  "draining", "streams",
+                                           "unauthorized", "strict",      "slow",     "too_large",
+                                           "store",        "uploads_full"};
 static const char *const phase_names[] = {"request", "queued", "running", "stream"};
 static const double bounds[DSCM_METRICS_BUCKETS] = {.001, .0025, .005, .01, .025, .05, .1,
                                                     .25,  .5,    1,    2.5, 5,    10,  60};
@@ -198,6 +198,8 @@ void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *ou
     gauge(out, "diffscm_abductions_bytes", "Bytes of kept abductions.", (double)g->abduction_bytes);
     gauge(out, "diffscm_connections", "Open public connections.", (double)g->connections);
     render_store(m, g, out);
+    gauge(out, "diffscm_body_bytes", "Bytes of request bodies that arrive or wait.",
+          (double)g->bodies_bytes);
     head(out, "diffscm_build_info", "gauge", "The program that runs.");
     fprintf(out, "diffscm_build_info{version=\"%s\"} 1\n", g->version);
     head(out, "diffscm_model_info", "gauge", "The bundles that are served.");

@@ -27,6 +27,7 @@ typedef enum dscm_reject {
     DSCM_REJECT_SLOW,
     DSCM_REJECT_TOO_LARGE,
     DSCM_REJECT_STORE,
+    DSCM_REJECT_UPLOADS,
     DSCM_REJECTS
 } dscm_reject;
 
@@ -61,7 +62,7 @@ typedef struct dscm_metrics_gauges {
     const char *const
         *models; /* "name\0version\0sha256" triples: 3 entries each, NULL at the end */
     size_t queue_depth, queue_capacity, jobs_kept, jobs_bytes, abductions, abduction_bytes, workers;
-    size_t connections;
+    size_t connections, bodies_bytes;
     double start_wall; /* Unix time of the start */
     /* of the journal; not rendered without one */
     bool journal;

@@ -205,10 +205,6 @@ void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
         snprintf(seconds, sizeof seconds, "%ld", dscm_service_retry_after(service));
         dscm_exchange_header_set(exchange, "Retry-After", seconds);
     }
-    if (exchange->status == 413 || exchange->status == 408)
-        atomic_fetch_add(&service->metrics.rejects[exchange->status == 413 ? DSCM_REJECT_TOO_LARGE
-                                                                           : DSCM_REJECT_SLOW],
-                         1);
 }
 
 static void note_leaving(dscm_service *service, dscm_exchange *exchange)
@@ -230,6 +226,10 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     bool left = exchange->status == 499 ||
                 (exchange->flags[DSCM_FLAG_READER] && atomic_load(&exchange->gone));
     if (left) note_leaving(service, exchange);
+    if (exchange->status == 413)
+        atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_TOO_LARGE], 1);
+    if (exchange->status == 408) atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_SLOW], 1);
+    if (exchange->uploads_full) atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_UPLOADS], 1);
     if (!exchange->service) { /* refused for its form, before any route was looked for */
         exchange->route = ROUTE_OTHER;
         atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_STRICT], 1);

@@ -186,7 +186,7 @@ static void *keep_house(void *arg)
 static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *err)
 {
     struct rlimit limit;
-    rlim_t need = (rlim_t)settings->connections + 128;
+    rlim_t need = (rlim_t)settings->connections + DSCM_LINGER_MAX + 128;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return DSCM_OK;
     if (limit.rlim_max < need)
         return dscm_fail(
@@ -194,7 +194,7 @@ static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *er
             "connections is %ld, which needs %llu open files, but the process may open "
             "only %llu: raise the limit (ulimit -n)%s",
             settings->connections, (unsigned long long)need, (unsigned long long)limit.rlim_max,
-            limit.rlim_max >= 144 ? " or lower it" : "");
+            limit.rlim_max >= DSCM_LINGER_MAX + 144 ? " or lower it" : "");
     limit.rlim_cur = need;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         return dscm_fail(err, DSCM_E_SYSTEM, "cannot raise the limit of open files: %s",
@@ -213,13 +213,22 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     size_t share = (size_t)(o->queue_capacity * o->client_share / 100);
     dscm_jobs_limits limits = {(size_t)o->jobs_max, (size_t)o->jobs_mb << 20,
                                (int64_t)o->jobs_age_s * 1000000, NULL, NULL};
+    char examples[sizeof o->data_dir + sizeof "/examples"];
+    snprintf(examples, sizeof examples, "%s/examples", o->data_dir);
     dscm_code code = dscm_keys_open(&s->keys, o->keys_file, err);
-    if (code == DSCM_OK) code = dscm_assets_open(&s->assets, o->static_dir, err);
+    if (code == DSCM_OK)
+        code = dscm_assets_open(&s->assets, o->static_dir, o->data_dir[0] ? examples : NULL, err);
     if (code == DSCM_OK) code = dscm_service_journal_open(s, err);
     limits.expired = s->journal ? job_expired : NULL;
     limits.arg = s->journal;
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    if (code == DSCM_OK) {
+        size_t most = (size_t)o->bodies_mb << 20, largest = (size_t)o->body_kb << 10;
+        size_t each = most / 100 * (size_t)o->client_share;
+        code = dscm_quota_open(&s->bodies, most > largest ? most : largest,
+                               each > largest ? each : largest, err);
+    }
     if (code == DSCM_OK)
         code = dscm_abduction_cache_open(&s->abductions, (size_t)o->abductions_mb << 20,
                                          (int64_t)o->abductions_age_s * 1000, err);
@@ -259,7 +268,9 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     public.port = (int)o->port;
     public.threads = (int)o->http_threads;
     public.connections = (size_t)o->connections;
-    public.client_connections = (size_t)o->client_connections;
+    /* Behind a proxy all connections come from its address. */
+    public.client_connections = o->trusted_proxy ? 0 : (size_t)o->client_connections;
+    public.bodies = s->bodies;
     public.trusted_proxy = o->trusted_proxy;
     public.head = dscm_routes_head;
     public.handle = dscm_routes_handle;
@@ -412,13 +423,14 @@ void dscm_service_stop(dscm_service *s)
     if (s->housekeeping) pthread_join(s->housekeeper, NULL);
     dscm_worker_pool_free(s->pool);      /* replies asked it for waiting times */
     dscm_http_free(s->admin);            /* 7. health answers until here */
+    dscm_journal_free(s->journal);       /* writes what is pending */
     if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
     for (size_t i = 0; i < s->backlog_count; i++) dscm_job_unref(s->backlog[i]);
     free(s->backlog);
     dscm_queue_free(s->queue);
-    dscm_journal_free(s->journal);
     dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
+    dscm_quota_free(s->bodies);
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
     if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");

@@ -38,6 +38,7 @@ typedef struct dscm_service {
     size_t backlog_count;
     atomic_size_t backlog_waiting; /* the same, for the metrics */
     dscm_abduction_cache *abductions;
+    dscm_quota *bodies; /* bytes of request bodies that arrive or wait in the queue */
     dscm_http *http, *admin;
     dscm_worker_pool *pool;
     dscm_engine engine;

@@ -71,8 +71,10 @@ static const dscm_setting table[] = {
            "seconds that an unused abduction is kept"),
     NUMBER("http-threads", http_threads, "1", 1, 16, "threads of the public listener"),
     NUMBER("connections", connections, "4096", 16, 1000000, "open connections at most"),
-    NUMBER("client-connections", client_connections, "0", 0, 1000000,
-           "open connections of one address at most; 0 is no limit"),
+    NUMBER(
+        "client-connections", client_connections, "3072", 0, 1000000,
+        "open connections of one address at most, of more an idle one is closed; 0, and behind a "
+        "trusted proxy, is no limit"),
     NUMBER("streams", streams, "512", 1, 100000, "event streams at most; more get 429"),
     NUMBER("idle-s", idle_s, "120", 1, 86400, "seconds after which an idle connection is closed"),
     NUMBER("header-ms", header_ms, "10000", 50, 600000, "total time for the head of a request"),
@@ -80,6 +82,9 @@ static const dscm_setting table[] = {
     NUMBER("reply-ms", reply_ms, "60000", 50, 3600000, "total time for a client to take a reply"),
     NUMBER("body-kb", body_kb, "16384", 1, 1048576,
            "largest PNG body in KiB; JSON is held to 1024"),
+    NUMBER("bodies-mb", bodies_mb, "256", 1, 1048576,
+           "megabytes of request bodies that arrive or wait at the same time; client-share percent "
+           "of them from one client; more get 503"),
     TEXT("log-level", log_level, "info", "debug, info, warn, error or silent"),
 };
 

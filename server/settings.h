@@ -37,7 +37,7 @@ typedef struct dscm_settings {
     long jobs_max, jobs_age_s, jobs_mb, abductions_mb, abductions_age_s;
     /* transport */
     long http_threads, connections, client_connections, streams;
-    long idle_s, header_ms, body_ms, reply_ms, body_kb;
+    long idle_s, header_ms, body_ms, reply_ms, body_kb, bodies_mb;
     char log_level[DSCM_SETTING_TEXT];
     size_t service_links; /* environment variables of Kubernetes service links that were ignored */
 } dscm_settings;

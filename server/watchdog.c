@@ -1,5 +1,6 @@
 #include "server/watchdog.h"
 
+#include <errno.h>
 #include <linux/tcp.h> /* struct tcp_info with tcpi_bytes_received, which glibc's copy lacks */
 #include <netinet/in.h>
 #include <poll.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/base/memory.h"
 #include "server/clock.h"
@@ -15,6 +17,17 @@
 #define TICK_MS     50
 #define LINK_MS     250 /* links are looked at less often: their limits are seconds */
 #define WAKES_BATCH 64
+#define STALLED_MS  1000                /* a body may be late by this before it makes room */
+#define ROOM_TICK   16                  /* connections closed for others in one look */
+#define DRAIN_MAX   ((size_t)4 << 20)   /* bytes taken from a refused client */
+#define DRAIN_TICK  ((size_t)512 << 10) /* of them in one tick */
+
+/* A refused connection: the library's descriptor is closed, this is a copy. */
+typedef struct lingering {
+    int fd;
+    int64_t until_ms;
+    size_t drained;
+} lingering;
 
 struct dscm_watchdog {
     dscm_watchdog_options options;
@@ -25,6 +38,9 @@ struct dscm_watchdog {
     dscm_park *parks;
     dscm_link *links;
     size_t parks_count;
+    bool crowded;                       /* no room was found for the last connection */
+    lingering lingers[DSCM_LINGER_MAX]; /* oldest first */
+    size_t lingers_count;
     struct pollfd *polls; /* watchdog thread only */
     size_t polls_size;
 };
@@ -129,6 +145,97 @@ static void check_links(dscm_watchdog *watchdog)
     }
 }
 
+/* Takes what has come; true when nothing more is to be waited for. */
+static bool drain(lingering *l, int64_t now)
+{
+    static const size_t piece = 65536;
+    char bytes[65536];
+    for (size_t taken = 0; taken < DRAIN_TICK;) {
+        ssize_t n = recv(l->fd, bytes, piece, MSG_DONTWAIT);
+        if (n == 0) return true;
+        if (n < 0) return (errno != EAGAIN && errno != EINTR) || now >= l->until_ms;
+        taken += (size_t)n;
+        l->drained += (size_t)n;
+        if (l->drained > DRAIN_MAX) return true;
+    }
+    return now >= l->until_ms;
+}
+
+static void drain_all(dscm_watchdog *watchdog)
+{
+    int64_t now = dscm_clock_ms();
+    size_t left = 0;
+    for (size_t i = 0; i < watchdog->lingers_count; i++) {
+        lingering *l = &watchdog->lingers[i];
+        if (drain(l, now))
+            close(l->fd);
+        else
+            watchdog->lingers[left++] = *l;
+    }
+    watchdog->lingers_count = left;
+}
+
+void dscm_watchdog_linger(dscm_watchdog *watchdog, int fd)
+{
+    pthread_mutex_lock(&watchdog->lock);
+    if (watchdog->lingers_count == DSCM_LINGER_MAX) {
+        close(watchdog->lingers[0].fd);
+        watchdog->lingers_count--;
+        memmove(watchdog->lingers, watchdog->lingers + 1,
+                watchdog->lingers_count * sizeof watchdog->lingers[0]);
+    }
+    watchdog->lingers[watchdog->lingers_count++] =
+        (lingering){fd, dscm_clock_ms() + DSCM_LINGER_MS, 0};
+    pthread_mutex_unlock(&watchdog->lock);
+}
+
+/* A request has arrived that the HTTP library has not read yet. */
+static bool has_unread(const dscm_link *link)
+{
+    int bytes = 0;
+    return ioctl(link->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* The link that has been longest in a phase; links are listed newest first: of equal ones the older is
+ * taken. look: not one with a request that waits to be read. */
+static dscm_link *longest_in(dscm_watchdog *watchdog, dscm_link_phase phase, const char *address,
+                             bool look)
+{
+    dscm_link *oldest = NULL;
+    for (dscm_link *link = watchdog->links; link; link = link->next)
+        if (atomic_load(&link->phase) == (int)phase &&
+            (!address || strcmp(link->address, address) == 0) &&
+            (!oldest || atomic_load(&link->since_ms) <= atomic_load(&oldest->since_ms)) &&
+            !(look && has_unread(link)))
+            oldest = link;
+    return oldest;
+}
+
+/* With the lock held. */
+static bool evict(dscm_watchdog *watchdog, const char *address)
+{
+    int phase = DSCM_LINK_IDLE;
+    /* A system call for each only when needed. */
+    dscm_link *oldest = longest_in(watchdog, DSCM_LINK_IDLE, address, false);
+    if (oldest && has_unread(oldest)) oldest = longest_in(watchdog, DSCM_LINK_IDLE, address, true);
+    if (!oldest) {
+        phase = DSCM_LINK_BODY;
+        oldest = longest_in(watchdog, DSCM_LINK_BODY, address, false);
+        if (oldest && dscm_clock_ms() - atomic_load(&oldest->since_ms) < STALLED_MS) oldest = NULL;
+    }
+    bool done = oldest && atomic_compare_exchange_strong(&oldest->phase, &phase, DSCM_LINK_EXPIRED);
+    if (done) shutdown(oldest->fd, SHUT_RDWR);
+    return done;
+}
+
+/* Connections wait to be accepted: bodies that have become late since make room. */
+static void make_room(dscm_watchdog *watchdog)
+{
+    size_t count = 0;
+    while (watchdog->crowded && count < ROOM_TICK && evict(watchdog, NULL)) count++;
+    if (count) watchdog->crowded = false;
+}
+
 static void *run(void *arg)
 {
     dscm_watchdog *watchdog = arg;
@@ -144,9 +251,11 @@ static void *run(void *arg)
             pthread_mutex_lock(&watchdog->lock);
             if (count == WAKES_BATCH) continue;
         }
+        drain_all(watchdog);
         int64_t now = dscm_clock_ms();
         if (now >= links_at) {
             check_links(watchdog);
+            make_room(watchdog);
             links_at = now + LINK_MS;
         }
         struct timespec until;
@@ -194,6 +303,7 @@ void dscm_watchdog_free(dscm_watchdog *watchdog)
     pthread_join(watchdog->thread, NULL);
     pthread_mutex_destroy(&watchdog->lock);
     pthread_cond_destroy(&watchdog->stirred);
+    for (size_t i = 0; i < watchdog->lingers_count; i++) close(watchdog->lingers[i].fd);
     free(watchdog->polls);
     dscm_free(watchdog);
 }
@@ -219,10 +329,11 @@ bool dscm_watchdog_unpark(dscm_watchdog *watchdog, dscm_park *park)
     return linked;
 }
 
-void dscm_watchdog_link(dscm_watchdog *watchdog, dscm_link *link, int fd)
+void dscm_watchdog_link(dscm_watchdog *watchdog, dscm_link *link, int fd, bool admitted)
 {
     link->fd = fd;
-    atomic_init(&link->phase, DSCM_LINK_IDLE);
+    atomic_init(&link->phase, admitted ? DSCM_LINK_IDLE : DSCM_LINK_EXPIRED);
+    if (!admitted) shutdown(fd, SHUT_RDWR);
     link->idle_ms = dscm_clock_ms();
     atomic_init(&link->since_ms, link->idle_ms);
     link->idle_bytes = 0; /* of a new connection: nothing was received before */
@@ -246,34 +357,13 @@ void dscm_watchdog_unlink(dscm_watchdog *watchdog, dscm_link *link)
     pthread_mutex_unlock(&watchdog->lock);
 }
 
-/* A request has arrived that the HTTP library has not read yet. */
-static bool has_unread(const dscm_link *link)
-{
-    int bytes = 0;
-    return ioctl(link->fd, FIONREAD, &bytes) == 0 && bytes > 0;
-}
-
-/* Links are listed newest first: of equal ones the older is taken. */
-static dscm_link *longest_idle(dscm_watchdog *watchdog, bool look)
-{
-    dscm_link *oldest = NULL;
-    for (dscm_link *link = watchdog->links; link; link = link->next)
-        if (atomic_load(&link->phase) == DSCM_LINK_IDLE &&
-            (!oldest || atomic_load(&link->since_ms) <= atomic_load(&oldest->since_ms)) &&
-            !(look && has_unread(link)))
-            oldest = link;
-    return oldest;
-}
-
-void dscm_watchdog_evict(dscm_watchdog *watchdog)
+bool dscm_watchdog_evict(dscm_watchdog *watchdog, const char *address)
 {
     pthread_mutex_lock(&watchdog->lock);
-    dscm_link *oldest = longest_idle(watchdog, false); /* a system call for each only when needed */
-    if (oldest && has_unread(oldest)) oldest = longest_idle(watchdog, true);
-    int phase = DSCM_LINK_IDLE;
-    if (oldest && atomic_compare_exchange_strong(&oldest->phase, &phase, DSCM_LINK_EXPIRED))
-        shutdown(oldest->fd, SHUT_RDWR);
+    bool done = evict(watchdog, address);
+    if (!address) watchdog->crowded = !done;
     pthread_mutex_unlock(&watchdog->lock);
+    return done;
 }
 
 bool dscm_link_enter(dscm_link *link, dscm_link_phase phase)

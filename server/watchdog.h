@@ -1,6 +1,7 @@
 /* The watchdog watches what the HTTP library does not: sockets of connections that are parked while a
- * job runs (their clients may leave), wake-up times, and the total time a client takes to send a
- * request or to take a reply (a byte a second defeats an idle timeout).
+ * job runs (their clients may leave), wake-up times, the total time a client takes to send a
+ * request or to take a reply (a byte a second defeats an idle timeout), and what refused clients
+ * still send (closing at once would reset the connection and may take the answer with it).
  *
  * Knows sockets, not HTTP. One thread, one tick every 50 ms.
  *
@@ -17,8 +18,11 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "server/quota.h"
 
 typedef struct dscm_watchdog dscm_watchdog;
+
+#define DSCM_ADDRESS_SIZE 64
 
 /* A parked request. The owner keeps the memory until dscm_watchdog_unpark returned true or `wake` ran.
  */
@@ -44,8 +48,10 @@ typedef enum dscm_link_phase {
 /* A connection, from accept to close. */
 typedef struct dscm_link {
     int fd;
+    char address[DSCM_ADDRESS_SIZE]; /* of the client, set before dscm_watchdog_link */
     atomic_int phase;
-    atomic_llong since_ms; /* start of the phase */
+    atomic_llong since_ms;  /* start of the phase */
+    dscm_quota_share share; /* of the address; the owner's, the watchdog does not look */
     /* watchdog lock */
     int64_t idle_ms;     /* since_ms of the idle phase that the next two belong to */
     uint64_t idle_bytes; /* received when that phase was first seen */
@@ -69,10 +75,18 @@ void dscm_watchdog_park(dscm_watchdog *watchdog, dscm_park *park);
 /* False when it is being woken or was never in: the callback has the say then. */
 bool dscm_watchdog_unpark(dscm_watchdog *watchdog, dscm_park *park);
 
-void dscm_watchdog_link(dscm_watchdog *watchdog, dscm_link *link, int fd);
+/* admitted false: the connection is closed at once, with EXPIRED as its phase. */
+void dscm_watchdog_link(dscm_watchdog *watchdog, dscm_link *link, int fd, bool admitted);
 void dscm_watchdog_unlink(dscm_watchdog *watchdog, dscm_link *link);
-/* Closes the connection that has been idle longest, to make room for another. */
-void dscm_watchdog_evict(dscm_watchdog *watchdog);
+/* Closes the connection that has been idle longest, or else the one that has waited longest for its
+ * body (a second at least), to make room for another. address: only of that client; NULL: of any. False
+ * when there is none. */
+bool dscm_watchdog_evict(dscm_watchdog *watchdog, const char *address);
+/* Takes a descriptor of a refused connection whose client is still sending: what comes is thrown
+ * away until the client ends or DSCM_LINGER_MS have passed, then it is closed. */
+#define DSCM_LINGER_MAX ((size_t)256) /* at a time; of more the oldest is closed at once */
+#define DSCM_LINGER_MS  2000
+void dscm_watchdog_linger(dscm_watchdog *watchdog, int fd);
 /* Moves the link on; false when it has expired. */
 bool dscm_link_enter(dscm_link *link, dscm_link_phase phase);
 

@@ -2,28 +2,43 @@
 
 import * as client from './client.js';
 import {Controls} from './controls.js';
+import {examplesOf, markExample, showExamples} from './examples.js';
 import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
-import {clearReply, doText, showPreview, showReply} from './results.js';
+import {clearReply, doText, markPending, outcomeOf, showPreview, showReply} from './results.js';
+import {Scale} from './scale.js';
 import {Sketch} from './sketch.js';
 
 const $ = (id) => document.getElementById(id);
-const EXAMPLE_SIDE = 64; // models of larger images take too long for an example
-const EXAMPLE_SEEDS = [5, 8, 12]; // whose pictures by the shipped models are clean
+const INSTANT_SIDE = 64; // models of larger images take too long to answer every click
+const PEN_UP_MS = 350; // a drawing is asked about when the pen has rested for so long
+const STALE_MS = 250; // an earlier answer, dimmed, stands at most so long beside a new question
 
-let model, controls, sampleSelect, job = null, running = false, canceling = false, examples = 0;
-let usual = 1; // the strength that goes with sampler and steps
+let model, controls, sampleSelect, pictures = [], examples = 0;
+let current = null; // the run that is under way: {controller, job, live}
+let question = 0; // number of the newest question: making a request takes time, too
+let again = false; // a slider has moved since the live run under way began
 let image = null; // base64 of a chosen or sampled picture; null: the drawing counts
 let last = null; // {request, reply} that is shown
+let penTimer = 0;
 const ANSWERS_MAX = 20;
 const answers = new Map(); // link: {request, reply}, so that going back asks nobody again
-const sketch = new Sketch($('sketch'), $('pen'), () => setImage(null));
+const sketch = new Sketch($('sketch'), $('pen'), drawn);
+const scale = new Scale(changed);
+
+const imageVariable = () => model.graph.variables.find((v) => v.name === model.graph.image);
+const instant = () => Math.max(imageVariable().height, imageVariable().width) <= INSTANT_SIDE;
+// A pen draws one grey line: fit for single characters, not for garments or photographs.
+const drawable = () => imageVariable().channels === 1 &&
+  model.graph.variables.some((v) => v.labels?.every((label) => label.length === 1));
 
 // ---- the picture
 
-function setImage(data, type = 'image/png') {
+function setImage(data, type = 'image/png', example = null) {
   image = data;
   $('picture').hidden = !data;
+  markExample($('examples'), example);
+  controls?.observe(null);
   if (data) {
     $('picture').src = `data:${type};base64,${data}`;
     sketch.clear();
@@ -31,11 +46,35 @@ function setImage(data, type = 'image/png') {
   $('hint').hidden = true;
 }
 
+// The pen has set a stroke: a new picture, asked about once it rests.
+function drawn() {
+  setImage(null);
+  stopRun();
+  noAnswer();
+  clearTimeout(penTimer);
+  const rest = () => {
+    if (sketch.last || sketch.pen.down) penTimer = setTimeout(rest, PEN_UP_MS);
+    else changed(true);
+  };
+  penTimer = setTimeout(rest, PEN_UP_MS);
+}
+
 function clearPicture() {
+  clearTimeout(penTimer);
+  stopRun();
   sketch.clear();
   setImage(null);
+  noAnswer();
   $('hint').hidden = false;
   say('Cleared.');
+}
+
+// A new picture is answered at once where a change is chosen; the answer before goes in any case.
+function newPicture(words) {
+  noAnswer();
+  say(words);
+  if (hasChange()) return changed(false);
+  return null;
 }
 
 async function takeFile(file) {
@@ -44,16 +83,24 @@ async function takeFile(file) {
   try {
     const {blob, inverted} = await prepared(file, imageVariable());
     setImage(await blobBase64(blob), blob.type);
-    say(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
+    newPicture(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
       : `${file.name} chosen.`);
   } catch {
     if (image) { // the one before must not pass for this one; a drawing cannot
       setImage(null);
       $('hint').hidden = false;
     }
-    showProblem(new client.Problem({title: 'Not a picture',
-      detail: `${file.name} is no picture that can be read; choose a PNG or JPEG file.`}));
+    showProblem(new client.Problem({title: 'Not a picture', code: 'not-an-image',
+      detail: `${file.name} is no picture that can be read.`}));
   }
+}
+
+async function takeExample(picture) {
+  const reply = await fetch(picture.url);
+  if (!reply.ok) throw new client.Problem({title: 'No picture', detail: `The example ${
+    picture.name} could not be fetched (HTTP ${reply.status}).`});
+  const blob = await reply.blob();
+  setImage(await blobBase64(blob), blob.type, picture);
 }
 
 async function sampled(intervention, seed) {
@@ -67,69 +114,87 @@ async function drawSample() {
   $('draw-sample').disabled = true;
   try {
     await sampled(sampleSelect?.intervention(), Math.floor(Math.random() * 1e9));
-    say('The model drew a picture.');
+    newPicture('The model drew a picture.');
   } catch (problem) {
     showProblem(problem);
   }
   $('draw-sample').disabled = false;
 }
 
-// One click from nothing to an answer: a picture of one label, changed to another.
-async function showExample() {
-  if (running) return;
+// An example picture, changed to another label. At the start it is shown unasked, and is no entry
+// of the browser's history.
+async function showExample(history = true) {
+  const {variable, from, to} = controls.example(examples);
+  const picture = pictures.find((p) => p.name === from) ?? pictures[examples % pictures.length];
   hideProblem();
-  $('example').disabled = true;
   try {
-    const {variable, from, to} = controls.example(examples);
-    await sampled({[variable]: from}, EXAMPLE_SEEDS[examples % EXAMPLE_SEEDS.length]);
-    examples++;
-    $('example').textContent = 'Show me another';
+    await takeExample(picture);
     controls.restore({[variable]: to});
-    await run(await makeRequest());
+    examples++;
+    await ask({history: history ? 'push' : 'none'});
   } catch (problem) {
     showProblem(problem);
   }
-  $('example').disabled = false;
 }
 
 // ---- the change
 
-const imageVariable = () => model.graph.variables.find((v) => v.name === model.graph.image);
+const hasChange = () => Object.keys(controls.intervention()).length > 0;
+const hasPicture = () => image || !sketch.empty;
 
 async function makeRequest() {
   const variable = imageVariable();
-  if (!image && sketch.empty)
+  if (!hasPicture())
     throw new client.Problem({title: 'No picture yet',
-      detail: 'Draw one, choose a file, or let the model draw.'});
+      detail: 'Choose an example or a file, or draw one.'});
   const intervention = controls.intervention();
-  if (Object.keys(intervention).length === 0)
+  if (!hasChange())
     throw new client.Problem({title: 'No change chosen',
       detail: `Choose what the ${controls.variables[0].name} should be.`});
   const data = image ?? await blobBase64(await sketch.toBlob(variable.height, variable.width));
   return {model: model.name, image: data, intervention, options: {
-    sampler: $('sampler').value, steps: Number($('steps').value),
-    scale: $('auto').checked ? 'auto' : Number($('scale').value), seed: 0,
+    sampler: $('sampler').value, steps: Number($('steps').value), scale: scale.value, seed: 0,
     return: ['factual', 'reconstruction', 'counterfactual', 'difference']}};
 }
 
-async function ask(event) {
-  event.preventDefault();
-  if (running) return;
+// The user has changed the question. Small models answer at once; of a large one the answer before
+// goes, and the button asks. live: the newest of many, such as a slider's: entries of the browser's
+// history are not made of each.
+function changed(live) {
+  if (!model) return null;
+  if (!hasPicture() || !hasChange()) {
+    say(hasPicture() ? `Choose what the ${controls.variables[0].name} should be.`
+      : 'Choose a picture first.');
+    return null;
+  }
+  if (!instant()) {
+    stopRun();
+    noAnswer();
+    say('The question has changed: press “Show the counterfactual”.');
+    return null;
+  }
+  if (live && current?.live) {
+    again = true;
+    return null;
+  }
+  return ask({history: live ? 'replace' : 'push', live});
+}
+
+async function ask({history = 'push', live = false} = {}) {
   hideProblem();
+  const mine = ++question;
   try {
-    await run(await makeRequest());
+    const request = await makeRequest();
+    if (mine === question) await run(request, history, live);
   } catch (problem) {
     showProblem(problem);
   }
 }
 
 function setRunning(on) {
-  running = on;
-  canceling = false;
-  $('run').disabled = on;
-  $('cancel').hidden = !on;
+  $('cancel').hidden = true;
   $('cancel').disabled = false;
-  $('progress-row').hidden = !on;
+  $('progress-row').hidden = true;
   $('progress').value = 0;
   $('progress-text').textContent = '';
   $('results').setAttribute('aria-busy', String(on));
@@ -139,7 +204,6 @@ const PHASES = {abduct: 'Inferring the noise', reconstruct: 'Checking the recons
   predict: 'Predicting', score: 'Scoring', reverse: 'Going back'};
 
 function onProgress(data) {
-  if (canceling) return;
   const phase = PHASES[data.phase] ?? data.phase;
   $('progress').value = data.fraction ?? 0;
   const eta = data.eta_ms ? ` · ${(data.eta_ms / 1000).toFixed(1)} s left` : '';
@@ -147,63 +211,85 @@ function onProgress(data) {
   if ($('status').textContent !== `${phase} …`) say(`${phase} …`);
 }
 
-// In one column the answer may lie below what is seen.
-function reveal() {
-  if ($('results').getBoundingClientRect().top < 0.7 * innerHeight) return;
-  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  $('results').scrollIntoView({behavior: still ? 'auto' : 'smooth', block: 'start'});
-}
-
 function show(request, reply) {
   last = {request, reply};
-  showReply(reply, request);
-  $('example').classList.remove('primary');
+  showReply(reply, request, (answer) => scale.found(answer.scale));
+  controls.observe(reply.observed);
   $('curl').textContent = curlLine(request);
 }
 
 // A new answer is a new entry of the browser's history; one that a link asked for has its entry.
-function remember(hash, answer) {
+function remember(hash, answer, history) {
   answers.set(hash, answer);
   if (answers.size > ANSWERS_MAX) answers.delete(answers.keys().next().value);
-  if (location.hash !== hash) history.pushState(null, '', hash);
+  if (location.hash === hash || history === 'none') return;
+  if (history === 'push') window.history.pushState(null, '', hash);
+  else window.history.replaceState(null, '', hash);
 }
 
-async function run(request) {
+function stopRun() {
+  const run = current;
+  question++;
+  again = false;
+  if (!run) return;
+  current = null;
+  run.controller.abort();
+  setRunning(false);
+}
+
+async function run(request, history, live = false) {
+  stopRun();
+  const mine = current = {controller: new AbortController(), job: null, live};
   const source = $('picture').hidden ? $('sketch').toDataURL() : $('picture').src;
   setRunning(true);
-  say('Waiting for a free worker …');
+  markPending();
+  const late = setTimeout(() => {
+    if (current !== mine) return;
+    showPreview(source);
+    $('cancel').hidden = false;
+    say('Working …');
+  }, STALE_MS);
   try {
     const reply = await client.counterfactual(request, {
+      signal: mine.controller.signal,
       accepted: (id) => {
-        job = id;
-        if (canceling) stop(id);
+        mine.job = id;
+        if (current === mine) $('progress-row').hidden = false;
       },
-      progress: onProgress,
-      preview: (data) => showPreview(source, data.images),
+      progress: (data) => current === mine && onProgress(data),
+      preview: (data) => current === mine && showPreview(source, data.images),
     });
+    if (current !== mine) return;
     show(request, reply);
-    reveal();
-    remember(toHash(request), last);
-    const found = reply.counterfactuals.filter((c) => c.outcome === 'found').length;
-    const count = reply.counterfactuals.length;
-    say(count > 1 ? `Done: ${found} of ${count} found.`
-      : `Done: ${doText(reply.counterfactuals[0].intervention)} ${found ? 'found' : 'not found'}.`);
+    remember(toHash(request), last, history);
+    sayDone(reply.counterfactuals);
+  } catch (problem) {
+    if (current === mine) throw problem; // else another question has taken its place
   } finally {
-    job = null;
-    setRunning(false);
+    clearTimeout(late);
+    if (current === mine) {
+      current = null;
+      setRunning(false);
+    }
+  }
+  if (again && !current) {
+    again = false;
+    changed(true);
   }
 }
 
-function stop(id, keepalive = false) {
-  client.cancel(id, keepalive).catch(() => { /* it has ended meanwhile */ });
+const SAID = {found: 'found', contested: 'contested', 'not-found': 'not found'};
+
+function sayDone(list) {
+  const found = list.filter((c) => outcomeOf(c) === 'found').length;
+  say(list.length > 1 ? `Done: ${found} of ${list.length} found.`
+    : `Done: ${doText(list[0].intervention)} ${SAID[outcomeOf(list[0])] ?? list[0].outcome}.`);
 }
 
-// The stream of the job says when it has ended; before the job has a name the wish waits for it.
 function cancelRun() {
-  canceling = true;
-  $('cancel').disabled = true;
-  say('Canceling …');
-  if (job) stop(job);
+  stopRun();
+  leavePreview();
+  say('Canceled.');
 }
 
 // ---- words
@@ -221,6 +307,7 @@ function leavePreview() {
 
 function noAnswer() {
   last = null;
+  controls?.observe(null);
   clearReply();
 }
 
@@ -252,6 +339,16 @@ function askForKey(again) {
   };
 }
 
+// What to do next, where the service's own words do not say it.
+const NEXT = {
+  'no-connection': 'If it was stopped, start it again (make run, or diffscm serve). The picture ' +
+    'and the change stay as they are.',
+  'not-an-image': 'Choose a PNG or JPEG file.',
+  'bad-link': 'Ask for the link anew, or choose a picture and a change here.',
+  deadline: 'Take fewer steps, or try again when the service is less busy.',
+};
+const AGAIN = new Set(['no-connection', 'queue-full', 'loading', 'draining', 'deadline', 'internal']);
+
 function showProblem(problem) {
   if (problem.code === 'unauthorized') askForKey(model ? async () => {} : start);
   if (problem.code === 'canceled') {
@@ -259,6 +356,7 @@ function showProblem(problem) {
     say('Canceled.');
     return;
   }
+  stopRun();
   dropAnswer();
   const box = $('problem'), title = document.createElement('strong');
   title.textContent = `${problem.title ?? 'Error'}. `;
@@ -272,6 +370,21 @@ function showProblem(problem) {
       list.append(item);
     }
     box.append(list);
+  }
+  const help = document.createElement('p');
+  help.append(NEXT[problem.code] ?? '');
+  if (help.textContent) box.append(help);
+  if (AGAIN.has(problem.code)) {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.id = 'again';
+    button.textContent = 'Try again';
+    button.addEventListener('click', () => {
+      hideProblem();
+      if (model) ask();
+      else start().catch(showProblem);
+    });
+    box.append(button);
   }
   box.hidden = false;
   box.scrollIntoView({block: 'nearest'});
@@ -291,61 +404,68 @@ async function copy(text, what) {
 
 // ---- start
 
-// The strength that was calibrated for the chosen sampler and steps; else the model's default.
+// The scale that was calibrated for the chosen sampler and steps; else the model's default.
 function usualScale() {
   const steps = Number($('steps').value);
   return (model.calibrations ?? []).find((c) => c.sampler === $('sampler').value &&
     c.steps === steps)?.scale ?? (Number(model.defaults?.scale) || 1);
 }
 
-// Other steps want another strength, unless the user has chosen one.
 function followUsual() {
-  const scale = usualScale();
-  if (Number($('scale').value) === usual) {
-    $('scale').max = Math.max($('scale').max, 4 * scale);
-    $('scale').value = scale;
-  }
-  usual = scale;
-  showScale();
+  scale.follow(usualScale());
 }
 
-function showScale() {
-  $('scale').disabled = $('auto').checked;
-  const value = Number($('scale').value);
-  $('scale-value').textContent = $('auto').checked ? 'auto'
-    : value.toFixed(2) + (value === usual ? ' (usual)' : '');
+// Texts name the model's own variables.
+function showWords() {
+  const names = model.graph.variables.filter((v) => v.kind !== 'image').map((v) => v.name);
+  const list = names.length > 1 ? `${names.slice(0, -1).join(', ')} or ${names.at(-1)}` : names[0];
+  $('lead').textContent = `Change the ${list} of a picture, and see what the same picture would ` +
+    'have been.';
+  for (const e of document.querySelectorAll('.cause')) e.textContent = list;
+  const pad = drawable();
+  $('sketch').hidden = !pad;
+  $('hint').textContent = pad ? 'Draw here' : 'No picture yet';
+  $('pad-help').textContent = pad ? 'Draw on the black square, or choose, drop or paste a picture.'
+    : 'Choose an example or a file, or drop or paste a picture.';
+  $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
+    `${model.provenance ?? ''}.`;
 }
 
 async function setModel(name) {
-  model = await client.model(name);
-  controls = new Controls($('variables'), model.graph);
+  const next = await client.model(name), found = await examplesOf(name);
+  model = next;
+  pictures = found.pictures;
+  controls = new Controls($('variables'), model.graph, changed);
   sampleSelect = controls.sampleSelect();
   $('sample-of').replaceChildren(...(sampleSelect ? [sampleSelect] : []));
   $('steps').value = model.defaults?.steps ?? 20;
   $('sampler').replaceChildren(...model.samplers.map((s) => new Option(s, s, false,
     s === model.defaults?.sampler)));
-  usual = usualScale();
-  $('scale').max = Math.max(4, 4 * usual);
-  $('scale').value = usual;
-  $('auto').checked = model.defaults?.scale === 'auto';
-  showScale();
-  $('example').hidden = imageVariable().height > EXAMPLE_SIDE || !controls.example(0);
-  $('example').textContent = 'Show me an example';
-  $('teaser').hidden = !model.graph.variables.some((v) => v.labels?.includes('5'));
-  $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
-    `${model.provenance ?? ''}.`;
+  scale.usual = scale.exact = usualScale();
+  scale.value = model.defaults?.scale === 'auto' ? 'auto' : scale.exact;
+  showExamples($('examples'), pictures, (picture) => {
+    hideProblem();
+    takeExample(picture).then(() => newPicture(`Example ${picture.name} chosen.`))
+      .catch(showProblem);
+  });
+  $('examples-row').hidden = pictures.length === 0;
+  $('credits').hidden = !found.credits;
+  if (found.credits) $('credits').href = found.credits;
+  $('example').hidden = !instant() || !pictures.length || !controls.example(0);
+  $('run').hidden = instant();
   $('run').disabled = $('draw-sample').disabled = false;
+  showWords();
 }
 
 // Another model by hand: what the one before drew and answered would be nonsense beside it.
 async function chooseModel() {
   hideProblem();
   clearPicture();
-  noAnswer();
   examples = 0;
   await setModel($('model').value);
   say('');
   if (location.hash) leaveLink();
+  if (!$('example').hidden) await showExample(false);
 }
 
 function restore(request) {
@@ -354,13 +474,8 @@ function restore(request) {
   const o = request.options ?? {};
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;
-  if (o.scale !== undefined) $('auto').checked = o.scale === 'auto';
   followUsual();
-  if (typeof o.scale === 'number') {
-    $('scale').max = Math.max($('scale').max, o.scale);
-    $('scale').value = o.scale;
-  }
-  showScale();
+  scale.value = o.scale;
 }
 
 async function start() {
@@ -369,11 +484,23 @@ async function start() {
   $('model').replaceChildren(...names.map((n) => new Option(n, n)));
   $('model-row').hidden = names.length < 2;
   await follow();
+  if (!location.hash && !$('example').hidden) await showExample(false);
+}
+
+// What is wrong with a link, or null.
+function linkProblem(request, names) {
+  const bad = (detail) => new client.Problem({title: 'Broken link', code: 'bad-link', detail});
+  if (!request && location.hash.startsWith('#r='))
+    return bad('The link is damaged or cut off: no request can be read from it.');
+  if (request?.model && !names.includes(request.model))
+    return bad(`The link asks for the model “${request.model}”; this service has ${
+      names.join(', ')}.`);
+  return null;
 }
 
 // Shows what the address asks for: at the start, after back and forward, and of a pasted link.
 async function follow() {
-  if (running) return;
+  stopRun();
   hideProblem();
   const request = fromHash(location.hash), known = answers.get(location.hash);
   const names = [...$('model').options].map((o) => o.value);
@@ -383,17 +510,22 @@ async function follow() {
     await setModel(name);
   }
   say('');
+  const problem = linkProblem(request, names);
+  if (problem) throw problem;
   if (!request) {
     noAnswer();
     return;
   }
   restore(request);
   if (known) show(known.request, known.reply);
-  else await run(request);
+  else await run(request, 'none');
 }
 
 function wire() {
-  $('ask').addEventListener('submit', ask);
+  $('ask').addEventListener('submit', (event) => {
+    event.preventDefault();
+    ask();
+  });
   $('cancel').addEventListener('click', cancelRun);
   $('clear').addEventListener('click', clearPicture);
   $('choose').addEventListener('click', () => $('file').click());
@@ -401,13 +533,15 @@ function wire() {
     takeFile($('file').files[0]);
     $('file').value = '';
   });
-  $('example').addEventListener('click', showExample);
+  $('example').addEventListener('click', () => showExample());
   $('draw-sample').addEventListener('click', drawSample);
-  for (const id of ['auto', 'scale']) $(id).addEventListener('input', showScale);
-  for (const id of ['steps', 'sampler']) $(id).addEventListener('input', followUsual);
+  for (const id of ['steps', 'sampler']) $(id).addEventListener('change', () => {
+    followUsual();
+    changed(false);
+  });
   $('model').addEventListener('change', () => chooseModel().catch(showProblem));
   $('copy-link').addEventListener('click', () =>
-    copy(location.href.split('#')[0] + toHash(last.request), 'Link'));
+    last && copy(location.href.split('#')[0] + toHash(last.request), 'Link'));
   $('copy-curl').addEventListener('click', () => copy(curlLine(last.request), 'curl line'));
   const drop = $('drop');
   for (const name of ['dragenter', 'dragover'])
@@ -422,7 +556,7 @@ function wire() {
   });
   window.addEventListener('paste', (e) => takeFile(e.clipboardData.files[0]));
   window.addEventListener('popstate', () => follow().catch(showProblem));
-  window.addEventListener('pagehide', () => { if (job) stop(job, true); });
+  window.addEventListener('pagehide', () => { if (current?.job) client.cancel(current.job, true).catch(() => {}); });
 }
 
 wire();

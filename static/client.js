@@ -27,7 +27,9 @@ async function call(path, options = {}) {
   try {
     reply = await fetch(path, {...options, headers: withKey(options.headers)});
   } catch {
-    throw new Problem({title: 'No connection', detail: 'The service cannot be reached.'});
+    if (options.signal?.aborted) throw new Problem({title: 'Canceled', code: 'canceled'});
+    throw new Problem({title: 'No connection', code: 'no-connection',
+      detail: `The service at ${location.host} cannot be reached.`});
   }
   const text = await reply.text();
   let body = {};
@@ -42,8 +44,8 @@ async function call(path, options = {}) {
   return body;
 }
 
-function post(path, body, headers = {}) {
-  return call(path, {method: 'POST', body: JSON.stringify(body),
+function post(path, body, headers = {}, signal = undefined) {
+  return call(path, {method: 'POST', body: JSON.stringify(body), signal,
     headers: {'Content-Type': 'application/json', ...headers}});
 }
 
@@ -88,10 +90,10 @@ async function readEvents(reply, take) {
 // event.
 async function follow(id, on) {
   let last = null;
-  for (let cuts = 0; cuts < 8; cuts++) {
+  for (let cuts = 0; cuts < 8 && !on.signal?.aborted; cuts++) {
     try {
-      const reply = await fetch(`v1/jobs/${id}/events`,
-        {headers: withKey(last === null ? {} : {'Last-Event-ID': last})});
+      const reply = await fetch(`v1/jobs/${id}/events`, {signal: on.signal,
+        headers: withKey(last === null ? {} : {'Last-Event-ID': last})});
       if (!reply.ok) return;
       const ended = await readEvents(reply, (event) => {
         last = event.id ?? last;
@@ -106,17 +108,24 @@ async function follow(id, on) {
 
 const ended = (job) => !['queued', 'running'].includes(job.status);
 
-// Runs a request to its end. on: {accepted(id), progress(data), preview(data)}.
+// Runs a request to its end. Quick answers come with the first reply; others are jobs that are
+// followed. on: {accepted(id), progress(data), preview(data), signal}: after an abort the job is
+// canceled, and Problem has the code "canceled".
 async function run(path, request, on = {}) {
-  let job = await post(path, request, {Prefer: 'respond-async'});
+  let job = await post(path, request, {Prefer: 'wait=1'}, on.signal);
   if (!job.status) return job; // answered at once
-  const id = job.id;
+  const id = job.id, stop = () => cancel(id).catch(() => { /* it has ended meanwhile */ });
+  on.signal?.addEventListener('abort', stop);
   on.accepted?.(id);
-  if (!ended(job)) await follow(id, on);
-  job = await call(`v1/jobs/${id}`);
-  while (!ended(job)) { // the stream was refused: ask instead
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    job = await call(`v1/jobs/${id}`);
+  try {
+    if (!ended(job)) await follow(id, on);
+    job = await call(`v1/jobs/${id}`, {signal: on.signal});
+    while (!ended(job)) { // the stream was refused: ask instead
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      job = await call(`v1/jobs/${id}`, {signal: on.signal});
+    }
+  } finally {
+    on.signal?.removeEventListener('abort', stop);
   }
   if (job.status === 'succeeded') return job.result;
   throw new Problem(job.problem || {title: 'Canceled', code: job.reason === 'client' ? 'canceled' : '',

@@ -31,11 +31,11 @@ function list(variable) {
 function slider(variable) {
   const box = element('div', {class: 'slider'});
   const middle = (variable.min + variable.max) / 2;
-  const use = element('input', {type: 'checkbox', name: `use.${variable.name}`,
+  const use = element('input', {type: 'checkbox', name: `use.${variable.name}`, 'data-live': true,
     'aria-label': `Set ${variable.name}`});
   const range = element('input', {type: 'range', name: `do.${variable.name}`, min: variable.min,
     max: variable.max, step: (variable.max - variable.min) / 200, value: middle,
-    'aria-label': variable.name});
+    'data-live': true, 'aria-label': variable.name});
   const shown = element('output', {}, middle.toPrecision(3));
   range.addEventListener('input', () => {
     use.checked = true;
@@ -46,11 +46,28 @@ function slider(variable) {
 }
 
 export class Controls {
-  constructor(box, graph) {
+  // onChange(live): the user set something; live while a slider moves.
+  constructor(box, graph, onChange) {
     this.box = box;
     this.variables = graph.variables.filter((v) => v.kind !== 'image');
     box.replaceChildren(...this.variables.map((v) => element('fieldset', {},
       element('legend', {}, `Make the ${v.name}`), this.input(v))));
+    box.oninput = (event) => {
+      if (event.target.type === 'search') return; // half a word
+      onChange('live' in event.target.dataset);
+    };
+    box.onchange = (event) => {
+      if (event.target.type === 'search') onChange(false);
+    };
+  }
+
+  // Marks what the model sees in the picture; null: nothing is known.
+  observe(observed) {
+    for (const input of this.box.querySelectorAll('.chips input')) {
+      const seen = observed?.[input.name.slice(3)]?.value === input.value;
+      input.nextElementSibling.classList.toggle('seen', seen);
+      input.nextElementSibling.title = seen ? 'What the model sees in the picture' : '';
+    }
   }
 
   input(v) {

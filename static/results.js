@@ -53,7 +53,8 @@ function scoreRows(reply, c) {
   add(first, s.probability?.after, `Seen as ${valuesText(c.intervention)}`,
     `${percent(s.probability?.before ?? 0)} → ${percent(s.probability?.after ?? 0)}`,
     'How sure the model is, before and after.');
-  add(first, s.oracle_label, 'Second opinion', String(s.oracle_label),
+  add(first, s.oracle_label, 'Second opinion',
+    doubted(c) ? `disagrees: ${s.oracle_label}` : `agrees: ${s.oracle_label}`,
     'What another network, which took no part, sees in the answer.');
   add(first, s.changed_share, 'Changed', `${percent(s.changed_share ?? 0)} of the pixels`,
     'The rest is the picture as it was, within 5 % of the range.');
@@ -68,7 +69,7 @@ function scoreRows(reply, c) {
   add(rest, s.im1, 'Target likeness (IM1)', s.im1?.toFixed(2),
     'Below 1: nearer to the target’s kind than to the old one.');
   add(rest, s.im2, 'Realism (IM2)', s.im2?.toPrecision(2), 'Lower means more like real pictures.');
-  add(rest, c.scale, 'Strength used', c.scale?.toFixed(2),
+  add(rest, c.scale, 'Guidance scale', c.scale?.toFixed(2),
     c.predictions > 1 ? `Found by a search that took ${c.predictions} tries.`
       : 'How hard the change was pushed.');
   const t = reply.timing_ms || {};
@@ -96,18 +97,38 @@ function doubted(c) {
   return values.length === 1 && o !== null && o !== undefined && String(o) !== String(values[0]);
 }
 
-function showOutcome(reply, c) {
+// found, contested or not-found: the service's word, or from its scores where it has none for doubt.
+export function outcomeOf(c) {
+  return c.outcome === 'found' && doubted(c) ? 'contested' : c.outcome;
+}
+
+const WORDS = {
+  found: ['good', 'Found', ''],
+  contested: ['warn', 'Contested', 'The second opinion disagrees: try “more convincing”.'],
+  'not-found': ['bad', 'Not found', 'The picture is the best attempt, not an answer: try “more ' +
+    'convincing” or another target.'],
+};
+const VERDICTS = {
+  unfamiliar: 'Unfamiliar picture: the model knows nothing like it, and an answer means little. ',
+  inaccurate: 'Inaccurate: the model cannot give this picture back unchanged. ',
+};
+
+function strong(cls, text) {
   const mark = document.createElement('strong');
-  const found = c.outcome === 'found';
-  mark.className = found ? 'good' : 'bad';
-  mark.textContent = found ? `Found: ${doText(c.intervention)}. ` : 'No counterfactual found. ';
-  const parts = [mark];
-  if (!found) parts.push(`${c.detail} `);
+  mark.className = cls;
+  mark.textContent = text;
+  return mark;
+}
+
+function showOutcome(reply, c) {
+  const [cls, word, help] = WORDS[outcomeOf(c)] ?? ['warn', c.outcome, ''];
+  const verdict = reply.abduction?.verdict ?? 'good', parts = [];
+  if (verdict !== 'good')
+    parts.push(strong('warn', VERDICTS[verdict] ?? `${verdict}: ${reply.abduction.verdict_detail} `));
+  parts.push(strong(verdict === 'good' ? cls : 'warn', `${word}: ${doText(c.intervention)}. `));
+  if (c.outcome !== 'found' && c.detail) parts.push(`${c.detail} `);
+  if (help) parts.push(`${help} `);
   parts.push(`The model saw ${observedText(reply)} in the picture.`);
-  if (found && doubted(c))
-    parts.push(' The second opinion does not see it yet: try a greater strength.');
-  if (reply.abduction && reply.abduction.verdict !== 'good')
-    parts.push(` ${reply.abduction.verdict_detail}`);
   $('outcome').replaceChildren(...parts);
 }
 
@@ -126,12 +147,16 @@ function showOne(reply, request, index) {
   const slug = name.replace(/[^A-Za-z0-9]+/g, '-');
   showOutcome(reply, c);
   const source = reply.factual ? png(reply.factual) : png(request.image);
+  current = index;
   const figures = [figure('As it is', 'the factual picture', source, 'The picture that was given',
     'factual.png')];
-  if (c.image)
-    figures.push(figure(`As ${valuesText(c.intervention)}`,
+  if (c.image) {
+    const answer = figure(`As ${valuesText(c.intervention)}`,
       'the counterfactual', png(c.image),
-      `The picture under ${name}`, `counterfactual-${slug}.png`));
+      `The picture under ${name}`, `counterfactual-${slug}.png`);
+    answer.className = 'main';
+    figures.push(answer);
+  }
   if (c.difference) {
     const map = figure('Difference', colours(), png(c.difference),
       'Signed difference: red was added, blue was taken away', `difference-${slug}.png`);
@@ -150,52 +175,71 @@ function showOne(reply, request, index) {
     button.setAttribute('aria-pressed', String(i === index));
 }
 
-export function showPreview(source, images) {
-  $('empty').hidden = true;
+// At once when a new question is asked: the answer before is marked as no answer to it.
+export function markPending() {
+  if ($('answer').hidden) return;
+  $('answer').classList.add('running');
+  $('judged').hidden = true;
+  $('outcome').textContent = 'Working …';
+}
+
+// Where a new answer takes longer: the question's picture, the preview when there is one, and no
+// picture of an earlier answer.
+export function showPreview(source, images = []) {
+  $('empty').hidden = $('judged').hidden = $('fan').hidden = true;
   $('answer').hidden = false;
   $('answer').classList.add('running');
-  $('fan').hidden = true;
   $('outcome').textContent = 'Working …';
-  const shown = images.slice(0, 2).map((data) => {
-    const f = figure('Preview', '', png(data), 'Preview of the counterfactual');
-    f.className = 'pending';
-    return f;
-  });
-  $('figures').replaceChildren(figure('As it is', '', source, 'The picture that was given'),
-    ...shown);
+  const frame = document.createElement('figure'), blank = document.createElement('div');
+  blank.className = 'blank';
+  frame.append(blank);
+  const preview = images.length ? figure('Preview', '', png(images[0]),
+    'Preview of the counterfactual') : frame;
+  preview.className = 'main pending';
+  $('figures').replaceChildren(figure('As it is', '', source, 'The picture that was given'), preview);
 }
 
 export function clearReply() {
-  $('answer').hidden = true;
+  $('answer').hidden = $('judged').hidden = true;
   $('answer').classList.remove('running');
   $('empty').hidden = false;
   for (const id of ['outcome', 'fan', 'figures', 'scores', 'more-scores', 'check'])
     $(id).replaceChildren();
 }
 
-export function showReply(reply, request) {
+let current = 0; // of the answers of a fan
+
+// onShow(answer): one of the reply's answers is shown.
+export function showReply(reply, request, onShow = () => {}) {
   $('empty').hidden = true;
-  $('answer').hidden = false;
+  $('answer').hidden = $('judged').hidden = false;
   $('answer').classList.remove('running');
-  const many = reply.counterfactuals.length > 1;
+  const answers = reply.counterfactuals, many = answers.length > 1;
+  const select = (i) => {
+    showOne(reply, request, i);
+    onShow(answers[i]);
+  };
   $('fan').hidden = !many;
-  $('fan').classList.toggle('short', reply.counterfactuals.every((c) =>
-    valuesText(c.intervention).length < 3));
-  $('fan').replaceChildren(...(many ? reply.counterfactuals : []).map((c, i) => {
-    const button = document.createElement('button');
-    button.type = 'button';
-    const image = document.createElement('img');
-    image.src = png(c.image);
-    image.alt = '';
-    const [mark, words] = c.outcome !== 'found' ? ['–', 'not found']
-      : doubted(c) ? ['?', 'found, but the second opinion differs'] : ['✓', 'found'];
-    const text = document.createElement('span');
-    text.textContent = `${valuesText(c.intervention)} ${mark}`;
-    button.title = words;
-    button.setAttribute('aria-label', `${doText(c.intervention)}, ${words}`);
-    button.append(image, text);
-    button.addEventListener('click', () => showOne(reply, request, i));
-    return button;
-  }));
-  showOne(reply, request, 0);
+  $('fan').classList.toggle('short', answers.every((c) => valuesText(c.intervention).length < 3));
+  $('fan').replaceChildren(...(many ? answers : []).map((c, i) => fanButton(c, () => select(i))));
+  select(current < answers.length ? current : 0);
+}
+
+const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: the second opinion disagrees'],
+  'not-found': ['–', 'not found']};
+
+function fanButton(c, select) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  const image = document.createElement('img');
+  image.src = png(c.image);
+  image.alt = '';
+  const [mark, words] = MARKS[outcomeOf(c)] ?? ['?', c.outcome];
+  const text = document.createElement('span');
+  text.textContent = `${valuesText(c.intervention)} ${mark}`;
+  button.title = words;
+  button.setAttribute('aria-label', `${doText(c.intervention)}, ${words}`);
+  button.append(image, text);
+  button.addEventListener('click', select);
+  return button;
 }

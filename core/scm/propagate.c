@@ -46,11 +46,9 @@ static void propagate(const dscm_bundle *b, const dscm_query *q, const double *f
     }
 }
 
-dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const double *observed,
-                              double default_scale, guidance *out, dscm_error *err)
+/* Refuses a query that sets what cannot be set, or sets a variable twice. */
+static dscm_code check_query(const dscm_bundle *b, const dscm_query *q, dscm_error *err)
 {
-    double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
-    double of_query = q->scale ? *q->scale : default_scale;
     for (size_t i = 0; i < q->count; i++) {
         const dscm_intervention *act = &q->items[i];
         const dscm_variable *v = act->variable >= 0 && (size_t)act->variable < b->variables_count
@@ -71,6 +69,15 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
         if (intervention_on(q, act->variable) != act)
             return dscm_fail(err, DSCM_E_INVALID, "%s: set twice", v->name);
     }
+    return DSCM_OK;
+}
+
+/* Values before (factual) and under the query (value), each (variables). */
+static dscm_code query_values(const dscm_bundle *b, const dscm_query *q, const double *observed,
+                              double *factual, double *value, dscm_error *err)
+{
+    dscm_code code = check_query(b, q, err);
+    if (code != DSCM_OK) return code;
     for (size_t i = 0; i < b->variables_count; i++)
         factual[i] = q->factual && !isnan(q->factual[i]) ? q->factual[i]
                      : observed                          ? observed[i]
@@ -82,6 +89,22 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
                              "%s: depends on what is set, whose value before cannot be seen in the "
                              "image: set or hold %s too",
                              b->infos[i].name, b->infos[i].name);
+    return DSCM_OK;
+}
+
+dscm_code dscm_query_values(const dscm_bundle *b, const dscm_query *q, double *out, dscm_error *err)
+{
+    double factual[BUNDLE_VARIABLES_MAX];
+    return query_values(b, q, NULL, factual, out, err);
+}
+
+dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const double *observed,
+                              double default_scale, guidance *out, dscm_error *err)
+{
+    double factual[BUNDLE_VARIABLES_MAX], value[BUNDLE_VARIABLES_MAX];
+    double of_query = q->scale ? *q->scale : default_scale;
+    dscm_code code = query_values(b, q, observed, factual, value, err);
+    if (code != DSCM_OK) return code;
     for (size_t e = 0; e < b->edges_count; e++) {
         int parent = b->edges[e].parent;
         const dscm_intervention *act = intervention_on(q, parent);

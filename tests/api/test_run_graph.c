@@ -142,6 +142,11 @@ static void replies_can_be_asked_again(void)
                                                &(dscm_reply_ids){.job = "id"}, &size);
         REQUIRE(text);
         CHECK_HAS(text, acts[i]);
+        const double *value = item.result->counterfactuals[0].propagated;
+        double before = item.abduction->factual[THICKNESS];
+        if (i == 0) CHECK(value[SHAPE] == 1 && value[THICKNESS] == before);
+        if (i == 1) CHECK_NEAR(value[THICKNESS], before + 1.5, 1e-9);
+        CHECK_HAS(text, "\"propagated\":{\"shape\":\"");
         free(text);
         release(&item);
     }

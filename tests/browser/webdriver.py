@@ -87,15 +87,16 @@ class Browser:
                                                     "actions": steps}]})
 
     def draw(self, css, strokes):
-        """Draws strokes, lists of (x, y) from the element's top left corner, with the mouse."""
+        """Draws strokes, lists of (x, y) in the canvas's own pixels, with the mouse."""
         self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", css)
-        box = self.js("const b = document.querySelector(arguments[0]).getBoundingClientRect();"
-                      "return [b.left, b.top]", css)
+        box = self.js("const e = document.querySelector(arguments[0]), b = e.getBoundingClientRect();"
+                      "return [b.left, b.top, b.width / e.width]", css)
         steps = []
         for stroke in strokes:
             for i, (x, y) in enumerate(stroke):
                 steps.append({"type": "pointerMove", "duration": 5, "origin": "viewport",
-                              "x": round(box[0] + x), "y": round(box[1] + y)})
+                              "x": round(box[0] + x * box[2]),
+                              "y": round(box[1] + y * box[2])})
                 if i == 0:
                     steps.append({"type": "pointerDown", "button": 0})
             steps.append({"type": "pointerUp", "button": 0})

@@ -1,5 +1,5 @@
 """Keys, CORS, configuration, logs, stopping."""
-import hashlib, os, resource, signal, socket, subprocess, tempfile, threading, time
+import hashlib, json, os, resource, signal, socket, subprocess, tempfile, threading, time
 
 import lib
 from lib import PATIENCE, Server, picture, until
@@ -149,6 +149,28 @@ def test_static_files():
                          "/.hidden.js", "/.git/inner.js", "/link.js", "/linked/outer.js"):
                 assert s.get(path).status == 404, path
             assert s.get("/sub/inner.js").text == "2"
+
+
+def test_examples_are_served_and_listed():
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("m/b 2.png", "m/a.jpg", "m/SOURCES.md", "m/.x.png", "m/notes.bak", "loose.png",
+                     "m/deep/c.png", "n/1.png"):
+            path = os.path.join(folder, "examples", name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as f:
+                f.write(name)
+        with Server("--data-dir", folder) as s:
+            index = s.get("/examples/index.json")
+            assert index.headers["content-type"].startswith("application/json")
+            assert json.loads(index.text) == {"m": ["SOURCES.md", "a.jpg", "b%202.png"],
+                                              "n": ["1.png"]}, index.text
+            assert s.get("/examples/m/b%202.png").text == "m/b 2.png"
+            assert s.get("/examples/m/a.jpg").headers["content-type"] == "image/jpeg"
+            assert s.get("/examples/m/SOURCES.md").headers["content-type"].startswith("text/plain")
+            for path in ("/examples/m/.x.png", "/examples/m/notes.bak", "/examples/../m/a.jpg"):
+                assert s.get(path).status == 404, path
+    with tempfile.TemporaryDirectory() as folder, Server("--data-dir", folder) as s:
+        assert json.loads(s.get("/examples/index.json").text) == {}
 
 
 def test_access_log_and_metrics_labels():

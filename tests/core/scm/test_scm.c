@@ -41,6 +41,27 @@ static void a_change_reaches_descendants(void)
     CHECK_NEAR(g[1].scale, 6, 0);
 }
 
+static void values_under_a_query(void)
+{
+    double value[VARIABLES];
+    dscm_error err = {0};
+    const double factual[VARIABLES] = {0, 2.5, NONE};
+    const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, NONE}, {THICKNESS, DSCM_HOLD, 0, NONE}};
+    dscm_query q = {.items = acts, .count = 1, .factual = factual};
+    CHECK_INT(dscm_query_values(bundle, &q, value, &err), DSCM_OK);
+    CHECK_NEAR(value[SHAPE], 2, 0);
+    CHECK_NEAR(value[THICKNESS], 2.5 + 3, 1e-12);
+    CHECK(isnan(value[IMAGE]));
+    q.count = 2;
+    CHECK_INT(dscm_query_values(bundle, &q, value, &err), DSCM_OK);
+    CHECK_NEAR(value[THICKNESS], 2.5, 0);
+    q = (dscm_query){.items = acts, .count = 1};
+    CHECK_INT(dscm_query_values(bundle, &q, value, &err), DSCM_OK);
+    CHECK(value[SHAPE] == 2 && isnan(value[THICKNESS]));
+    q.items = (dscm_intervention[]){{SHAPE, DSCM_DO, 3, NONE}};
+    CHECK_INT(dscm_query_values(bundle, &q, value, &err), DSCM_E_INVALID);
+}
+
 static void an_ancestor_stays(void)
 {
     guidance g[2];
@@ -521,6 +542,7 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"a_change_reaches_descendants", a_change_reaches_descendants},
+        {"values_under_a_query", values_under_a_query},
         {"an_ancestor_stays", an_ancestor_stays},
         {"what_does_not_move_is_not_guided", what_does_not_move_is_not_guided},
         {"an_unknown_cause_is_named", an_unknown_cause_is_named},
