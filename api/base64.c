@@ -1,6 +1,9 @@
 #include "api/base64.h"
 
 #include <string.h>
+#include <strings.h>
+
+#define HEAD_MAX 512 /* of a data URL: media type and parameters */
 
 static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,30 +18,58 @@ static int sextet(char c)
     if (c >= 'A' && c <= 'Z') return c - 'A';
     if (c >= 'a' && c <= 'z') return c - 'a' + 26;
     if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The character at *at, percent escapes undone; moves *at behind it. */
+static char next_character(const char *text, size_t size, size_t *at)
+{
+    char c = text[(*at)++];
+    if (c != '%' || size - *at < 2) return c;
+    int high = hex_digit(text[*at]), low = hex_digit(text[*at + 1]);
+    if (high < 0 || low < 0) return c;
+    *at += 2;
+    return (char)(high << 4 | low);
 }
 
 dscm_code dscm_base64_decode(uint8_t *out, size_t *out_size, const char *text, size_t size,
                              dscm_error *err)
 {
-    *out_size = 0;
-    if (size % 4)
-        return dscm_fail(err, DSCM_E_FORMAT,
-                         "base64 text has %zu characters, which is not a multiple of 4", size);
-    size_t padding = size && text[size - 1] == '=' ? 1 + (text[size - 2] == '=') : 0;
     uint32_t bits = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < size - padding; i++) {
-        int value = sextet(text[i]);
+    size_t n = 0, digits = 0, padding = 0;
+    *out_size = 0;
+    for (size_t at = 0; at < size;) {
+        size_t place = at;
+        char c = next_character(text, size, &at);
+        if (c == ' ' || c == '\n' || c == '\r' || c == '\t') continue;
+        if (c == '=') {
+            padding++;
+            continue;
+        }
+        int value = sextet(c);
         if (value < 0)
             return dscm_fail(err, DSCM_E_FORMAT,
-                             "base64 text has a wrong character at position %zu", i);
+                             "base64 text has a wrong character at position %zu", place);
+        if (padding)
+            return dscm_fail(err, DSCM_E_FORMAT,
+                             "base64 text goes on behind its padding at position %zu", place);
         bits = bits << 6 | (uint32_t)value;
-        if (i % 4 == 0) continue;
-        out[n++] = (uint8_t)(bits >> (6 - i % 4 * 2));
+        if (digits++ % 4) out[n++] = (uint8_t)(bits >> (6 - (digits - 1) % 4 * 2));
     }
-    /* Unused bits must be zero, or one picture would have several spellings. */
-    if (padding && (bits & (padding == 1 ? 3u : 15u)))
+    size_t rest = digits % 4; /* 0, 2 or 3 */
+    if (rest == 1 || (padding && padding != (rest ? 4 - rest : 0)))
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "base64 text has %zu digits and %zu signs of padding, which no bytes give",
+                         digits, padding);
+    /* Unused bits that are set tell of a text that was cut off. */
+    if (rest && (bits & (rest == 3 ? 3u : 15u)))
         return dscm_fail(err, DSCM_E_FORMAT, "base64 text ends in bits that belong to no byte");
     *out_size = n;
     return DSCM_OK;
@@ -66,16 +97,26 @@ void dscm_base64_encode(char *out, const uint8_t *data, size_t size)
 
 dscm_code dscm_data_url_strip(const char **text, size_t *size, dscm_error *err)
 {
-    static const char marker[] = ";base64,";
-    if (*size < 5 || memcmp(*text, "data:", 5) != 0) return DSCM_OK;
-    if (*size < 11 || memcmp(*text, "data:image/", 11) != 0)
-        return dscm_fail(err, DSCM_E_FORMAT, "the data URL is not of an image");
-    size_t limit = *size < 64 ? *size : 64; /* media types are short */
-    for (size_t i = 11; i + sizeof(marker) - 1 <= limit; i++) {
-        if (memcmp(*text + i, marker, sizeof(marker) - 1) != 0) continue;
-        *text += i + sizeof(marker) - 1;
-        *size -= i + sizeof(marker) - 1;
-        return DSCM_OK;
-    }
-    return dscm_fail(err, DSCM_E_FORMAT, "the data URL is not base64 encoded");
+    static const char marker[] = ";base64";
+    const char *url = *text;
+    size_t blank = 0;
+    while (blank < *size && (url[blank] == ' ' || url[blank] == '\n')) blank++;
+    if (*size - blank < 5 || strncasecmp(url + blank, "data:", 5) != 0) return DSCM_OK;
+    size_t start = blank + 5, limit = *size < HEAD_MAX ? *size : HEAD_MAX;
+    const char *comma = memchr(url + start, ',', limit - start);
+    if (!comma)
+        return dscm_fail(err, DSCM_E_FORMAT, "the data URL has no comma in its first %d characters",
+                         HEAD_MAX);
+    size_t head = (size_t)(comma - url) - start, mark = sizeof marker - 1;
+    if (head < mark || strncasecmp(comma - mark, marker, mark) != 0)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "the data URL is not base64 encoded: data:image/png;base64,…");
+    size_t type = strcspn(url + start, ";,");
+    if (type && strncasecmp(url + start, "image/", 6) != 0 &&
+        (type != 24 || strncasecmp(url + start, "application/octet-stream", 24) != 0))
+        return dscm_fail(err, DSCM_E_FORMAT, "the data URL is of \"%.*s\", not of an image",
+                         type < 80 ? (int)type : 80, url + start);
+    *text = comma + 1;
+    *size -= (size_t)(comma + 1 - url);
+    return DSCM_OK;
 }

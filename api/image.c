@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/image/check.h"
 #include "core/image/jpeg.h"
 #include "core/image/png.h"
 #include "core/image/resize.h"
@@ -27,10 +28,44 @@ static dscm_code decode(dscm_picture *out, const dscm_variable *image, const voi
 {
     if (dscm_png_is(bytes, size))
         return dscm_png_decode(out, bytes, size, image->c, background_of(image), limits, err);
-    if (dscm_jpeg_is(bytes, size))
-        return dscm_jpeg_decode(out, bytes, size, image->c,
-                                image->h > image->w ? image->h : image->w, limits, err);
-    return dscm_fail(err, DSCM_E_FORMAT, "the data is neither a PNG nor a JPEG file");
+    return dscm_jpeg_decode(out, bytes, size, image->c, image->h > image->w ? image->h : image->w,
+                            limits, err);
+}
+
+/* Adds what an error says to the problem. */
+static void report(dscm_problem *problem, const char *pointer, const dscm_error *err)
+{
+    if (err->code == DSCM_E_FORMAT || err->code == DSCM_E_LIMIT)
+        dscm_problem_add(
+            problem,
+            err->code == DSCM_E_LIMIT ? DSCM_PROBLEM_IMAGE_TOO_LARGE : DSCM_PROBLEM_NOT_AN_IMAGE,
+            pointer, "%c%s.", err->message[0] == 't' ? 'T' : err->message[0], err->message + 1);
+    else if (err->code)
+        dscm_problem_from_error(problem, err);
+}
+
+static void wrong_size(const dscm_variable *image, size_t h, size_t w, const char *pointer,
+                       dscm_problem *problem)
+{
+    dscm_problem_add(problem, DSCM_PROBLEM_IMAGE_SIZE, pointer,
+                     "The image has %zux%zu pixels, the model takes %zux%zu, and resize is false.",
+                     w, h, image->w, image->h);
+}
+
+bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size, size_t side_max,
+                      bool resize, const char *pointer, dscm_problem *problem)
+{
+    dscm_error err = {0};
+    size_t h, w;
+    dscm_picture_limits limits = limits_of(image, side_max);
+    if (dscm_picture_check(bytes, size, &limits, &h, &w, &err) != DSCM_OK) {
+        report(problem, pointer, &err);
+        return false;
+    }
+    /* An orientation may exchange the sides: decoding looks again. */
+    if (resize || (h == image->h && w == image->w) || (w == image->h && h == image->w)) return true;
+    wrong_size(image, h, w, pointer, problem);
+    return false;
 }
 
 /* Pixels of the model's size from the picture, which is used up. */
@@ -61,23 +96,15 @@ uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t
     dscm_picture picture = {0};
     dscm_picture_limits limits = limits_of(image, side_max);
     uint8_t *pixels = NULL;
+    if (!dscm_image_check(image, bytes, size, side_max, resize, pointer, problem)) return NULL;
     if (decode(&picture, image, bytes, size, &limits, &err) == DSCM_OK) {
         if (!resize && (picture.h != image->h || picture.w != image->w))
-            dscm_problem_add(problem, DSCM_PROBLEM_IMAGE_SIZE, pointer,
-                             "The image has %zux%zu pixels, the model takes %zux%zu, and resize is "
-                             "false.",
-                             picture.w, picture.h, image->w, image->h);
+            wrong_size(image, picture.h, picture.w, pointer, problem);
         else
             pixels = fit(image, &picture, &err);
     }
     dscm_picture_free(&picture);
-    if (err.code == DSCM_E_FORMAT || err.code == DSCM_E_LIMIT)
-        dscm_problem_add(
-            problem,
-            err.code == DSCM_E_LIMIT ? DSCM_PROBLEM_IMAGE_TOO_LARGE : DSCM_PROBLEM_NOT_AN_IMAGE,
-            pointer, "%c%s.", err.message[0] == 't' ? 'T' : err.message[0], err.message + 1);
-    else if (err.code)
-        dscm_problem_from_error(problem, &err);
+    report(problem, pointer, &err);
     return pixels;
 }
 

@@ -1,6 +1,6 @@
 /* Between image files and the pixels of a model: decode, fit, encode. Pure functions.
  *
- * The only users of core/image/png.h, core/image/jpeg.h and core/image/resize.h inside the API layer. */
+ * The only users of core/image/check.h, core/image/png.h, core/image/jpeg.h and core/image/resize.h inside the API layer. */
 #ifndef DSCM_API_IMAGE_H
 #define DSCM_API_IMAGE_H
 
@@ -19,6 +19,10 @@
 uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t size,
                            size_t side_max, bool resize, const char *pointer,
                            dscm_problem *problem);
+/* Looks at the head of the file alone: false, with an error added at `pointer`, for what decoding would
+ * refuse for its format, kind or size. */
+bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size, size_t side_max,
+                      bool resize, const char *pointer, dscm_problem *problem);
 /* The PNG file of (h,w,c) pixels, c = 1 or 3. Caller frees *png. */
 dscm_code dscm_image_encode(uint8_t **png, size_t *size, const uint8_t *pixels, size_t h, size_t w,
                             size_t c, dscm_error *err) DSCM_MUST_CHECK;

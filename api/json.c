@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/text.h"
+
 void dscm_json_init(void)
 {
     json_object_seed(0);
@@ -66,6 +68,9 @@ json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
                          DSCM_JSON_SIZE_MAX);
         return NULL;
     }
+    size_t mark = dscm_text_mark(text, size);
+    text += mark;
+    size -= mark;
     if (!within_limits(text, size, problem)) return NULL;
     json_error_t error;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);

@@ -161,16 +161,40 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
 }
 
-/* Decodes the image once everything else is known to be right: the costly check comes last. */
-static void decode_image(request_parser *p, const void *bytes, size_t size)
+static void file_free(dscm_request *r)
+{
+    free(r->file_memory);
+    r->file = r->file_memory = NULL;
+    r->file_size = 0;
+}
+
+bool dscm_request_decode(dscm_request *r, dscm_problem *problem)
+{
+    if (!r->file) return true;
+    double start = now_ms();
+    r->pixels = dscm_image_decode(&r->info->variables[r->info->image], r->file, r->file_size,
+                                  r->file_side_max, r->file_resize, r->file_pointer, problem);
+    r->decode_ms = now_ms() - start;
+    file_free(r);
+    return r->pixels != NULL;
+}
+
+/* Takes the image once everything else is known to be right: the costly check comes last. `memory` is
+ * freed with it. */
+static void take_image(request_parser *p, const void *bytes, size_t size, void *memory)
 {
     dscm_request *r = p->request;
-    double start = now_ms();
-    const dscm_variable *image = &r->info->variables[r->info->image];
-    size_t side_max = p->catalogue->image_side_max ? p->catalogue->image_side_max : 8192;
-    r->pixels = dscm_image_decode(image, bytes, size, side_max, p->resize,
-                                  p->from_query ? "" : "/image", p->problem);
-    r->decode_ms = now_ms() - start;
+    r->file = bytes;
+    r->file_size = size;
+    r->file_memory = memory;
+    r->file_resize = p->resize;
+    r->file_pointer = p->from_query ? "" : "/image";
+    r->file_side_max = p->catalogue->image_side_max ? p->catalogue->image_side_max : 8192;
+    bool good = p->catalogue->decode_later
+                    ? dscm_image_check(&r->info->variables[r->info->image], bytes, size,
+                                       r->file_side_max, p->resize, r->file_pointer, p->problem)
+                    : dscm_request_decode(r, p->problem);
+    if (!good) file_free(r);
 }
 
 static void parse_image_text(request_parser *p, const json_t *value)
@@ -191,7 +215,7 @@ static void parse_image_text(request_parser *p, const json_t *value)
         if (!bytes)
             dscm_problem_set(p->problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
         else if (dscm_base64_decode(bytes, &count, text, size, &err) == DSCM_OK)
-            decode_image(p, bytes, count);
+            take_image(p, bytes, count, bytes), bytes = NULL;
     }
     if (err.code) request_error(p, DSCM_PROBLEM_NOT_AN_IMAGE, "/image", "%s.", err.message);
     free(bytes);
@@ -212,7 +236,7 @@ static void parse_image(request_parser *p, const json_t *image, bool kept)
     else if (image)
         parse_image_text(p, image);
     else if (given && !p->problem->code)
-        decode_image(p, p->image, p->image_size);
+        take_image(p, p->image, p->image_size, NULL);
 }
 
 static bool interventions_name_a_scale(const dscm_request *r)
@@ -395,6 +419,7 @@ void dscm_request_free(dscm_request *request)
 {
     if (!request) return;
     free(request->pixels);
+    file_free(request);
     free(request);
 }
 

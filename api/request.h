@@ -2,7 +2,7 @@
  *
  * One struct for the three kinds of work: counterfactuals, abductions, samples. Parsing checks
  * everything that can be known before work starts (names, ranges, the image) and collects several
- * errors; what it accepts will run. Unknown fields, duplicates and wrong types are errors. Memory
+ * errors; what it accepts will run, unless its picture turns out damaged. Unknown fields, duplicates and wrong types are errors. Memory
  * is bounded by the limits below. Threads: a parsed request is immutable and may be read by any
  * thread.
  */
@@ -49,7 +49,15 @@ typedef struct dscm_request {
     size_t model; /* index in the catalogue */
     const dscm_bundle_info *info;
     const dscm_bundle *bundle; /* NULL when the catalogue holds none (tests of the parser) */
-    uint8_t *pixels;           /* (H,W,C) of the model; owned; NULL with an abduction, samples */
+    uint8_t *pixels; /* (H,W,C) of the model; owned; NULL with an abduction, samples, and before
+                      * dscm_request_decode */
+    /* The picture's file until it is decoded (catalogue.decode_later). */
+    const void *file;
+    size_t file_size;
+    void *file_memory; /* freed with the file; NULL: it lies in the body that was parsed */
+    bool file_resize;
+    const char *file_pointer; /* where errors of the picture point; static */
+    size_t file_side_max;
     char abduction[DSCM_REQUEST_NAME_MAX]; /* id of a kept abduction, or "" */
     dscm_target targets[DSCM_REQUEST_FAN_MAX];
     size_t targets_count; /* counterfactual: >= 1; sample: 0 (unguided) or 1 */
@@ -71,6 +79,7 @@ typedef struct dscm_catalogue {
     const dscm_model_entry *models;
     size_t count;          /* >= 1 */
     size_t image_side_max; /* largest width or height of an uploaded image; 0: 8192 */
+    bool decode_later;     /* look at pictures' heads only; dscm_request_decode does the rest */
 } dscm_catalogue;
 
 /* Parses a JSON body. Caller owns *out (dscm_request_free); on false it is NULL and `problem` is
@@ -84,6 +93,9 @@ bool dscm_request_parse_json(dscm_request **out, dscm_work work, const char *bod
 bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *body, size_t size,
                               const char *query, const dscm_catalogue *catalogue,
                               dscm_problem *problem) DSCM_MUST_CHECK;
+/* Decodes the picture of a request that was parsed with decode_later and lets go of its file; true at
+ * once where there is none. May take as long as a picture of the largest size takes. */
+bool dscm_request_decode(dscm_request *request, dscm_problem *problem) DSCM_MUST_CHECK;
 void dscm_request_free(dscm_request *request); /* takes NULL */
 
 /* Text that two requests share exactly when the abduction of one serves the other, followed by the

@@ -96,10 +96,12 @@ dscm_code bench_networks(bench *b, dscm_error *err)
             code = bench_both(b, name, &bundle->edges[e].predictor, true, team, err);
         }
     }
-    if (code == DSCM_OK) code = bench_both(b, "oracle", &bundle->oracle, false, NULL, err);
-    if (code == DSCM_OK) code = bench_both(b, "vae", &bundle->vae, false, NULL, err);
+    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.classifiers_count; i++)
+        code = bench_both(b, "classifier", &bundle->panel.classifiers[i], false, NULL, err);
+    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.vaes_count; i++)
+        code = bench_both(b, "vae", &bundle->panel.vaes[i].net, false, NULL, err);
     if (code == DSCM_OK)
-        code = bench_both(b, "autoencoder", &bundle->autoencoder, false, NULL, err);
+        code = bench_both(b, "autoencoder", &bundle->panel.autoencoder, false, NULL, err);
     return code;
 }
 

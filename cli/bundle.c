@@ -4,30 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/stage.h"
+#include "cli/bundle.h"
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/diffscm.h"
 #include "core/io/file.h"
-
-#define FILES_MAX 160
-
-typedef struct bundle_job {
-    const char *folder; /* the bundle's */
-    const char *out;    /* where files are written: `folder`, or the stage */
-    cli_stage stage;
-    const char *name, *version, *licence, *provenance, *variable, *labels;
-    const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
-        *measured;
-    const char *pool_data, *pool_split;
-    option_list class_autoencoders, ensemble;
-    size_t steps, pool_count;
-    double ratio, noise_limit, eta;
-    bool limit;
-    char names[FILES_MAX][64];
-    const char *files[FILES_MAX + 1];
-    size_t count;
-} bundle_job;
 
 static dscm_code path_in(const bundle_job *j, const char *name, char *path, size_t size,
                          dscm_error *err)
@@ -38,23 +19,25 @@ static dscm_code path_in(const bundle_job *j, const char *name, char *path, size
                : DSCM_OK;
 }
 
+/* A name that is there already is not added again: its file is replaced. */
 static const char *add_name(bundle_job *j, const char *name)
 {
+    for (size_t i = 0; i < j->count; i++)
+        if (strcmp(j->names[i], name) == 0) return j->names[i];
     snprintf(j->names[j->count], sizeof j->names[j->count], "%s", name);
     j->files[j->count] = j->names[j->count];
     return j->names[j->count++];
 }
 
-/* Copies a trained network into the bundle; *entry becomes {"config", "weights"}, *settings (may be
- * NULL) what it was trained with. */
-static dscm_code take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
+dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
                           json_t **settings, dscm_error *err)
 {
     char path[4096];
     unsigned char *bytes = NULL;
     size_t size = 0;
     json_t *mine = NULL;
-    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
+    if (j->count == BUNDLE_FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
     dscm_code code = dscm_network_settings(&mine, from, err);
     if (code == DSCM_OK) code = path_in(j, name, path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_file_read(from, (size_t)8 << 30, &bytes, &size, err);
@@ -87,9 +70,9 @@ static json_t *split_labels(const char *text)
 static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_t *score = NULL, *predictor = NULL, *settings = NULL;
-    dscm_code code = take_net(j, j->score, "score.safetensors", &score, &settings, err);
+    dscm_code code = bundle_take_net(j, j->score, "score.safetensors", &score, &settings, err);
     if (code == DSCM_OK)
-        code = take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
+        code = bundle_take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
     if (code == DSCM_OK) {
         const json_t *config = json_object_get(settings, "config");
         json_t *size = json_object_get(config, "image_size");
@@ -129,26 +112,33 @@ static dscm_code make_list(bundle_job *j, json_t *evaluation, const char *key, c
     for (size_t i = 0; code == DSCM_OK && i < from->count; i++) {
         json_t *entry = NULL;
         snprintf(name, sizeof name, "%s-%zu.safetensors", stem, i);
-        code = take_net(j, from->items[i], name, &entry, NULL, err);
+        code = bundle_take_net(j, from->items[i], name, &entry, NULL, err);
         json_array_append_new(list, entry);
     }
     json_object_set_new(evaluation, key, list);
     return code;
 }
 
-static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
+dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, dscm_error *err)
 {
     char path[4096];
     dscm_dataset data;
-    if (!j->vae || !j->pool_data) return DSCM_OK;
-    if (j->count == FILES_MAX) return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", FILES_MAX);
-    dscm_code code = path_in(j, "pool.safetensors", path, sizeof path, err);
+    if (j->count == BUNDLE_FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
+    dscm_code code = path_in(j, name, path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, j->pool_split, err);
     if (code != DSCM_OK) return code;
-    code = dscm_pool_write(path, j->vae, &data, j->pool_count, err);
+    code = dscm_pool_write(path, vae, &data, j->pool_count, err);
     dscm_dataset_free(&data);
-    json_object_set_new(evaluation, "pool", json_string(add_name(j, "pool.safetensors")));
+    add_name(j, name);
     return code;
+}
+
+static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
+{
+    if (!j->vae || !j->pool_data) return DSCM_OK;
+    json_object_set_new(evaluation, "pool", json_string("pool.safetensors"));
+    return bundle_take_pool(j, j->vae, "pool.safetensors", err);
 }
 
 static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *err)
@@ -167,7 +157,7 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
         json_t *entry = NULL;
         if (!nets[i].from) continue;
         snprintf(name, sizeof name, "%s.safetensors", nets[i].key);
-        code = take_net(j, nets[i].from, name, &entry, NULL, err);
+        code = bundle_take_net(j, nets[i].from, name, &entry, NULL, err);
         json_object_set_new(evaluation, nets[i].key, entry);
     }
     if (code == DSCM_OK)
@@ -177,8 +167,25 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
     return code == DSCM_OK ? make_pool(j, evaluation, err) : code;
 }
 
+/* Temperatures of the acceptance nets, in their order. */
+static dscm_code add_temperatures(const bundle_job *j, json_t *manifest, const json_t *list,
+                                  dscm_error *err)
+{
+    json_t *entry, *nets = json_object_get(manifest, "acceptance");
+    size_t i;
+    if (!list) return DSCM_OK;
+    if (json_array_size(list) != json_array_size(nets))
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: %zu temperatures for the bundle's %zu acceptance nets", j->measured,
+                         json_array_size(list), json_array_size(nets));
+    json_array_foreach(nets, i, entry)
+        json_object_set(entry, "temperature", json_array_get(list, i));
+    return DSCM_OK;
+}
+
 /* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...},
- * "accepted": {...}}, all optional: measured.json of a report has them all. */
+ * "accepted": {...}, "temperatures": [...], "quantiles": {...}}, all optional: measured.json of a
+ * report has the first four, what diffscm calibrate writes the others. */
 static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -194,12 +201,15 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     json_t *quality = json_object_get(measured, "quality");
     json_t *accepted = json_object_get(measured, "accepted");
     json_t *scale = json_object_get(measured, "scale");
+    json_t *quantiles = json_object_get(measured, "quantiles");
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
     if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
+    if (quantiles) json_object_set(manifest, "quantiles", quantiles);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
+    dscm_code code = add_temperatures(j, manifest, json_object_get(measured, "temperatures"), err);
     json_decref(measured);
-    return DSCM_OK;
+    return code;
 }
 
 /* Opens the result as any user would. */
@@ -215,15 +225,36 @@ static dscm_code show_bundle(const bundle_job *j, dscm_error *err)
     return code;
 }
 
+/* Leaves those names in the list of files that the manifest uses: judges may have been replaced. */
+static void drop_unused_files(bundle_job *j, json_t *manifest)
+{
+    size_t kept = 0;
+    json_object_del(manifest, "files");
+    char *text = json_dumps(manifest, JSON_COMPACT);
+    for (size_t i = 0; text && i < j->count; i++) {
+        char quoted[80];
+        snprintf(quoted, sizeof quoted, "\"%s\"", j->names[i]);
+        if (!strstr(text, quoted)) continue;
+        memmove(j->names[kept], j->names[i], sizeof j->names[i]);
+        j->files[kept] = j->names[kept];
+        kept++;
+    }
+    if (text) j->count = kept;
+    j->files[j->count] = NULL;
+    free(text);
+}
+
 static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     const char *name;
     json_t *hash;
     json_object_foreach(json_object_get(manifest, "files"), name, hash)
     {
-        if (j->count < FILES_MAX) add_name(j, name);
+        if (j->count < BUNDLE_FILES_MAX) add_name(j, name);
     }
-    dscm_code code = add_measured(j, manifest, err);
+    dscm_code code = j->judges ? bundle_take_judges(j, manifest, err) : DSCM_OK;
+    if (code == DSCM_OK) code = add_measured(j, manifest, err);
+    if (code == DSCM_OK) drop_unused_files(j, manifest);
     return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, err) : code;
 }
 
@@ -268,6 +299,7 @@ static dscm_code make(bundle_job *j, dscm_error *err)
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
     if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
+    if (code == DSCM_OK && j->judges) code = bundle_take_judges(j, manifest, err);
     if (code == DSCM_OK) code = add_measured(j, manifest, err);
     if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
     json_decref(manifest);
@@ -317,6 +349,9 @@ int cmd_bundle(int argc, char **argv)
         {"pool-data", OPT_TEXT, &j.pool_data, 0, 0, "DIR", "data set of the CLD's pool"},
         {"pool-split", OPT_TEXT, &j.pool_split, 0, 0, "NAME", "its split (train)"},
         {"pool-count", OPT_SIZE, &j.pool_count, 1, 1e6, "N", "images of the pool (2000)"},
+        {"judges", OPT_TEXT, &j.judges, 0, 0, "DIR",
+         "of tools/train_judges.sh: panel, acceptance nets, selection judges; their pool is of "
+         "--pool-data; with --out alone, into the bundle there"},
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
@@ -334,10 +369,10 @@ int cmd_bundle(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
     bool alone = !j.name && !j.score && !j.predictor;
-    if (!j.folder || (alone ? !j.measured : !j.name || !j.score || !j.predictor))
+    if (!j.folder || (alone ? !j.measured && !j.judges : !j.name || !j.score || !j.predictor))
         return cli_usage("bundle",
                          "--out, --name, --score and --predictor are needed, or --out and "
-                         "--measured alone");
+                         "--measured or --judges alone");
     if (!alone && !cli_is_name(j.name))
         return cli_usage("bundle", "--name \"%s\": must not be empty nor hold '/'", j.name);
     dscm_error err = {0};

@@ -116,7 +116,8 @@ static dscm_code measure(evaluation *e, dscm_error *err)
     for (size_t i = 0; code == DSCM_OK && !e->no_cost && i < e->count; i++)
         if (!e->list[i].curve) code = eval_time(e, &e->list[i], err);
     if (code == DSCM_OK) code = eval_distances(e, err);
-    return code == DSCM_OK ? eval_identity(e, err) : code;
+    if (code == DSCM_OK) code = eval_identity(e, err);
+    return code == DSCM_OK ? eval_judge(e, err) : code;
 }
 
 static dscm_code run_evaluation(evaluation *e, dscm_error *err)
@@ -190,6 +191,8 @@ int cmd_evaluate(int argc, char **argv)
          "items of composition and reversibility (256)"},
         {"slow-study-limit", OPT_SIZE, &e->slow_study_limit, 0, 1e9, "N",
          "the same for published (32)"},
+        {"judges", OPT_TEXT, &e->judges, 0, 0, "WHO",
+         "judges.json and judges.md by the bundle's panel or selection judges (panel)"},
         {"quick", OPT_FLAG, &e->quick, 0, 0, NULL, "fewer items and points: a few minutes"},
         {"no-sheets", OPT_FLAG, &e->no_sheets, 0, 0, NULL, "no pictures of items in the report"},
         {"no-cost", OPT_FLAG, &e->no_cost, 0, 0, NULL, "no timing"},
@@ -200,6 +203,9 @@ int cmd_evaluate(int argc, char **argv)
     option_list rest = {.count = 0};
     int exit_code =
         cli_parse(argc, argv, "evaluate --data DIR --report DIR [options]", options, &rest);
+    if (exit_code < 0 && e->judges && strcmp(e->judges, "panel") != 0 &&
+        strcmp(e->judges, "selection") != 0)
+        exit_code = cli_usage(argv[0], "--judges %s: must be panel or selection", e->judges);
     keep_command(e, argc, argv);
     set_defaults(e);
     if (exit_code < 0 && (!e->data_dir || !e->report_dir || rest.count))

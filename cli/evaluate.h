@@ -48,6 +48,7 @@ typedef struct evaluation {
     cli_model m;
     const char *data_dir, *split, *pool_dir, *pool_split, *methods, *frontier, *report_dir;
     size_t limit, slow_limit, curve_limit, study_limit, slow_study_limit;
+    const char *judges; /* "panel", "selection"; NULL: the panel where the bundle has one */
     bool quick, no_sheets, no_cost;
     char command[2048];
     /* data */
@@ -86,6 +87,9 @@ dscm_code eval_study(evaluation *e, eval_method *r, size_t limit, dscm_error *er
 dscm_code eval_time(evaluation *e, eval_method *r, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_distances(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_identity(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+
+/* What the judges say of the tables' methods: DIR/judges.json and judges.md. */
+dscm_code eval_judge(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* DIR/<what>-<slug><suffix> */
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,

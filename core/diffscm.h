@@ -47,7 +47,17 @@ typedef struct dscm_calibration {
     double scale;
 } dscm_calibration;
 
+/* Bounds between which nearly all real images lie, measured on images that trained no network: the
+ * mean |difference| (0..255) of an image to its reconstruction from the noise alone, without what a
+ * sampler stores beside it, and the denoising loss (dscm_denoising_loss). */
+typedef struct dscm_quantiles {
+    bool known; /* false: the bundle has none, and the bounds are NaN */
+    double noise_only_low, noise_only_high;
+    double loss_low, loss_high;
+} dscm_quantiles;
+
 typedef struct dscm_bundle_info {
+    int format; /* 1 or 2 of "diffscm-bundle-N" */
     const char *name, *version, *licence, *provenance, *dir;
     const char *sha256;   /* of manifest.json, which holds the hashes of all other files */
     const char *manifest; /* the manifest's text as read (JSON) */
@@ -58,9 +68,12 @@ typedef struct dscm_bundle_info {
     size_t calibrations_count;
     bool auto_scale; /* default: a scale searched per item, see dscm_scale_search */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
-    size_t parameters;                /* of all networks */
-    size_t bytes;                     /* memory of the weights; 0 when only described */
-    size_t mapped_bytes;              /* weights that are used from their mapped files */
+    bool has_panel;          /* they took no part in making the model or its choices (format 2) */
+    size_t acceptance_count; /* nets of dscm_observe_acceptance; 0: what the guide says counts */
+    dscm_quantiles quantiles;
+    size_t parameters;   /* of all networks */
+    size_t bytes;        /* memory of the weights; 0 when only described */
+    size_t mapped_bytes; /* weights that are used from their mapped files */
 } dscm_bundle_info;
 
 /* Loads and checks DIR/manifest.json and every file it names (hash, shape, graph). Caller owns. */
@@ -245,9 +258,15 @@ dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_resu
  * of a continuous one: mean and variance (count,2). */
 dscm_code dscm_observe(dscm_session *session, int variable, float *out, const float *images,
                        size_t count, dscm_error *err) DSCM_MUST_CHECK;
-/* The same by the bundle's oracle (DSCM_E_UNKNOWN when it carries none). */
+/* The same by the bundle's oracle, the first classifier of its panel (DSCM_E_UNKNOWN when it carries
+ * none). */
 dscm_code dscm_observe_oracle(dscm_session *session, int variable, float *out, const float *images,
                               size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* Probabilities by acceptance net `net` of info.acceptance_count, softmax(logits / temperature): small
+ * clean classifiers that no walk was guided by. DSCM_E_UNKNOWN where there is none. */
+dscm_code dscm_observe_acceptance(dscm_session *session, int variable, size_t net, float *out,
+                                  const float *images, size_t count,
+                                  dscm_error *err) DSCM_MUST_CHECK;
 
 /* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
  * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do
@@ -255,10 +274,13 @@ dscm_code dscm_observe_oracle(dscm_session *session, int variable, float *out, c
 typedef struct dscm_scores {
     bool valid;                                   /* the predictor at t = 0 calls x' the target */
     double probability_before, probability_after; /* of the target, by the predictor at t = 0 */
-    int oracle_label;                             /* oracle's class of x', -1 without oracle */
+    int oracle_label; /* class of x' by most of the panel's classifiers, or by the oracle of a bundle
+                         without panel; -1 without either */
     double l1, l2;
     double changed_share;                      /* pixels that moved by more than .05 of the range */
     double cld, cld_minimality, cld_departure; /* log(exp P(S_CF<=div)+exp P(S_F>=div)); both P */
+    double
+        cld_spread; /* largest less smallest CLD of the panel's VAEs; the three above are means */
     double im1, im2;
     double cld_percentile, im1_percentile,
         im2_percentile; /* among accepted counterfactuals, 0..1 */

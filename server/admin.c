@@ -27,6 +27,9 @@ static void text(dscm_exchange *exchange, int status, const char *body)
     dscm_exchange_header_set(exchange, "Cache-Control", "no-store");
 }
 
+/* A listener whose thread is that long inside one call serves nobody. */
+#define STALLED_MS 2000
+
 static void ready(dscm_service *s, dscm_exchange *exchange)
 {
     if (atomic_load(&s->draining))
@@ -35,6 +38,8 @@ static void ready(dscm_service *s, dscm_exchange *exchange)
         text(exchange, 503, "loading\n");
     else if (dscm_queue_depth(s->queue) >= (size_t)s->settings.queue_capacity)
         text(exchange, 503, "full\n");
+    else if (dscm_http_busy_ms(s->http) > STALLED_MS)
+        text(exchange, 503, "stalled\n");
     else
         text(exchange, 200, "ready\n");
 }
@@ -49,6 +54,7 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
                                   .workers = loaded ? s->workers : 0,
                                   .connections = loaded ? dscm_http_connections(s->http) : 0,
                                   .bodies_bytes = dscm_quota_used(s->bodies),
+                                  .log_dropped = dscm_log_dropped(&s->log),
                                   .start_wall = s->start_wall,
                                   .version = DSCM_VERSION};
     s->jobs->count(s->jobs, &gauges.jobs_kept, &gauges.jobs_bytes);

@@ -22,6 +22,7 @@ static void task_free(void *data)
 {
     dscm_task *task = data;
     dscm_request_free(task->request);
+    dscm_quota_return(&task->bytes);
     dscm_cache_entry_unref(task->cache, task->cached);
     dscm_free(task);
 }
@@ -50,6 +51,7 @@ void dscm_task_drop(dscm_job *job)
 {
     dscm_task *task = job->task.data;
     dscm_request_free(task->request);
+    dscm_quota_return(&task->bytes);
     dscm_cache_entry_unref(task->cache, task->cached);
     task->request = NULL;
     task->cached = NULL;
@@ -207,6 +209,15 @@ static bool still_wanted(void *arg)
 
 /* ---- ends ---- */
 
+static void fail_with(dscm_job *job, const dscm_problem *problem)
+{
+    size_t size;
+    char *data = dscm_problem_json(problem, NULL, NULL, &size);
+    if (data) data[strcspn(data, "\n")] = 0; /* data of an event is one line */
+    dscm_job_fail(job, problem, data);
+    free(data);
+}
+
 static void fail_job(dscm_job *job, dscm_code code, const dscm_error *err)
 {
     if (code == DSCM_E_CANCELED || atomic_load(&job->stop)) {
@@ -216,11 +227,7 @@ static void fail_job(dscm_job *job, dscm_code code, const dscm_error *err)
     }
     dscm_problem problem = {0};
     dscm_problem_from_error(&problem, err);
-    size_t size;
-    char *data = dscm_problem_json(&problem, NULL, NULL, &size);
-    if (data) data[strcspn(data, "\n")] = 0; /* data of an event is one line */
-    dscm_job_fail(job, &problem, data);
-    free(data);
+    fail_with(job, &problem);
 }
 
 static char *reply_of(const dscm_engine *engine, dscm_job *job, const dscm_result *result,
@@ -435,14 +442,31 @@ static bool place_job(worker_state *state, dscm_job *job, batch *l, hits *h)
     return true;
 }
 
+/* Decodes the pictures, which the thread that talks must not do. Returns the jobs that go on. */
+static size_t decode_pictures(dscm_job **jobs, size_t count, dscm_job **out)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        dscm_task *task = jobs[i]->task.data;
+        dscm_problem problem = {0};
+        if (ended_before(jobs[i])) continue;
+        if (!dscm_request_decode(task->request, &problem)) {
+            fail_with(jobs[i], &problem);
+            continue;
+        }
+        dscm_quota_return(&task->bytes);
+        out[left++] = jobs[i];
+    }
+    return left;
+}
+
 static void engine_run(void *data, dscm_job **jobs, size_t count)
 {
     worker_state *state = data;
     batch l = {.count = 0}, alone = {.count = 0};
     hits h = {.count = 0};
     dscm_job *pending[DSCM_BATCH_MAX];
-    memcpy(pending, jobs, count * sizeof *pending);
-    size_t pending_count = count;
+    size_t pending_count = decode_pictures(jobs, count, pending);
     while (pending_count) {
         size_t left = 0;
         for (size_t i = 0; i < pending_count; i++) {

@@ -11,6 +11,7 @@
 #include "server/abduction_cache.h"
 #include "server/journal.h"
 #include "server/outcome.h"
+#include "server/quota.h"
 #include "server/worker_pool.h"
 
 /* What a job's task payload holds. */
@@ -20,6 +21,7 @@ typedef struct dscm_task {
     dscm_cache_entry *cached; /* reference to the abduction the request names, or NULL */
     dscm_abduction_cache *cache;
     char abduction[DSCM_ID_SIZE]; /* id that an abduction inferred again gets; "": a new one */
+    dscm_quota_share bytes;       /* of the budget of bodies, for the picture's file */
 } dscm_task;
 /* Takes the request and the reference on success. */
 dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_cache_entry *cached,

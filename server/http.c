@@ -1,5 +1,6 @@
 #include "server/http.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -60,6 +61,34 @@ static enum MHD_Result last_forwarded(void *arg, enum MHD_ValueKind kind, const 
     return MHD_YES;
 }
 
+/* An address as proxies write it: 192.0.2.1, 192.0.2.1:1234, 2001:db8::1, [2001:db8::1],
+ * [2001:db8::1]:443, with or without quotes; its usual spelling goes to `out`. What is no address leaves
+ * `out` as it is. */
+static void take_address(const char *text, char out[DSCM_ADDRESS_SIZE])
+{
+    char copy[DSCM_ADDRESS_SIZE], usual[INET6_ADDRSTRLEN];
+    struct in6_addr binary; /* room for both families */
+    text += strspn(text, " \t\"");
+    size_t length = strcspn(text, " \t\"");
+    if (length >= sizeof copy || text[length + strspn(text + length, " \t\"")]) return;
+    memcpy(copy, text, length);
+    copy[length] = 0;
+    char *start = copy, *end = copy + length, *colon = strchr(copy, ':');
+    if (*copy == '[') {
+        start++;
+        end = strchr(copy, ']');
+    } else if (colon && !strchr(colon + 1, ':')) {
+        end = colon;
+    }
+    if (!end) return;
+    const char *port = *end == ']' ? end + 1 : end;
+    if (*port && (*port != ':' || !port[1] || port[1 + strspn(port + 1, "0123456789")])) return;
+    *end = 0;
+    int family = strchr(start, ':') ? AF_INET6 : AF_INET;
+    if (inet_pton(family, start, &binary) == 1 && inet_ntop(family, &binary, usual, sizeof usual))
+        snprintf(out, DSCM_ADDRESS_SIZE, "%s", usual);
+}
+
 /* The nearest proxy appended the address it saw, to the line or as a line of its own: earlier entries
  * are the client's own words. */
 static void find_forwarded(exchange *e)
@@ -68,11 +97,7 @@ static void find_forwarded(exchange *e)
     MHD_get_connection_values(e->connection, MHD_HEADER_KIND, last_forwarded, &list);
     if (!list) return;
     const char *last = strrchr(list, ',');
-    last = last ? last + 1 : list;
-    while (*last == ' ') last++;
-    size_t length = strspn(last, "0123456789abcdefABCDEF.:");
-    if (length && length < sizeof e->base.address && !last[length])
-        memcpy(e->base.address, last, length + 1);
+    take_address(last ? last + 1 : list, e->base.address);
 }
 
 /* Called when the request line is in. What it returns becomes the exchange of the connection. */
@@ -318,12 +343,35 @@ static enum MHD_Result proceed(exchange *e)
     return e->answered ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *data,
-                                  size_t *data_size, void **context)
+/* ---- calls of the library ---- */
+
+/* A thread serves one listener all its life. */
+static _Thread_local size_t loop_slot;
+
+void dscm_http_enter_(dscm_http *http)
 {
-    exchange *e = *context;
-    (void)arg, (void)connection, (void)url;
+    if (!loop_slot) loop_slot = 1 + atomic_fetch_add(&http->loops, 1) % DSCM_HTTP_LOOPS;
+    atomic_store(&http->busy_since[loop_slot - 1], dscm_clock_ms());
+}
+
+void dscm_http_leave_(dscm_http *http)
+{
+    atomic_store(&http->busy_since[loop_slot - 1], 0);
+}
+
+int64_t dscm_http_busy_ms(dscm_http *http)
+{
+    int64_t longest = 0, now = dscm_clock_ms();
+    for (size_t i = 0; i < DSCM_HTTP_LOOPS; i++) {
+        int64_t since = atomic_load(&http->busy_since[i]);
+        if (since && now - since > longest) longest = now - since;
+    }
+    return longest;
+}
+
+static enum MHD_Result serve(exchange *e, const char *method, const char *version, const char *data,
+                             size_t *data_size)
+{
     if (!e) return MHD_NO; /* no memory when the request line came */
     if (!e->opened) return begin(e, method, version);
     if (*data_size) {
@@ -334,6 +382,17 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     return proceed(e);
 }
 
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **context)
+{
+    (void)connection, (void)url;
+    dscm_http_enter_(arg);
+    enum MHD_Result result = serve(*context, method, version, data, data_size);
+    dscm_http_leave_(arg);
+    return result;
+}
+
 static void on_completed(void *arg, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code)
 {
@@ -342,6 +401,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     (void)connection;
     if (!e) return;
     *context = NULL;
+    dscm_http_enter_(http);
     bool late = e->link && atomic_load(&e->link->phase) == DSCM_LINK_EXPIRED;
     if (late && !e->queued) e->base.status = 408;
     if (!late && code != MHD_REQUEST_TERMINATED_COMPLETED_OK && !e->streaming)
@@ -353,6 +413,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
     if (e->counted) atomic_fetch_sub(&http->active, 1);
     if (e->link) dscm_link_enter(e->link, DSCM_LINK_IDLE);
     dscm_exchange_unref_(e);
+    dscm_http_leave_(http);
 }
 
 /* ---- connections ---- */

@@ -87,6 +87,8 @@ void dscm_http_quiesce(dscm_http *http);
 /* Exchanges that are parked or being answered. */
 size_t dscm_http_active(dscm_http *http);
 size_t dscm_http_connections(dscm_http *http);
+/* How long the thread that is longest inside one hook or handler has been there; 0: none is. */
+int64_t dscm_http_busy_ms(dscm_http *http);
 /* Closes. No exchange may be parked: all their jobs must have ended. */
 void dscm_http_free(dscm_http *http); /* takes NULL */
 

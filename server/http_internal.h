@@ -7,6 +7,8 @@
 
 #include "server/http.h"
 
+#define DSCM_HTTP_LOOPS 16 /* the most threads a listener may have */
+
 struct dscm_http {
     dscm_http_options options;
     struct MHD_Daemon *daemon;
@@ -16,7 +18,9 @@ struct dscm_http {
     dscm_quota *addresses; /* connections of each address; NULL: no limit */
     int port;
     atomic_size_t active, connections;
-    _Atomic int64_t starved_ms; /* of the last word about it; 0: none yet */
+    atomic_size_t loops;                      /* threads seen so far */
+    atomic_llong busy_since[DSCM_HTTP_LOOPS]; /* by thread; 0: it waits for events */
+    _Atomic int64_t starved_ms;               /* of the last word about it; 0: none yet */
     struct MHD_Response
         *no_memory; /* sent where a reply cannot be allocated; shared, never changed */
 };
@@ -49,6 +53,9 @@ exchange *dscm_exchange_ref_(exchange *e);
 void dscm_exchange_unref_(exchange *e);
 /* The reply kept for want of memory: 503, which closes the connection. NULL without memory. */
 struct MHD_Response *dscm_http_no_memory_(void);
+/* Around what a thread of the listener does for a call of the library. */
+void dscm_http_enter_(dscm_http *http);
+void dscm_http_leave_(dscm_http *http);
 /* Queues the reply that was made; what MHD_queue_response says. */
 enum MHD_Result dscm_exchange_respond_(exchange *e);
 /* Callbacks of `waiter` and `park`, set once: the watchdog may read them while the next wait begins.

@@ -107,7 +107,9 @@ static ssize_t stream_read(void *arg, uint64_t position, char *out, size_t size)
     exchange *e = arg;
     (void)position;
     if (atomic_load(&e->base.gone)) return MHD_CONTENT_READER_END_WITH_ERROR;
+    dscm_http_enter_(e->http);
     ssize_t count = e->base.read(&e->base, out, size);
+    dscm_http_leave_(e->http);
     return count < 0 ? MHD_CONTENT_READER_END_OF_STREAM : count;
 }
 

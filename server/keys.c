@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "core/base/memory.h"
+#include "core/base/text.h"
 #include "server/crypto.h"
 
 typedef struct key {
@@ -79,7 +80,8 @@ static dscm_code read_file(const char *path, key **list, size_t *count, dscm_err
     for (size_t number = 1; getline(&line, &room, file) >= 0; number++) {
         bool used;
         key parsed = {0};
-        code = parse_line(line, number, path, &parsed, &used, err);
+        size_t mark = number == 1 ? dscm_text_mark(line, strlen(line)) : 0;
+        code = parse_line(line + mark, number, path, &parsed, &used, err);
         if (code != DSCM_OK) goto fail;
         if (!used) continue;
         if (*count == DSCM_KEYS_MAX) {

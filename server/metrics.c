@@ -198,6 +198,7 @@ void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *ou
     gauge(out, "diffscm_abductions_bytes", "Bytes of kept abductions.", (double)g->abduction_bytes);
     gauge(out, "diffscm_connections", "Open public connections.", (double)g->connections);
     render_store(m, g, out);
+    counter(out, "diffscm_log_dropped_total", "Lines of the log that were lost.", g->log_dropped);
     gauge(out, "diffscm_body_bytes", "Bytes of request bodies that arrive or wait.",
           (double)g->bodies_bytes);
     head(out, "diffscm_build_info", "gauge", "The program that runs.");

@@ -63,6 +63,7 @@ typedef struct dscm_metrics_gauges {
         *models; /* "name\0version\0sha256" triples: 3 entries each, NULL at the end */
     size_t queue_depth, queue_capacity, jobs_kept, jobs_bytes, abductions, abduction_bytes, workers;
     size_t connections, bodies_bytes;
+    unsigned long long log_dropped;
     double start_wall; /* Unix time of the start */
     /* of the journal; not rendered without one */
     bool journal;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "api/json.h"
 #include "server/clock.h"
@@ -118,6 +119,14 @@ static bool admit_body(dscm_service *service, dscm_exchange *exchange)
     bool body =
         dscm_exchange_header(exchange, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
     if (!body) return true; /* what needs one says so when it is parsed */
+    const char *encoding = dscm_exchange_header(exchange, "Content-Encoding");
+    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0) {
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                             "Content-Encoding is \"%.80s\": send the body as it is, without it",
+                             encoding);
+        dscm_exchange_header_set(exchange, "Accept-Encoding", "identity");
+        return false;
+    }
     if (dscm_media_is(type, "application/json"))
         exchange->body_max = DSCM_JSON_SIZE_MAX;
     else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream"))

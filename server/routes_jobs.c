@@ -47,7 +47,8 @@ void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job
     dscm_exchange_reply(exchange, code, "application/json", body, size, DSCM_BODY_FREE);
     dscm_exchange_header_set(exchange, "Cache-Control", "no-store");
     if (code != 202) return;
-    snprintf(text, sizeof text, "/jobs/%s", job->id);
+    /* Relative to the request, which names the folder that a proxy serves us under. */
+    snprintf(text, sizeof text, "jobs/%s", job->id);
     dscm_exchange_header_set(exchange, "Location", text);
     double wait = isnan(status.estimate_ms) ? 1 : ceil(status.estimate_ms * 1e-3);
     snprintf(text, sizeof text, "%.0f", wait < 1 ? 1 : wait > 60 ? 60 : wait);

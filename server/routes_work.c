@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/query.h"
 #include "server/clock.h"
 #include "server/routes.h"
 #include "server/stored_request.h"
@@ -43,6 +44,24 @@ static bool read_headers(submission *s)
     return true;
 }
 
+/* What a request states is used or refused: a query beside a JSON body would be neither. */
+static bool refuse_query(submission *s)
+{
+    dscm_query_string pairs;
+    dscm_problem problem = {0};
+    if (dscm_query_parse(&pairs, s->exchange->query, &problem) && !pairs.count) return false;
+    for (size_t i = 0; i < pairs.count; i++) {
+        char place[DSCM_PROBLEM_POINTER_MAX];
+        snprintf(place, sizeof place, "?%s", pairs.names[i]);
+        dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, place,
+                         "The query parameter '%.64s' stands beside a JSON body, which has a place "
+                         "for it: put it there; queries go with pictures.",
+                         pairs.names[i]);
+    }
+    dscm_exchange_problem(s->exchange, &problem);
+    return true;
+}
+
 static bool read_request(submission *s)
 {
     dscm_exchange *e = s->exchange;
@@ -59,12 +78,15 @@ static bool read_request(submission *s)
                              "the request has no body: send JSON or a picture");
         return false;
     }
+    dscm_catalogue catalogue = s->service->catalogue;
+    catalogue.decode_later = true; /* by a worker */
+    if (json && refuse_query(s)) return false;
     if (json)
         ok = dscm_request_parse_json(&s->request, s->work, (const char *)e->body, e->body_size,
-                                     &s->service->catalogue, &problem);
+                                     &catalogue, &problem);
     else
         ok = dscm_request_parse_image(&s->request, s->work, e->body, e->body_size, e->query,
-                                      &s->service->catalogue, &problem);
+                                      &catalogue, &problem);
     if (!ok) dscm_exchange_problem(e, &problem);
     return ok;
 }
@@ -321,9 +343,23 @@ static void refuse_push(submission *s, dscm_push_result result)
     dscm_exchange_problem(s->exchange, &problem);
 }
 
+/* The picture's file goes with the job, and counts as a body until it is decoded. */
+static void hand_picture_over(submission *s)
+{
+    dscm_task *task = s->job->task.data;
+    dscm_request *request = task->request;
+    if (!request->file) return;
+    void *body = dscm_exchange_body_take(s->exchange, &task->bytes);
+    if (request->file_memory)
+        free(body);
+    else
+        request->file_memory = body;
+}
+
 static void hand_over(submission *s, bool repeated)
 {
     dscm_service *service = s->service;
+    if (!repeated) hand_picture_over(s);
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
     s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
     s->exchange->flags[DSCM_FLAG_SUBMITTER] = !repeated;

@@ -17,6 +17,7 @@
 
 #define HOUSEKEEPING_MS 50
 #define SWEEP_MS        1000
+#define LOG_MS          1000 /* for the last lines, when nobody reads the log */
 #define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
 
 /* ---- models ---- */
@@ -325,14 +326,15 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     dscm_service *s = dscm_alloc(1, sizeof *s, "the service", err);
     if (!s) return DSCM_E_MEMORY;
     s->settings = *settings;
-    s->log = (dscm_log){STDERR_FILENO, dscm_log_level_find(settings->log_level)};
+    dscm_code code = dscm_log_open(&s->log, STDERR_FILENO,
+                                   (dscm_log_level)dscm_log_level_find(settings->log_level), err);
     if (settings->service_links)
         dscm_log_message(&s->log, DSCM_LOG_INFO, "settings",
                          "%zu environment variables of Kubernetes service links ignored",
                          settings->service_links);
     s->start_wall = dscm_clock_wall();
     dscm_json_init();
-    dscm_code code = raise_descriptors(settings, err);
+    if (code == DSCM_OK) code = raise_descriptors(settings, err);
     if (code == DSCM_OK) code = open_stores(s, err);
     if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
     if (code == DSCM_OK) code = open_workers(s, calls, catalogue, err);
@@ -434,6 +436,7 @@ void dscm_service_stop(dscm_service *s)
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
     if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");
+    dscm_log_close(&s->log, LOG_MS);
     dscm_free(s);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/text.h"
 #include "server/log.h"
 
 #define AT(field) offsetof(dscm_settings, field)
@@ -180,7 +181,7 @@ static dscm_code read_file(dscm_settings *settings, const char *path, dscm_error
     for (size_t number = 1; code == DSCM_OK && getline(&line, &room, file) >= 0; number++) {
         char source[DSCM_SETTING_TEXT + 32];
         snprintf(source, sizeof source, "%.*s:%zu", DSCM_SETTING_TEXT, path, number);
-        char *name = trim(line);
+        char *name = trim(number == 1 ? line + dscm_text_mark(line, strlen(line)) : line);
         if (!*name || *name == '#') continue;
         char *equals = strchr(name, '=');
         if (!equals) {

@@ -2,6 +2,7 @@
 
 import * as client from './client.js';
 import {Controls} from './controls.js';
+import {drawGraph} from './graph.js';
 import {examplesOf, markExample, showExamples} from './examples.js';
 import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
@@ -147,12 +148,12 @@ async function makeRequest() {
   if (!hasPicture())
     throw new client.Problem({title: 'No picture yet',
       detail: 'Choose an example or a file, or draw one.'});
-  const intervention = controls.intervention();
+  const question = controls.question();
   if (!hasChange())
     throw new client.Problem({title: 'No change chosen',
       detail: `Choose what the ${controls.variables[0].name} should be.`});
   const data = image ?? await blobBase64(await sketch.toBlob(variable.height, variable.width));
-  return {model: model.name, image: data, intervention, options: {
+  return {model: model.name, image: data, ...question, options: {
     sampler: $('sampler').value, steps: Number($('steps').value), scale: scale.value, seed: 0,
     return: ['factual', 'reconstruction', 'counterfactual', 'difference']}};
 }
@@ -162,7 +163,10 @@ async function makeRequest() {
 // history are not made of each.
 function changed(live) {
   if (!model) return null;
+  showGraph();
   if (!hasPicture() || !hasChange()) {
+    stopRun();
+    dropAnswer();
     say(hasPicture() ? `Choose what the ${controls.variables[0].name} should be.`
       : 'Choose a picture first.');
     return null;
@@ -211,10 +215,22 @@ function onProgress(data) {
   if ($('status').textContent !== `${phase} …`) say(`${phase} …`);
 }
 
+// The graph with what the variables are under the intervention; null: as far as is known.
+function showGraph(answer = null) {
+  const graph = model.graph, values = {};
+  $('graph').hidden = graph.variables.length < 3;
+  for (const v of graph.variables)
+    values[v.name] = answer?.propagated?.[v.name] ?? last?.reply.observed?.[v.name]?.value;
+  drawGraph($('graph-drawing'), graph, controls.intervention(), values);
+}
+
 function show(request, reply) {
   last = {request, reply};
-  showReply(reply, request, (answer) => scale.found(answer.scale));
-  controls.observe(reply.observed);
+  showReply(reply, request, (answer) => {
+    scale.found(answer.scale);
+    controls.observe(reply.observed, answer.propagated);
+    showGraph(answer);
+  });
   $('curl').textContent = curlLine(request);
 }
 
@@ -308,6 +324,7 @@ function leavePreview() {
 function noAnswer() {
   last = null;
   controls?.observe(null);
+  if (model) showGraph();
   clearReply();
 }
 
@@ -454,6 +471,7 @@ async function setModel(name) {
   $('example').hidden = !instant() || !pictures.length || !controls.example(0);
   $('run').hidden = instant();
   $('run').disabled = $('draw-sample').disabled = false;
+  showGraph();
   showWords();
 }
 
@@ -470,7 +488,7 @@ async function chooseModel() {
 
 function restore(request) {
   if (request.image) setImage(request.image.replace(/^data:[^,]*,/, ''));
-  controls.restore(request.intervention);
+  controls.restore(request.intervention, request.interventions);
   const o = request.options ?? {};
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;

@@ -4,7 +4,9 @@ const png = (data) => `data:image/png;base64,${data}`;
 const $ = (id) => document.getElementById(id);
 const percent = (v) => `${(100 * v).toFixed(v > 0.001 && v < 0.999 ? 1 : 0)} %`;
 
-const valueText = (v) => (typeof v === 'object' ? JSON.stringify(v) : v);
+const short = (v) => (typeof v === 'number' ? Number(v.toPrecision(3)) : v);
+const valueText = (v) => (v?.hold ? 'held' : v?.shift !== undefined ? `shifted by ${short(v.shift)}`
+  : short(v?.do ?? v));
 
 export function doText(intervention) {
   return Object.entries(intervention).map(([name, v]) => `${name} = ${valueText(v)}`).join(', ');
@@ -39,8 +41,19 @@ function figure(caption, term, source, alt, file) {
 function observedText(reply) {
   return Object.entries(reply.observed || {}).map(([name, o]) => {
     const p = o.probabilities?.[o.value];
-    return `${name} ${o.value}${p === undefined ? '' : ` (${percent(p)})`}`;
+    return `${name} ${short(o.value)}${p === undefined ? '' : ` (${percent(p)})`}`;
   }).join(', ');
+}
+
+// "intensity 160 → 187" of variables that were not set and have moved, or undefined.
+function movedBy(reply, c) {
+  const moved = Object.entries(c.propagated ?? {}).filter(([name, now]) => {
+    const before = reply.observed?.[name]?.value;
+    return c.intervention[name] === undefined && now !== null && before !== undefined &&
+      now !== before;
+  });
+  return moved.map(([name, now]) => `${name} ${short(reply.observed[name].value)} → ${short(now)}`)
+    .join(', ') || undefined;
 }
 
 // [name, value, word] of what the reply holds, first for everybody, then the rest; scores the model
@@ -56,6 +69,9 @@ function scoreRows(reply, c) {
   add(first, s.oracle_label, 'Second opinion',
     doubted(c) ? `disagrees: ${s.oracle_label}` : `agrees: ${s.oracle_label}`,
     'What another network, which took no part, sees in the answer.');
+  const moved = movedBy(reply, c);
+  add(first, moved, 'Followed', moved,
+    'Other variables that moved with what was set; each keeps what is its own.');
   add(first, s.changed_share, 'Changed', `${percent(s.changed_share ?? 0)} of the pixels`,
     'The rest is the picture as it was, within 5 % of the range.');
   add(first, s.l1, 'Mean change', `${s.l1?.toFixed(1)} of 255`,
@@ -220,6 +236,7 @@ export function showReply(reply, request, onShow = () => {}) {
     onShow(answers[i]);
   };
   $('fan').hidden = !many;
+  $('fan').classList.toggle('strip', !!request.interventions);
   $('fan').classList.toggle('short', answers.every((c) => valuesText(c.intervention).length < 3));
   $('fan').replaceChildren(...(many ? answers : []).map((c, i) => fanButton(c, () => select(i))));
   select(current < answers.length ? current : 0);

@@ -26,27 +26,27 @@ net() {
     echo "$file: $(cat "$out/$file.txt")"
 }
 
-acceptance() { # light augmentation
+acceptance() { # light augmentation: these also see what people draw
     net acceptance-0 "$m" oracle --arch plain_cnn --channels 8 --samples 250000 --dropout 0.2 --seed 21
-    net acceptance-1 "$m" oracle --arch resnet --channels 8 --samples 250000 --seed 22
+    net acceptance-1 "$m" oracle --arch resnet --channels 8 --samples 200000 --seed 22
 }
 selection() { # clean
-    net selection-classifier "$m" oracle --arch cnn --channels 16 --still --samples 250000 --dropout 0.2 --seed 31
-    net selection-vae "$m" vae --still --channels 8 --latent 18 --samples 250000 --seed 32
+    net selection-classifier "$m" oracle --arch cnn --channels 16 --still --batch 64 --samples 80000 --dropout 0.2 --seed 31
+    net selection-vae "$m" vae --still --channels 6 --latent 18 --batch 64 --samples 120000 --seed 32
 }
 panel() { # clean
-    net panel-classifier-0 "$p" oracle --arch cnn --channels 16 --still --samples 200000 --dropout 0.3 --seed 41
+    net panel-classifier-0 "$p" oracle --arch cnn --channels 16 --still --samples 120000 --dropout 0.3 --seed 41
     net panel-classifier-1 "$p" oracle --arch plain_cnn --channels 12 --still --samples 200000 --dropout 0.4 --seed 42
-    net panel-classifier-2 "$p" oracle --arch resnet --channels 16 --still --samples 150000 --dropout 0.3 --seed 43
-    net panel-vae-0 "$p" vae --arch mlp_vae --still --channels 32 --latent 16 --samples 250000 --seed 44
-    net panel-vae-1 "$p" vae --still --channels 8 --latent 16 --samples 250000 --seed 45
-    net panel-vae-2 "$p" vae --still --channels 6 --latent 20 --samples 250000 --seed 46
-    net panel-autoencoder "$p" autoencoder --samples 100000 --seed 47
+    net panel-classifier-2 "$p" oracle --arch resnet --channels 8 --still --samples 100000 --batch 64 --dropout 0.2 --seed 43
+    net panel-vae-0 "$p" vae --arch mlp_vae --still --channels 24 --latent 16 --batch 64 --samples 120000 --seed 44
+    net panel-vae-1 "$p" vae --still --channels 6 --latent 16 --batch 64 --samples 120000 --seed 45
+    net panel-vae-2 "$p" vae --still --channels 5 --latent 20 --batch 64 --samples 120000 --seed 46
+    net panel-autoencoder "$p" autoencoder --batch 64 --samples 40000 --seed 47
     for label in 0 1 2 3 4 5 6 7 8 9; do
-        net "panel-autoencoder-$label" "$p" autoencoder --class $label --samples 60000 --seed "5$label"
+        net "panel-autoencoder-$label" "$p" autoencoder --class $label --batch 32 --samples 12000 --seed "5$label"
     done
 }
-for part in ${PARTS:-selection acceptance panel}; do
+for part in ${PARTS:-acceptance panel selection}; do
     case $part in
     acceptance | selection | panel) $part ;;
     *) echo "$0: PARTS: $part: must be of acceptance, selection, panel" >&2; exit 2 ;;

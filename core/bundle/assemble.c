@@ -10,7 +10,6 @@
 #include "core/io/tensors.h"
 #include "core/models/config.h"
 
-#define FORMAT     "diffscm-bundle-1"
 #define FILE_LIMIT ((size_t)8 << 30)
 
 dscm_code dscm_network_settings(json_t **settings, const char *path, dscm_error *err)
@@ -65,8 +64,9 @@ static dscm_code open_encoder(encoder *e, const char *path, dscm_error *err)
     if (code != DSCM_OK) return code;
     code = dscm_net_config_parse(&config, json_object_get(settings, "config"), path, err);
     json_decref(settings);
-    if (code == DSCM_OK && config.arch != DSCM_ARCH_VAE)
-        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: arch must be vae", path);
+    if (code == DSCM_OK && !dscm_arch_encodes(config.arch))
+        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: arch %s is no VAE", path,
+                         dscm_arch_name(config.arch));
     if (code == DSCM_OK) code = dscm_net_open(&e->net, &config, err);
     if (code == DSCM_OK) code = read_weights(e, path, err);
     if (code == DSCM_OK) code = dscm_exec_open(&e->exec, e->net->graph, e->weights, &options, err);
@@ -155,8 +155,10 @@ dscm_code dscm_manifest_write(json_t *manifest, const char *dir, const char *con
     dscm_code code = DSCM_OK;
     for (size_t i = 0; code == DSCM_OK && files[i]; i++)
         code = add_hash(hashes, dir, files[i], err);
-    if (code == DSCM_OK && (json_object_set(manifest, "files", hashes) != 0 ||
-                            json_object_set_new(manifest, "format", json_string(FORMAT)) != 0))
+    if (code == DSCM_OK &&
+        (json_object_set(manifest, "files", hashes) != 0 ||
+         json_object_set_new(manifest, "format",
+                             json_sprintf("%s%d", BUNDLE_FORMAT_STEM, BUNDLE_FORMAT)) != 0))
         code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", dir);
     json_decref(hashes);
     int length = snprintf(path, sizeof path, "%s/manifest.json", dir);

@@ -10,6 +10,10 @@
 
 #include "core/data/idx.h"
 
+/* Bundles say "format": the stem and a number up to this one, which is the one that is written. */
+#define BUNDLE_FORMAT_STEM "diffscm-bundle-"
+#define BUNDLE_FORMAT      2
+
 /* What a file written by dscm_trainer_export says about itself: *settings becomes its training
  * settings, a new object with "task", "config", "schedule" and more. */
 dscm_code dscm_network_settings(json_t **settings, const char *path,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/bundle/assemble.h"
 #include "core/bundle/manifest.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
@@ -15,7 +16,6 @@
 #include "core/models/config.h"
 
 #define MANIFEST_MAX ((size_t)4 << 20)
-#define FORMAT       "diffscm-bundle-1"
 
 /* ---- variables ---- */
 static dscm_code load_labels(bundle_variable *v, const manifest *m, const json_t *object,
@@ -347,6 +347,26 @@ static dscm_code copy_text(char **out, const char *text, dscm_error *err)
     return *out ? DSCM_OK : DSCM_E_MEMORY;
 }
 
+/* Format 1 has no judges but those of "evaluation". */
+static dscm_code load_format(dscm_bundle *b, const manifest *m, const json_t *root,
+                             const char *text, dscm_error *err)
+{
+    static const char *const since_2[] = {"panel", "selection", "acceptance", "quantiles"};
+    for (b->info.format = 1; b->info.format <= BUNDLE_FORMAT; b->info.format++) {
+        char known[32];
+        snprintf(known, sizeof known, BUNDLE_FORMAT_STEM "%d", b->info.format);
+        if (strcmp(text, known) == 0) break;
+    }
+    if (b->info.format > BUNDLE_FORMAT)
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: format \"%s\" is not one of %s1 to %d", m->path,
+                         text, BUNDLE_FORMAT_STEM, BUNDLE_FORMAT);
+    for (size_t i = 0; b->info.format < 2 && i < sizeof since_2 / sizeof since_2[0]; i++)
+        if (json_object_get(root, since_2[i]))
+            return dscm_fail(err, DSCM_E_FORMAT, "%s: \"%s\" needs format %s2", m->path, since_2[i],
+                             BUNDLE_FORMAT_STEM);
+    return DSCM_OK;
+}
+
 static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
 {
     const char *text;
@@ -360,11 +380,10 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
     dscm_code code =
         manifest_keys(m, root, "manifest",
                       "format name version licence provenance variables edges defaults "
-                      "calibration evaluation quality files",
+                      "calibration evaluation panel selection acceptance quantiles quality files",
                       err);
     if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);
-    if (code == DSCM_OK && strcmp(text, FORMAT) != 0)
-        code = dscm_fail(err, DSCM_E_FORMAT, "%s: format \"%s\" is not %s", m->path, text, FORMAT);
+    if (code == DSCM_OK) code = load_format(b, m, root, text, err);
     for (size_t i = 0; code == DSCM_OK && i < 4; i++) {
         code = manifest_text(m, root, "manifest", texts[i].key, 1024, &text, err);
         if (code == DSCM_OK) code = copy_text(texts[i].to, text, err);
@@ -456,28 +475,13 @@ static void close_variable(bundle_variable *v)
 void dscm_bundle_free(dscm_bundle *b)
 {
     if (!b) return;
-    size_t labels = b->scored >= 0 && b->variables ? b->variables[b->scored].info.labels_count : 0;
-    for (size_t i = 0; b->class_autoencoders && i < labels; i++)
-        bundle_net_close(&b->class_autoencoders[i]);
-    for (size_t i = 0; b->ensemble && i < b->ensemble_count; i++) bundle_net_close(&b->ensemble[i]);
+    bundle_evaluation_close(b);
     for (size_t i = 0; i < b->edges_count; i++) bundle_net_close(&b->edges[i].predictor);
     for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
-    bundle_net_close(&b->oracle);
-    bundle_net_close(&b->vae);
-    bundle_net_close(&b->autoencoder);
-    bundle_net_close(&b->baseline_autoencoder);
-    dscm_free(b->class_autoencoders);
-    dscm_free(b->ensemble);
     dscm_free(b->edges);
     dscm_free(b->variables);
     dscm_free(b->infos);
     dscm_free(b->calibrations);
-    dscm_free(b->pool_mu);
-    dscm_free(b->pool_logvar);
-    dscm_free(b->pool_labels);
-    dscm_free(b->accepted_cld.values);
-    dscm_free(b->accepted_im1.values);
-    dscm_free(b->accepted_im2.values);
     dscm_free(b->name);
     dscm_free(b->version);
     dscm_free(b->licence);

@@ -58,6 +58,31 @@ typedef struct bundle_scale {
     size_t count;
 } bundle_scale;
 
+#define BUNDLE_JUDGES_MAX 8 /* classifiers, VAEs, acceptance nets of one list */
+
+/* A VAE of the CLD with the codes of its reference images. */
+typedef struct bundle_vae {
+    bundle_net net;
+    float *mu, *logvar; /* (count, latent) */
+    int *labels;        /* (count) */
+    size_t count;       /* 0: no reference images, and no CLD */
+} bundle_vae;
+
+/* Networks that judge images and take no part in making them. What a list lacks is zeroed. */
+typedef struct bundle_judges {
+    bundle_net *classifiers; /* (classifiers_count), clean ones with "features" */
+    bundle_vae *vaes;        /* (vaes_count) */
+    size_t classifiers_count, vaes_count;
+    bundle_net autoencoder;         /* of all classes */
+    bundle_net *class_autoencoders; /* (labels) or NULL */
+} bundle_judges;
+
+/* A small clean classifier whose probabilities are softmax(logits / temperature). */
+typedef struct bundle_acceptance {
+    bundle_net net;
+    double temperature;
+} bundle_acceptance;
+
 struct dscm_bundle {
     dscm_bundle_info info;
     dscm_load_options options;
@@ -71,30 +96,30 @@ struct dscm_bundle {
     size_t edges_count;
     dscm_calibration *calibrations;
     dscm_options defaults;
-    /* evaluation nets; absent ones are zeroed */
-    int scored; /* variable that they are about, or -1 */
-    bundle_net oracle, vae, autoencoder;
+    int scored;                      /* variable that all judges are about, or -1 */
+    bundle_judges panel;             /* of the scores; in format 1 the networks of "evaluation" */
+    bundle_judges selection;         /* of choices: steps, strengths, confidences */
+    bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
-    bundle_net *class_autoencoders;  /* (labels) or NULL */
     bundle_net *ensemble;            /* small classifiers for baselines */
     size_t ensemble_count;
-    float *pool_mu, *pool_logvar; /* (pool_count, latent): reference images of the CLD */
-    int *pool_labels;
-    size_t pool_count;
     bundle_scale accepted_cld, accepted_im1, accepted_im2;
 };
 
 struct manifest;
 /* Opens a network of {"config": {...}, "weights": "file"}, checks its file and puts it into the
- * list; its weights come with bundle_nets_fill. */
+ * list; its weights come with bundle_nets_fill. Its architecture is `arch` or, where that is a
+ * classifier or a VAE, any other one. */
 dscm_code bundle_net_open(bundle_net *n, const struct manifest *m, const json_t *object,
                           const char *where, dscm_arch arch, dscm_exec_mode mode,
                           dscm_error *err) DSCM_MUST_CHECK;
 void bundle_net_close(bundle_net *n);
-/* The object "evaluation" of the manifest: networks that fit the image and the labels, the pool and
- * the percentiles; the bundle's graph must be there. */
+/* The objects "evaluation", "panel", "selection", "acceptance" and "quantiles" of the manifest:
+ * networks that fit the image and the labels, reference images and percentiles; the bundle's graph
+ * and info.format must be there. */
 dscm_code bundle_evaluation_load(dscm_bundle *b, const struct manifest *m, const json_t *root,
                                  dscm_error *err) DSCM_MUST_CHECK;
+void bundle_evaluation_close(dscm_bundle *b);
 /* Decides what stays in the files and fills the weights of all networks. */
 dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
 

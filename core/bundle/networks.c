@@ -26,6 +26,23 @@ static dscm_code open_file(bundle_net *n, const manifest *m, const char *file, d
     return dscm_params_view(&n->net->params, n->views, &n->viewable, n->file, err);
 }
 
+static bool interchangeable(dscm_arch a, dscm_arch b)
+{
+    return a == b || (dscm_arch_judges(a) && dscm_arch_judges(b)) ||
+           (dscm_arch_encodes(a) && dscm_arch_encodes(b));
+}
+
+static dscm_code refuse_arch(const manifest *m, const char *where, dscm_arch arch, dscm_error *err)
+{
+    char names[128];
+    size_t used = 0;
+    for (int a = 0; a < DSCM_ARCH_COUNT; a++)
+        if (interchangeable((dscm_arch)a, arch))
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? " or " : "",
+                                     dscm_arch_name((dscm_arch)a));
+    return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: arch must be %s", m->path, where, names);
+}
+
 dscm_code bundle_net_open(bundle_net *n, const manifest *m, const json_t *object, const char *where,
                           dscm_arch arch, dscm_exec_mode mode, dscm_error *err)
 {
@@ -36,9 +53,7 @@ dscm_code bundle_net_open(bundle_net *n, const manifest *m, const json_t *object
     if (code == DSCM_OK)
         code = dscm_net_config_parse(&config, json_object_get(object, "config"), where, err);
     if (code != DSCM_OK) return code;
-    if (config.arch != arch)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %s: arch must be %s", m->path, where,
-                         dscm_arch_name(arch));
+    if (!interchangeable(config.arch, arch)) return refuse_arch(m, where, arch, err);
     config.dropout = 0;
     n->mode = mode;
     code = dscm_net_open(&n->net, &config, err);

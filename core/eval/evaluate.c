@@ -6,6 +6,7 @@
 
 #include "core/base/memory.h"
 #include "core/eval/baselines.h"
+#include "core/eval/judges.h"
 #include "core/scm/session.h"
 
 #define PROTOTYPE_POOL 4000 /* real images that prototypes are taken from */
@@ -249,7 +250,8 @@ static dscm_code open_probes(dscm_eval_worker *w, dscm_error *err)
         code = open_probe(&w->encoder, &b->baseline_autoencoder, "code", w->batch, err);
     if (code == DSCM_OK)
         code = open_probe(&w->autoencoder, &b->baseline_autoencoder, "out", w->batch, err);
-    if (code == DSCM_OK) code = open_probe(&w->features, &b->oracle, "features", w->batch, err);
+    if (code == DSCM_OK && b->panel.classifiers_count)
+        code = open_probe(&w->features, &b->panel.classifiers[0], "features", w->batch, err);
     w->ensemble = dscm_alloc(b->ensemble_count + 1, sizeof *w->ensemble, "ensemble", err);
     w->members = dscm_alloc(b->ensemble_count + 1, sizeof *w->members, "ensemble", err);
     if (!w->ensemble || !w->members) return DSCM_E_MEMORY;
@@ -324,23 +326,6 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
 }
 
 /* ---- records ---- */
-/* A light blur: the 3x3 binomial kernel (1 2 1) x (1 2 1) / 16, edges repeated. */
-static void blur(float *out, const float *in, size_t h, size_t w, size_t c)
-{
-    static const float weight[3] = {0.25f, 0.5f, 0.25f};
-    for (size_t i = 0; i < h * w * c; i++) {
-        size_t y = i / c / w, x = i / c % w, k = i % c;
-        float sum = 0;
-        for (int n = 0; n < 9; n++) {
-            size_t yy = y + (size_t)(n / 3), xx = x + (size_t)(n % 3);
-            yy = yy == 0 ? 0 : yy > h ? h - 1 : yy - 1;
-            xx = xx == 0 ? 0 : xx > w ? w - 1 : xx - 1;
-            sum += weight[n / 3] * weight[n % 3] * in[(yy * w + xx) * c + k];
-        }
-        out[i] = sum;
-    }
-}
-
 static bool calls_target(const dscm_eval_worker *w, size_t i)
 {
     const float *p = w->observed + i * w->labels;
@@ -442,7 +427,7 @@ dscm_code dscm_eval_run(dscm_eval_worker *w, const dscm_eval_setting *s, size_t 
     dscm_pixels_to_float(w->results, pixels, count * w->size);
     for (size_t i = 0; i < count; i++) {
         rows[i].values[DSCM_COL_SECONDS] = seconds;
-        blur(w->blurred + i * w->size, w->results + i * w->size, d->h, d->w, d->c);
+        dscm_light_blur(w->blurred + i * w->size, w->results + i * w->size, d->h, d->w, d->c);
     }
     code = record_validity(w, w->results, count, rows, DSCM_COL_GUIDE, DSCM_COL_ORACLE, err);
     if (code == DSCM_OK)

@@ -72,6 +72,7 @@ dscm_scores dscm_scores_of_pixels(const float *factual, const float *counterfact
                          .cld = nan,
                          .cld_minimality = nan,
                          .cld_departure = nan,
+                         .cld_spread = nan,
                          .im1 = nan,
                          .im2 = nan,
                          .cld_percentile = nan,
@@ -121,16 +122,58 @@ dscm_code dscm_observe(dscm_session *s, int variable, float *out, const float *i
     return DSCM_OK;
 }
 
+/* What most of the panel's classifiers call an image; of equally many the one that the first of them
+ * names. probabilities: (classifiers, labels) of each image, `stride` floats apart. */
+static int majority(const float *probabilities, size_t classifiers, size_t stride, size_t labels)
+{
+    size_t votes[BUNDLE_JUDGES_MAX] = {0}, best = 0;
+    int called[BUNDLE_JUDGES_MAX] = {0};
+    for (size_t c = 0; c < classifiers; c++) {
+        const float *p = probabilities + c * stride;
+        for (size_t k = 1; k < labels; k++)
+            if (p[k] > p[called[c]]) called[c] = (int)k;
+        for (size_t d = 0; d <= c; d++) votes[d] += called[d] == called[c];
+    }
+    for (size_t c = 1; c < classifiers; c++)
+        if (votes[c] > votes[best]) best = c;
+    return called[best];
+}
+
+static void divide(float *logits, size_t count, double by)
+{
+    for (size_t i = 0; i < count; i++) logits[i] = (float)((double)logits[i] / by);
+}
+
+static void observe_net(dscm_session *s, dscm_exec *exec, const bundle_net *n, double temperature,
+                        const float *images, size_t count, float *out)
+{
+    size_t width = n->net->config.out_channels;
+    run_rows(s, exec, n->net, images, count, out, width);
+    divide(out, count * width, temperature);
+    for (size_t i = 0; i < count; i++) softmax_row(out + i * width, out + i * width, width);
+}
+
 dscm_code dscm_observe_oracle(dscm_session *s, int variable, float *out, const float *images,
                               size_t count, dscm_error *err)
 {
-    const dscm_bundle *b = s->bundle;
-    if (!s->oracle || variable != b->scored)
+    const bundle_judges *j = &s->bundle->panel;
+    if (!j->classifiers_count || variable != s->bundle->scored)
         return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model carries no oracle for it",
-                         b->infos[variable].name);
-    size_t width = b->oracle.net->config.out_channels;
-    run_rows(s, s->oracle, b->oracle.net, images, count, out, width);
-    for (size_t i = 0; i < count; i++) softmax_row(out + i * width, out + i * width, width);
+                         s->bundle->infos[variable].name);
+    observe_net(s, s->classifiers[0], &j->classifiers[0], 1, images, count, out);
+    return DSCM_OK;
+}
+
+dscm_code dscm_observe_acceptance(dscm_session *s, int variable, size_t net, float *out,
+                                  const float *images, size_t count, dscm_error *err)
+{
+    const dscm_bundle *b = s->bundle;
+    if (net >= b->info.acceptance_count || variable != b->scored)
+        return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model has %zu acceptance nets for it",
+                         b->infos[variable].name,
+                         variable == b->scored ? b->info.acceptance_count : 0);
+    observe_net(s, s->acceptance[net], &b->acceptance[net].net, b->acceptance[net].temperature,
+                images, count, out);
     return DSCM_OK;
 }
 
@@ -140,58 +183,90 @@ typedef struct score_job {
     const float *factual, *counterfactual;
     const int *targets, *factuals;
     int variable;
-    size_t count, labels, latent;
+    size_t count, labels;
     const float *known;      /* (count, labels) what the predictor sees in factual, or NULL */
     float *seen;             /* (count, labels) receives what it sees in the others, or NULL */
     float *before, *after;   /* (batch, labels) */
-    float *code_x, *code_cf; /* (batch, 2, latent): mu, log variance */
+    float *votes;            /* (classifiers, batch, labels) */
+    float *code_x, *code_cf; /* per VAE (batch, 2, latent): mu, log variance */
     float *unit;             /* (batch, size): counterfactuals on [0,1] */
     float *all;              /* (batch, size): all-class autoencoder */
     float *by_target, *by_factual; /* (batch, size) */
 } score_job;
 
-static void encode(const score_job *j, const float *images, float *codes)
+/* codes: of one VAE. */
+static void encode(const score_job *j, size_t vae, const float *images, float *codes)
 {
-    const dscm_net *net = j->s->bundle->vae.net;
-    dscm_exec *exec = j->s->vae;
+    const dscm_net *net = j->s->bundle->panel.vaes[vae].net.net;
+    dscm_exec *exec = j->s->vaes[vae];
+    size_t latent = net->config.latent;
     memcpy(dscm_exec_data(exec, net->x), images, j->count * j->s->size * sizeof *images);
     dscm_exec_forward(exec, j->count, 1);
     const float *mu = dscm_exec_data(exec, dscm_graph_find(net->graph, "mu"));
     const float *logvar = dscm_exec_data(exec, dscm_graph_find(net->graph, "logvar"));
     for (size_t i = 0; i < j->count; i++) {
-        memcpy(codes + 2 * i * j->latent, mu + i * j->latent, j->latent * sizeof *mu);
-        memcpy(codes + (2 * i + 1) * j->latent, logvar + i * j->latent, j->latent * sizeof *mu);
+        memcpy(codes + 2 * i * latent, mu + i * latent, latent * sizeof *mu);
+        memcpy(codes + (2 * i + 1) * latent, logvar + i * latent, latent * sizeof *mu);
     }
 }
 
-static void cld_score(const score_job *j, size_t i, dscm_scores *out)
+double dscm_cld_of_codes(const dscm_cld_pool *pool, const float *factual,
+                         const float *counterfactual, int label, int target, double *minimality,
+                         double *departure)
 {
-    const dscm_bundle *b = j->s->bundle;
-    const float *x = j->code_x + 2 * i * j->latent, *cf = j->code_cf + 2 * i * j->latent;
-    double div = dscm_gaussian_kl(cf, cf + j->latent, x, x + j->latent, j->latent);
-    size_t targets = 0, nearer = 0, factuals = 0, farther = 0;
-    for (size_t p = 0; p < b->pool_count; p++) {
-        bool target = b->pool_labels[p] == j->targets[i],
-             factual = b->pool_labels[p] == j->factuals[i];
-        if (!target && !factual) continue;
-        double d = dscm_gaussian_kl(b->pool_mu + p * j->latent, b->pool_logvar + p * j->latent, x,
-                                    x + j->latent, j->latent);
-        targets += target;
-        nearer += target && d <= div;
-        factuals += factual;
-        farther += factual && d >= div;
+    size_t n = pool->latent, targets = 0, nearer = 0, factuals = 0, farther = 0;
+    double div = dscm_gaussian_kl(counterfactual, counterfactual + n, factual, factual + n, n);
+    *minimality = *departure = (double)NAN;
+    for (size_t p = 0; p < pool->count; p++) {
+        bool is_target = pool->labels[p] == target, is_factual = pool->labels[p] == label;
+        if (!is_target && !is_factual) continue;
+        double d =
+            dscm_gaussian_kl(pool->mu + p * n, pool->logvar + p * n, factual, factual + n, n);
+        targets += is_target;
+        nearer += is_target && d <= div;
+        factuals += is_factual;
+        farther += is_factual && d >= div;
     }
-    if (!targets || !factuals) return;
-    out->cld_minimality = (double)nearer / (double)targets;
-    out->cld_departure = (double)farther / (double)factuals;
-    out->cld = dscm_cld(out->cld_minimality, out->cld_departure);
+    if (!targets || !factuals) return (double)NAN;
+    *minimality = (double)nearer / (double)targets;
+    *departure = (double)farther / (double)factuals;
+    return dscm_cld(*minimality, *departure);
+}
+
+/* Means over the panel's VAEs, and the spread of the CLD: the largest less the smallest. */
+static void cld_scores(const score_job *j, dscm_scores *out)
+{
+    const bundle_judges *panel = &j->s->bundle->panel;
+    double n = (double)panel->vaes_count;
+    for (size_t i = 0; i < j->count; i++) {
+        double sum = 0, near = 0, away = 0, low = INFINITY, high = -INFINITY;
+        const float *x = j->code_x, *cf = j->code_cf;
+        for (size_t v = 0; v < panel->vaes_count; v++) {
+            const bundle_vae *vae = &panel->vaes[v];
+            size_t latent = vae->net.net->config.latent;
+            const dscm_cld_pool pool = {vae->mu, vae->logvar, vae->labels, vae->count, latent};
+            double minimality, departure;
+            double cld = dscm_cld_of_codes(&pool, x + 2 * i * latent, cf + 2 * i * latent,
+                                           j->factuals[i], j->targets[i], &minimality, &departure);
+            sum += cld;
+            near += minimality;
+            away += departure;
+            low = fmin(low, cld);
+            high = fmax(high, cld);
+            x += 2 * j->s->batch_max * latent;
+            cf += 2 * j->s->batch_max * latent;
+        }
+        out[i].cld = sum / n;
+        out[i].cld_minimality = near / n;
+        out[i].cld_departure = away / n;
+        out[i].cld_spread = high - low;
+    }
 }
 
 /* Reconstructions by a label's autoencoder of the images in `unit` that come from or go to it. */
 static void reconstruct_class(const score_job *j, size_t label)
 {
-    const dscm_bundle *b = j->s->bundle;
-    const bundle_net *n = &b->class_autoencoders[label];
+    const bundle_net *n = &j->s->bundle->panel.class_autoencoders[label];
     dscm_exec *exec = j->s->class_autoencoder;
     size_t picked[4096], count = 0, size = j->s->size;
     for (size_t i = 0; i < j->count; i++)
@@ -213,7 +288,7 @@ static void reconstruct_class(const score_job *j, size_t label)
 
 static void reconstruct_all(const score_job *j)
 {
-    const dscm_net *net = j->s->bundle->autoencoder.net;
+    const dscm_net *net = j->s->bundle->panel.autoencoder.net;
     for (size_t i = 0; i < j->count * j->s->size; i++) {
         float v = (j->counterfactual[i] + 1) / 2;
         j->unit[i] = v < 0 ? 0 : v > 1 ? 1 : v;
@@ -246,7 +321,6 @@ static void finish_scores(const score_job *j, size_t i, dscm_scores *out)
     out->probability_before = (double)j->before[i * j->labels + (size_t)j->targets[i]];
     out->probability_after = (double)after[j->targets[i]];
     if (b->scored != j->variable) return;
-    if (b->info.has_cld) cld_score(j, i, out);
     if (b->info.has_im) {
         const float *x = j->unit + i * size, *target = j->by_target + i * size;
         out->im1 = dscm_im1(x, target, j->by_factual + i * size, size);
@@ -272,24 +346,29 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
     if (code != DSCM_OK) return code;
     if (j->seen) memcpy(j->seen, j->after, row_bytes);
     if (scored && b->info.has_cld) {
-        encode(j, j->factual, j->code_x);
-        encode(j, j->counterfactual, j->code_cf);
+        float *x = j->code_x, *cf = j->code_cf;
+        for (size_t v = 0; v < b->panel.vaes_count; v++) {
+            encode(j, v, j->factual, x);
+            encode(j, v, j->counterfactual, cf);
+            x += 2 * j->s->batch_max * b->panel.vaes[v].net.net->config.latent;
+            cf += 2 * j->s->batch_max * b->panel.vaes[v].net.net->config.latent;
+        }
     }
     if (scored && b->info.has_im) reconstruct_all(j);
     for (size_t i = 0; i < j->count; i++) {
         size_t at = i * j->s->size, channels = j->s->image->info.c;
         out[i] = dscm_scores_of_pixels(j->factual + at, j->counterfactual + at,
                                        j->s->size / channels, channels);
-        finish_scores(j, i, &out[i]);
     }
-    if (!scored || !j->s->oracle) return DSCM_OK;
-    code = dscm_observe_oracle(j->s, j->variable, j->after, j->counterfactual, j->count, err);
-    for (size_t i = 0; code == DSCM_OK && i < j->count; i++) {
-        out[i].oracle_label = 0;
-        for (size_t k = 1; k < j->labels; k++)
-            if (j->after[i * j->labels + k] > j->after[i * j->labels + (size_t)out[i].oracle_label])
-                out[i].oracle_label = (int)k;
-    }
+    if (scored && b->info.has_cld) cld_scores(j, out);
+    for (size_t i = 0; i < j->count; i++) finish_scores(j, i, &out[i]);
+    if (!scored) return DSCM_OK;
+    size_t classifiers = b->panel.classifiers_count, stride = j->s->batch_max * j->labels;
+    for (size_t c = 0; c < classifiers; c++)
+        observe_net(j->s, j->s->classifiers[c], &b->panel.classifiers[c], 1, j->counterfactual,
+                    j->count, j->votes + c * stride);
+    for (size_t i = 0; classifiers && i < j->count; i++)
+        out[i].oracle_label = majority(j->votes + i * j->labels, classifiers, stride, j->labels);
     return code;
 }
 
@@ -314,16 +393,19 @@ dscm_code dscm_score_seen(dscm_session *s, dscm_scores *out, const float *factua
             (size_t)factuals[i] >= v->labels_count)
             return dscm_fail(err, DSCM_E_INVALID, "%s: label index out of 0..%zu", v->name,
                              v->labels_count - 1);
-    size_t latent = b->vae.net ? b->vae.net->config.latent : 0, n = s->batch_max;
-    size_t floats = n * (2 * v->labels_count + 4 * latent + 4 * s->size);
+    size_t code_floats = 0, n = s->batch_max, votes = b->panel.classifiers_count * v->labels_count;
+    for (size_t i = 0; i < b->panel.vaes_count; i++)
+        code_floats += 2 * b->panel.vaes[i].net.net->config.latent;
+    size_t floats = n * (2 * v->labels_count + votes + 2 * code_floats + 4 * s->size);
     float *memory = dscm_alloc(floats, sizeof *memory, "scores", err);
     if (!memory) return DSCM_E_MEMORY;
-    score_job j = {.s = s, .variable = variable, .labels = v->labels_count, .latent = latent};
+    score_job j = {.s = s, .variable = variable, .labels = v->labels_count};
     j.before = memory;
     j.after = j.before + n * v->labels_count;
-    j.code_x = j.after + n * v->labels_count;
-    j.code_cf = j.code_x + 2 * n * latent;
-    j.unit = j.code_cf + 2 * n * latent;
+    j.votes = j.after + n * v->labels_count;
+    j.code_x = j.votes + n * votes;
+    j.code_cf = j.code_x + n * code_floats;
+    j.unit = j.code_cf + n * code_floats;
     j.all = j.unit + n * s->size;
     j.by_target = j.all + n * s->size;
     j.by_factual = j.by_target + n * s->size;

@@ -18,21 +18,29 @@ typedef struct exec_place {
     dscm_exec **out;
 } exec_place;
 
-#define PLACES_MAX (BUNDLE_VARIABLES_MAX + 5)
+#define PLACES_MAX (BUNDLE_VARIABLES_MAX + 3 * BUNDLE_JUDGES_MAX + 3)
 
 /* s may be NULL when the places are only measured. */
 static size_t list_execs(const dscm_bundle *b, dscm_session *s, exec_place *list)
 {
     static const char *const code_outputs[] = {"mu", "logvar", NULL};
     size_t count = 0;
+    const bundle_judges *j = &b->panel;
     const exec_place fixed[] = {
         {&b->variables[b->info.image].score, DSCM_EXEC_INFER, NULL, s ? &s->score : NULL},
-        {&b->oracle, DSCM_EXEC_INFER, NULL, s ? &s->oracle : NULL},
-        {&b->vae, DSCM_EXEC_INFER, code_outputs, s ? &s->vae : NULL},
-        {&b->autoencoder, DSCM_EXEC_INFER, NULL, s ? &s->autoencoder : NULL},
-        {b->class_autoencoders, DSCM_EXEC_INFER, NULL, s ? &s->class_autoencoder : NULL}};
+        {&j->autoencoder, DSCM_EXEC_INFER, NULL, s ? &s->autoencoder : NULL},
+        {j->class_autoencoders, DSCM_EXEC_INFER, NULL, s ? &s->class_autoencoder : NULL}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (fixed[i].net && fixed[i].net->net) list[count++] = fixed[i];
+    for (size_t i = 0; i < j->classifiers_count; i++)
+        list[count++] =
+            (exec_place){&j->classifiers[i], DSCM_EXEC_INFER, NULL, s ? &s->classifiers[i] : NULL};
+    for (size_t i = 0; i < j->vaes_count; i++)
+        list[count++] =
+            (exec_place){&j->vaes[i].net, DSCM_EXEC_INFER, code_outputs, s ? &s->vaes[i] : NULL};
+    for (size_t i = 0; i < b->info.acceptance_count; i++)
+        list[count++] = (exec_place){&b->acceptance[i].net, DSCM_EXEC_INFER, NULL,
+                                     s ? &s->acceptance[i] : NULL};
     for (size_t e = 0; e < b->edges_count; e++)
         if (b->edges[e].child == b->info.image)
             list[count++] = (exec_place){&b->edges[e].predictor, DSCM_EXEC_INPUT_GRAD, NULL,
@@ -188,8 +196,11 @@ void dscm_session_free(dscm_session *s)
     for (size_t e = 0; s->predictors && e < s->bundle->edges_count; e++)
         dscm_exec_free(s->predictors[e]);
     dscm_exec_free(s->score);
-    dscm_exec_free(s->oracle);
-    dscm_exec_free(s->vae);
+    for (size_t i = 0; i < BUNDLE_JUDGES_MAX; i++) {
+        dscm_exec_free(s->classifiers[i]);
+        dscm_exec_free(s->vaes[i]);
+        dscm_exec_free(s->acceptance[i]);
+    }
     dscm_exec_free(s->autoencoder);
     dscm_exec_free(s->class_autoencoder);
     dscm_arena_close(&s->arena);

@@ -13,7 +13,9 @@ struct dscm_session {
     size_t batch_max, size; /* images per pass; floats of an image */
     dscm_exec *score;
     dscm_exec **predictors; /* (edges) NULL where the child is another image */
-    dscm_exec *oracle, *vae, *autoencoder, *class_autoencoder; /* NULL where the bundle has none */
+    /* NULL where the bundle has none: the panel's, and the acceptance nets */
+    dscm_exec *classifiers[BUNDLE_JUDGES_MAX], *vaes[BUNDLE_JUDGES_MAX],
+        *acceptance[BUNDLE_JUDGES_MAX], *autoencoder, *class_autoencoder;
     bool apart;       /* score network and predictors may run side by side */
     dscm_arena arena; /* the walk's buffers, and one block for all executors, which do not run at
                          the same time; with `apart` one of their own for the predictors */

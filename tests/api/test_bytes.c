@@ -22,16 +22,43 @@ static void base64_round_trips(void)
     CHECK_STR(text, "Zm9vYg==");
 }
 
-static void base64_is_strict(void)
+static void base64_errors(void)
 {
-    static const char *const bad[] = {"Z",    "Zg",   "Zg=",  "Zm9v\n", "Zh==", "Zm9=", "====",
-                                      "Z===", "Zg=a", "Zm-v", "Zm_v",   "=Zg=", "Zm 9"};
+    static const char *const bad[] = {"Z",    "Zg=",  "Zh==",  "Zm9=",  "====", "Z===", "Zg=a",
+                                      "Zm#v", "=Zg=", "Zm9v=", "Zm9vZ", "Zh",   "Zm%3", "Zm%zz"};
     for (size_t i = 0; i < TEST_COUNT(bad); i++) {
         uint8_t out[16];
         size_t count;
         dscm_error err = {0};
         CHECK_INT(dscm_base64_decode(out, &count, bad[i], strlen(bad[i]), &err), DSCM_E_FORMAT);
         CHECK_HAS(err.message, "base64");
+    }
+}
+
+static void base64_spellings(void)
+{
+    static const struct {
+        const char *text;
+        size_t count;
+        uint8_t bytes[4];
+    } cases[] = {{"Zm9v", 3, "foo"},
+                 {"Zm9v\r\n", 3, "foo"},
+                 {"Zm\n9v", 3, "foo"},
+                 {"Zg", 1, "f"},
+                 {"Zg==", 1, "f"},
+                 {"Zg%3D%3D", 1, "f"},
+                 {"+/+/", 3, {251, 255, 191}},
+                 {"-_-_", 3, {251, 255, 191}},
+                 {"%2B%2f%2B/", 3, {251, 255, 191}},
+                 {"", 0, {0}},
+                 {" Zm8 = \t", 2, "fo"}};
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        uint8_t out[16];
+        size_t count = 99, size = strlen(cases[i].text);
+        CHECK(dscm_base64_decoded_max(size) <= sizeof out);
+        CHECK_INT(dscm_base64_decode(out, &count, cases[i].text, size, NULL), DSCM_OK);
+        CHECK_INT(count, cases[i].count);
+        CHECK(memcmp(out, cases[i].bytes, cases[i].count) == 0);
     }
 }
 
@@ -46,9 +73,18 @@ static void data_urls(void)
     size = strlen(text);
     CHECK_INT(dscm_data_url_strip(&text, &size, NULL), DSCM_OK);
     CHECK_STR(text, "Zm9v");
+    static const char *const good[] = {
+        "DATA:IMAGE/PNG;BASE64,Zm9v", "data:;base64,Zm9v",
+        "data:application/octet-stream;base64,Zm9v", "\n data:image/png;base64,Zm9v",
+        "data:image/png;a=0123456789012345678901234567890123456789;base64,Zm9v"};
+    for (size_t i = 0; i < TEST_COUNT(good); i++) {
+        text = good[i];
+        size = strlen(text);
+        CHECK_INT(dscm_data_url_strip(&text, &size, NULL), DSCM_OK);
+        CHECK_STR(text, "Zm9v");
+    }
     static const char *const bad[] = {"data:", "data:text/plain;base64,Zm9v", "data:image/png,x",
-                                      "data:image/png;a=0123456789012345678901234567890123456789"
-                                      ";base64,Zm9v"};
+                                      "data:image/png;base64;Zm9v", "data:base64,Zm9v"};
     for (size_t i = 0; i < TEST_COUNT(bad); i++) {
         text = bad[i];
         size = strlen(text);
@@ -218,7 +254,8 @@ static void codes_are_unique(void)
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"base64_round_trips", base64_round_trips},
-                                      {"base64_is_strict", base64_is_strict},
+                                      {"base64_errors", base64_errors},
+                                      {"base64_spellings", base64_spellings},
                                       {"data_urls", data_urls},
                                       {"json_is_guarded", json_is_guarded},
                                       {"queries", queries},

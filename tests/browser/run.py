@@ -8,6 +8,7 @@ Ends with a summary line; exit 0 when no case failed. Without a browser all are 
 """
 import argparse
 import base64
+import contextlib
 import filecmp
 import hashlib
 import json
@@ -561,6 +562,114 @@ def key_is_asked_for(b, url, shots):
     b.errors()  # the refusals: expected here
 
 
+SETTLED = ("!document.getElementById('answer').hidden &&"
+           "!document.getElementById('answer').classList.contains('running')")
+
+
+@contextlib.contextmanager
+def causal_service():
+    """A service with a model of two continuous causes, thickness -> intensity, of random networks."""
+    writer = os.path.join(os.path.dirname(os.path.realpath(ARGS.program)), "tests", "browser",
+                          "test_causal_bundle")
+    if not os.path.isfile(writer):
+        raise Skip(f"{writer} is not built (make tests)")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([writer, folder], check=True)
+        service = Service(ARGS.program, ARGS.data_dir, "--models", folder)
+        try:
+            yield service
+        finally:
+            code = service.close()
+        assert code == 0
+
+
+def causal_page(b, service):
+    b.open(service.url)
+    b.wait("document.querySelector('#variables input')")
+    with open(os.path.join(ROOT, "examples", "mnist", "7.png"), "rb") as file:
+        drop(b, "7.png", "image/png", file.read())
+    b.wait("!document.getElementById('picture').hidden")
+
+
+def continuous(b, name):
+    """What the control of a continuous variable says, and where its slider stands."""
+    return b.js("const i = document.querySelector(`input[name='do.${arguments[0]}']`);"
+                "return [i.closest('.continuous').querySelector('output').textContent,"
+                "Number(i.value)]", name)
+
+
+def node(b, name):
+    return b.js("return document.querySelector(`#graph [data-name='${arguments[0]}']`)"
+                ".getAttribute('class')", name)
+
+
+@case
+def a_slider_moves_picture_and_descendants(b, url, shots):
+    with causal_service() as service:
+        causal_page(b, service)
+        src = "return document.querySelector('#figures .main img').src"
+        seen, places, intensities = set(), [], []
+        for share in (0.3, 0.6, 0.95):
+            b.drag("input[name='do.thickness']", (0.5, share - 0.05, share))
+            b.wait(SETTLED + " && /^Done/.test(document.getElementById('status').textContent)")
+            seen.add(b.js(src))
+            places.append(continuous(b, "thickness")[1])
+            words, place = continuous(b, "intensity")
+            shown = re.fullmatch(r"follows its causes: ([\d.]+), observed ([\d.]+)", words)
+            assert shown, words
+            intensities.append(float(shown.group(1)))
+            assert abs(min(255, max(60, intensities[-1])) - place) < 1.5, (words, place)
+        assert len(seen) == 3, "the picture does not follow the slider"
+        assert places[0] < places[1] < places[2] and places[2] > 5, places
+        # intensity = own part + 20 * thickness, in figures of three digits
+        for i in (1, 2):
+            slope = (intensities[i] - intensities[0]) / (places[i] - places[0])
+            assert abs(slope - 20) < 1.2, (places, intensities)
+        assert [node(b, n) for n in ("digit", "thickness", "intensity", "image")] == [
+            "node free", "node set", "node follows", "node follows"]
+        assert "Followed" in text(b, "scores"), text(b, "scores")
+        b.screenshot(os.path.join(shots, "causal.png"))
+        b.click("[aria-label='intensity: hold']")
+        b.wait("document.querySelector('#graph .held') &&" + SETTLED)
+        assert continuous(b, "intensity")[0].startswith("held at"), continuous(b, "intensity")
+        assert "Followed" not in text(b, "scores")
+        link = b.js("return location.href")
+        picture = b.js(src)
+        b.click("[aria-label='intensity: as it is']")
+        b.click("[aria-label='thickness: as it is']")
+        assert b.js("return document.getElementById('answer').hidden && !location.hash")
+        b.open(link)
+        b.wait(SETTLED)
+        assert b.js(src) == picture and node(b, "intensity") == "node held"
+
+
+@case
+def a_film_strip_of_a_variable(b, url, shots):
+    with causal_service() as service:
+        b.resize(390, 844)
+        causal_page(b, service)
+        b.click("#variables input[value='*']")
+        b.wait("document.querySelectorAll('#fan button').length === 3")
+        b.click("[aria-label='thickness: film strip']")  # ends the fan over all digits
+        b.wait("document.querySelectorAll('#fan button').length === 8 &&" + SETTLED)
+        labels = b.js("return [...document.querySelectorAll('#fan span')].map(s =>"
+                      "parseFloat(s.textContent))")
+        assert labels == sorted(labels) and labels[0] == 0.9 and labels[-1] == 6, labels
+        moved = []
+        for i in (1, 8):
+            b.click(f"#fan button:nth-child({i})")
+            assert abs(continuous(b, "thickness")[1] - labels[i - 1]) < 0.03
+            moved.append(float(re.search(r"causes: ([\d.]+)", continuous(b, "intensity")[0])[1]))
+        assert abs(moved[1] - moved[0] - 20 * 5.1) < 1.1, moved
+        assert b.js("return document.documentElement.scrollWidth") <= 390, "scrolls sideways"
+        b.screenshot(os.path.join(shots, "strip.png"))
+        link = b.js("return location.href")
+        b.open(link)
+        b.wait("document.querySelectorAll('#fan button').length === 8 &&" + SETTLED)
+        assert b.js("return document.querySelector(\"[aria-label='thickness: film strip']\")"
+                    ".getAttribute('aria-pressed')") == "true"
+
+
 @case
 def names_and_hosts(b, url, shots):
     b.open(url)
@@ -580,6 +689,18 @@ def axe_finds_nothing_serious(b, url, shots):
     draw_eight(b, url)
     b.click("#variables input[value='3']")
     b.wait(DONE)
+    check_axe(b, path)
+    b.open(url.rstrip("/") + "/api.html")
+    b.wait("document.querySelector('#routes section')")
+    check_axe(b, path)
+    with causal_service() as service:
+        causal_page(b, service)
+        b.drag("input[name='do.thickness']", (0.5, 0.8))
+        b.wait(SETTLED)
+        check_axe(b, path)
+
+
+def check_axe(b, path):
     for scheme in ("light", "dark"):
         b.scheme(scheme)
         time.sleep(0.3)

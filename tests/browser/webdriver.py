@@ -104,6 +104,18 @@ class Browser:
             "type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
             "actions": steps}]})
 
+    def drag(self, css, path):
+        """Presses the mouse on an element and moves it; path: shares of its width."""
+        self.js("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", css)
+        box = self.js("const b = document.querySelector(arguments[0]).getBoundingClientRect();"
+                      "return [b.left, b.width, (b.top + b.bottom) / 2]", css)
+        steps = [{"type": "pointerMove", "duration": 60, "origin": "viewport",
+                  "x": round(box[0] + share * box[1]), "y": round(box[2])} for share in path]
+        steps.insert(1, {"type": "pointerDown", "button": 0})
+        self.call("POST", "/actions", {"actions": [{
+            "type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"},
+            "actions": steps + [{"type": "pointerUp", "button": 0}]}]})
+
     def wait(self, script, seconds=60):
         """Waits until the expression is true and returns it."""
         end = time.monotonic() + seconds

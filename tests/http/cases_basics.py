@@ -80,7 +80,7 @@ def test_async_job_and_result():
         assert r.status == 202 and r.headers["preference-applied"] == "respond-async"
         assert int(r.headers["retry-after"]) >= 1
         job = r.json["id"]
-        assert r.headers["location"] == "/jobs/" + job
+        assert r.headers["location"] == "jobs/" + job
         s.get(f"/jobs/{job}/images/counterfactual-0.png").problem(409, "conflict")
         s.wait_state(job, "running")
         until(lambda: s.get("/jobs/" + job).json["fraction"] > 0)

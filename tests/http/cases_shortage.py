@@ -1,6 +1,7 @@
 """Many clients and little memory: budgets of bodies and connections, early refusals."""
-import hashlib, os, socket, tempfile, time
+import base64, hashlib, http.client, json, os, socket, struct, subprocess, tempfile, time
 
+import lib
 from lib import PATIENCE, Server, picture, status_of, until
 
 HEAD = b"POST /counterfactual?do.digit=8 HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -111,3 +112,71 @@ def test_one_address_does_not_take_all_connections():
         held = [socket.create_connection(("127.0.0.1", s.port)) for _ in range(20)]
         until(lambda: s.metric("diffscm_connections") == 20)
         [c.close() for c in held]
+
+
+def test_pictures_are_decoded_by_workers():
+    good = picture()
+    damaged = good[:50] + bytes([good[50] ^ 255]) + good[51:]
+    with Server("--workers", "1", gate=True) as s:
+        first = s.post(headers={"Prefer": "respond-async"})
+        s.wait_metric("diffscm_workers_busy", 1)
+        jobs = [s.post(body=damaged, query="do.digit=8" + more, headers={"Prefer": "respond-async", **h})
+                for more, h in (("", {}), ("&resize=false", {}), ("", {"Idempotency-Key": "k"}))]
+        jobs.append(s.post_json({"image": base64.b64encode(damaged).decode(),
+                                 "intervention": {"digit": 8}}, {"Prefer": "respond-async"}))
+        assert [j.status for j in jobs] == [202] * 4, [j.text for j in jobs]
+        assert s.metric("diffscm_body_bytes") >= 3 * len(damaged) # they wait with their files
+        s.open_gate()
+        for j in jobs:
+            s.wait_state(j.json["id"], "failed")
+            assert "not-an-image" in s.get("/jobs/" + j.json["id"]).text
+        s.wait_state(first.json["id"], "succeeded")
+        s.wait_metric("diffscm_body_bytes", 0)
+        s.post(body=damaged).problem(422, "not-an-image")  # as ever where the answer is waited for
+
+
+def test_costly_and_unreadable_pictures_are_refused_by_their_heads():
+    head = struct.pack(">2sB", b"\xff\xd8", 0xff)
+    frame = lambda n, h, w: head + bytes([n]) + struct.pack(">HBHHB", 11, 8, h, w, 1) + b"\1\x11\0"
+    with Server("--workers", "1", gate=True) as s:
+        s.post(headers={"Prefer": "respond-async"})
+        s.wait_metric("diffscm_workers_busy", 1)  # no worker can look at what follows
+        for body, query, code, words in (
+                (frame(0xc9, 28, 28), "", "not-an-image", "arithmetic-coded (SOF9)"),
+                (frame(0xc2, 9000, 9000), "", "image-too-large", "9000x9000"),
+                (frame(0xc0, 28, 29), "&resize=false", "image-size", "29x28"),
+                (picture(w=30, h=30), "&resize=false", "image-size", "30x30"),
+                (b"RIFF\x10\0\0\0WEBPVP8 ", "", "not-an-image", "WebP"),
+                (b"\0\0\0\x18ftypheic", "", "not-an-image", "HEIC")):
+            r = s.post(body=body, query="do.digit=8" + query)
+            r.problem(422, code)
+            assert words in r.text, r.text
+        s.open_gate()
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    reader, writer = os.pipe()
+    process = subprocess.Popen([lib.PROGRAM, "--serve", "--port", "0", "--admin-port", "0",
+                                "--log-level", "debug"], stderr=writer, env=dict(os.environ))
+    os.close(writer)
+    head = b""
+    while b'"ready"' not in head:
+        head += os.read(reader, 4096)
+    ready = [json.loads(l) for l in head.splitlines() if b'"ready"' in l][0]
+    def call(port, path):
+        c = http.client.HTTPConnection("127.0.0.1", ready[port], timeout=20)
+        c.request("GET", path)
+        text = c.getresponse().read()
+        c.close()
+        return text
+    c = http.client.HTTPConnection("127.0.0.1", ready["port"], timeout=20)
+    while b"diffscm_log_dropped_total 0\n" in call("admin_port", "/metrics"):
+        for _ in range(50):
+            c.request("GET", "/" + "x" * 12000)
+            c.getresponse().read()
+    c.close()
+    assert call("admin_port", "/readyz") == b"ready\n"
+    assert b'"fake"' in call("port", "/models")
+    process.terminate()
+    assert process.wait(60) == 0
+    os.close(reader)

@@ -47,7 +47,8 @@ static const dscm_bundle_info fake_info = {
     .variables_count = 2,
     .image = 1};
 static const dscm_model_entry fake_models[] = {{&fake_info, NULL}};
-static const dscm_catalogue fake_catalogue = {fake_models, 1, 1024};
+static const dscm_catalogue fake_catalogue = {
+    .models = fake_models, .count = 1, .image_side_max = 1024};
 
 static dscm_code fake_open(dscm_session **out, const dscm_bundle *bundle, size_t batch, int threads,
                            dscm_error *err)
@@ -136,6 +137,7 @@ static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
         c->scale = 1;
         c->predictions = 1;
         c->reversibility = NAN;
+        c->propagated = calloc(2, sizeof(double));
         snprintf(r->files[i].name, sizeof r->files[i].name, "%s-%zu",
                  request->work == DSCM_WORK_SAMPLE ? "sample" : "counterfactual", i);
         if (dscm_image_encode(&r->files[i].png, &r->files[i].size, grey, SIDE, SIDE, 1, err) !=

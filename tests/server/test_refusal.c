@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -108,9 +109,61 @@ static void refusals_survive_failing_allocations(void)
     dscm_http_free(http);
 }
 
+static atomic_bool hold;
+
+static void accept_all(void *arg, dscm_exchange *exchange)
+{
+    (void)arg, (void)exchange;
+}
+
+static void handle_slowly(void *arg, dscm_exchange *exchange)
+{
+    while (atomic_load(&hold)) usleep(1000);
+    handle(arg, exchange);
+}
+
+static void *ask_in_thread(void *arg)
+{
+    char reply[4096];
+    ask(*(int *)arg, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", reply, sizeof reply);
+    CHECK(strncmp(reply, "HTTP/1.1 200", 12) == 0);
+    return NULL;
+}
+
+/* What /readyz asks: a handler that does not return is seen from outside while it lasts. */
+static void a_stalled_listener_is_seen(void)
+{
+    const dscm_http_options options = {.host = "127.0.0.1",
+                                       .threads = 1,
+                                       .connections = 16,
+                                       .idle_s = 10,
+                                       .header_ms = 10000,
+                                       .body_ms = 10000,
+                                       .reply_ms = 10000,
+                                       .head = accept_all,
+                                       .handle = handle_slowly,
+                                       .done = done,
+                                       .slow = slow,
+                                       .starved = note};
+    dscm_http *http = NULL;
+    dscm_error err = {0};
+    pthread_t client;
+    REQUIRE(dscm_http_open(&http, &options, &err) == DSCM_OK);
+    int port = dscm_http_port(http);
+    CHECK_INT(dscm_http_busy_ms(http), 0);
+    atomic_store(&hold, true);
+    REQUIRE(pthread_create(&client, NULL, ask_in_thread, &port) == 0);
+    while (dscm_http_busy_ms(http) < 50) usleep(1000);
+    atomic_store(&hold, false);
+    pthread_join(client, NULL);
+    while (dscm_http_busy_ms(http)) usleep(1000);
+    dscm_http_free(http);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
-        {"refusals_survive_failing_allocations", refusals_survive_failing_allocations}};
+        {"refusals_survive_failing_allocations", refusals_survive_failing_allocations},
+        {"a_stalled_listener_is_seen", a_stalled_listener_is_seen}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

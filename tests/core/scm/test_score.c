@@ -100,7 +100,7 @@ static void encode(float *out, const float *image)
     const char *const outputs[] = {"mu", "logvar"};
     for (int k = 0; k < 2; k++) {
         dscm_probe p;
-        open_probe(&p, &bundle->vae, outputs[k]);
+        open_probe(&p, &bundle->panel.vaes[0].net, outputs[k]);
         memcpy(out + (size_t)k * p.width, dscm_probe_forward(&p, image, 1), p.width * sizeof *out);
         dscm_probe_close(&p);
     }
@@ -110,19 +110,19 @@ static void encode(float *out, const float *image)
  * counterfactual is. Departure: share of the factual's own class that is at least as far. */
 static void cld_from_the_pool(void)
 {
-    size_t n = bundle->vae.net->config.latent;
+    size_t n = bundle->panel.vaes[0].net.net->config.latent;
     float *x = malloc(4 * n * sizeof *x), *cf = x + 2 * n;
-    REQUIRE(bundle->pool_count > 100);
+    REQUIRE(bundle->panel.vaes[0].count > 100);
     for (size_t i = 0; i < COUNT; i++) {
         double nearer = 0, farther = 0, of_target = 0, of_factual = 0;
         encode(x, factual + i * PIXELS);
         encode(cf, changed + i * PIXELS);
         double moved = dscm_gaussian_kl(cf, cf + n, x, x + n, n);
-        for (size_t p = 0; p < bundle->pool_count; p++) {
-            double d =
-                dscm_gaussian_kl(bundle->pool_mu + p * n, bundle->pool_logvar + p * n, x, x + n, n);
-            if (bundle->pool_labels[p] == targets[i]) of_target++, nearer += d <= moved;
-            if (bundle->pool_labels[p] == factuals[i]) of_factual++, farther += d >= moved;
+        for (size_t p = 0; p < bundle->panel.vaes[0].count; p++) {
+            double d = dscm_gaussian_kl(bundle->panel.vaes[0].mu + p * n,
+                                        bundle->panel.vaes[0].logvar + p * n, x, x + n, n);
+            if (bundle->panel.vaes[0].labels[p] == targets[i]) of_target++, nearer += d <= moved;
+            if (bundle->panel.vaes[0].labels[p] == factuals[i]) of_factual++, farther += d >= moved;
         }
         /* rounding of a code may put one image of the pool on the other side */
         CHECK_NEAR(scores[i].cld_minimality, nearer / of_target, 1.1 / of_target);
@@ -149,9 +149,9 @@ static void im1_and_im2_from_the_autoencoders(void)
             float v = (changed[i * PIXELS + k] + 1) / 2;
             unit[k] = v < 0 ? 0 : v > 1 ? 1 : v;
         }
-        reconstruct(to, &bundle->class_autoencoders[targets[i]], unit);
-        reconstruct(from, &bundle->class_autoencoders[factuals[i]], unit);
-        reconstruct(all, &bundle->autoencoder, unit);
+        reconstruct(to, &bundle->panel.class_autoencoders[targets[i]], unit);
+        reconstruct(from, &bundle->panel.class_autoencoders[factuals[i]], unit);
+        reconstruct(all, &bundle->panel.autoencoder, unit);
         double im1 = dscm_im1(unit, to, from, PIXELS), im2 = dscm_im2(unit, to, all, PIXELS);
         CHECK_NEAR(scores[i].im1, im1, 1e-4 * im1);
         CHECK_NEAR(scores[i].im2, im2, 1e-4 * im2);

@@ -22,6 +22,9 @@ enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
  * image; guidance follows it), and classes of the score network, 0 or 3. */
 static float two_parents_sharpness = 1;
 static size_t two_parents_classes = 0;
+/* Added to the last bias of the next networks written, per output, or NULL: values that predictors
+ * of numbers see in any image. */
+static const float *two_parents_bias = NULL;
 /* Or with two labels for thickness, thin and thick, which then has no parent. */
 static bool two_parents_labelled = false;
 
@@ -74,6 +77,8 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     const dscm_param *last = &net->params.items[net->params.count - 2]; /* behind it its bias */
     for (size_t k = 0; arch == DSCM_ARCH_ENCODER && k < last->count; k++)
         values[last->offset + k] *= two_parents_sharpness;
+    for (size_t k = 0; two_parents_bias && k < outputs; k++)
+        values[last[1].offset + k] += two_parents_bias[k];
     return save_network(net, values, dir, file);
 }
 
