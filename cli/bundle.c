@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/bundle.h"
+#include "cli/bundle_causal.h"
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/diffscm.h"
@@ -56,49 +57,147 @@ dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, jso
     return code;
 }
 
-static json_t *split_labels(const char *text)
+/* Labels between commas; one in quotes may hold commas, and quotes written twice (as in CSV). */
+static dscm_code split_labels(json_t *list, const char *text, dscm_error *err)
 {
-    json_t *list = json_array();
-    for (const char *p = text; *p;) {
-        size_t n = strcspn(p, ",");
-        json_array_append_new(list, json_stringn(p, n));
-        p += n + (p[n] == ',');
+    char label[512];
+    for (const char *p = text; *p; p += *p == ',') {
+        size_t n = 0;
+        bool quoted = *p == '"';
+        for (p += quoted; *p && (quoted || *p != ','); p++) {
+            if (quoted && *p == '"' && *++p != '"') break;
+            if (n == sizeof label - 1)
+                return dscm_fail(err, DSCM_E_INVALID, "--labels: a label is longer than %zu bytes",
+                                 sizeof label - 1);
+            label[n++] = *p;
+        }
+        label[n] = '\0';
+        if (!n || (*p && *p != ',') || json_array_append_new(list, json_string(label)) != 0)
+            return dscm_fail(
+                err, DSCM_E_INVALID,
+                "--labels: label %zu is empty, not UTF-8 or followed by something else "
+                "than a comma",
+                json_array_size(list) + 1);
     }
-    return list;
+    return DSCM_OK;
+}
+
+/* One label a line, in UTF-8. */
+static dscm_code read_label_file(json_t *list, const char *path, dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    dscm_code code = dscm_file_read(path, (size_t)1 << 20, &bytes, &size, err);
+    if (code != DSCM_OK) return code;
+    char *line = (char *)bytes;
+    if (size >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) line += 3; /* byte order mark */
+    while (code == DSCM_OK && *line) {
+        size_t n = strcspn(line, "\n"), length = n && line[n - 1] == '\r' ? n - 1 : n;
+        if (!length || json_array_append_new(list, json_stringn(line, length)) != 0)
+            code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %zu is empty or not UTF-8", path,
+                             json_array_size(list) + 1);
+        line += n + (line[n] == '\n');
+    }
+    dscm_free(bytes);
+    return code;
+}
+
+/* A label names one class: of two that are alike one could never be asked for. */
+static dscm_code label_list(const bundle_job *j, json_t *list, dscm_error *err)
+{
+    size_t i, k;
+    json_t *a, *b;
+    dscm_code code = j->labels_file ? read_label_file(list, j->labels_file, err)
+                                    : split_labels(list, j->labels, err);
+    if (code != DSCM_OK) return code;
+    json_array_foreach(list, i, a)
+        json_array_foreach(list, k, b) if (k < i && json_equal(a, b)) return dscm_fail(
+            err, DSCM_E_INVALID,
+            "labels %zu and %zu are both \"%s\"; each class needs a name of its "
+            "own",
+            k + 1, i + 1, json_string_value(a));
+    return DSCM_OK;
+}
+
+/* The image's entry but for its parents. */
+static dscm_code make_image(bundle_job *j, json_t **image, dscm_error *err)
+{
+    json_t *score = NULL, *settings = NULL;
+    dscm_code code = bundle_take_net(j, j->score, "score.safetensors", &score, &settings, err);
+    if (code != DSCM_OK) return code;
+    const json_t *config = json_object_get(settings, "config");
+    json_t *size = json_object_get(config, "image_size");
+    *image = json_pack("{s:s, s:s, s:O, s:O, s:O, s:{s:s, s:O, s:i, s:b, s:o}}", "name", "image",
+                       "kind", "image", "height", size, "width", size, "channels",
+                       json_object_get(config, "in_channels"), "mechanism", "kind", "diffusion",
+                       "schedule", json_object_get(settings, "schedule"), "steps", 1000, "limit",
+                       j->limit, "network", score);
+    json_t *mechanism = json_object_get(*image, "mechanism");
+    if (j->noise_limit > 0)
+        json_object_set_new(mechanism, "noise_limit", json_real(j->noise_limit));
+    if (j->eta > 0) json_object_set_new(mechanism, "eta", json_real(j->eta));
+    json_decref(settings);
+    return DSCM_OK;
+}
+
+/* --predictor FILE of an only parent, or NAME=FILE; NULL: none was given. */
+static const char *predictor_of(const bundle_job *j, const char *parent)
+{
+    size_t n = strlen(parent);
+    if (!j->causal) return j->predictors.items[0];
+    for (size_t i = 0; i < j->predictors.count; i++) {
+        const char *text = j->predictors.items[i];
+        if (strncmp(text, parent, n) == 0 && text[n] == '=') return text + n + 1;
+    }
+    return NULL;
+}
+
+static dscm_code make_edges(bundle_job *j, json_t *manifest, const json_t *parents, dscm_error *err)
+{
+    json_t *edges = json_array(), *parent;
+    size_t i;
+    dscm_code code = DSCM_OK;
+    json_array_foreach((json_t *)parents, i, parent)
+    {
+        char name[64 + 32];
+        json_t *entry = NULL;
+        const char *of = json_string_value(parent), *from = predictor_of(j, of);
+        if (code == DSCM_OK && !from)
+            code = dscm_fail(err, DSCM_E_INVALID, "--predictor %s=FILE is missing", of);
+        if (j->causal)
+            snprintf(name, sizeof name, "predictor-%.40s.safetensors", of);
+        else
+            snprintf(name, sizeof name, "predictor.safetensors");
+        if (code == DSCM_OK) code = bundle_take_net(j, from, name, &entry, NULL, err);
+        if (code == DSCM_OK)
+            json_array_append_new(edges, json_pack("{s:s, s:s, s:o}", "parent", of, "child",
+                                                   "image", "predictor", entry));
+    }
+    json_object_set_new(manifest, "edges", edges);
+    if (code == DSCM_OK && j->predictors.count != json_array_size(parents))
+        code =
+            dscm_fail(err, DSCM_E_INVALID, "--predictor: %zu are given, the image has %zu parents",
+                      j->predictors.count, json_array_size(parents));
+    return code;
 }
 
 static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
 {
-    json_t *score = NULL, *predictor = NULL, *settings = NULL;
-    dscm_code code = bundle_take_net(j, j->score, "score.safetensors", &score, &settings, err);
-    if (code == DSCM_OK)
-        code = bundle_take_net(j, j->predictor, "predictor.safetensors", &predictor, NULL, err);
-    if (code == DSCM_OK) {
-        const json_t *config = json_object_get(settings, "config");
-        json_t *size = json_object_get(config, "image_size");
-        json_object_set_new(
-            manifest, "variables",
-            json_pack("[{s:s, s:s, s:o, s:[], s:{s:s}}, {s:s, s:s, s:O, s:O, s:O, s:[s], "
-                      "s:{s:s, s:O, s:i, s:b, s:o}}]",
-                      "name", j->variable, "kind", "categorical", "labels", split_labels(j->labels),
-                      "parents", "mechanism", "kind", "root", "name", "image", "kind", "image",
-                      "height", size, "width", size, "channels",
-                      json_object_get(config, "in_channels"), "parents", j->variable, "mechanism",
-                      "kind", "diffusion", "schedule", json_object_get(settings, "schedule"),
-                      "steps", 1000, "limit", j->limit, "network", score));
-        json_t *mechanism =
-            json_object_get(json_array_get(json_object_get(manifest, "variables"), 1), "mechanism");
-        if (j->noise_limit > 0)
-            json_object_set_new(mechanism, "noise_limit", json_real(j->noise_limit));
-        if (j->eta > 0) json_object_set_new(mechanism, "eta", json_real(j->eta));
-        json_object_set_new(manifest, "edges",
-                            json_pack("[{s:s, s:s, s:o}]", "parent", j->variable, "child", "image",
-                                      "predictor", predictor));
-    } else {
-        json_decref(score);
-        json_decref(predictor);
+    json_t *image = NULL, *labels = json_array();
+    dscm_code code = j->causal ? DSCM_OK : label_list(j, labels, err);
+    if (code == DSCM_OK) code = make_image(j, &image, err);
+    if (code == DSCM_OK && j->causal) {
+        code = cli_bundle_variables(manifest, j->causal, image, &j->tolerances, err);
+    } else if (code == DSCM_OK) {
+        json_object_set_new(image, "parents", json_pack("[s]", j->variable));
+        json_object_set_new(manifest, "variables",
+                            json_pack("[{s:s, s:s, s:O, s:[], s:{s:s}}, O]", "name", j->variable,
+                                      "kind", "categorical", "labels", labels, "parents",
+                                      "mechanism", "kind", "root", image));
     }
-    json_decref(settings);
+    if (code == DSCM_OK) code = make_edges(j, manifest, json_object_get(image, "parents"), err);
+    json_decref(labels);
+    json_decref(image);
     return code;
 }
 
@@ -134,6 +233,21 @@ dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, dsc
     return code;
 }
 
+/* --variable, or the first categorical one of a causal model that has none of that name; or NULL. */
+static const char *scored_variable(const bundle_job *j, const json_t *manifest)
+{
+    const char *first = NULL;
+    const json_t *variables = json_object_get(manifest, "variables");
+    for (size_t i = 0; i < json_array_size(variables); i++) {
+        const json_t *v = json_array_get(variables, i);
+        const char *name = json_string_value(json_object_get(v, "name"));
+        if (!json_object_get(v, "labels")) continue;
+        if (strcmp(name, j->variable) == 0) return name;
+        if (!first) first = name;
+    }
+    return first;
+}
+
 static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
 {
     if (!j->vae || !j->pool_data) return DSCM_OK;
@@ -149,9 +263,11 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
                 {"vae", j->vae},
                 {"autoencoder", j->autoencoder},
                 {"baseline_autoencoder", j->baseline_autoencoder}};
-    json_t *evaluation = json_pack("{s:s}", "variable", j->variable);
-    json_object_set_new(manifest, "evaluation", evaluation);
+    const char *variable = scored_variable(j, manifest);
     dscm_code code = DSCM_OK;
+    if (!variable) return DSCM_OK; /* scores are about labels */
+    json_t *evaluation = json_pack("{s:s}", "variable", variable);
+    json_object_set_new(manifest, "evaluation", evaluation);
     for (size_t i = 0; code == DSCM_OK && i < sizeof nets / sizeof nets[0]; i++) {
         char name[64];
         json_t *entry = NULL;
@@ -335,9 +451,17 @@ int cmd_bundle(int argc, char **argv)
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
         {"variable", OPT_TEXT, &j.variable, 0, 0, "NAME", "the image's parent (digit)"},
-        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST", "its labels (0,1,2,3,4,5,6,7,8,9)"},
+        {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST",
+         "its labels (0,1,2,3,4,5,6,7,8,9); \"quoted\" where one holds a comma"},
+        {"labels-file", OPT_TEXT, &j.labels_file, 0, 0, "FILE", "its labels, one a line"},
         {"score", OPT_TEXT, &j.score, 0, 0, "FILE", "score network"},
-        {"predictor", OPT_TEXT, &j.predictor, 0, 0, "FILE", "anti-causal predictor"},
+        {"causal", OPT_TEXT, &j.causal, 0, 0, "FILE",
+         "mechanisms of several variables, of diffscm fit; instead of --variable and --labels"},
+        {"tolerance", OPT_LIST, &j.tolerances, 0, 0, "NAME=NUMBER",
+         "how near to what is asked for a continuous variable counts as met (a twentieth of its "
+         "range)"},
+        {"predictor", OPT_LIST, &j.predictors, 0, 0, "FILE",
+         "anti-causal predictor; with --causal NAME=FILE for each parent of the image"},
         {"oracle", OPT_TEXT, &j.oracle, 0, 0, "FILE", "clean classifier that judges"},
         {"vae", OPT_TEXT, &j.vae, 0, 0, "FILE", "VAE of the CLD"},
         {"autoencoder", OPT_TEXT, &j.autoencoder, 0, 0, "FILE", "all-class autoencoder (IM2)"},
@@ -368,8 +492,9 @@ int cmd_bundle(int argc, char **argv)
         &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
-    bool alone = !j.name && !j.score && !j.predictor;
-    if (!j.folder || (alone ? !j.measured && !j.judges : !j.name || !j.score || !j.predictor))
+    bool alone = !j.name && !j.score && !j.predictors.count;
+    if (!j.folder ||
+        (alone ? !j.measured && !j.judges : !j.name || !j.score || !j.predictors.count))
         return cli_usage("bundle",
                          "--out, --name, --score and --predictor are needed, or --out and "
                          "--measured or --judges alone");

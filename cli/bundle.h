@@ -12,12 +12,12 @@ typedef struct bundle_job {
     const char *folder; /* the bundle's */
     const char *out;    /* where files are written: `folder`, or the stage */
     cli_stage stage;
-    const char *name, *version, *licence, *provenance, *variable, *labels;
-    const char *score, *predictor, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
+    const char *name, *version, *licence, *provenance, *variable, *labels, *labels_file;
+    const char *score, *causal, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
         *measured;
     const char *pool_data, *pool_split;
     const char *judges; /* folder of tools/train_judges.sh */
-    option_list class_autoencoders, ensemble;
+    option_list class_autoencoders, ensemble, predictors, tolerances;
     size_t steps, pool_count;
     double ratio, noise_limit, eta;
     bool limit;

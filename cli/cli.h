@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "core/base/error.h"
+#include "core/data/dataset.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
 
@@ -127,5 +128,13 @@ void cli_progress_start(cli_progress *p, const char *label, const char *unit, do
 void cli_progress_show(cli_progress *p, double done, const char *note);
 void cli_progress_end(cli_progress *p);
 double cli_seconds(void); /* monotonic */
+
+/* ---- data sets ---- */
+/* "32" or "32x48" (width first). */
+dscm_code cli_parse_size(const char *text, size_t *w, size_t *h, dscm_error *err) DSCM_MUST_CHECK;
+/* Where decoded pictures are kept: $XDG_CACHE_HOME/diffscm or ~/.cache/diffscm; NULL: nowhere. */
+const char *cli_data_cache(char *path, size_t size);
+/* Says on standard error what was understood of a split. */
+void cli_data_describe(const dscm_dataset *set, const char *split);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/counterfactual_table.h"
 #include "cli/watch.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
@@ -14,9 +15,10 @@
 typedef struct batch_run {
     cli_model m;
     option_list dos, rest;
-    const char *out, *images, *targets, *scores, *preview;
+    const char *out, *images, *targets, *scores, *preview, *do_file, *factuals_file, *parents;
+    option_list factuals;
     size_t limit, sessions;
-    bool resize, null;
+    bool resize, null, noise_only;
 } batch_run;
 
 /* ---- scores as JSON ---- */
@@ -113,6 +115,7 @@ static dscm_code run_part(part *p, dscm_error *err)
     }
     if (code == DSCM_OK)
         code = dscm_abduct(p->session, &latent, p->images, p->count, &m->options, p->progress, err);
+    if (code == DSCM_OK && p->r->noise_only) code = dscm_latent_forget(p->session, latent, err);
     if (code == DSCM_OK && m->auto_scale && !p->r->null) {
         code = dscm_predict_search(p->session, p->out, found, latent, queries, &m->options, NULL,
                                    p->progress, err);
@@ -411,17 +414,81 @@ static dscm_code run_file(batch_run *r, dscm_error *err)
     return code;
 }
 
+/* Queries over tables of variables, and sweeps: see counterfactual_table.h. */
+static bool over_table(const batch_run *r)
+{
+    return r->images && (r->do_file || r->factuals_file || r->parents);
+}
+
+static bool is_sweep(const batch_run *r)
+{
+    bool sweep = r->factuals.count > 0;
+    for (size_t i = 0; i < r->dos.count; i++) sweep |= cli_is_sweep(r->dos.items[i]);
+    return sweep && !r->images;
+}
+
+/* -1, or the exit code after a message about wrong usage. */
+static int check_table_usage(const batch_run *r, const char *command)
+{
+    if (!r->images && (r->do_file || r->factuals_file || r->parents))
+        return cli_usage(command, "--factuals, --do-file and --parents go with --images");
+    if (r->images && r->factuals.count)
+        return cli_usage(command, "--factual goes with a picture; --images with --factuals FILE");
+    if (over_table(r) && (r->targets || r->scores || r->noise_only || r->sessions))
+        return cli_usage(command, "--factuals, --do-file and --parents do not go with --targets, "
+                                  "--scores, --noise-only or --sessions");
+    if (over_table(r) && !r->do_file == !r->null)
+        return cli_usage(command, "either --do-file or --null is needed");
+    if (is_sweep(r) && (r->scores || r->preview || r->noise_only))
+        return cli_usage(command, "--factual and sweeps do not go with --scores, --preview or "
+                                  "--noise-only");
+    return -1;
+}
+
+static dscm_code run_over_table(batch_run *r, dscm_error *err)
+{
+    const cli_table_run run = {.m = &r->m,
+                               .images = r->images,
+                               .factuals = r->factuals_file,
+                               .dos = r->do_file,
+                               .out = r->out,
+                               .parents = r->parents,
+                               .limit = r->limit};
+    return cli_table_counterfactual(&run, err);
+}
+
+static dscm_code run_over_sweep(batch_run *r, dscm_error *err)
+{
+    const cli_sweep_run run = {.m = &r->m,
+                               .picture = r->rest.items[0],
+                               .out = r->out,
+                               .factuals = &r->factuals,
+                               .dos = &r->dos,
+                               .resize = r->resize};
+    return cli_sweep(&run, err);
+}
+
 int cmd_counterfactual(int argc, char **argv)
 {
     batch_run r = {.m = CLI_MODEL_DEFAULTS};
     r.m.batch = 8; /* the activations of more leave the caches; see docs/performance.md */
     const cli_option options[] = {
-        {"do", OPT_LIST, &r.dos, 0, 0, "VAR=VALUE", "intervention on a picture; may be repeated"},
+        {"do", OPT_LIST, &r.dos, 0, 0, "VAR=VALUE",
+         "intervention on a picture; may be repeated; one may be VAR=FROM..TO:COUNT, a strip of "
+         "pictures"},
+        {"factual", OPT_LIST, &r.factuals, 0, 0, "VAR=VALUE",
+         "known value of a variable of a picture; others are read by the predictors"},
         {"out", OPT_TEXT, &r.out, 0, 0, "FILE",
          "result, PNG or IDX (also -o); - is standard output"},
         {"images", OPT_TEXT, &r.images, 0, 0, "FILE",
          "IDX file of factual images, instead of a picture"},
         {"targets", OPT_TEXT, &r.targets, 0, 0, "FILE", "IDX file of label indices, one per image"},
+        {"factuals", OPT_TEXT, &r.factuals_file, 0, 0, "FILE",
+         "CSV of known values, a column per variable, a row per image of --images"},
+        {"do-file", OPT_TEXT, &r.do_file, 0, 0, "FILE",
+         "CSV of interventions, alike; an empty cell is none"},
+        {"parents", OPT_TEXT, &r.parents, 0, 0, "FILE",
+         "CSV to write: values of all variables after propagation"},
         {"preview", OPT_TEXT, &r.preview, 0, 0, "FILE",
          "the current guess of a picture's result, rewritten after every step"},
         {"scores", OPT_TEXT, &r.scores, 0, 0, "FILE",
@@ -431,14 +498,19 @@ int cmd_counterfactual(int argc, char **argv)
          "parts of --images worked on at a time (as many as threads); fewer share the threads"},
         {"null", OPT_FLAG, &r.null, 0, 0, NULL,
          "no guidance: the null counterfactual, for composition"},
+        {"noise-only", OPT_FLAG, &r.noise_only, 0, 0, NULL,
+         "only the top level of the noise is kept, nothing that a sampler stores beside it"},
         {"resize", OPT_FLAG, &r.resize, 0, 0, NULL, "fit a picture of another size to the model"},
         CLI_MODEL_OPTIONS(r.m),
         {.name = NULL}};
     int exit_code = cli_parse(argc, argv,
                               "counterfactual IMG.png --do digit=8 -o OUT.png (- is a pipe)\n"
                               "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
-                              "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte",
+                              "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte\n"
+                              "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
+                              "           --factuals F.csv --do-file D.csv --out Z-idx3-ubyte",
                               options, &r.rest);
+    if (exit_code < 0) exit_code = check_table_usage(&r, argv[0]);
     if (exit_code >= 0) return exit_code;
     if (!r.out)
         return cli_usage(argv[0], "--out (-o) is needed, as in: "
@@ -456,18 +528,24 @@ int cmd_counterfactual(int argc, char **argv)
         return cli_usage(argv[0], "--preview and --resize go with a picture, not with --images");
     if (r.images && strcmp(r.out, "-") == 0)
         return cli_usage(argv[0], "--out -: only a picture goes to standard output");
-    if (r.images && ((!r.targets && !r.null) || r.dos.count || r.rest.count))
+    if (r.images && ((!r.targets && !r.null && !r.do_file) || r.dos.count || r.rest.count))
         return cli_usage(argv[0],
                          "--images goes with --targets or --null, and not with --do or a picture");
     dscm_error err = {0};
     dscm_code code = cli_check_output("out", r.out, true, &err);
     if (code == DSCM_OK && !r.images) code = cli_check_picture("out", r.out, &err);
+    if (code == DSCM_OK) code = cli_check_output("parents", r.parents, false, &err);
+    if (code == DSCM_OK) code = cli_check_apart("parents", r.parents, "out", r.out, &err);
     if (code == DSCM_OK) code = cli_check_output("scores", r.scores, false, &err);
     if (code == DSCM_OK) code = cli_check_output("preview", r.preview, false, &err);
     if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "out", r.out, &err);
     if (code == DSCM_OK) code = cli_check_apart("scores", r.scores, "preview", r.preview, &err);
     if (code == DSCM_OK) code = cli_model_open(&r.m, &err);
-    if (code == DSCM_OK) code = r.images ? run_file(&r, &err) : run_single(&r, &err);
+    if (code == DSCM_OK)
+        code = over_table(&r) ? run_over_table(&r, &err)
+               : is_sweep(&r) ? run_over_sweep(&r, &err)
+               : r.images     ? run_file(&r, &err)
+                              : run_single(&r, &err);
     cli_model_close(&r.m);
     return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);
 }

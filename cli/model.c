@@ -62,8 +62,10 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     m->options.steps = m->steps;
     m->options.ratio = m->ratio;
     if (m->dynamic) m->options.dynamic = 1;
+    dscm_code code =
+        m->guidance ? dscm_guidance_parse(&m->options.guidance, m->guidance, err) : DSCM_OK;
     if (!m->threads) m->threads = (size_t)dscm_cpu_count();
-    dscm_code code = parse_scale(m, err);
+    if (code == DSCM_OK) code = parse_scale(m, err);
     if (code == DSCM_OK) code = parse_memory(m, &load.memory, err);
     load.describe = m->describe;
     load.threads = (int)m->threads;

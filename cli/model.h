@@ -7,7 +7,7 @@
 #include "core/diffscm.h"
 
 typedef struct cli_model {
-    const char *name, *data_dir, *sampler, *scale_text, *memory_text;
+    const char *name, *data_dir, *sampler, *guidance, *scale_text, *memory_text;
     size_t steps, batch, threads;
     double ratio;
     bool dynamic, auto_scale;
@@ -34,7 +34,14 @@ typedef struct cli_model {
          0,                                                                                        \
          0,                                                                                        \
          "NAME",                                                                                   \
-         "residual, obelm, bdia, implicit, ddim, published"},                                      \
+         "implicit, residual, obelm, bdia, ddim, published"},                                      \
+        {"guidance",                                                                               \
+         OPT_TEXT,                                                                                 \
+         &(m).guidance,                                                                            \
+         0,                                                                                        \
+         0,                                                                                        \
+         "KIND",                                                                                   \
+         "anti-causal (gradients of the predictors) or conditional (the bundle's default)"},       \
         {"steps",                                                                                  \
          OPT_SIZE,                                                                                 \
          &(m).steps,                                                                               \

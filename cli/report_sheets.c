@@ -5,6 +5,7 @@
 
 #include "cli/report.h"
 #include "core/base/memory.h"
+#include "core/data/idx.h"
 
 /* CLD, with those that miss the target behind all others. */
 static double rank_of(const dscm_record *row)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/train_values.h"
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
 #include "core/train/trainer.h"
@@ -34,7 +35,11 @@ static void listen(void)
 typedef struct train_run {
     dscm_train_options options;
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
-    const char *attention, *pool, *arch;
+    const char *attention, *pool, *size, *arch, *parents, *prediction, *variable, *table;
+    train_values variables; /* out of the table; count 0: none */
+    bool relabel, no_cache, conditional;
+    size_t classes, data_channels;
+    double *values, *held_values; /* of the parents or the predicted variable: (images, count) */
     size_t class_number, threads, eval_limit;
     double time_limit, checkpoint_every;
     dscm_dataset data, held_out; /* the second one only with --eval-split */
@@ -81,6 +86,20 @@ static dscm_code parse_attention(dscm_net_config *c, const char *text, dscm_erro
     return DSCM_OK;
 }
 
+static dscm_code read_data(const train_run *r, dscm_dataset *out, const char *split,
+                           dscm_error *err)
+{
+    char cache[4096];
+    dscm_dataset_options o = {.channels = r->data_channels,
+                              .threads = (int)r->threads,
+                              .relabel = r->relabel,
+                              .without_labels = r->variable || r->variables.names,
+                              .cache = r->no_cache ? NULL : cli_data_cache(cache, sizeof cache)};
+    dscm_code code = r->size ? cli_parse_size(r->size, &o.w, &o.h, err) : DSCM_OK;
+    if (code == DSCM_OK) code = dscm_dataset_read(out, r->data_dir, split, &o, err);
+    return code;
+}
+
 /* Another architecture of the same task. */
 static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *err)
 {
@@ -96,24 +115,117 @@ static dscm_code set_arch(dscm_train_options *o, const char *name, dscm_error *e
     return code;
 }
 
+static bool in_table(const train_run *r)
+{
+    return r->variable || r->table || (r->conditional && strchr(r->parents, ','));
+}
+
+/* Values of the network's parents, or of the variable that it predicts: labels of a categorical one
+ * become the data set's. (images, parents) are owned by the caller; NULL without any. */
+static dscm_code read_values(double **out, train_run *r, dscm_dataset *data, const char *split,
+                             dscm_error *err)
+{
+    size_t parents = r->options.net.parents_count;
+    dscm_code code = DSCM_OK;
+    if (!in_table(r)) {
+        if (!parents) return DSCM_OK;
+        *out = dscm_alloc(data->count * parents, sizeof **out, "parents", err);
+        if (!*out) return DSCM_E_MEMORY;
+        for (size_t i = 0; i < data->count; i++) (*out)[i * parents] = data->labels[i];
+        return DSCM_OK;
+    }
+    code = r->variables.count ? train_values_read(&r->variables, out, data, split, err)
+                              : train_values_describe(&r->variables, out, data, split, err);
+    if (code != DSCM_OK || !r->variable || !r->variables.parents[0].classes) return code;
+    data->classes = r->variables.parents[0].classes;
+    for (size_t i = 0; i < data->count; i++) {
+        if (isnan((*out)[i]))
+            return dscm_fail(err, DSCM_E_INVALID, "--variable %s: image %zu has no label",
+                             r->variable, i);
+        data->labels[i] = (uint8_t)(*out)[i];
+    }
+    return DSCM_OK;
+}
+
+/* --conditional: one block per name of --parents: variables of the table, or the one whose values are
+ * the labels of the data set. --variable: what a predictor or an oracle learns. */
+static dscm_code set_parents(train_run *r, dscm_error *err)
+{
+    dscm_net_config *c = &r->options.net;
+    bool predicts = r->options.task == DSCM_TASK_PREDICTOR || r->options.task == DSCM_TASK_ORACLE;
+    if (r->conditional && r->options.task != DSCM_TASK_SCORE)
+        return dscm_fail(err, DSCM_E_INVALID, "--conditional: only a score network has parents");
+    if (r->variable && !predicts)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--variable %s: only a predictor or an oracle learns one", r->variable);
+    if (r->table && !r->variable && !r->conditional)
+        return dscm_fail(err, DSCM_E_INVALID, "--table: needs --variable or --conditional");
+    if (strcmp(r->prediction, "eps") != 0 && strcmp(r->prediction, "v") != 0)
+        return dscm_fail(err, DSCM_E_INVALID, "--prediction %s: must be eps or v", r->prediction);
+    c->prediction = strcmp(r->prediction, "v") == 0 ? DSCM_PREDICT_V : DSCM_PREDICT_EPS;
+    if (in_table(r)) {
+        r->variables.dir = r->data_dir;
+        r->variables.table = r->table;
+        r->variables.names = r->variable ? r->variable : r->parents;
+    } else if (r->conditional) {
+        if (strlen(r->parents) >= sizeof c->parents[0].name)
+            return dscm_fail(err, DSCM_E_INVALID, "--parents %s: more than %zu characters",
+                             r->parents, sizeof c->parents[0].name - 1);
+        snprintf(c->parents[0].name, sizeof c->parents[0].name, "%s", r->parents);
+        c->parents_count = 1;
+    }
+    return DSCM_OK;
+}
+
+/* What the values of the training data say about the network. */
+static dscm_code fit_network(train_run *r, dscm_error *err)
+{
+    dscm_net_config *c = &r->options.net;
+    const train_values *v = &r->variables;
+    bool classifier = r->options.task == DSCM_TASK_PREDICTOR || r->options.task == DSCM_TASK_ORACLE;
+    if (r->variable && v->count != 1)
+        return dscm_fail(err, DSCM_E_INVALID, "--variable %s: one name is needed", r->variable);
+    if (r->variable && !v->parents[0].classes) {
+        if (r->options.task == DSCM_TASK_ORACLE)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "--variable %s: continuous; an oracle learns labels", r->variable);
+        c->target = v->parents[0];
+        c->out_channels = 2;
+        return DSCM_OK;
+    }
+    if (classifier) {
+        c->out_channels = r->classes ? r->classes : r->data.classes;
+        return dscm_dataset_check_classes(&r->data, r->classes, err);
+    }
+    if (r->conditional && v->count) {
+        memcpy(c->parents, v->parents, sizeof c->parents);
+        c->parents_count = v->count;
+    } else if (r->conditional) {
+        c->parents[0].classes = r->data.classes;
+        if (r->data.classes < 2)
+            return dscm_fail(err, DSCM_E_INVALID, "--parents %s: the data has %zu classes",
+                             r->parents, r->data.classes);
+    }
+    return DSCM_OK;
+}
+
 /* What the flags say, and what the data decides: size, channels, classes. */
 static dscm_code settle(train_run *r, dscm_error *err)
 {
     dscm_train_options *o = &r->options;
-    dscm_code code = dscm_dataset_open(&r->data, r->data_dir, r->split, err);
+    dscm_code code = set_parents(r, err);
+    if (code == DSCM_OK) code = read_data(r, &r->data, r->split, err);
+    if (code == DSCM_OK) code = read_values(&r->values, r, &r->data, r->split, err);
+    if (code == DSCM_OK) code = fit_network(r, err);
     if (code != DSCM_OK) return code;
     o->net.image_size = r->data.h;
     o->net.in_channels = r->data.c;
     if (o->task == DSCM_TASK_SCORE) o->net.out_channels = r->data.c;
-    size_t classes = 0;
-    for (size_t i = 0; i < r->data.count; i++)
-        if (r->data.labels[i] >= classes) classes = r->data.labels[i] + (size_t)1;
-    if (o->task == DSCM_TASK_PREDICTOR || o->task == DSCM_TASK_ORACLE)
-        o->net.out_channels = classes;
     o->net.deep = r->class_number != SIZE_MAX;
     o->only_class = r->class_number == SIZE_MAX ? -1 : (int)r->class_number;
     o->threads = (int)r->threads;
     code = set_arch(o, r->arch, err);
+    o->parents = r->values;
     if (code == DSCM_OK) code = dscm_schedule_parse(&o->schedule, r->schedule, err);
     if (code == DSCM_OK && r->mult) code = parse_mult(&o->net, r->mult, err);
     if (code == DSCM_OK && r->attention) code = parse_attention(&o->net, r->attention, err);
@@ -193,21 +305,37 @@ static dscm_code open_held_out(train_run *r, dscm_error *err)
 {
     dscm_held_out tried;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_dataset_open(&r->held_out, r->data_dir, r->eval_split, err);
-    if (code == DSCM_OK) code = dscm_trainer_evaluate(r->trainer, &r->held_out, 1, &tried, err);
+    dscm_code code = read_data(r, &r->held_out, r->eval_split, err);
+    if (code == DSCM_OK) code = read_values(&r->held_values, r, &r->held_out, r->eval_split, err);
+    if (code == DSCM_OK)
+        code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->held_values, 1, &tried, err);
     if (code != DSCM_OK) dscm_error_prefix(err, "--eval-split %s", r->eval_split);
     return code;
+}
+
+/* What was understood of the data, before hours of work start. */
+static void describe_data(const train_run *r)
+{
+    cli_data_describe(&r->data, r->split);
+    if (!r->eval_split) return;
+    cli_data_describe(&r->held_out, r->eval_split);
+    size_t shared = dscm_dataset_shared(&r->data, &r->held_out);
+    if (shared && shared != SIZE_MAX)
+        fprintf(stderr, "%s: note: %zu of its images are also in %s\n", r->eval_split, shared,
+                r->split);
 }
 
 static dscm_code print_held_out(train_run *r, dscm_error *err)
 {
     dscm_held_out held;
     if (!r->eval_split) return DSCM_OK;
-    dscm_code code = dscm_trainer_evaluate(r->trainer, &r->held_out, r->eval_limit, &held, err);
+    dscm_code code =
+        dscm_trainer_evaluate(r->trainer, &r->held_out, r->held_values, r->eval_limit, &held, err);
     for (size_t i = 0; code == DSCM_OK && i < held.ranges; i++) {
         if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
         printf("%s loss %.6f", r->eval_split, held.loss[i]);
         if (!isnan(held.accuracy[i])) printf("  accuracy %.4f", held.accuracy[i]);
+        if (!isnan(held.error[i])) printf("  mean error %.4f", held.error[i]);
         putchar('\n');
     }
     return code;
@@ -219,12 +347,13 @@ static dscm_code run(train_run *r, dscm_error *err)
     if (code == DSCM_OK) code = dscm_trainer_open(&r->trainer, &r->options, &r->data, err);
     if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0) {
         code = dscm_trainer_load(r->trainer, r->checkpoint, err);
-        if (code == DSCM_OK)
-            fprintf(stderr, "%s: going on at %zu samples\n", r->checkpoint,
-                    dscm_trainer_samples(r->trainer));
     }
     if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
+    if (code == DSCM_OK) describe_data(r);
+    if (code == DSCM_OK && dscm_trainer_samples(r->trainer))
+        fprintf(stderr, "%s: going on at %zu of %zu samples\n", r->checkpoint,
+                dscm_trainer_samples(r->trainer), r->options.samples);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
     if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
@@ -236,6 +365,9 @@ static dscm_code run(train_run *r, dscm_error *err)
     dscm_trainer_free(r->trainer);
     dscm_dataset_free(&r->data);
     dscm_dataset_free(&r->held_out);
+    dscm_free(r->values);
+    dscm_free(r->held_values);
+    train_values_free(&r->variables);
     return code;
 }
 
@@ -273,6 +405,8 @@ int cmd_train(int argc, char **argv)
                    .split = "train",
                    .dtype = "f16",
                    .schedule = "cosine",
+                   .parents = "class",
+                   .prediction = "eps",
                    .class_number = SIZE_MAX,
                    .threads = (size_t)dscm_cpu_count(),
                    .time_limit = NO_LIMIT,
@@ -286,9 +420,16 @@ int cmd_train(int argc, char **argv)
     snprintf(channels_help, sizeof channels_help, "model_channels (%zu)", net->model_channels);
     const cli_option options[] = {
         {"data", OPT_TEXT, &r.data_dir, 0, 0, "DIR",
-         "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
+         "folder or tar archive: IDX files, or PNG and JPEG files in a folder per class"},
+        {"size", OPT_TEXT, &r.size, 0, 0, "N|WxH", "pictures are brought to this size (their own)"},
+        {"data-channels", OPT_SIZE, &r.data_channels, 1, 3, "C",
+         "of pictures: 1 grey, 3 colour (decided by them)"},
+        {"relabel", OPT_FLAG, &r.relabel, 0, 0, NULL, "number the labels that occur from 0"},
+        {"classes", OPT_SIZE, &r.classes, 2, 256, "N",
+         "so many classes, also those without an image (those that occur)"},
+        {"no-cache", OPT_FLAG, &r.no_cache, 0, 0, NULL, "decode pictures anew, keep none"},
         {"split", OPT_TEXT, &r.split, 0, 0, "NAME",
-         "which files to train on (train); a slice in file order: train[0:45000]"},
+         "what to train on: NAME, NAME[A:B] or NAME[A%:B%] (train)"},
         {"eval-split", OPT_TEXT, &r.eval_split, 0, 0, "NAME",
          "print held-out figures on these files"},
         {"eval-limit", OPT_SIZE, &r.eval_limit, 0, 1e9, "N", "… on the first N of them (all)"},
@@ -310,6 +451,21 @@ int cmd_train(int argc, char **argv)
         {"weight-decay", OPT_REAL, &r.options.weight_decay, 0, 1, "W", "AdamW's decay (1e-4)"},
         {"clip", OPT_REAL, &r.options.clip, 0, 1e9, "NORM", "largest gradient norm (1); 0: none"},
         {"schedule", OPT_TEXT, &r.schedule, 0, 0, "NAME", "linear or cosine (default)"},
+        {"conditional", OPT_FLAG, &r.conditional, 0, 0, NULL,
+         "score: a network that is given the parents of the image"},
+        {"parents", OPT_TEXT, &r.parents, 0, 0, "LIST",
+         "… and their names, columns of the table; a single one without --table: its values are "
+         "the labels of the data set (class)"},
+        {"parent-dropout", OPT_REAL, &r.options.parent_dropout, 0, 1, "P",
+         "… and how often a parent is withheld, alone and all together (.1)"},
+        {"prediction", OPT_TEXT, &r.prediction, 0, 0, "KIND",
+         "score: what the network answers, eps (default) or v"},
+        {"variable", OPT_TEXT, &r.variable, 0, 0, "NAME",
+         "predictor, oracle: a column of the table instead of the labels; a predictor also learns "
+         "a "
+         "continuous one"},
+        {"table", OPT_TEXT, &r.table, 0, 0, "FILE",
+         "CSV with a row per image (SPLIT-variables.csv or variables.csv of the data set)"},
         {"arch", OPT_TEXT, &r.arch, 0, 0, "NAME",
          "oracle: cnn (default), plain_cnn or resnet; vae: vae (default) or mlp_vae"},
         {"channels", OPT_SIZE, &net->model_channels, 4, 2048, "C", channels_help},

@@ -32,8 +32,9 @@ typedef struct dscm_variable {
     size_t labels_count;       /* categorical: number of labels */
     const char *const *labels; /* categorical: their names, by index */
     double min, max;           /* continuous: range of allowed values */
-    size_t h, w, c;            /* image */
-    const int *parents;        /* indices of variables, in ascending order */
+    double tolerance;   /* continuous: a value is met when seen no farther from it than this */
+    size_t h, w, c;     /* image */
+    const int *parents; /* indices of variables, in ascending order */
     size_t parents_count;
 } dscm_variable;
 
@@ -106,12 +107,27 @@ dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *
                            dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- options ---- */
+/* How a prediction is drawn towards its targets. */
+typedef enum dscm_guidance {
+    DSCM_GUIDANCE_DEFAULT,     /* conditional where the bundle's score network has parents */
+    DSCM_GUIDANCE_ANTI_CAUSAL, /* gradients of the predictors; a network with parents is asked
+                                  without them (Sanchez & Tsaftaris 2022) */
+    DSCM_GUIDANCE_CONDITIONAL  /* the network is told the factual parents on both walks; down,
+                                  sum over parents of scale * (eps with that parent at its target -
+                                  eps) is added, which is nothing where no parent changes */
+} dscm_guidance;
+/* "anti-causal", "conditional"; NULL otherwise. */
+const char *dscm_guidance_name(dscm_guidance guidance);
+dscm_code dscm_guidance_parse(dscm_guidance *out, const char *name,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
 typedef struct dscm_options {
     const char *sampler; /* name out of dscm_sampler_name(); NULL: the bundle's default */
     size_t steps;        /* kept levels; 0: the bundle's default for the sampler */
     double scale;        /* guidance scale; NaN: calibrated for sampler and steps */
     double ratio; /* 0 < ratio <= 1: share of the kept levels walked up and down; 0: default */
-    int dynamic;  /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
+    dscm_guidance guidance;
+    int dynamic; /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
 } dscm_options;
 
 dscm_options dscm_options_defaults(void);
@@ -168,6 +184,19 @@ typedef struct dscm_latent dscm_latent;
 dscm_code dscm_abduct(dscm_session *session, dscm_latent **out, const float *images, size_t count,
                       const dscm_options *options, const dscm_progress *progress,
                       dscm_error *err) DSCM_MUST_CHECK;
+/* The same where values of the variables are known: factuals (count, variables), NaN where unknown.
+ * Under conditional guidance the score network's parents are taken from it, else from the
+ * predictors (most likely label, or mean), and kept in the latent. factuals may be NULL. */
+dscm_code dscm_abduct_given(dscm_session *session, dscm_latent **out, const float *images,
+                            const double *factuals, size_t count, const dscm_options *options,
+                            const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+/* What the score network was told of a variable of item `item` in the abduction, NaN where nothing. */
+double dscm_latent_factual(const dscm_session *session, const dscm_latent *latent, size_t item,
+                           int variable);
+/* Forgets all but the latent's top level: what is stored beside it (see the samplers) is zeroed, and
+ * the other level of a pair made anew by one plain step. Shows what the noise alone carries. */
+dscm_code dscm_latent_forget(dscm_session *session, dscm_latent *latent,
+                             dscm_error *err) DSCM_MUST_CHECK;
 /* A latent drawn at random instead (unconditional or guided sampling): item i from stream
  * first_stream + i of the seed. Standard normal, but for the mean of a channel over the image, which
  * is limited to one standard deviation of such a mean: far ones give images without contents. */
@@ -232,11 +261,13 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 void dscm_images_round(float *images, size_t count);
 
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
- * and of 2 beyond, the first at which the predictor, at t = 0, gives every guided label of the item
- * at least `confidence`; all from one abduction. Scales that interventions name are factors of it,
- * and queries name none. A weak scale changes less, a strong one convinces more. Where none is confident:
- * the surest of those that make every target the likeliest label, or of all where none does. Images
- * are clamped and rounded to 256 levels: what is judged is what a file holds. */
+ * and of 2 beyond, the first at which the predictors, at t = 0, give every guided label of the item
+ * at least `confidence` and see every guided number within its variable's tolerance; all from one
+ * abduction. Scales that interventions name are factors of it, and queries name none. A weak scale
+ * changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
+ * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
+ * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
+ * what is judged is what a file holds. */
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale */
@@ -244,8 +275,12 @@ typedef struct dscm_scale_search {
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
 typedef struct dscm_scale_result {
     double scale;       /* strength used */
-    bool valid;         /* false: no scale makes every target the likeliest label */
+    bool valid;         /* false: no scale makes every guided label the likeliest and brings every
+                           guided number within its tolerance */
     double probability; /* of the least sure guided label, 1 where none has labels */
+    double
+        gap; /* largest distance of a guided number from its target, as a multiple of its variable's
+                   tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,

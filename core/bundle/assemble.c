@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/data/idx.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "core/data/idx.h"
+#include "core/data/dataset.h"
 
 /* Bundles say "format": the stem and a number up to this one, which is the one that is written. */
 #define BUNDLE_FORMAT_STEM "diffscm-bundle-"

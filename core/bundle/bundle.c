@@ -14,6 +14,7 @@
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
+#include "core/scm/causal.h"
 
 #define MANIFEST_MAX ((size_t)4 << 20)
 
@@ -53,9 +54,14 @@ static dscm_code load_kind(bundle_variable *v, const manifest *m, const json_t *
     if (strcmp(kind, "continuous") == 0) {
         v->info.kind = DSCM_CONTINUOUS;
         code = manifest_real(m, object, where, "min", -1e12, 1e12, &v->info.min, err);
-        return code == DSCM_OK
-                   ? manifest_real(m, object, where, "max", v->info.min, 1e12, &v->info.max, err)
-                   : code;
+        if (code == DSCM_OK)
+            code = manifest_real(m, object, where, "max", v->info.min, 1e12, &v->info.max, err);
+        double range = v->info.max - v->info.min;
+        v->info.tolerance = range / 20;
+        if (code == DSCM_OK && json_object_get(object, "tolerance"))
+            code = manifest_real(m, object, where, "tolerance", range * 1e-6, range,
+                                 &v->info.tolerance, err);
+        return code;
     }
     if (strcmp(kind, "image") != 0)
         return dscm_fail(err, DSCM_E_FORMAT,
@@ -165,6 +171,10 @@ static dscm_code load_mechanism(const dscm_bundle *b, bundle_variable *v, const 
         v->mechanism = MECHANISM_ADDITIVE;
         return load_additive(b, v, m, object, where, err);
     }
+    if (!image && strcmp(kind, "fitted") == 0) {
+        v->mechanism = MECHANISM_FITTED;
+        return manifest_keys(m, object, where, "kind", err);
+    }
     if (image && strcmp(kind, "diffusion") == 0) {
         v->mechanism = MECHANISM_DIFFUSION;
         return load_diffusion(v, m, object, where, err);
@@ -172,7 +182,7 @@ static dscm_code load_mechanism(const dscm_bundle *b, bundle_variable *v, const 
     return dscm_fail(
         err, DSCM_E_FORMAT,
         "%s: %s: mechanism \"%s\" does not fit; root (no parents), additive (continuous), "
-        "diffusion (image)",
+        "fitted (not an image), diffusion (image)",
         m->path, where, kind);
 }
 
@@ -182,9 +192,9 @@ static dscm_code load_variable(dscm_bundle *b, const manifest *m, const json_t *
     char where[96];
     const char *name;
     bundle_variable *v = &b->variables[b->variables_count];
-    dscm_code code =
-        manifest_keys(m, object, "variables",
-                      "name kind labels min max height width channels parents mechanism", err);
+    dscm_code code = manifest_keys(
+        m, object, "variables",
+        "name kind labels min max tolerance height width channels parents mechanism", err);
     if (code == DSCM_OK)
         code = manifest_text(m, object, "variables", "name", BUNDLE_NAME_MAX, &name, err);
     if (code != DSCM_OK) return code;
@@ -239,6 +249,39 @@ static dscm_code load_edge(dscm_bundle *b, const manifest *m, const json_t *obje
     return DSCM_OK;
 }
 
+/* A parent is found by its name; the class of a published network by its number of labels. */
+static bool is_condition(const dscm_net_config *c, size_t condition, const dscm_variable *v)
+{
+    if (c->num_classes) return v->labels_count == c->num_classes;
+    const dscm_parent *p = &c->parents[condition];
+    return strcmp(p->name, v->name) == 0 && v->kind != DSCM_IMAGE && v->labels_count == p->classes;
+}
+
+/* The edge of each condition of the score network. */
+static dscm_code find_conditions(dscm_bundle *b, const manifest *m, dscm_error *err)
+{
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    for (size_t i = 0; i < dscm_bundle_conditions(b); i++) {
+        b->condition_edges[i] = -1;
+        for (size_t e = b->edges_count; e-- > 0;)
+            if (b->edges[e].child == b->info.image &&
+                is_condition(c, i, &b->variables[b->edges[e].parent].info))
+                b->condition_edges[i] = (int)e;
+        if (b->condition_edges[i] < 0 && c->num_classes)
+            return dscm_fail(
+                err, DSCM_E_MISMATCH,
+                "%s: the score network is conditioned on %zu classes, but no edge into the "
+                "image has a predictor of as many",
+                m->path, c->num_classes);
+        if (b->condition_edges[i] < 0)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "%s: the score network is conditioned on \"%s\" (%zu labels), which "
+                             "is no such parent of the image",
+                             m->path, c->parents[i].name, c->parents[i].classes);
+    }
+    return DSCM_OK;
+}
+
 static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
 {
     const json_t *variables = json_object_get(root, "variables"),
@@ -275,24 +318,19 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
             return dscm_fail(err, DSCM_E_FORMAT,
                              "%s: edge %s -> %s is missing: no predictor sees it", m->path,
                              b->infos[image->parents[i]].name, image->info.name);
-    size_t classes = image->score.net->config.num_classes;
-    if (classes && dscm_bundle_condition(b) < 0)
-        return dscm_fail(
-            err, DSCM_E_MISMATCH,
-            "%s: the score network is conditioned on %zu classes, but no edge into the "
-            "image has a predictor of as many",
-            m->path, classes);
-    return DSCM_OK;
+    dscm_code code = find_conditions(b, m, err);
+    return code == DSCM_OK ? bundle_causal_load(b, m, root, err) : code;
 }
 
-int dscm_bundle_condition(const dscm_bundle *b)
+size_t dscm_bundle_conditions(const dscm_bundle *b)
 {
-    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
-    for (size_t e = 0; classes && e < b->edges_count; e++) {
-        const dscm_variable *parent = &b->variables[b->edges[e].parent].info;
-        if (b->edges[e].child == b->info.image && parent->labels_count == classes) return (int)e;
-    }
-    return -1;
+    const dscm_net_config *c = &b->variables[b->info.image].score.net->config;
+    return c->num_classes ? 1 : c->parents_count;
+}
+
+bool dscm_bundle_has_null(const dscm_bundle *b)
+{
+    return b->variables[b->info.image].score.net->config.parents_count > 0;
 }
 
 /* ---- defaults and calibration ---- */
@@ -379,7 +417,7 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
                  {"provenance", &b->provenance}};
     dscm_code code =
         manifest_keys(m, root, "manifest",
-                      "format name version licence provenance variables edges defaults "
+                      "format name version licence provenance variables edges causal defaults "
                       "calibration evaluation panel selection acceptance quantiles quality files",
                       err);
     if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);
@@ -478,6 +516,8 @@ void dscm_bundle_free(dscm_bundle *b)
     bundle_evaluation_close(b);
     for (size_t i = 0; i < b->edges_count; i++) bundle_net_close(&b->edges[i].predictor);
     for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
+    if (b->causal) dscm_causal_free(b->causal);
+    dscm_free(b->causal);
     dscm_free(b->edges);
     dscm_free(b->variables);
     dscm_free(b->infos);

@@ -30,6 +30,7 @@ typedef struct bundle_net {
 typedef enum bundle_mechanism {
     MECHANISM_ROOT,
     MECHANISM_ADDITIVE,
+    MECHANISM_FITTED, /* of the bundle's causal model */
     MECHANISM_DIFFUSION
 } bundle_mechanism;
 
@@ -92,8 +93,11 @@ struct dscm_bundle {
     bundle_variable *variables; /* (count), parents first */
     dscm_variable *infos;       /* (count), for info */
     size_t variables_count;
+    struct dscm_causal *causal; /* mechanisms of the variables but images, nodes in the variables'
+                                    order; NULL: those of the variables themselves */
     bundle_edge *edges;
     size_t edges_count;
+    int condition_edges[DSCM_PARENTS_MAX]; /* (dscm_bundle_conditions) whose parent is told */
     dscm_calibration *calibrations;
     dscm_options defaults;
     int scored;                      /* variable that all judges are about, or -1 */
@@ -120,13 +124,19 @@ void bundle_net_close(bundle_net *n);
 dscm_code bundle_evaluation_load(dscm_bundle *b, const struct manifest *m, const json_t *root,
                                  dscm_error *err) DSCM_MUST_CHECK;
 void bundle_evaluation_close(dscm_bundle *b);
+/* The object "causal" of the manifest: the model that `diffscm fit` wrote, of the bundle's variables in
+ * their order. It is there where mechanisms are fitted, which then are all but the images'. */
+dscm_code bundle_causal_load(dscm_bundle *b, const struct manifest *m, const json_t *root,
+                             dscm_error *err) DSCM_MUST_CHECK;
 /* Decides what stays in the files and fills the weights of all networks. */
 dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Index of the edge parent -> child, or -1. */
 int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
-/* Edge whose parent a class-conditional score network of the image is told, or -1 when the network
- * is not conditional. */
-int dscm_bundle_condition(const dscm_bundle *bundle);
+/* Conditions of the image's score network: its parents in their order, or the class of a published
+ * class-conditional network; 0 for an unconditional one. */
+size_t dscm_bundle_conditions(const dscm_bundle *bundle);
+/* Whether the network has a null block for every parent, so that it may be asked without them. */
+bool dscm_bundle_has_null(const dscm_bundle *bundle);
 
 #endif

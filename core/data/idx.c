@@ -1,6 +1,5 @@
 #include "core/data/idx.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 
 #include "core/base/memory.h"
 #include "core/io/file.h"
-#include "core/io/sha256.h"
 
 #define FILE_LIMIT ((size_t)2 << 30)
 #define HEADER(n)  (4 + 4 * (size_t)(n))
@@ -60,6 +58,18 @@ static dscm_code read_plain(dscm_idx *out, const unsigned char *bytes, size_t si
     return DSCM_OK;
 }
 
+/* Fills the output as far as the stream reaches, over the ends of gzip members (concatenated files
+ * are one). Z_STREAM_END: nothing follows. */
+static int unpack(z_stream *z, int flush)
+{
+    for (;;) {
+        int status = inflate(z, flush);
+        if (status != Z_STREAM_END || !z->avail_in) return status;
+        if (inflateReset(z) != Z_OK) return Z_DATA_ERROR;
+        if (!z->avail_out) return Z_OK;
+    }
+}
+
 /* Unpacks the header first, then exactly what it promises: a small file cannot unfold without
  * bound. */
 static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_error *err)
@@ -69,10 +79,10 @@ static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_
     size_t total = 0;
     z->next_out = head;
     z->avail_out = 4;
-    int status = inflate(z, Z_SYNC_FLUSH);
+    int status = unpack(z, Z_SYNC_FLUSH);
     if (z->avail_out == 0 && head[3] >= 1 && head[3] <= DSCM_IDX_DIMS_MAX) {
         z->avail_out = (uInt)(HEADER(head[3]) - 4);
-        status = inflate(z, Z_SYNC_FLUSH);
+        status = unpack(z, Z_SYNC_FLUSH);
     }
     dscm_code code = parse_header(out, head, (size_t)(z->next_out - head), &total, name, err);
     if (code != DSCM_OK) return code;
@@ -83,11 +93,11 @@ static dscm_code inflate_all(dscm_idx *out, z_stream *z, const char *name, dscm_
     if (!out->data) return DSCM_E_MEMORY;
     z->next_out = out->data;
     z->avail_out = (uInt)out->count;
-    if (status == Z_OK && out->count) status = inflate(z, Z_SYNC_FLUSH);
+    if (status == Z_OK && out->count) status = unpack(z, Z_SYNC_FLUSH);
     bool full = z->avail_out == 0;
     z->next_out = &extra;
     z->avail_out = 1;
-    if (status == Z_OK) status = inflate(z, Z_FINISH);
+    if (status == Z_OK) status = unpack(z, Z_FINISH);
     if (!full || z->avail_out == 0) return size_error(name, full ? total + 1 : 0, total, err);
     if (status != Z_STREAM_END)
         return dscm_fail(err, DSCM_E_FORMAT, "%s: the gzip stream is damaged or cut off", name);
@@ -176,137 +186,6 @@ dscm_code dscm_idx_write(const dscm_idx *idx, const char *path, dscm_error *err)
         return write_gzip(idx, path, head, head_size, err);
     const dscm_piece pieces[] = {{head, head_size}, {idx->data, idx->count}};
     return dscm_file_replace(path, pieces, 2, err);
-}
-
-/* ---- data sets ---- */
-typedef struct dataset_file {
-    char path[4096];
-    dscm_idx idx;
-} dataset_file;
-
-static dscm_code read_part(dataset_file *out, const char *dir, const char *split, const char *what,
-                           int ndim, dscm_error *err)
-{
-    size_t size = sizeof out->path;
-    int length = snprintf(out->path, size, "%s/%s-%s-idx%d-ubyte.gz", dir, split, what, ndim);
-    if (length < 0 || (size_t)length >= size)
-        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", dir);
-    char *suffix = out->path + length - strlen(".gz");
-    *suffix = '\0';
-    FILE *plain = fopen(out->path, "rb");
-    if (plain)
-        fclose(plain);
-    else
-        *suffix = '.';
-    return dscm_idx_read(&out->idx, out->path, err);
-}
-
-static dscm_code check_parts(const dataset_file *images, const dataset_file *labels,
-                             dscm_error *err)
-{
-    const dscm_idx *i = &images->idx, *l = &labels->idx;
-    if (i->ndim < 3)
-        return dscm_fail(err, DSCM_E_MISMATCH,
-                         "%s: %d dimensions; images have 3 (number, height, width) or 4 (channels)",
-                         images->path, i->ndim);
-    if (l->ndim != 1)
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %d dimensions; labels have 1", labels->path,
-                         l->ndim);
-    if (!i->count)
-        return dscm_fail(err, DSCM_E_MISMATCH,
-                         "%s: holds no images (%zu of %zux%zu); at least 1 of 1x1 is needed",
-                         images->path, i->dims[0], i->dims[1], i->dims[2]);
-    if (i->dims[0] != l->dims[0])
-        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu labels for the %zu images of %s",
-                         labels->path, l->dims[0], i->dims[0], images->path);
-    return DSCM_OK;
-}
-
-/* Digits at *p as a number, *p moves behind them; at most SIZE_MAX - 1, which no set reaches, since
- * SIZE_MAX means that the end was left out. */
-static size_t slice_number(const char **p)
-{
-    size_t n = 0;
-    for (; isdigit((unsigned char)**p); ++*p)
-        n = n < SIZE_MAX / 10 - 1 ? 10 * n + (size_t)(**p - '0') : SIZE_MAX - 1;
-    return n;
-}
-
-/* "NAME[FIRST:END]" into its parts, as Python slices: either end may be left out. *end is SIZE_MAX
- * then. */
-static dscm_code parse_split(const char *split, char *name, size_t size, size_t *first, size_t *end,
-                             dscm_error *err)
-{
-    const char *open = strchr(split, '['), *p = open ? open + 1 : NULL;
-    size_t length = open ? (size_t)(open - split) : strlen(split);
-    *first = 0;
-    *end = SIZE_MAX;
-    if (length >= size)
-        return dscm_fail(err, DSCM_E_LIMIT, "split: name longer than %zu bytes", size - 1);
-    memcpy(name, split, length);
-    name[length] = '\0';
-    if (!open) return DSCM_OK;
-    *first = slice_number(&p);
-    bool good = *p == ':';
-    p += good;
-    if (good && isdigit((unsigned char)*p)) *end = slice_number(&p);
-    if (good && p[0] == ']' && !p[1] && *first < *end) return DSCM_OK;
-    return dscm_fail(err, DSCM_E_INVALID,
-                     "split \"%s\": must be NAME or NAME[FIRST:END] with FIRST below END, such as "
-                     "train[0:45000]",
-                     split);
-}
-
-/* Leaves the images first .. end-1 of the set. */
-static dscm_code cut_dataset(dscm_dataset *set, const char *split, size_t first, size_t end,
-                             dscm_error *err)
-{
-    size_t pixels = set->h * set->w * set->c;
-    if (end == SIZE_MAX) end = set->count;
-    if (first >= end || end > set->count)
-        return dscm_fail(err, DSCM_E_INVALID, "split \"%s\": there are %zu images, 0..%zu", split,
-                         set->count, set->count - 1);
-    memmove(set->pixels, set->pixels + first * pixels, (end - first) * pixels);
-    memmove(set->labels, set->labels + first, end - first);
-    set->count = end - first;
-    return DSCM_OK;
-}
-
-dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *split, dscm_error *err)
-{
-    dataset_file images = {.path = ""}, labels = {.path = ""};
-    char name[256];
-    size_t first, end;
-    *out = (dscm_dataset){0};
-    dscm_code code = parse_split(split, name, sizeof name, &first, &end, err);
-    if (code == DSCM_OK) code = read_part(&images, dir, name, "images", 3, err);
-    if (code == DSCM_OK) code = read_part(&labels, dir, name, "labels", 1, err);
-    if (code == DSCM_OK) code = check_parts(&images, &labels, err);
-    if (code != DSCM_OK) {
-        dscm_idx_free(&images.idx);
-        dscm_idx_free(&labels.idx);
-        return code;
-    }
-    const dscm_idx *i = &images.idx;
-    *out = (dscm_dataset){.count = i->dims[0],
-                          .h = i->dims[1],
-                          .w = i->dims[2],
-                          .c = i->ndim == 4 ? i->dims[3] : 1,
-                          .pixels = i->data,
-                          .labels = labels.idx.data};
-    code = cut_dataset(out, split, first, end, err);
-    if (code == DSCM_OK)
-        dscm_sha256_hex(out->sha256, out->pixels, out->count * out->h * out->w * out->c);
-    else
-        dscm_dataset_free(out);
-    return code;
-}
-
-void dscm_dataset_free(dscm_dataset *set)
-{
-    dscm_free(set->pixels);
-    dscm_free(set->labels);
-    *set = (dscm_dataset){0};
 }
 
 void dscm_pixels_to_float(float *out, const uint8_t *in, size_t count)

@@ -26,20 +26,6 @@ dscm_code dscm_idx_read_memory(dscm_idx *out, const void *bytes, size_t size, co
 dscm_code dscm_idx_write(const dscm_idx *idx, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_idx_free(dscm_idx *idx);
 
-/* An image data set with one label per image: DIR/<split>-images-idx3-ubyte[.gz] and labels alike.
- */
-typedef struct dscm_dataset {
-    size_t count, h, w, c;
-    uint8_t *pixels; /* (N,H,W,C), owned */
-    uint8_t *labels; /* (N), owned */
-    char sha256[65]; /* of the pixels of all its images, hex */
-} dscm_dataset;
-/* split: "train", "dev", "t10k" …, or a slice in file order, "train[0:45000]": images 0..44999; either
- * end may be left out. */
-dscm_code dscm_dataset_open(dscm_dataset *out, const char *dir, const char *split,
-                            dscm_error *err) DSCM_MUST_CHECK;
-void dscm_dataset_free(dscm_dataset *set);
-
 /* x = v / 127.5 - 1, and back by clamp(round((x + 1) * 127.5), 0, 255). */
 void dscm_pixels_to_float(float *out, const uint8_t *in, size_t count);
 void dscm_pixels_from_float(uint8_t *out, const float *in, size_t count);

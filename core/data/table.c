@@ -200,6 +200,16 @@ dscm_code dscm_table_check_rows(const dscm_table *t, size_t count, const char *t
                      t->name, t->rows, count, things, t->rows ? t->lines[t->rows - 1] : 1);
 }
 
+void dscm_table_keep(dscm_table *t, const uint32_t *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        memmove(t->cells + i * t->columns, t->cells + rows[i] * t->columns,
+                t->columns * sizeof *t->cells);
+        t->lines[i] = t->lines[rows[i]];
+    }
+    t->rows = count;
+}
+
 /* ---- values ---- */
 
 static bool parse_label(const dscm_column *c, const char *text, double *out)

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/diffscm.h"
 
@@ -34,6 +35,9 @@ int dscm_table_find(const dscm_table *table, const char *name);
 /* Fails unless there is one row for each of `count` things ("images"). */
 dscm_code dscm_table_check_rows(const dscm_table *table, size_t count, const char *things,
                                 dscm_error *err) DSCM_MUST_CHECK;
+
+/* Keeps rows[0..count-1], ascending, of those there are. */
+void dscm_table_keep(dscm_table *table, const uint32_t *rows, size_t count);
 
 /* What a column must hold. */
 typedef struct dscm_column {

@@ -8,11 +8,11 @@
 #include "core/base/rng.h"
 #include "core/diffscm.h"
 
-#define FIXED_POINT_ROUNDS 4
-#define BDIA_GAMMA         1.0
-#define QUANTILE           0.99
-#define SHED               0.03 /* guidance so far that halves the residuals, see abducted_share */
-#define FRESH_NOISE        0x66726573u /* names the streams of fresh noise */
+#define BDIA_GAMMA  1.0
+#define QUANTILE    0.99
+#define SHED        0.03 /* guidance so far that halves the residuals, see abducted_share */
+#define NOISE_GRID  256.0f
+#define FRESH_NOISE 0x66726573u /* names the streams of fresh noise */
 
 /* One evaluation has happened at level k: w->eps holds the (guided) noise estimate of w->x. */
 typedef void step_fn(const dscm_path *p, dscm_walk *w, size_t k, bool up);
@@ -22,14 +22,15 @@ static step_fn step_ddim, step_published, step_obelm, step_bdia;
 static const struct {
     const char *name;
     bool exact, pair;
+    size_t rounds; /* evaluations per step up of samplers that store corrections, else 0 */
     step_fn *step;
 } samplers[DSCM_SAMPLERS] = {
-    [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, step_ddim},
-    [DSCM_SAMPLER_OBELM] = {"obelm", true, true, step_obelm},
-    [DSCM_SAMPLER_BDIA] = {"bdia", true, true, step_bdia},
-    [DSCM_SAMPLER_IMPLICIT] = {"implicit", false, false, step_ddim},
-    [DSCM_SAMPLER_DDIM] = {"ddim", false, false, step_ddim},
-    [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, step_published},
+    [DSCM_SAMPLER_IMPLICIT] = {"implicit", true, false, 3, step_ddim},
+    [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, 1, step_ddim},
+    [DSCM_SAMPLER_OBELM] = {"obelm", true, true, 0, step_obelm},
+    [DSCM_SAMPLER_BDIA] = {"bdia", true, true, 0, step_bdia},
+    [DSCM_SAMPLER_DDIM] = {"ddim", false, false, 0, step_ddim},
+    [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, 0, step_published},
 };
 
 const char *dscm_sampler_name(size_t index)
@@ -46,7 +47,7 @@ dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *er
         }
     return dscm_fail(
         err, DSCM_E_UNKNOWN,
-        "sampler \"%s\" is not one of residual, obelm, bdia, implicit, ddim, published", name);
+        "sampler \"%s\" is not one of implicit, residual, obelm, bdia, ddim, published", name);
 }
 
 bool dscm_sampler_exact(const char *name)
@@ -58,7 +59,7 @@ bool dscm_sampler_exact(const char *name)
 bool dscm_sampler_checks(const char *name)
 {
     dscm_sampler s = DSCM_SAMPLERS;
-    return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s == DSCM_SAMPLER_RESIDUAL;
+    return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && samplers[s].rounds > 0;
 }
 
 /* ---- paths ---- */
@@ -155,15 +156,16 @@ static void down_range(const dscm_path *p, size_t *high, size_t *low)
 
 size_t dscm_path_extras(const dscm_path *path)
 {
-    if (path->sampler == DSCM_SAMPLER_RESIDUAL) return path->steps;
+    if (samplers[path->sampler].rounds) return path->steps;
     return samplers[path->sampler].pair ? 1 : 0;
 }
 
 size_t dscm_path_evaluations(const dscm_path *path, bool up)
 {
     size_t high, low;
-    if (up && path->sampler == DSCM_SAMPLER_RESIDUAL) return path->steps + 1;
-    if (up) return path->steps * (path->sampler == DSCM_SAMPLER_IMPLICIT ? FIXED_POINT_ROUNDS : 1);
+    size_t rounds = samplers[path->sampler].rounds;
+    if (up && rounds) return 1 + rounds * path->steps;
+    if (up) return path->steps;
     down_range(path, &high, &low);
     return high - low + 1;
 }
@@ -340,25 +342,6 @@ static dscm_code evaluate(const dscm_path *p, dscm_walk *w, const dscm_denoiser 
     return DSCM_OK;
 }
 
-/* The upward step whose ddim step down lands on the present state: x' with down(x') = x, by
- * iterating x' = up(x; eps(x')). w->spare keeps x. */
-static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,
-                          dscm_error *err)
-{
-    double a = p->alpha_bar[k], b = p->alpha_bar[k + 1];
-    float signal = (float)(sqrt(b) / sqrt(a));
-    float noise = (float)(sqrt(1 - b) - sqrt(b) / sqrt(a) * sqrt(1 - a));
-    memcpy(w->spare, w->x, total(w) * sizeof(float));
-    for (int round = 0; round < FIXED_POINT_ROUNDS; round++) {
-        double t = round ? p->t[k + 1] : p->t[k];
-        dscm_code code = d->eps(d->ctx, w->eps, w->x, t, w->batch, err);
-        if (code != DSCM_OK) return code;
-        for (size_t i = 0; i < total(w); i++) w->x[i] = signal * w->spare[i] + noise * w->eps[i];
-    }
-    guess_clean(w, b);
-    return DSCM_OK;
-}
-
 static dscm_code observe(const dscm_walk_observer *o, const dscm_walk *w, size_t done, size_t all,
                          dscm_error *err)
 {
@@ -377,7 +360,7 @@ static void step_up(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
-/* States of the residual sampler are multiples of 2^-20: sums and differences of such numbers below
+/* States of samplers that store corrections are multiples of 2^-20: sums and differences of such numbers below
  * 16 are exact in float, so x - down + down is x to the last bit, and a walk down meets the very
  * numbers that the networks were given on the way up. The rounding is 1/8000 of an 8-bit level. */
 static float on_grid(float v)
@@ -500,25 +483,61 @@ static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
+/* One step up of a sampler that stores corrections, from the evaluated level k to the evaluated level
+ * k + 1: x' = up(x; eps(x')) by iteration, begun with eps(x); w->spare keeps x. After the last
+ * evaluation x' stays and the correction takes what is left. */
+static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,
+                          dscm_error *err)
+{
+    double a = p->alpha_bar[k], b = p->alpha_bar[k + 1];
+    float signal = (float)(sqrt(b) / sqrt(a));
+    float noise = (float)(sqrt(1 - b) - sqrt(b) / sqrt(a) * sqrt(1 - a));
+    memcpy(w->spare, w->x, total(w) * sizeof(float));
+    step_ddim(p, w, k, true);
+    put_on_grid(w);
+    for (size_t round = 1;; round++) {
+        dscm_code code = evaluate(p, w, d, k + 1, true, err);
+        if (code != DSCM_OK) return code;
+        if (round == samplers[p->sampler].rounds) break;
+        for (size_t i = 0; i < total(w); i++)
+            w->x[i] = on_grid(signal * w->spare[i] + noise * w->eps[i]);
+    }
+    keep_residual(p, w, k + 1);
+    return DSCM_OK;
+}
+
 dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
                        const dscm_walk_observer *observer, dscm_error *err)
 {
-    bool residual = p->sampler == DSCM_SAMPLER_RESIDUAL,
-         implicit = p->sampler == DSCM_SAMPLER_IMPLICIT;
+    bool stores = samplers[p->sampler].rounds > 0;
+    dscm_code code = DSCM_OK;
     for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++)
-        w->roundtrip_verified[b] = residual;
-    if (residual) put_on_grid(w);
-    for (size_t k = 0; k < p->steps + residual; k++) {
-        dscm_code code = implicit ? solve_up(p, w, d, k, err) : evaluate(p, w, d, k, true, err);
-        if (code != DSCM_OK) return code;
-        if (residual && k > 0) keep_residual(p, w, k);
-        if (k == p->steps) break; /* evaluated only for the last residual */
-        if (residual) memcpy(w->spare, w->x, total(w) * sizeof(float));
-        if (!implicit) step_up(p, w, k);
-        if (residual) put_on_grid(w);
-        code = observe(observer, w, k + 1, p->steps, err);
-        if (code != DSCM_OK) return code;
+        w->roundtrip_verified[b] = stores;
+    if (stores) {
+        put_on_grid(w);
+        code = evaluate(p, w, d, 0, true, err);
     }
+    for (size_t k = 0; code == DSCM_OK && k < p->steps; k++) {
+        code = stores ? solve_up(p, w, d, k, err) : evaluate(p, w, d, k, true, err);
+        if (code == DSCM_OK && !stores) step_up(p, w, k);
+        if (code == DSCM_OK) code = observe(observer, w, k + 1, p->steps, err);
+    }
+    return code;
+}
+
+dscm_code dscm_walk_forget(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
+                           dscm_error *err)
+{
+    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++) w->roundtrip_verified[b] = false;
+    for (size_t i = 0; i < total(w); i++) w->x[i] = rintf(w->x[i] * NOISE_GRID) / NOISE_GRID;
+    if (samplers[p->sampler].rounds) memset(w->residual, 0, p->steps * total(w) * sizeof(float));
+    if (!samplers[p->sampler].pair) return DSCM_OK;
+    dscm_code code = evaluate(p, w, d, p->steps, true, err);
+    if (code != DSCM_OK) return code;
+    memcpy(w->spare, w->x, total(w) * sizeof(float));
+    step_ddim(p, w, p->steps, false);
+    memcpy(w->pair, w->x, total(w) * sizeof(float));
+    memcpy(w->x, w->spare, total(w) * sizeof(float));
     return DSCM_OK;
 }
 
@@ -547,7 +566,7 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
         }
         samplers[p->sampler].step(p, w, k, false);
         if (w->guided && p->eta > 0 && samplers[p->sampler].step == step_ddim) freshen(p, w, k);
-        if (p->sampler == DSCM_SAMPLER_RESIDUAL) add_residual(p, w, k);
+        if (samplers[p->sampler].rounds) add_residual(p, w, k);
         code = observe(observer, w, high - k + 1, high - low + 1, err);
         if (code != DSCM_OK) return code;
     }
@@ -558,8 +577,7 @@ void dscm_walk_from_noise(const dscm_path *p, dscm_walk *w)
 {
     /* Without a network the level below the top is its best guess: the same noise at that level's
      * strength. */
-    if (p->sampler == DSCM_SAMPLER_RESIDUAL)
-        memset(w->residual, 0, p->steps * total(w) * sizeof(float));
+    if (samplers[p->sampler].rounds) memset(w->residual, 0, p->steps * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return;
     double top = p->alpha_bar[p->steps], below = p->alpha_bar[p->steps - 1];
     float ratio = (float)(sqrt(1 - below) / sqrt(1 - top));

@@ -5,15 +5,17 @@
  * behind two functions, so that tests can put closed forms in their place. Nothing here allocates
  * in a step.
  *
- *   residual   ddim that keeps what each of its steps down would miss and adds it back: exactly
- *              invertible without guidance. An item that guidance has moved by d so far (root mean
- *              square of the noise estimate's shift, summed over the levels) gets back only
- *              1/(1 + (d/.03)^2) of it, so a strongly guided walk is plain ddim
+ *   implicit   ddim downwards; upwards each step is solved for by fixed-point iteration (Pan et al.
+ *              2023), so that the top level alone carries the image. What the steps down would still
+ *              miss, small after the iteration, is stored per level and added back: the round trip is
+ *              exact. An item that guidance has moved by d so far (root mean square of the noise
+ *              estimate's shift, summed over the levels) gets back only 1/(1 + (d/.03)^2) of it, so a
+ *              strongly guided walk is plain ddim
+ *   residual   the same without the iteration: plain ddim up, and everything that its steps down
+ *              would miss is stored. At few steps the stored terms carry the image, not the noise
  *   obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM); the state is a pair of
  *              neighbouring levels
  *   bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1; a pair too
- *   implicit   ddim downwards; upwards each step is solved for by fixed-point iteration (Pan et al.
- *              2023)
  *   ddim       the plain deterministic move with the right level on both sides (Song et al. 2021)
  *   published  the published Diff-SCM code quirk for quirk: x0 is normalised or clamped, eps
  *              re-derived from it in both directions, and abduction ends one level above the one
@@ -27,10 +29,10 @@
 #include "core/diffusion/schedule.h"
 
 typedef enum dscm_sampler {
+    DSCM_SAMPLER_IMPLICIT,
     DSCM_SAMPLER_RESIDUAL,
     DSCM_SAMPLER_OBELM,
     DSCM_SAMPLER_BDIA,
-    DSCM_SAMPLER_IMPLICIT,
     DSCM_SAMPLER_DDIM,
     DSCM_SAMPLER_PUBLISHED,
     DSCM_SAMPLERS
@@ -60,8 +62,8 @@ typedef struct dscm_path {
 dscm_code dscm_path_open(dscm_path *out, const dscm_schedule *schedule, dscm_sampler sampler,
                          size_t steps, double ratio, bool dynamic, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_path_close(dscm_path *path);
-/* Images per item that make up the noise beside the top level: 1 for pairs, `moves` residuals, else
- * 0. */
+/* Images per item that are stored beside the top level: 1 for pairs, a correction per step for
+ * implicit and residual, else 0. */
 size_t dscm_path_extras(const dscm_path *path);
 /* Network evaluations of a walk in one direction. */
 size_t dscm_path_evaluations(const dscm_path *path, bool up);
@@ -71,8 +73,9 @@ typedef struct dscm_denoiser {
     void *ctx;
     dscm_code (*eps)(void *ctx, float *eps, const float *x, double t, size_t batch,
                      dscm_error *err);
-    /* grad = sum over edges of scale * gradient of log p(target | x, t); NULL: no guidance. Called
-     * right after eps, with the same x and t; dscm_walk.guided says before eps that it will be. */
+    /* grad = sum over edges of scale * gradient of log p(target | x, t), or for conditional guidance
+     * what takes its place, -1/sqrt(1-a) of the estimate's shift; NULL: no guidance. Called right
+     * after eps, with the same x and t; dscm_walk.guided says before eps that it will be. */
     dscm_code (*guide)(void *ctx, float *grad, const float *x, double t, size_t batch,
                        dscm_error *err);
 } dscm_denoiser;
@@ -84,10 +87,10 @@ typedef struct dscm_walk {
     float *x;    /* (batch, size) present level */
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
-    float *residual; /* (batch, moves, size) for the residual sampler; else unused */
+    float *residual; /* (batch, steps, size) corrections of implicit and residual; else unused */
     bool *
         roundtrip_verified; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
-                     land on the level it came from, to the last bit (residual sampler only) */
+                     land on the level it came from, to the last bit (implicit and residual) */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
                    item, what guidance has done so far on a walk down in ddim's moves */
@@ -105,6 +108,12 @@ dscm_code dscm_walk_up(const dscm_path *path, dscm_walk *w, const dscm_denoiser 
 /* And back, guided when the denoiser guides. */
 dscm_code dscm_walk_down(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
                          const dscm_walk_observer *observer, dscm_error *err) DSCM_MUST_CHECK;
+/* After a walk up: forgets all but the top level, so that the walk down shows what the noise alone
+ * carries. Corrections become zero; a pair's other level is made by one plain step down. The top
+ * level is rounded to multiples of 1/256: of noise with deviation 1 that loses next to nothing, but
+ * an image that a useless network has only made fainter on its way up does not come back. */
+dscm_code dscm_walk_forget(const dscm_path *path, dscm_walk *w, const dscm_denoiser *denoiser,
+                           dscm_error *err) DSCM_MUST_CHECK;
 /* Turns pure noise in w->x (standard normal) into a state from which dscm_walk_down can start. */
 void dscm_walk_from_noise(const dscm_path *path, dscm_walk *w);
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/base/memory.h"
+#include "core/data/idx.h"
 #include "core/eval/baselines.h"
 #include "core/eval/judges.h"
 #include "core/scm/session.h"

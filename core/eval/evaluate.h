@@ -8,7 +8,7 @@
 #ifndef DSCM_CORE_EVAL_EVALUATE_H
 #define DSCM_CORE_EVAL_EVALUATE_H
 
-#include "core/data/idx.h"
+#include "core/data/dataset.h"
 #include "core/diffscm.h"
 #include "core/eval/records.h"
 

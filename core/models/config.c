@@ -12,6 +12,9 @@ typedef enum key_kind {
     K_REALS, /* channel_mult */
     K_SIZES, /* attention_resolutions */
     K_ORDER, /* "new" is true */
+    K_PREDICTION,
+    K_PARENTS,
+    K_TARGET,
     K_POOL
 } key_kind;
 
@@ -42,6 +45,9 @@ static const key keys[] = {
     {"num_heads", K_SIZE, offsetof(dscm_net_config, num_heads), RESIDUAL},
     {"num_head_channels", K_SIZE_OR_NONE, offsetof(dscm_net_config, num_head_channels), RESIDUAL},
     {"num_classes", K_SIZE_OR_NONE, offsetof(dscm_net_config, num_classes), UNET},
+    {"parents", K_PARENTS, 0, UNET},
+    {"prediction", K_PREDICTION, 0, UNET},
+    {"target", K_TARGET, 0, ENCODER},
     {"learn_sigma", K_BOOL, offsetof(dscm_net_config, learn_sigma), UNET},
     {"conv_resample", K_BOOL, offsetof(dscm_net_config, conv_resample), RESIDUAL},
     {"use_scale_shift_norm", K_BOOL, offsetof(dscm_net_config, use_scale_shift_norm), RESIDUAL},
@@ -124,6 +130,57 @@ static dscm_code read_named(dscm_net_config *c, const key *k, const json_t *valu
     return wrong(where, k->name, "\"attention\", \"adaptive\" or \"spatial\"", err);
 }
 
+static const char *const predictions[] = {"eps", "v"};
+
+static dscm_code read_prediction(dscm_net_config *c, const json_t *value, const char *where,
+                                 dscm_error *err)
+{
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    for (int i = 0; i < 2; i++)
+        if (strcmp(text, predictions[i]) == 0) {
+            c->prediction = (dscm_prediction)i;
+            return DSCM_OK;
+        }
+    return wrong(where, "prediction", "\"eps\" or \"v\"", err);
+}
+
+/* One of the objects below. */
+static bool read_parent(dscm_parent *p, const json_t *item)
+{
+    const json_t *name = json_object_get(item, "name"), *mean = json_object_get(item, "mean"),
+                 *std = json_object_get(item, "std"), *classes = json_object_get(item, "classes");
+    bool continuous = json_is_number(mean) && json_is_number(std) && !classes;
+    bool categorical = json_is_integer(classes) && json_integer_value(classes) > 0 && !mean;
+    if (!json_is_string(name) || json_string_length(name) >= sizeof p->name ||
+        !(continuous || categorical) || json_object_size(item) != (continuous ? 3 : 2))
+        return false;
+    *p = (dscm_parent){.classes = categorical ? (size_t)json_integer_value(classes) : 0,
+                       .mean = json_number_value(mean),
+                       .std = json_number_value(std)};
+    memcpy(p->name, json_string_value(name), json_string_length(name) + 1);
+    return true;
+}
+
+/* [{"name": "digit", "classes": 10}, {"name": "thickness", "mean": 2.5, "std": 0.6}] */
+static dscm_code read_parents(dscm_net_config *c, const json_t *value, const char *where,
+                              dscm_error *err)
+{
+    size_t i;
+    const json_t *item;
+    if (!json_is_array(value) || json_array_size(value) > DSCM_PARENTS_MAX)
+        return wrong(where, "parents", "a list of at most 8 objects", err);
+    c->parents_count = json_array_size(value);
+    json_array_foreach(value, i, item)
+    {
+        if (!read_parent(&c->parents[i], item))
+            return wrong(where, "parents",
+                         "objects with a name of at most 39 characters and either classes or mean "
+                         "and std",
+                         err);
+    }
+    return DSCM_OK;
+}
+
 static dscm_code read_key(dscm_net_config *c, const key *k, const json_t *value, const char *where,
                           dscm_error *err)
 {
@@ -151,6 +208,13 @@ static dscm_code read_key(dscm_net_config *c, const key *k, const json_t *value,
     case K_REALS:
     case K_SIZES:
         return read_lists(c, k, value, where, err);
+    case K_PREDICTION:
+        return read_prediction(c, value, where, err);
+    case K_PARENTS:
+        return read_parents(c, value, where, err);
+    case K_TARGET:
+        if (read_parent(&c->target, value) && !c->target.classes) return DSCM_OK;
+        return wrong(where, "target", "an object with name, mean and std", err);
     default:
         return read_named(c, k, value, where, err);
     }
@@ -207,6 +271,21 @@ dscm_code dscm_net_config_parse(dscm_net_config *out, const json_t *object, cons
     return code;
 }
 
+static json_t *write_parent(const dscm_parent *p)
+{
+    return p->classes
+               ? json_pack("{s:s, s:I}", "name", p->name, "classes", (json_int_t)p->classes)
+               : json_pack("{s:s, s:f, s:f}", "name", p->name, "mean", p->mean, "std", p->std);
+}
+
+static json_t *write_parents(const dscm_net_config *c)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->parents_count; i++)
+        json_array_append_new(list, write_parent(&c->parents[i]));
+    return list;
+}
+
 static json_t *write_key(const dscm_net_config *c, const key *k)
 {
     const void *field = (const char *)c + k->at;
@@ -223,6 +302,12 @@ static json_t *write_key(const dscm_net_config *c, const key *k)
         return json_string(*(const bool *)field ? "new" : "legacy");
     case K_POOL:
         return json_string(pools[c->pool]);
+    case K_PREDICTION:
+        return json_string(predictions[c->prediction]);
+    case K_PARENTS:
+        return write_parents(c);
+    case K_TARGET:
+        return write_parent(&c->target);
     case K_REALS:
         list = json_array();
         for (size_t i = 0; i < c->levels; i++) {
@@ -238,12 +323,20 @@ static json_t *write_key(const dscm_net_config *c, const key *k)
     }
 }
 
+/* Keys that came later are left out where they say nothing: configurations keep their text. */
+static bool is_default(const dscm_net_config *c, const key *k)
+{
+    return (k->kind == K_PARENTS && !c->parents_count) ||
+           (k->kind == K_TARGET && !c->target.name[0]) ||
+           (k->kind == K_PREDICTION && c->prediction == DSCM_PREDICT_EPS);
+}
+
 json_t *dscm_net_config_to_json(const dscm_net_config *c)
 {
     json_t *object = json_object();
     json_object_set_new(object, "arch", json_string(dscm_arch_name(c->arch)));
     for (size_t i = 0; i < KEYS; i++)
-        if (keys[i].archs & 1u << c->arch)
+        if (keys[i].archs & 1u << c->arch && !is_default(c, &keys[i]))
             json_object_set_new(object, keys[i].name, write_key(c, &keys[i]));
     return object;
 }

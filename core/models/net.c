@@ -68,6 +68,40 @@ dscm_net_config dscm_net_config_defaults(dscm_arch arch)
                              .pool = DSCM_POOL_ATTENTION};
 }
 
+static dscm_code check_parent(const dscm_parent *p, const char *key, dscm_error *err)
+{
+    if (!p->name[0] || p->name[strspn(p->name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s: name \"%s\" must be lower-case letters, digits and _", key, p->name);
+    if (p->classes == 1 || p->classes > 100000)
+        return dscm_fail(err, DSCM_E_INVALID, "%s: %s: classes: %zu is not in 2..100000", key,
+                         p->name, p->classes);
+    if (!p->classes && !(isfinite(p->mean) && isfinite(p->std) && p->std > 0))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s: %s: mean %g and std %g must be finite, std above 0", key, p->name,
+                         p->mean, p->std);
+    return DSCM_OK;
+}
+
+static dscm_code check_parents(const dscm_net_config *c, dscm_error *err)
+{
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < c->parents_count; i++) {
+        const dscm_parent *p = &c->parents[i];
+        code = check_parent(p, "parents", err);
+        for (size_t k = 0; code == DSCM_OK && k < i; k++)
+            if (strcmp(c->parents[k].name, p->name) == 0)
+                code = dscm_fail(err, DSCM_E_INVALID, "parents: \"%s\" is there twice", p->name);
+    }
+    if (code == DSCM_OK && c->parents_count && c->num_classes)
+        code = dscm_fail(err, DSCM_E_INVALID, "parents: not together with num_classes");
+    if (code == DSCM_OK && c->target.name[0]) code = check_parent(&c->target, "target", err);
+    if (code == DSCM_OK && c->target.name[0] && c->out_channels != 2)
+        code = dscm_fail(err, DSCM_E_INVALID, "target: %s: out_channels is %zu, must be 2",
+                         c->target.name, c->out_channels);
+    return code;
+}
+
 static dscm_code in_range(const char *key, size_t value, size_t low, size_t high, dscm_error *err)
 {
     if (value >= low && value <= high) return DSCM_OK;
@@ -144,6 +178,8 @@ dscm_code dscm_net_config_check(const dscm_net_config *c, dscm_error *err)
     }
     if (!(c->dropout >= 0 && c->dropout < 1))
         return dscm_fail(err, DSCM_E_INVALID, "dropout: %g is not in 0..1 (exclusive)", c->dropout);
+    dscm_code code = check_parents(c, err);
+    if (code != DSCM_OK) return code;
     if (c->arch == DSCM_ARCH_UNET || c->arch == DSCM_ARCH_ENCODER) return check_levels(c, err);
     return dscm_arch_judges(c->arch) || c->arch == DSCM_ARCH_MLP_VAE ? DSCM_OK
                                                                      : check_halves(c, err);
@@ -158,6 +194,7 @@ dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config, dscm_erro
     if (!net) return DSCM_E_MEMORY;
     net->config = *config;
     net->x = net->t = net->label = net->out = -1;
+    for (size_t i = 0; i < DSCM_PARENTS_MAX; i++) net->parents[i] = -1;
     code = dscm_graph_open(&net->graph, &net->params, err);
     if (code == DSCM_OK) {
         archs[config->arch].build(net);
@@ -177,6 +214,19 @@ void dscm_net_free(dscm_net *net)
     dscm_graph_free(net->graph);
     dscm_params_free(&net->params);
     dscm_free(net);
+}
+
+void dscm_net_set_parent(const dscm_net *net, dscm_exec *exec, size_t parent, size_t row,
+                         double value)
+{
+    const dscm_parent *p = &net->config.parents[parent];
+    float *condition = dscm_exec_data(exec, net->parents[parent]);
+    if (p->classes)
+        condition[row] = isnan(value) ? -1 : (float)value;
+    else {
+        condition[2 * row] = isnan(value) ? 0 : (float)((value - p->mean) / p->std);
+        condition[2 * row + 1] = isnan(value) ? 0 : 1;
+    }
 }
 
 double dscm_net_flops(const dscm_net *net)

@@ -10,10 +10,12 @@
 
 #include "core/nn/graph.h"
 
-#define DSCM_LEVELS_MAX 8
+#define DSCM_LEVELS_MAX  8
+#define DSCM_PARENTS_MAX 8
+#define DSCM_PARENT_NAME 40 /* with the terminating zero */
 
 typedef enum dscm_arch {
-    DSCM_ARCH_UNET,        /* score network: inputs x, t [, label]; output "out" */
+    DSCM_ARCH_UNET,        /* score network: inputs x, t [, label or parents]; output "out" */
     DSCM_ARCH_ENCODER,     /* anti-causal predictor on noised images: x, t; output "out" = logits */
     DSCM_ARCH_CNN,         /* clean classifier (oracle): x; outputs "out" = logits, "features" */
     DSCM_ARCH_VAE,         /* x, noise; outputs "mu", "logvar", "out" = reconstruction */
@@ -25,6 +27,18 @@ typedef enum dscm_arch {
 } dscm_arch;
 
 typedef enum dscm_pool { DSCM_POOL_ATTENTION, DSCM_POOL_ADAPTIVE, DSCM_POOL_SPATIAL } dscm_pool;
+
+/* What a score network's output estimates. With v (Salimans & Ho 2022): v = √ᾱ ε − √(1−ᾱ) x_0, hence
+ * ε = √ᾱ v + √(1−ᾱ) x_t. */
+typedef enum dscm_prediction { DSCM_PREDICT_EPS, DSCM_PREDICT_V } dscm_prediction;
+
+/* A parent of the image that a conditional score network is given, as an embedding block of its own
+ * that is added to the embedding of time. A missing value (NaN) is the null block. */
+typedef struct dscm_parent {
+    char name[DSCM_PARENT_NAME];
+    size_t classes;   /* categorical: number of labels; 0: continuous */
+    double mean, std; /* continuous: the network is given (value − mean) / std */
+} dscm_parent;
 
 typedef struct dscm_net_config {
     dscm_arch arch;
@@ -38,9 +52,15 @@ typedef struct dscm_net_config {
     size_t attention_count;
     size_t num_heads; /* used when num_head_channels is 0 */
     size_t num_head_channels;
-    size_t num_classes; /* of a class-conditional score network; 0: none */
-    size_t latent;      /* dimensions of a VAE's code */
-    bool deep; /* autoencoder: the two-pool class autoencoder instead of the all-class one */
+    size_t num_classes; /* of a published class-conditional score network; 0: none */
+    dscm_parent parents[DSCM_PARENTS_MAX]; /* of a conditional score network */
+    size_t parents_count;
+    dscm_prediction prediction;
+    dscm_parent
+        target;    /* encoder: the continuous variable that it predicts, see gaussian.h; no name:
+                           classes */
+    size_t latent; /* dimensions of a VAE's code */
+    bool deep;     /* autoencoder: the two-pool class autoencoder instead of the all-class one */
     bool learn_sigma, conv_resample, use_scale_shift_norm, resblock_updown;
     bool new_attention_order, pool_new_attention_order;
     dscm_pool pool;
@@ -60,13 +80,18 @@ typedef struct dscm_net {
     dscm_net_config config;
     dscm_params params;
     dscm_graph *graph;
-    dscm_tensor x, t, label, out; /* -1 where the architecture has none */
+    dscm_tensor x, t, label, out;          /* -1 where the architecture has none */
+    dscm_tensor parents[DSCM_PARENTS_MAX]; /* inputs of the conditions; see dscm_net_set_parent */
 } dscm_net;
 
 /* Builds table and graph; caller owns. Fails on an inconsistent configuration or out of memory. */
 dscm_code dscm_net_open(dscm_net **out, const dscm_net_config *config,
                         dscm_error *err) DSCM_MUST_CHECK;
 void dscm_net_free(dscm_net *net); /* takes NULL */
+/* Writes condition `row` of parent `parent` (< config.parents_count) for the next forward pass: a
+ * label's index or a number; NaN is the null block. */
+void dscm_net_set_parent(const dscm_net *net, dscm_exec *exec, size_t parent, size_t row,
+                         double value);
 /* Direct multiply-add FLOPs of one forward pass on one image (convolutions, linear, attention). */
 double dscm_net_flops(const dscm_net *net);
 

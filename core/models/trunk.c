@@ -70,6 +70,25 @@ dscm_tensor dscm_trunk_attention(const trunk *t, dscm_tensor x, const char *pref
     return dscm_op_add(g, h, x);
 }
 
+/* The block of one parent: a table of labels; or of (standardised value, 1 where there is one) a
+ * network with one hidden layer. */
+static dscm_tensor parent_block(trunk *t, size_t index)
+{
+    dscm_net *net = t->net;
+    dscm_graph *g = net->graph;
+    const dscm_parent *p = &net->config.parents[index];
+    size_t c = 4 * net->config.model_channels;
+    char name[NAME];
+    snprintf(name, sizeof name, "parent.%s", p->name);
+    net->parents[index] = dscm_graph_condition(g, name, p->classes ? 1 : 2);
+    snprintf(name, sizeof name, "parent_emb.%s%s", p->name, p->classes ? "" : ".0");
+    if (p->classes) return dscm_op_label_embedding(g, net->parents[index], name, p->classes, c);
+    dscm_tensor e = dscm_op_linear(g, net->parents[index], name, c, false);
+    e = dscm_op_act(g, e, DSCM_ACT_SILU);
+    snprintf(name, sizeof name, "parent_emb.%s.2", p->name);
+    return dscm_op_linear(g, e, name, c, false);
+}
+
 static dscm_tensor embedding(trunk *t)
 {
     dscm_net *net = t->net;
@@ -86,6 +105,8 @@ static dscm_tensor embedding(trunk *t)
             dscm_op_label_embedding(g, net->label, "label_emb", net->config.num_classes, 4 * c);
         e = dscm_op_add(g, e, l);
     }
+    for (size_t i = 0; i < net->config.parents_count && net->config.arch == DSCM_ARCH_UNET; i++)
+        e = dscm_op_add(g, e, parent_block(t, i));
     return dscm_op_act(g, e, DSCM_ACT_SILU);
 }
 

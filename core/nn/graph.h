@@ -85,7 +85,8 @@ dscm_tensor dscm_op_pool_tokens(dscm_graph *g, dscm_tensor x, const char *name);
 dscm_tensor dscm_op_first_token(dscm_graph *g, dscm_tensor x); /* (rows,1,N,C) -> (rows,1,1,C) */
 /* Sinusoidal embedding of t (conditions,1,1,1), cos first. */
 dscm_tensor dscm_op_time_embedding(dscm_graph *g, dscm_tensor t, size_t c);
-/* Row label of a table (classes,C); label (conditions,1,1,1) holds integers as floats. */
+/* Row label of a table (classes,C); label (conditions,1,1,1) holds integers as floats, negative ones
+ * are no label: zeros. */
 dscm_tensor dscm_op_label_embedding(dscm_graph *g, dscm_tensor label, const char *name,
                                     size_t classes, size_t c);
 /* mu + exp(logvar/2) * noise, all of one shape: the reparametrised draw of a VAE. */

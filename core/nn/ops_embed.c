@@ -32,9 +32,13 @@ const op_class dscm_op_time_class = {.forward = time_forward, .backward = no_bac
 static void label_forward(dscm_exec *x, const node_op *op)
 {
     size_t c = tensor_of(x, op->out)->c;
-    for (size_t r = 0; r < rows_of(x, op->out); r++)
-        memcpy(x->data[op->out] + r * c, param_of(x, op->w) + (size_t)x->data[op->in[0]][r] * c,
-               c * sizeof(float));
+    for (size_t r = 0; r < rows_of(x, op->out); r++) {
+        float label = x->data[op->in[0]][r], *out = x->data[op->out] + r * c;
+        if (label < 0)
+            memset(out, 0, c * sizeof *out);
+        else
+            memcpy(out, param_of(x, op->w) + (size_t)label * c, c * sizeof *out);
+    }
 }
 
 static void label_backward(dscm_exec *x, const node_op *op)
@@ -42,8 +46,9 @@ static void label_backward(dscm_exec *x, const node_op *op)
     size_t c = tensor_of(x, op->out)->c;
     float *dw = param_grad_of(x, op->w);
     for (size_t r = 0; dw && r < rows_of(x, op->out); r++)
-        dscm_lines_accumulate(x, dw + (size_t)x->data[op->in[0]][r] * c, c,
-                              x->grad[op->out] + r * c, c, 1, c, true);
+        if (x->data[op->in[0]][r] >= 0)
+            dscm_lines_accumulate(x, dw + (size_t)x->data[op->in[0]][r] * c, c,
+                                  x->grad[op->out] + r * c, c, 1, c, true);
 }
 
 const op_class dscm_op_label_class = {

@@ -12,45 +12,88 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Class conditions for a class-conditional score network: what the predictor sees in the images.
- * labels (count), zeroed; NULL when the network takes none. */
-static dscm_code observe_labels(dscm_session *s, double *labels, const float *images, size_t count,
-                                dscm_error *err)
+static bool is_conditional(const dscm_options *o)
 {
-    if (!labels) return DSCM_OK;
-    int variable = s->bundle->edges[dscm_bundle_condition(s->bundle)].parent;
-    size_t classes = s->bundle->variables[variable].info.labels_count;
-    float *p = dscm_alloc(count * classes, sizeof *p, "observation", err);
-    dscm_code code = p ? dscm_observe(s, variable, p, images, count, err) : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < count; i++)
-        for (size_t k = 1; k < classes; k++)
-            if (p[i * classes + k] > p[i * classes + (size_t)labels[i]]) labels[i] = (double)k;
-    dscm_free(p);
+    return o->guidance == DSCM_GUIDANCE_CONDITIONAL;
+}
+
+/* Largest number of values that a predictor gives. */
+static size_t most_outputs(const dscm_bundle *b)
+{
+    size_t most = 2;
+    for (size_t v = 0; v < b->variables_count; v++)
+        if (b->infos[v].labels_count > most) most = b->infos[v].labels_count;
+    return most;
+}
+
+/* What the predictor of a variable sees in an image: most likely label or mean. scratch:
+ * (most_outputs). */
+static dscm_code see(dscm_session *s, int variable, double *out, float *scratch, const float *image,
+                     dscm_error *err)
+{
+    const dscm_variable *v = &s->bundle->infos[variable];
+    dscm_code code = dscm_observe(s, variable, scratch, image, 1, err);
+    size_t best = 0;
+    for (size_t k = 1; code == DSCM_OK && k < v->labels_count; k++)
+        if (scratch[k] > scratch[best]) best = k;
+    if (code == DSCM_OK) *out = v->kind == DSCM_CATEGORICAL ? (double)best : (double)scratch[0];
     return code;
 }
 
-static bool is_conditional(const dscm_session *s)
+/* What the score network is told of the images: what is given, else what the predictors see; nothing
+ * where guidance is anti-causal and the network can be asked so. */
+static dscm_code tell(dscm_session *s, dscm_latent *l, const float *images, const double *given,
+                      const dscm_options *o, dscm_error *err)
 {
-    return s->image->score.net->label >= 0;
+    const dscm_bundle *b = s->bundle;
+    size_t n = l->conditions;
+    bool null = !is_conditional(o) && dscm_bundle_has_null(b);
+    float *scratch = n ? dscm_alloc(most_outputs(b), sizeof *scratch, "observation", err) : NULL;
+    dscm_code code = n && !scratch ? DSCM_E_MEMORY : DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < l->count * n; i++) {
+        int variable = b->edges[b->condition_edges[i % n]].parent;
+        double value = given ? given[i / n * b->variables_count + (size_t)variable] : (double)NAN;
+        l->factuals[i] = null ? (double)NAN : value;
+        if (!null && isnan(value))
+            code = see(s, variable, &l->factuals[i], scratch, images + i / n * s->size, err);
+    }
+    dscm_free(scratch);
+    return code;
+}
+
+double dscm_latent_factual(const dscm_session *s, const dscm_latent *l, size_t item, int variable)
+{
+    for (size_t m = 0; m < l->conditions; m++)
+        if (s->bundle->edges[s->bundle->condition_edges[m]].parent == variable)
+            return l->factuals[item * l->conditions + m];
+    return (double)NAN;
 }
 
 dscm_code dscm_abduct(dscm_session *s, dscm_latent **out, const float *images, size_t count,
                       const dscm_options *options, const dscm_progress *progress, dscm_error *err)
+{
+    return dscm_abduct_given(s, out, images, NULL, count, options, progress, err);
+}
+
+dscm_code dscm_abduct_given(dscm_session *s, dscm_latent **out, const float *images,
+                            const double *factuals, size_t count, const dscm_options *options,
+                            const dscm_progress *progress, dscm_error *err)
 {
     dscm_path path = {0};
     *out = NULL;
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
         code = dscm_latent_open(out, count, s->size, s->image->info.c, dscm_path_extras(&path),
-                                is_conditional(s), err);
-    if (code == DSCM_OK) code = observe_labels(s, (*out)->labels, images, count, err);
+                                dscm_bundle_conditions(s->bundle), err);
+    if (code == DSCM_OK) code = tell(s, *out, images, factuals, options, err);
     size_t chunks = (count + s->batch_max - 1) / s->batch_max;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
         size_t first = i * s->batch_max, n = smaller(s->batch_max, count - first),
                floats = n * s->size;
         walk_call call = {.path = &path,
                           .up = true,
-                          .labels = (*out)->labels ? (*out)->labels + first : NULL,
+                          .told = (*out)->factuals ? (*out)->factuals + first * (*out)->conditions
+                                                   : NULL,
                           .progress = progress,
                           .phase = DSCM_PHASE_ABDUCT,
                           .first = first,
@@ -97,14 +140,16 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
     dscm_code code = dscm_session_path(s, options, &path, err);
     if (code == DSCM_OK)
         code = dscm_latent_open(out, count, s->size, s->image->info.c, dscm_path_extras(&path),
-                                is_conditional(s), err);
+                                dscm_bundle_conditions(s->bundle), err);
     if (code == DSCM_OK) {
         size_t classes = s->image->score.net->config.num_classes;
         for (size_t i = 0; i < count; i++) {
             dscm_rng rng = dscm_rng_make(seed, first_stream + i);
             dscm_rng_normal(&rng, (*out)->x + i * s->size, s->size);
             limit_means((*out)->x + i * s->size, s->size / s->image->info.c, s->image->info.c);
-            if (classes) (*out)->labels[i] = floor(dscm_rng_uniform(&rng) * (double)classes);
+            for (size_t m = 0; m < (*out)->conditions; m++)
+                (*out)->factuals[i * (*out)->conditions + m] =
+                    classes ? floor(dscm_rng_uniform(&rng) * (double)classes) : (double)NAN;
         }
         dscm_walk w = {.batch = count,
                        .size = s->size,
@@ -131,42 +176,43 @@ static size_t walk_steps(const dscm_session *s, const dscm_path *path, size_t it
     return (items + s->batch_max - 1) / s->batch_max * dscm_path_evaluations(path, false);
 }
 
-/* Which queries need observed values: those that shift, hold, or reach a node through another one,
- * unless the caller has given all that can be seen. */
-static bool needs_observation(const dscm_bundle *b, const dscm_query *q)
+/* What the abduction was told of an item's variables (variables), NaN where nothing. */
+static void told_values(const dscm_session *s, const dscm_latent *l, size_t item, double *out)
 {
-    bool known = q->factual != NULL;
-    for (size_t e = 0; known && e < b->edges_count; e++)
-        known = b->edges[e].child != b->info.image || !isnan(q->factual[b->edges[e].parent]);
+    for (size_t v = 0; v < s->bundle->variables_count; v++)
+        out[v] = dscm_latent_factual(s, l, item, (int)v);
+}
+
+/* Which queries need observed values: those that shift, hold, or reach a node through another one,
+ * unless the caller or the abduction knows all that can be seen. told: (variables). */
+static bool needs_observation(const dscm_bundle *b, const dscm_query *q, const double *told)
+{
+    bool known = true;
+    for (size_t e = 0; known && e < b->edges_count; e++) {
+        int parent = b->edges[e].parent;
+        known = b->edges[e].child != b->info.image || !isnan(told[parent]) ||
+                (q->factual && !isnan(q->factual[parent]));
+    }
     if (known) return false;
     for (size_t i = 0; i < q->count; i++)
         if (q->items[i].action != DSCM_DO) return true;
     for (size_t v = 0; q->count && v < b->variables_count; v++)
-        if (b->variables[v].mechanism == MECHANISM_ADDITIVE) return true;
+        if (b->variables[v].mechanism == MECHANISM_ADDITIVE ||
+            b->variables[v].mechanism == MECHANISM_FITTED)
+            return true;
     return false;
 }
 
-static size_t outputs_of(const dscm_variable *v)
-{
-    return v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
-}
-
-/* Values of an item's variables as the predictors see them in its reconstruction, NaN where none
- * sees. out: with room for the outputs of any of them. */
-static dscm_code observe_item(dscm_session *s, const float *image, float *out, double *observed,
+/* Values of an item's variables, where they are not told, as the predictors see them in its
+ * reconstruction. scratch: (most_outputs). */
+static dscm_code observe_item(dscm_session *s, const float *image, float *scratch, double *observed,
                               dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
     for (size_t v = 0; v < b->variables_count; v++) {
-        const dscm_variable *info = &b->infos[v];
-        observed[v] = (double)NAN;
-        if (dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
-        dscm_code code = dscm_observe(s, (int)v, out, image, 1, err);
+        if (!isnan(observed[v]) || dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
+        dscm_code code = see(s, (int)v, &observed[v], scratch, image, err);
         if (code != DSCM_OK) return code;
-        size_t best = 0;
-        for (size_t k = 1; info->kind == DSCM_CATEGORICAL && k < outputs_of(info); k++)
-            if (out[k] > out[best]) best = k;
-        observed[v] = info->kind == DSCM_CATEGORICAL ? (double)best : (double)out[0];
     }
     return DSCM_OK;
 }
@@ -176,7 +222,8 @@ static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t 
                              const dscm_path *path, tally *t, float *image, dscm_error *err)
 {
     walk_call call = {.path = path,
-                      .labels = latent->labels ? latent->labels + item : NULL,
+                      .told =
+                          latent->factuals ? latent->factuals + item * latent->conditions : NULL,
                       .progress = t->progress,
                       .phase = DSCM_PHASE_PREDICT,
                       .first = item,
@@ -190,26 +237,43 @@ static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t 
     return code;
 }
 
+/* A latent was inferred under the factual parents that it holds; a query may repeat them only. */
+static dscm_code check_factuals(const dscm_session *s, const dscm_latent *l, size_t item,
+                                const dscm_query *q, dscm_error *err)
+{
+    for (size_t m = 0; q->factual && m < l->conditions; m++) {
+        int v = s->bundle->edges[s->bundle->condition_edges[m]].parent;
+        double told = l->factuals[item * l->conditions + m];
+        if (!isnan(told) && !isnan(q->factual[v]) && q->factual[v] != told)
+            return dscm_fail(err, DSCM_E_MISMATCH,
+                             "factuals: %s: %g, but the latent was inferred under %g",
+                             s->bundle->infos[v].name, q->factual[v], told);
+    }
+    return DSCM_OK;
+}
+
 /* Adds the steps of the walks that this takes to the tally's total before it begins. */
 static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
                                  const dscm_query *queries, const dscm_options *options,
                                  const dscm_path *path, tally *t, guidance *out, dscm_error *err)
 {
     double observed[BUNDLE_VARIABLES_MAX];
-    size_t edges = s->bundle->edges_count, outputs = 0;
-    for (size_t v = 0; v < s->bundle->variables_count; v++)
-        if (outputs_of(&s->bundle->infos[v]) > outputs) outputs = outputs_of(&s->bundle->infos[v]);
-    float *image = dscm_alloc(s->size + outputs, sizeof *image, "observation", err);
+    size_t edges = s->bundle->edges_count;
+    float *image = dscm_alloc(s->size + most_outputs(s->bundle), sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; i < latent->count; i++)
-        if (needs_observation(s->bundle, &queries[i])) t->total += walk_steps(s, path, 1);
+    for (size_t i = 0; i < latent->count; i++) {
+        told_values(s, latent, i, observed);
+        if (needs_observation(s->bundle, &queries[i], observed)) t->total += walk_steps(s, path, 1);
+    }
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
-        bool look = needs_observation(s->bundle, &queries[i]);
-        if (look) code = reconstruct(s, latent, i, path, t, image, err);
+        told_values(s, latent, i, observed);
+        bool look = needs_observation(s->bundle, &queries[i], observed);
+        if (is_conditional(options)) code = check_factuals(s, latent, i, &queries[i], err);
+        if (code == DSCM_OK && look) code = reconstruct(s, latent, i, path, t, image, err);
         if (code == DSCM_OK && look) code = observe_item(s, image, image + s->size, observed, err);
         if (code == DSCM_OK)
-            code = dscm_query_guidance(s->bundle, &queries[i], look ? observed : NULL,
-                                       options->scale, out + i * edges, err);
+            code = dscm_query_guidance(s->bundle, &queries[i], observed, options->scale,
+                                       out + i * edges, err);
     }
     dscm_free(image);
     return code;
@@ -223,16 +287,31 @@ static dscm_code check_latent(const dscm_session *s, const dscm_latent *latent,
         return dscm_fail(err, DSCM_E_MISMATCH, "latent: inferred with another model (%.12s…)",
                          latent->model);
     if (strcmp(l->sampler, o->sampler) != 0 || l->steps != o->steps || l->ratio != o->ratio ||
-        (l->dynamic != 0) != (o->dynamic != 0))
+        (l->dynamic != 0) != (o->dynamic != 0) || l->guidance != o->guidance)
         return dscm_fail(
             err, DSCM_E_MISMATCH,
-            "latent: inferred by %s, %zu steps, ratio %g; it cannot be predicted from by %s, %zu, "
-            "%g",
-            l->sampler, l->steps, l->ratio, o->sampler, o->steps, o->ratio);
+            "latent: inferred by %s, %zu steps, ratio %g, for %s guidance; it cannot be predicted "
+            "from by %s, %zu, %g, %s",
+            l->sampler, l->steps, l->ratio, dscm_guidance_name(l->guidance), o->sampler, o->steps,
+            o->ratio, dscm_guidance_name(o->guidance));
     return DSCM_OK;
 }
 
 /* ---- prediction ---- */
+/* What the score network is told on the way down: the factual parents; without null blocks
+ * anti-causal guidance tells it the target. told: (n, conditions). */
+static void tell_down(const dscm_session *s, const dscm_latent *l, const guidance *guided,
+                      size_t first, size_t n, double *told)
+{
+    size_t edges = s->bundle->edges_count;
+    bool target = !is_conditional(&l->options) && !dscm_bundle_has_null(s->bundle);
+    for (size_t i = 0; i < n * l->conditions; i++) {
+        size_t edge = (size_t)s->bundle->condition_edges[i % l->conditions];
+        const guidance *g = &guided[(first + i / l->conditions) * edges + edge];
+        told[i] = target && g->set ? g->target : l->factuals[first * l->conditions + i];
+    }
+}
+
 static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
                                 const guidance *guided, const dscm_path *path, const tally *t,
                                 dscm_error *err)
@@ -240,18 +319,14 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
     size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
            edges = s->bundle->edges_count;
     size_t steps = dscm_path_evaluations(path, false);
-    double labels[4096]; /* as many as a session's largest batch */
-    int condition = dscm_bundle_condition(s->bundle);
     dscm_code code = DSCM_OK;
     for (size_t i = 0; code == DSCM_OK && i < chunks; i++) {
         size_t first = i * s->batch_max, n = smaller(s->batch_max, latent->count - first);
-        for (size_t b = 0; latent->labels && b < n; b++) {
-            const guidance *g = &guided[(first + b) * edges + (size_t)condition];
-            labels[b] = g->set ? g->target : latent->labels[first + b];
-        }
+        tell_down(s, latent, guided, first, n, s->told);
         walk_call call = {.path = path,
                           .guided = edges ? guided + first * edges : NULL,
-                          .labels = latent->labels ? labels : NULL,
+                          .told = latent->conditions ? s->told : NULL,
+                          .conditional = is_conditional(&latent->options),
                           .progress = t->progress,
                           .phase = DSCM_PHASE_PREDICT,
                           .first = first,
@@ -261,6 +336,22 @@ static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *
         code = dscm_session_walk(s, n, &call, err);
         if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
     }
+    return code;
+}
+
+dscm_code dscm_latent_forget(dscm_session *s, dscm_latent *latent, dscm_error *err)
+{
+    dscm_path path = {0};
+    dscm_code code = dscm_session_path(s, &latent->options, &path, err);
+    for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
+        walk_call call = {.path = &path,
+                          .told =
+                              latent->factuals ? latent->factuals + i * latent->conditions : NULL};
+        dscm_session_load(s, latent, i, 1);
+        code = dscm_session_forget(s, 1, &call, err);
+        if (code == DSCM_OK) dscm_session_store(s, latent, i, 1);
+    }
+    dscm_path_close(&path);
     return code;
 }
 
@@ -287,12 +378,18 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
 }
 
 /* ---- a scale per item ---- */
-/* How the predictors at t = 0 see the guided labels of an image: whether each is the likeliest, and
- * the least of their probabilities. */
+/* How the predictors at t = 0 see the guided values of an image. */
 typedef struct verdict {
-    bool valid;
-    double probability;
+    bool valid;         /* every label is the likeliest, every number within its tolerance */
+    double probability; /* of the least sure label */
+    double gap;         /* farthest number, in tolerances */
 } verdict;
+
+/* 0..1: how near a verdict is to what is asked for. */
+static double sureness(const verdict *v)
+{
+    return fmin(v->probability, v->gap > 1 ? 1 / v->gap : 1);
+}
 
 typedef struct search {
     dscm_session *s;
@@ -306,6 +403,18 @@ typedef struct search {
     dscm_scale_result *results;
 } search;
 
+/* seen: outputs of dscm_observe of one image. */
+static void judge_one(verdict *out, const dscm_variable *v, const float *seen, double target)
+{
+    if (v->kind == DSCM_CONTINUOUS) {
+        out->gap = fmax(out->gap, fabs((double)seen[0] - target) / v->tolerance);
+        out->valid &= out->gap <= 1;
+        return;
+    }
+    for (size_t k = 0; k < v->labels_count; k++) out->valid &= seen[k] <= seen[(size_t)target];
+    out->probability = fmin(out->probability, (double)seen[(size_t)target]);
+}
+
 /* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
 static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
                        verdict *out, dscm_error *err)
@@ -316,20 +425,16 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
     for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
         int parent = s->bundle->edges[e].parent;
         const dscm_variable *v = &s->bundle->infos[parent];
+        size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
-        if (!used || v->kind != DSCM_CATEGORICAL) continue;
-        float *p = dscm_alloc(count * v->labels_count, sizeof *p, "observation", err);
-        code = p ? dscm_observe(s, parent, p, images, count, err) : DSCM_E_MEMORY;
-        for (size_t i = 0; code == DSCM_OK && i < count; i++) {
-            const guidance *g = &guided[i * edges + e];
-            const float *own = p + i * v->labels_count;
-            if (g->scale == 0) continue;
-            for (size_t k = 0; k < v->labels_count; k++)
-                out[i].valid &= own[k] <= own[(size_t)g->target];
-            out[i].probability = fmin(out[i].probability, own[(size_t)g->target]);
-        }
-        dscm_free(p);
+        if (!used) continue;
+        float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
+        code = seen ? dscm_observe(s, parent, seen, images, count, err) : DSCM_E_MEMORY;
+        for (size_t i = 0; code == DSCM_OK && i < count; i++)
+            if (guided[i * edges + e].scale != 0)
+                judge_one(&out[i], v, seen + i * outputs, guided[i * edges + e].target);
+        dscm_free(seen);
     }
     return code;
 }
@@ -369,14 +474,15 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
         dscm_scale_result *result = &q->results[item];
         verdict seen = q->seen[i];
         result->predictions++;
-        bool first = result->predictions == 1, surer = seen.valid != result->valid
-                                                           ? seen.valid
-                                                           : seen.probability > result->probability;
+        const verdict best = {result->valid, result->probability, result->gap};
+        bool first = result->predictions == 1,
+             surer = seen.valid != best.valid ? seen.valid : sureness(&seen) > sureness(&best);
         if (first || surer) {
             memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
             result->scale = scale;
             result->valid = seen.valid;
             result->probability = seen.probability;
+            result->gap = seen.gap;
         }
         if (!(seen.valid && seen.probability >= confidence)) q->active[(*count)++] = item;
     }

@@ -72,6 +72,23 @@ dscm_code dscm_value_parse(const dscm_bundle *b, int variable, const char *text,
 }
 
 /* ---- options ---- */
+const char *dscm_guidance_name(dscm_guidance guidance)
+{
+    static const char *const names[] = {NULL, "anti-causal", "conditional"};
+    return (size_t)guidance < 3 ? names[guidance] : NULL;
+}
+
+dscm_code dscm_guidance_parse(dscm_guidance *out, const char *name, dscm_error *err)
+{
+    for (int g = DSCM_GUIDANCE_ANTI_CAUSAL; g <= DSCM_GUIDANCE_CONDITIONAL; g++)
+        if (strcmp(name, dscm_guidance_name((dscm_guidance)g)) == 0) {
+            *out = (dscm_guidance)g;
+            return DSCM_OK;
+        }
+    return dscm_fail(err, DSCM_E_INVALID,
+                     "guidance: \"%.64s\" is not one of anti-causal, conditional", name);
+}
+
 dscm_options dscm_options_defaults(void)
 {
     return (dscm_options){.scale = (double)NAN, .dynamic = -1};
@@ -111,6 +128,13 @@ dscm_code dscm_options_resolve(const dscm_bundle *b, dscm_options *o, dscm_error
     if (code != DSCM_OK) return code;
     bool published = sampler == DSCM_SAMPLER_PUBLISHED;
     o->sampler = dscm_sampler_name(sampler); /* static storage */
+    if (o->guidance == DSCM_GUIDANCE_DEFAULT)
+        o->guidance =
+            dscm_bundle_has_null(b) ? DSCM_GUIDANCE_CONDITIONAL : DSCM_GUIDANCE_ANTI_CAUSAL;
+    if (o->guidance == DSCM_GUIDANCE_CONDITIONAL && !dscm_bundle_conditions(b))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "guidance: conditional needs a score network that knows the image's "
+                         "parents, this model's does not; allowed is anti-causal");
     if (!o->steps) o->steps = published ? 100 : b->defaults.steps;
     if (o->ratio == 0) o->ratio = published ? 0.75 : b->defaults.ratio;
     if (o->dynamic < 0) o->dynamic = published;

@@ -6,7 +6,7 @@
 #include "core/scm/session.h"
 
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           size_t extras, bool labels, dscm_error *err)
+                           size_t extras, size_t conditions, dscm_error *err)
 {
     size_t floats = 0;
     *out = NULL;
@@ -17,8 +17,8 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     if (!l) return DSCM_E_MEMORY;
     l->x = dscm_alloc(floats, sizeof(float), "latent", err);
     l->roundtrip_verified = dscm_alloc(count, sizeof(bool), "latent", err);
-    if (labels) l->labels = dscm_alloc(count, sizeof(double), "latent", err);
-    if (!l->x || !l->roundtrip_verified || (labels && !l->labels)) {
+    if (conditions) l->factuals = dscm_alloc(count * conditions, sizeof(double), "latent", err);
+    if (!l->x || !l->roundtrip_verified || (conditions && !l->factuals)) {
         dscm_latent_free(l);
         return DSCM_E_MEMORY;
     }
@@ -26,6 +26,7 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     l->size = size;
     l->channels = channels;
     l->extras = extras;
+    l->conditions = conditions;
     l->extra = l->x + count * size;
     *out = l;
     return DSCM_OK;
@@ -35,7 +36,7 @@ void dscm_latent_free(dscm_latent *latent)
 {
     if (!latent) return;
     dscm_free(latent->x);
-    dscm_free(latent->labels);
+    dscm_free(latent->factuals);
     dscm_free(latent->roundtrip_verified);
     dscm_free(latent);
 }
@@ -52,8 +53,7 @@ bool dscm_latent_roundtrip_verified(const dscm_latent *latent, size_t item)
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
 {
-    size_t labels = latent->labels ? latent->count * sizeof(double) : 0;
-    return sizeof *latent + labels +
+    return sizeof *latent + latent->count * latent->conditions * sizeof(double) +
            (1 + latent->extras) * latent->count * latent->size * sizeof(float);
 }
 
@@ -62,7 +62,7 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
 {
     size_t bytes = latent->size * sizeof(float);
     dscm_code code = dscm_latent_open(out, count, latent->size, latent->channels, latent->extras,
-                                      latent->labels != NULL, err);
+                                      latent->conditions, err);
     if (code != DSCM_OK) return code;
     (*out)->options = latent->options;
     memcpy((*out)->model, latent->model, sizeof latent->model);
@@ -77,16 +77,18 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
         memcpy((*out)->extra + i * latent->extras * latent->size,
                latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
         (*out)->roundtrip_verified[i] = latent->roundtrip_verified[items[i]];
-        if (latent->labels) (*out)->labels[i] = latent->labels[items[i]];
+        for (size_t m = 0; m < latent->conditions; m++)
+            (*out)->factuals[i * latent->conditions + m] =
+                latent->factuals[items[i] * latent->conditions + m];
     }
     return DSCM_OK;
 }
 
-/* Serialised form, little endian: "DSCMLAT2", model sha256 (64), sampler index, steps, dynamic,
- * count, size, channels, extras (u64 each), ratio (f64 bits), then x and the extras (f32), then for
- * a class-conditional network the items' classes (u64 each). */
-#define MAGIC  "DSCMLAT2"
-#define FIELDS 8
+/* Serialised form, little endian: "DSCMLAT3", model sha256 (64), sampler index, steps, dynamic,
+ * count, size, channels, extras, ratio (f64 bits), guidance (u64 each), then x and the extras (f32),
+ * then what the score network was told, (count, conditions) f64 bits, NaN for the null block. */
+#define MAGIC  "DSCMLAT3"
+#define FIELDS 9
 #define HEADER (8 + 64 + 8 * FIELDS)
 
 static void put64(unsigned char *p, uint64_t v)
@@ -126,7 +128,7 @@ dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, ds
     uint64_t ratio;
     dscm_code code = dscm_sampler_parse(&sampler, l->options.sampler, err);
     if (code != DSCM_OK) return code;
-    *size = HEADER + 4 * floats + (l->labels ? 8 * l->count : 0);
+    *size = HEADER + 4 * floats + 8 * l->count * l->conditions;
     unsigned char *p = dscm_alloc(*size, 1, "latent", err);
     if (!p) return DSCM_E_MEMORY;
     memcpy(&ratio, &l->options.ratio, sizeof ratio);
@@ -139,12 +141,35 @@ dscm_code dscm_latent_write(const dscm_latent *l, void **bytes, size_t *size, ds
                                      l->size,
                                      l->channels,
                                      l->extras,
-                                     ratio};
+                                     ratio,
+                                     l->options.guidance};
     for (size_t i = 0; i < FIELDS; i++) put64(p + 72 + 8 * i, fields[i]);
     put_floats(p + HEADER, l->x, floats); /* extras follow x in one block */
-    for (size_t i = 0; l->labels && i < l->count; i++)
-        put64(p + HEADER + 4 * floats + 8 * i, (uint64_t)l->labels[i]);
+    for (size_t i = 0; i < l->count * l->conditions; i++) {
+        uint64_t bits;
+        memcpy(&bits, &l->factuals[i], sizeof bits);
+        put64(p + HEADER + 4 * floats + 8 * i, bits);
+    }
     *bytes = p;
+    return DSCM_OK;
+}
+
+static dscm_code read_factuals(dscm_latent *l, const dscm_bundle *b, const unsigned char *p,
+                               dscm_error *err)
+{
+    for (size_t i = 0; i < l->count * l->conditions; i++) {
+        uint64_t bits = get64(p + 8 * i);
+        double value;
+        memcpy(&value, &bits, sizeof value);
+        const dscm_variable *v = &b->infos[b->edges[b->condition_edges[i % l->conditions]].parent];
+        bool label = v->kind == DSCM_CATEGORICAL && value >= 0 && value < (double)v->labels_count &&
+                     value == floor(value);
+        bool null = isnan(value) && dscm_bundle_has_null(b);
+        if (!null && !label && !(v->kind == DSCM_CONTINUOUS && isfinite(value)))
+            return dscm_fail(err, DSCM_E_FORMAT, "latent: %s: %g is no value of it", v->name,
+                             value);
+        l->factuals[i] = value;
+    }
     return DSCM_OK;
 }
 
@@ -161,22 +186,26 @@ dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *b, const void *
     if (memcmp(p + 8, b->sha256, 64) != 0)
         return dscm_fail(err, DSCM_E_MISMATCH, "latent: inferred with another model");
     size_t want = image->h * image->w * image->c;
-    if (f[0] >= DSCM_SAMPLERS || f[4] != want || f[5] != image->c || !f[3])
+    if (f[0] >= DSCM_SAMPLERS || f[4] != want || f[5] != image->c || !f[3] ||
+        f[8] < DSCM_GUIDANCE_ANTI_CAUSAL || f[8] > DSCM_GUIDANCE_CONDITIONAL)
         return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged");
-    dscm_options options = {
-        .sampler = dscm_sampler_name(f[0]), .steps = f[1], .scale = 1, .dynamic = f[2] != 0};
+    dscm_options options = {.sampler = dscm_sampler_name(f[0]),
+                            .steps = f[1],
+                            .scale = 1,
+                            .guidance = (dscm_guidance)f[8],
+                            .dynamic = f[2] != 0};
     memcpy(&options.ratio, &f[7], sizeof options.ratio);
     dscm_path path = {.t = NULL};
     dscm_code code =
         dscm_path_open(&path, &b->variables[b->info.image].schedule, (dscm_sampler)f[0],
                        options.steps, options.ratio, options.dynamic != 0, err);
     if (code != DSCM_OK) return code;
-    size_t classes = b->variables[b->info.image].score.net->config.num_classes;
-    size_t extras = dscm_path_extras(&path), item = 4 * want * (1 + extras) + (classes ? 8 : 0);
+    size_t conditions = dscm_bundle_conditions(b), extras = dscm_path_extras(&path);
+    size_t item = 4 * want * (1 + extras) + 8 * conditions;
     dscm_path_close(&path);
     if (f[6] != extras || f[3] > (size - HEADER) / item || size - HEADER != item * f[3])
         return dscm_fail(err, DSCM_E_FORMAT, "latent: damaged or cut off");
-    code = dscm_latent_open(out, f[3], want, f[5], extras, classes != 0, err);
+    code = dscm_latent_open(out, f[3], want, f[5], extras, conditions, err);
     if (code != DSCM_OK) return code;
     size_t floats = (1 + extras) * f[3] * want;
     (*out)->options = options;
@@ -185,13 +214,7 @@ dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *b, const void *
     for (size_t i = 0; code == DSCM_OK && i < floats; i++)
         if (!isfinite((*out)->x[i]))
             code = dscm_fail(err, DSCM_E_FORMAT, "latent: value %zu is not finite", i);
-    for (size_t i = 0; code == DSCM_OK && classes && i < f[3]; i++) {
-        uint64_t label = get64(p + HEADER + 4 * floats + 8 * i);
-        (*out)->labels[i] = (double)label;
-        if (label >= classes)
-            code = dscm_fail(err, DSCM_E_FORMAT, "latent: class %llu is not in 0..%zu",
-                             (unsigned long long)label, classes - 1);
-    }
+    if (code == DSCM_OK) code = read_factuals(*out, b, p + HEADER + 4 * floats, err);
     if (code != DSCM_OK) {
         dscm_latent_free(*out);
         *out = NULL;

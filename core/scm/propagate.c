@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "core/scm/causal.h"
+
 static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
 {
     for (size_t i = 0; i < q->count; i++)
@@ -28,6 +30,39 @@ static double additive_move(const bundle_variable *v, const double *value, const
         sum += part_of(v, i, now) - part_of(v, i, before);
     }
     return sum;
+}
+
+/* The same by the bundle's causal model. What was not known stands in by any value of its range: a
+ * node is unknown (NaN) when its own value before is, or that of a parent that moved. */
+static dscm_code propagate_fitted(const dscm_bundle *b, const dscm_query *q, const double *factual,
+                                  double *value, dscm_error *err)
+{
+    double before[BUNDLE_VARIABLES_MAX];
+    bool unknown[BUNDLE_VARIABLES_MAX];
+    for (size_t i = 0; i < b->variables_count; i++) {
+        const dscm_variable *v = &b->infos[i];
+        before[i] = !isnan(factual[i])            ? factual[i]
+                    : v->kind == DSCM_CATEGORICAL ? 0
+                                                  : (v->min + v->max) / 2;
+        const dscm_intervention *act = intervention_on(q, (int)i);
+        if (act && act->action != DSCM_DO && isnan(factual[i]))
+            return dscm_fail(err, DSCM_E_INVALID, "%s: its value before is not known: give it",
+                             v->name);
+    }
+    dscm_code code =
+        dscm_causal_predict(b->causal, before, q->items, q->count, 1, value, NULL, err);
+    for (size_t i = 0; code == DSCM_OK && i < b->variables_count; i++) {
+        bool acted = intervention_on(q, (int)i) != NULL;
+        unknown[i] = !acted && isnan(factual[i]);
+        for (size_t p = 0; !acted && p < b->variables[i].info.parents_count; p++) {
+            int parent = b->variables[i].parents[p];
+            bool moved = intervention_on(q, parent) || value[parent] != before[parent];
+            unknown[i] |=
+                (isnan(factual[parent]) && moved) || (unknown[parent] && !isnan(factual[parent]));
+        }
+        if (unknown[i] || (int)i == b->info.image) value[i] = (double)NAN;
+    }
+    return code;
 }
 
 /* Abduct every tabular node's noise, replace mechanisms of intervened ones, propagate in
@@ -82,7 +117,11 @@ static dscm_code query_values(const dscm_bundle *b, const dscm_query *q, const d
         factual[i] = q->factual && !isnan(q->factual[i]) ? q->factual[i]
                      : observed                          ? observed[i]
                                                          : (double)NAN;
-    propagate(b, q, factual, value);
+    if (b->causal)
+        code = propagate_fitted(b, q, factual, value, err);
+    else
+        propagate(b, q, factual, value);
+    if (code != DSCM_OK) return code;
     for (size_t i = 0; i < b->variables_count; i++)
         if (isnan(value[i]) && !isnan(factual[i]))
             return dscm_fail(err, DSCM_E_INVALID,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/models/gaussian.h"
 #include "core/scm/session.h"
 
 #define CHANGED 0.05 /* of the pixel range */
@@ -114,10 +115,13 @@ dscm_code dscm_observe(dscm_session *s, int variable, float *out, const float *i
     size_t width = net->config.out_channels;
     run_rows(s, s->predictors[e], net, images, count, out, width);
     for (size_t i = 0; i < count; i++) {
-        if (b->infos[variable].kind == DSCM_CATEGORICAL)
+        if (b->infos[variable].kind == DSCM_CATEGORICAL) {
             softmax_row(out + i * width, out + i * width, width);
-        else
-            out[i * 2 + 1] = expf(out[i * 2 + 1]);
+        } else {
+            dscm_gaussian g = dscm_gaussian_head(&net->config, out + i * 2);
+            out[i * 2] = (float)g.mean;
+            out[i * 2 + 1] = (float)exp(g.log_variance);
+        }
     }
     return DSCM_OK;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/models/gaussian.h"
 
 #define WALK_BUFFERS  7
 #define SESSION_BYTES ((size_t)1 << 30) /* that a session takes where nobody grants more */
@@ -179,7 +180,9 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->batch_max = batch_max;
     s->size = s->image->info.h * s->image->info.w * s->image->info.c;
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
-    dscm_code code = s->predictors ? DSCM_OK : DSCM_E_MEMORY;
+    s->told =
+        dscm_alloc(batch_max * dscm_bundle_conditions(bundle) + 1, sizeof *s->told, "session", err);
+    dscm_code code = s->predictors && s->told ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
     if (code == DSCM_OK) code = open_memory(s, err);
     if (code != DSCM_OK) {
@@ -206,6 +209,7 @@ void dscm_session_free(dscm_session *s)
     dscm_arena_close(&s->arena);
     dscm_team_free(s->team);
     dscm_free(s->predictors);
+    dscm_free(s->told);
     dscm_free(s);
 }
 
@@ -257,28 +261,131 @@ static dscm_code stopped(dscm_error *err)
     return dscm_fail(err, DSCM_E_CANCELED, "canceled within a step");
 }
 
-/* eps_theta(x, t); a learned variance is left out. False when the watch stopped it. */
-static bool run_score(const walker *w, float *eps, const float *x, double t, size_t batch)
+/* Tells the score network condition `m` of one row. */
+static void set_condition(const dscm_session *s, size_t m, size_t row, double value)
+{
+    const dscm_net *net = s->image->score.net;
+    if (net->label >= 0)
+        dscm_exec_data(s->score, net->label)[row] = isnan(value) ? 0 : (float)value;
+    else
+        dscm_net_set_parent(net, s->score, m, row, value);
+}
+
+/* Guidance of item `item` by condition `m`; its scale is 0 where nothing is to change. */
+static guidance condition_guidance(const walker *w, size_t item, size_t m)
+{
+    const walk_call *call = w->call;
+    const dscm_bundle *b = w->s->bundle;
+    guidance g = call->guided[item * b->edges_count + (size_t)b->condition_edges[m]];
+    if (g.target == call->told[item * dscm_bundle_conditions(b) + m]) g.scale = 0;
+    return g;
+}
+
+#define FACTUAL (-1) /* no condition is at its target */
+
+/* Runs the score network for `batch` items once per change: `changes` (count) are conditions that
+ * are at their targets there, or FACTUAL. Row c * batch + item. False when the watch stopped it. */
+static bool run_rows(const walker *w, const float *x, double t, size_t batch, const int *changes,
+                     size_t count)
 {
     dscm_session *s = w->s;
     const dscm_net *net = s->image->score.net;
-    size_t ci = net->config.in_channels, co = net->config.out_channels, conditions = 1;
-    memcpy(dscm_exec_data(s->score, net->x), x, batch * s->size * sizeof *x);
-    if (net->label >= 0) {
-        conditions = batch;
-        for (size_t b = 0; b < batch; b++)
-            dscm_exec_data(s->score, net->label)[b] =
-                w->call->labels ? (float)w->call->labels[b] : 0;
+    size_t conditions = dscm_bundle_conditions(s->bundle), rows = conditions ? count * batch : 1;
+    for (size_t c = 0; c < count; c++)
+        memcpy(dscm_exec_data(s->score, net->x) + c * batch * s->size, x,
+               batch * s->size * sizeof *x);
+    for (size_t r = 0; conditions && r < rows; r++)
+        for (size_t m = 0; m < conditions; m++) {
+            double told = w->call->told ? w->call->told[r % batch * conditions + m] : (double)NAN;
+            bool change = changes[r / batch] == (int)m;
+            guidance g = change ? condition_guidance(w, r % batch, m) : (guidance){0};
+            set_condition(s, m, r, g.scale != 0 ? g.target : told);
+        }
+    for (size_t r = 0; r < rows; r++) dscm_exec_data(s->score, net->t)[r] = (float)t;
+    return dscm_exec_forward(s->score, count * batch, rows);
+}
+
+/* eps of element i of an image from the network's answer for row `row`: a learned variance is left
+ * out, v is turned into eps. */
+typedef struct answer {
+    const float *out;
+    size_t channels, stride;
+    float signal, noise; /* eps = signal * out + noise * x */
+} answer;
+
+static answer answer_of(const dscm_session *s, double t, size_t row)
+{
+    const dscm_net *net = s->image->score.net;
+    size_t ci = net->config.in_channels, co = net->config.out_channels;
+    double a = s->image->schedule.alphas_cumprod[(size_t)t];
+    bool v = net->config.prediction == DSCM_PREDICT_V;
+    return (answer){.out = dscm_exec_data(s->score, net->out) + row * (s->size / ci) * co,
+                    .channels = ci,
+                    .stride = co,
+                    .signal = v ? (float)sqrt(a) : 1,
+                    .noise = v ? (float)sqrt(1 - a) : 0};
+}
+
+static float eps_at(const answer *a, size_t i, float x)
+{
+    float out = a->out[i / a->channels * a->stride + i % a->channels];
+    return a->noise != 0 ? a->signal * out + a->noise * x : out;
+}
+
+static void take_eps(const dscm_session *s, float *eps, const float *x, double t, size_t batch)
+{
+    answer a = answer_of(s, t, 0);
+    for (size_t i = 0; i < batch * s->size; i++) eps[i] = eps_at(&a, i, x[i]);
+}
+
+/* eps_theta(x, t, what is told). False when the watch stopped it. */
+static bool run_score(const walker *w, float *eps, const float *x, double t, size_t batch)
+{
+    const int factual = FACTUAL;
+    if (!run_rows(w, x, t, batch, &factual, 1)) return false;
+    take_eps(w->s, eps, x, t, batch);
+    return true;
+}
+
+/* Adds what condition m at its target changes, from the rows that begin at `row`: to the walk's
+ * gradient, of which the sampler takes -sqrt(1 - alpha_bar). */
+static void add_change(const walker *w, const float *eps, const float *x, double t, size_t batch,
+                       size_t m, size_t row)
+{
+    dscm_session *s = w->s;
+    double bar = s->image->schedule.alphas_cumprod[(size_t)t];
+    for (size_t b = 0; b < batch; b++) {
+        guidance g = condition_guidance(w, b, m);
+        answer a = answer_of(s, t, row + b);
+        float factor = (float)(-g.scale / sqrt(1 - bar));
+        const float *own = x + b * s->size, *base = eps + b * s->size;
+        float *grad = s->walk.grad + b * s->size;
+        for (size_t i = 0; g.scale != 0 && i < s->size; i++)
+            grad[i] += factor * (eps_at(&a, i, own[i]) - base[i]);
     }
-    for (size_t b = 0; b < conditions; b++) dscm_exec_data(s->score, net->t)[b] = (float)t;
-    if (!dscm_exec_forward(s->score, batch, conditions)) return false;
-    const float *out = dscm_exec_data(s->score, net->out);
-    if (ci == co) {
-        memcpy(eps, out, batch * s->size * sizeof *eps);
-        return true;
+}
+
+/* Factored guidance: eps with the factual conditions, and in the walk's gradient what each condition
+ * at its target changes. In one pass where the batch has room. */
+static bool run_conditional(const walker *w, float *eps, const float *x, double t, size_t batch)
+{
+    dscm_session *s = w->s;
+    int changes[1 + DSCM_PARENTS_MAX] = {FACTUAL};
+    size_t count = 1;
+    for (size_t m = 0; m < dscm_bundle_conditions(s->bundle); m++) {
+        bool used = false;
+        for (size_t b = 0; b < batch; b++) used |= condition_guidance(w, b, m).scale != 0;
+        if (used) changes[count++] = (int)m;
     }
-    for (size_t p = 0; p < batch * s->size / ci; p++)
-        for (size_t k = 0; k < ci; k++) eps[p * ci + k] = out[p * co + k];
+    size_t at_once = s->batch_max / batch < count ? s->batch_max / batch : count;
+    memset(s->walk.grad, 0, batch * s->size * sizeof *s->walk.grad);
+    for (size_t c = 0; c < count; c += at_once) {
+        size_t n = count - c < at_once ? count - c : at_once;
+        if (!run_rows(w, x, t, batch, changes + c, n)) return false;
+        if (c == 0) take_eps(s, eps, x, t, batch);
+        for (size_t k = c == 0; k < n; k++)
+            add_change(w, eps, x, t, batch, (size_t)changes[c + k], k * batch);
+    }
     return true;
 }
 
@@ -292,12 +399,12 @@ static void class_gradient(float *d, const float *logits, size_t classes, const 
         d[k] = (float)g->scale * ((k == (size_t)g->target) - expf(logits[k] - top) / sum);
 }
 
-/* out = (mean, log variance): log p = -((v - mean)^2 / var + log var) / 2 */
-static void gaussian_gradient(float *d, const float *out, const guidance *g)
+/* dout = scale * d log p(target) / d out, p normal: see gaussian.h */
+static void gaussian_gradient(float *d, const float *out, const dscm_net_config *c,
+                              const guidance *g)
 {
-    double gap = g->target - (double)out[0], precision = exp(-(double)out[1]);
-    d[0] = (float)(g->scale * gap * precision);
-    d[1] = (float)(g->scale * 0.5 * (gap * gap * precision - 1));
+    dscm_gaussian seen = dscm_gaussian_head(c, out);
+    dscm_gaussian_nll(&seen, g->target, -g->scale, d);
 }
 
 static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, float *grad,
@@ -317,7 +424,7 @@ static bool add_edge_gradient(dscm_session *s, const walk_call *call, size_t e, 
         if (s->bundle->variables[edge->parent].info.kind == DSCM_CATEGORICAL)
             class_gradient(d + b * outputs, out + b * outputs, outputs, g);
         else
-            gaussian_gradient(d + b * outputs, out + b * outputs, g);
+            gaussian_gradient(d + b * outputs, out + b * outputs, &net->config, g);
     }
     if (!dscm_exec_backward(exec)) return false;
     const float *dx = dscm_exec_grad(exec, net->x);
@@ -384,7 +491,9 @@ static dscm_code estimate(void *ctx, float *eps, const float *x, double t, size_
 {
     walker *w = ctx;
     const dscm_progress *progress = w->call->progress;
-    w->guided_ahead = w->s->apart && w->s->walk.guided;
+    w->guided_ahead = (w->s->apart || w->call->conditional) && w->s->walk.guided;
+    if (w->guided_ahead && w->call->conditional)
+        return run_conditional(w, eps, x, t, batch) ? DSCM_OK : stopped(err);
     if (!w->guided_ahead) return run_score(w, eps, x, t, batch) ? DSCM_OK : stopped(err);
     /* The caller may be asked in its own thread only. */
     if (progress && progress->keep_going && !progress->keep_going(progress->arg))
@@ -429,12 +538,17 @@ static bool any_guidance(const dscm_session *s, const walk_call *call, size_t co
     return false;
 }
 
+static dscm_denoiser denoiser_of(walker *w, size_t count)
+{
+    return (dscm_denoiser){
+        .ctx = w, .eps = estimate, .guide = any_guidance(w->s, w->call, count) ? guide : NULL};
+}
+
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call, dscm_error *err)
 {
     assert(count <= s->batch_max);
     walker w = {.s = s, .call = call};
-    dscm_denoiser denoiser = {
-        .ctx = &w, .eps = estimate, .guide = any_guidance(s, call, count) ? guide : NULL};
+    dscm_denoiser denoiser = denoiser_of(&w, count);
     dscm_walk_observer observer = {.ctx = &w, .on_step = on_step};
     s->walk.batch = count;
     watch(s, call->progress);
@@ -442,4 +556,12 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
                               : dscm_walk_down(call->path, &s->walk, &denoiser, &observer, err);
     watch(s, NULL); /* the caller's argument may be gone before the networks run again */
     return code;
+}
+
+dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call, dscm_error *err)
+{
+    walker w = {.s = s, .call = call};
+    dscm_denoiser denoiser = denoiser_of(&w, count);
+    s->walk.batch = count;
+    return dscm_walk_forget(call->path, &s->walk, &denoiser, err);
 }

@@ -21,6 +21,7 @@ struct dscm_session {
                          the same time; with `apart` one of their own for the predictors */
     dscm_walk walk;
     float *eval_images; /* (batch_max, size) */
+    double *told;       /* (batch_max, conditions) of a prediction */
 };
 
 /* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
@@ -36,18 +37,20 @@ struct dscm_latent {
     float *x;       /* (count, size), and behind it in the same block: */
     float *extra;   /* (count, extras, size) */
     bool *roundtrip_verified; /* (count) see dscm_latent_roundtrip_verified */
-    double *labels; /* (count) class that a class-conditional network was given on the way up; NULL
-                       for other networks */
+    size_t conditions;        /* of the score network, see dscm_bundle_conditions */
+    double *factuals; /* (count, conditions) what it was told on the way up, NaN: the null block;
+                          NULL without conditions */
 };
 
 /* Walks `count` <= batch_max images that are in session->walk.x (and pair) up or down. guided:
- * (count, edges) or NULL; labels: (count) class condition of a class-conditional score network, or
- * NULL. */
+ * (count, edges) or NULL; told: (count, conditions) what the score network is told, or NULL;
+ * conditional: guided by what changes with the conditions, else by the predictors. */
 typedef struct walk_call {
     const dscm_path *path;
     bool up;
     const guidance *guided;
-    const double *labels;
+    const double *told;
+    bool conditional;
     const dscm_progress *progress;
     dscm_phase phase;
     size_t first, done,
@@ -56,9 +59,11 @@ typedef struct walk_call {
 } walk_call;
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;
-/* labels: with room for the classes of a class-conditional network. */
+/* dscm_walk_forget for the images in session->walk. */
+dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call,
+                              dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
-                           size_t extras, bool labels, dscm_error *err) DSCM_MUST_CHECK;
+                           size_t extras, size_t conditions, dscm_error *err) DSCM_MUST_CHECK;
 /* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */
 void dscm_session_load(dscm_session *s, const dscm_latent *latent, size_t first, size_t n);
 void dscm_session_store(const dscm_session *s, dscm_latent *latent, size_t first, size_t n);

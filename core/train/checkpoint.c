@@ -17,6 +17,8 @@ static char *settings_text(const dscm_trainer *t)
         (json_int_t)o->samples, "rate", o->rate, "weight_decay", o->weight_decay, "ema_decay",
         o->ema_decay, "clip", o->clip, "warmup", (json_int_t)o->warmup, "seed", (json_int_t)o->seed,
         "threads", o->threads, "class", o->only_class, "data_sha256", t->data->sha256);
+    if (o->net.parents_count)
+        json_object_set_new(object, "parent_dropout", json_real(o->parent_dropout));
     if (o->still) json_object_set_new(object, "still", json_true()); /* absent in older runs */
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(object);
@@ -55,6 +57,42 @@ static dscm_code load_state(dscm_trainer *t, const dscm_tensors *set, const char
     return DSCM_OK;
 }
 
+/* A checkpoint's settings against this run's. More samples are allowed: the run goes on, along the
+ * learning rate of the longer one. Else the message names each setting that differs, both sides. */
+static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
+                                dscm_error *err)
+{
+    json_t *mine = json_loads(mine_text, 0, NULL), *theirs = json_loads(theirs_text, 0, NULL);
+    char text[400] = "";
+    size_t at = 0;
+    const char *key;
+    json_t *value, *all = theirs ? json_copy(theirs) : NULL;
+    if (mine && all) json_object_update_missing(all, mine);
+    json_object_foreach(all, key, value)
+    {
+        json_t *here = json_object_get(mine, key), *there = json_object_get(theirs, key);
+        if (here && there && json_equal(here, there)) continue;
+        if (strcmp(key, "samples") == 0 && json_integer_value(here) >= json_integer_value(there))
+            continue;
+        const int flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12);
+        char *a = there ? json_dumps(there, flags) : NULL,
+             *b = here ? json_dumps(here, flags) : NULL;
+        if (at < sizeof text)
+            at += (size_t)snprintf(text + at, sizeof text - at,
+                                   "%s%s is %.120s there and %.120s here", at ? ", " : "", key,
+                                   a ? a : "absent", b ? b : "absent");
+        free(a);
+        free(b);
+    }
+    bool read = mine && theirs;
+    json_decref(mine);
+    json_decref(theirs);
+    json_decref(all);
+    if (!read) return dscm_fail(err, DSCM_E_FORMAT, "%s: its settings cannot be read", path);
+    if (!at) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_MISMATCH, "%s: checkpoint of other settings: %s", path, text);
+}
+
 dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err)
 {
     dscm_tensors *set = NULL;
@@ -66,11 +104,11 @@ dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err)
     const char *samples = dscm_tensors_metadata(set, "samples_done");
     if (!theirs || !step || !samples)
         code = dscm_fail(err, DSCM_E_FORMAT, "%s: not a training checkpoint", path);
-    else if (!mine || strcmp(mine, theirs) != 0)
-        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: checkpoint of other settings: it has %.300s",
-                         path, theirs);
+    else if (!mine)
+        code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     else
-        code = load_state(t, set, path, err);
+        code = check_settings(path, mine, theirs, err);
+    if (code == DSCM_OK) code = load_state(t, set, path, err);
     if (code == DSCM_OK) {
         t->step = strtoul(step, NULL, 10);
         t->samples = strtoul(samples, NULL, 10);

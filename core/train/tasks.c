@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "core/data/idx.h"
+#include "core/models/gaussian.h"
 #include "core/train/augment.h"
 
 #define VAE_VARIANCE 0.1       /* of the reconstruction, on [-1,1] */
@@ -13,9 +15,22 @@ static const uint8_t *pixels_of_image(const shard *s, size_t i)
 }
 
 /* ---- inputs ---- */
-/* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform */
+/* Values of the parents, each block dropped alone and all together at random (Ho & Salimans 2021). */
+static void parent_inputs(shard *s, size_t i, dscm_rng *rng)
+{
+    size_t count = s->net->config.parents_count;
+    bool all = count && (double)dscm_rng_uniform(rng) < s->parent_dropout;
+    for (size_t p = 0; p < count; p++) {
+        bool drop = (double)dscm_rng_uniform(rng) < s->parent_dropout && count > 1;
+        double value = s->parents[(size_t)s->images[i] * count + p];
+        dscm_net_set_parent(s->net, s->exec, p, i, all || drop ? (double)NAN : value);
+    }
+}
+
+/* x_t = √ᾱ x_0 + √(1−ᾱ) ε with t uniform; s->noise becomes ε or v, see dscm_prediction. */
 static void noised_inputs(shard *s)
 {
+    bool v = s->net->config.prediction == DSCM_PREDICT_V;
     float *x = dscm_exec_data(s->exec, s->net->x), *t = dscm_exec_data(s->exec, s->net->t);
     for (size_t i = 0; i < s->count; i++, x += s->pixels) {
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
@@ -25,8 +40,13 @@ static void noised_inputs(shard *s)
         float sigma = (float)sqrt(1 - s->schedule->alphas_cumprod[step]);
         dscm_rng_normal(&rng, noise, s->pixels);
         dscm_pixels_to_float(x, pixels_of_image(s, i), s->pixels);
-        for (size_t p = 0; p < s->pixels; p++) x[p] = signal * x[p] + sigma * noise[p];
+        for (size_t p = 0; p < s->pixels; p++) {
+            float clean = x[p];
+            x[p] = signal * clean + sigma * noise[p];
+            if (v) noise[p] = signal * noise[p] - sigma * clean;
+        }
         t[i] = (float)step;
+        if (s->net->config.arch == DSCM_ARCH_UNET) parent_inputs(s, i, &rng);
     }
 }
 
@@ -134,6 +154,29 @@ static double class_loss(shard *s, bool grads)
     return sum / (double)s->batch;
 }
 
+/* Predictors: classes, or a continuous variable by its normal distribution; images whose value is
+ * missing take no part. */
+static double predictor_loss(shard *s, bool grads)
+{
+    const dscm_net_config *c = &s->net->config;
+    if (!c->target.name[0]) return class_loss(s, grads);
+    const float *out = dscm_exec_data(s->exec, s->net->out);
+    float *dout = grads ? dscm_exec_grad(s->exec, s->net->out) : NULL;
+    double sum = 0, weight = 1 / (double)s->batch;
+    for (size_t i = 0; i < s->count; i++, out += 2) {
+        double value = s->parents[s->images[i]];
+        dscm_gaussian g = dscm_gaussian_head(c, out);
+        if (!isnan(value)) {
+            sum += weight * dscm_gaussian_nll(&g, value, weight, dout ? dout + 2 * i : NULL);
+            s->error += fabs(g.mean - value);
+            s->correct++;
+        } else if (dout) {
+            dout[2 * i] = dout[2 * i + 1] = 0;
+        }
+    }
+    return sum;
+}
+
 /* squared error against what is to be drawn / 2 sigma^2 + KL(N(mu, e^logvar) || N(0, 1)), both divided by the pixels */
 static double vae_loss(shard *s, bool grads)
 {
@@ -155,7 +198,7 @@ static double vae_loss(shard *s, bool grads)
 
 const task_ops dscm_tasks[DSCM_TASK_COUNT] = {
     [DSCM_TASK_SCORE] = {"score", true, false, noised_inputs, score_loss, {"out"}},
-    [DSCM_TASK_PREDICTOR] = {"predictor", true, true, noised_inputs, class_loss, {"out"}},
+    [DSCM_TASK_PREDICTOR] = {"predictor", true, true, noised_inputs, predictor_loss, {"out"}},
     [DSCM_TASK_ORACLE] = {"oracle", false, true, clean_inputs, class_loss, {"out"}},
     [DSCM_TASK_VAE] = {"vae", false, false, vae_inputs, vae_loss, {"out", "mu", "logvar"}},
     [DSCM_TASK_AUTOENCODER] =

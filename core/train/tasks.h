@@ -15,9 +15,12 @@ typedef struct shard {
     const uint32_t *images; /* (count) which images */
     uint64_t seed, first;   /* sample i draws from stream first + i */
     size_t t_low, t_high;   /* noised tasks: t uniform in [low, high) */
-    float *noise;           /* (count, pixels): what was added; VAE: the images to draw */
+    const double *parents;  /* (images of data, parents of the network), or NULL */
+    double parent_dropout;  /* probability of dropping a block alone, and all together */
+    float *noise;           /* (count, pixels): what the network should answer */
     bool augment;           /* inputs are moved at random */
-    size_t correct;         /* classifiers: right answers */
+    size_t correct;         /* classifiers: right answers; else values that are known */
+    double error;           /* predictors of a continuous variable: sum of |mean - value| */
 } shard;
 
 typedef struct task_ops {

@@ -30,15 +30,45 @@ dscm_train_options dscm_train_defaults(dscm_task task)
                                 .seed = 1,
                                 .threads = 1,
                                 .only_class = -1,
+                                .parent_dropout = 0.1,
                                 .isa = dscm_cpu_best_isa()};
 }
 
 /* ---- opening ---- */
+static dscm_code check_parents(const dscm_train_options *o, const dscm_dataset *data,
+                               const double *parents, dscm_error *err)
+{
+    bool target = o->net.target.name[0];
+    size_t count = target ? 1 : o->net.parents_count;
+    if (count && !parents)
+        return dscm_fail(err, DSCM_E_INVALID, "parents: the network has %zu, the data no values",
+                         count);
+    for (size_t i = 0; i < data->count * count; i++) {
+        const dscm_parent *p = target ? &o->net.target : &o->net.parents[i % count];
+        double v = parents[i];
+        if (isnan(v) ||
+            (p->classes ? v >= 0 && v < (double)p->classes && v == floor(v) : isfinite(v)))
+            continue;
+        return dscm_fail(err, DSCM_E_INVALID, "data: image %zu has %s %g, the network %zu classes",
+                         i / count, p->name, v, p->classes);
+    }
+    if (!(o->parent_dropout >= 0 && o->parent_dropout <= 1))
+        return dscm_fail(err, DSCM_E_INVALID, "parent_dropout: %g is not in 0..1",
+                         o->parent_dropout);
+    return DSCM_OK;
+}
+
 static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *data,
-                               dscm_error *err)
+                               const double *parents, dscm_error *err)
 {
     const dscm_net_config *c = &o->net;
-    if (data->h != data->w || data->h != c->image_size || data->c != c->in_channels)
+    if (data->h != data->w)
+        return dscm_fail(
+            err, DSCM_E_MISMATCH,
+            "data: images of %zux%zu pixels are not square, as the networks need them; "
+            "--size N makes pictures so",
+            data->w, data->h);
+    if (data->h != c->image_size || data->c != c->in_channels)
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "data: images are %zux%zux%zu, the network takes %zux%zux%zu", data->h,
                          data->w, data->c, c->image_size, c->image_size, c->in_channels);
@@ -46,6 +76,8 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
         return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in %d (threads)..65536", o->batch,
                          o->threads);
     if (!o->seed) return dscm_fail(err, DSCM_E_INVALID, "seed: 0 is reserved");
+    if (o->task == DSCM_TASK_SCORE || o->net.target.name[0])
+        return check_parents(o, data, parents, err);
     if (!dscm_tasks[o->task].classifies) return DSCM_OK;
     for (size_t i = 0; i < data->count; i++)
         if (data->labels[i] >= c->out_channels)
@@ -107,6 +139,8 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
         *s = (shard){.net = t->net,
                      .schedule = &t->schedule,
                      .data = t->data,
+                     .parents = t->options.parents,
+                     .parent_dropout = t->options.parent_dropout,
                      .pixels = pixels,
                      .noise = t->noise + k * PASS_IMAGES * pixels};
         dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
@@ -117,7 +151,7 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
 
 static dscm_code open_parts(dscm_trainer *t, dscm_error *err)
 {
-    dscm_code code = check_options(&t->options, t->data, err);
+    dscm_code code = check_options(&t->options, t->data, t->options.parents, err);
     if (code == DSCM_OK) code = dscm_net_open(&t->net, &t->options.net, err);
     if (code == DSCM_OK)
         code = dscm_schedule_open(&t->schedule, t->options.schedule, DIFFUSION_STEPS, err);
@@ -269,9 +303,11 @@ dscm_code dscm_trainer_step(dscm_trainer *t, dscm_step_report *report, dscm_erro
 typedef struct held_out_job {
     dscm_trainer *t;
     const dscm_dataset *data;
+    const double *parents;
     size_t count, range, ranges;
     double *losses;  /* (threads) */
     size_t *correct; /* (threads) */
+    double *errors;  /* (threads) */
 } held_out_job;
 
 /* Thread k takes a contiguous part of the images. */
@@ -288,6 +324,8 @@ static void evaluate_share(void *arg, size_t k, int worker)
     share_of(t, k, &first, &capacity);
     if (capacity > PASS_IMAGES) capacity = PASS_IMAGES;
     s.data = job->data;
+    s.parents = job->parents;
+    s.parent_dropout = 0;
     s.images = images;
     s.augment = false;
     s.seed = t->options.seed;
@@ -295,6 +333,7 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.t_low = job->range * t->schedule.steps / job->ranges;
     s.t_high = (job->range + 1) * t->schedule.steps / job->ranges;
     s.correct = 0;
+    s.error = 0;
     job->losses[k] = 0;
     dscm_exec_seed_dropout(s.exec, 0, 0);
     for (size_t b = begin; b < end; b += s.count) {
@@ -306,34 +345,41 @@ static void evaluate_share(void *arg, size_t k, int worker)
         job->losses[k] += task->loss(&s, false);
     }
     job->correct[k] = s.correct;
+    job->errors[k] = s.error;
 }
 
-dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
-                                dscm_held_out *out, dscm_error *err)
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
+                                size_t limit, dscm_held_out *out, dscm_error *err)
 {
     const task_ops *task = &dscm_tasks[t->options.task];
     size_t threads = (size_t)t->options.threads;
-    double losses[DSCM_TEAM_MAX];
+    double losses[DSCM_TEAM_MAX], errors[DSCM_TEAM_MAX];
+    bool target = t->options.net.target.name[0];
     size_t correct[DSCM_TEAM_MAX];
-    dscm_code code = check_options(&t->options, data, err);
+    dscm_code code = check_options(&t->options, data, parents, err);
     if (code != DSCM_OK) return code;
     *out = (dscm_held_out){.ranges = task->noised ? DSCM_HELD_OUT_RANGES : 1};
     held_out_job job = {.t = t,
                         .data = data,
+                        .parents = parents,
                         .count = limit && limit < data->count ? limit : data->count,
                         .ranges = out->ranges,
                         .losses = losses,
-                        .correct = correct};
+                        .correct = correct,
+                        .errors = errors};
     dscm_weights_update(t->weights, t->state.ema, t->team);
     for (; job.range < job.ranges; job.range++) {
         size_t right = 0;
+        double error = 0;
         dscm_team_run(t->team, threads, evaluate_share, &job);
         for (size_t k = 0; k < threads; k++) {
             out->loss[job.range] += losses[k];
             right += correct[k];
+            error += errors[k];
         }
         out->accuracy[job.range] =
-            task->classifies ? (double)right / (double)job.count : (double)NAN;
+            task->classifies && !target ? (double)right / (double)job.count : (double)NAN;
+        out->error[job.range] = target ? error / (double)right : (double)NAN;
     }
     dscm_weights_update(t->weights, t->state.values, t->team);
     return DSCM_OK;

@@ -9,14 +9,16 @@
 #ifndef DSCM_CORE_TRAIN_TRAINER_H
 #define DSCM_CORE_TRAIN_TRAINER_H
 
-#include "core/data/idx.h"
+#include "core/data/dataset.h"
 #include "core/diffusion/schedule.h"
 #include "core/io/tensors.h"
 #include "core/models/net.h"
 
 typedef enum dscm_task {
-    DSCM_TASK_SCORE, /* mean (eps - eps_theta(x_t, t))^2, t uniform over all T (Ho et al. 2020) */
-    DSCM_TASK_PREDICTOR,   /* cross-entropy on x_t, t uniform over all T */
+    DSCM_TASK_SCORE, /* mean squared error of eps or v at (x_t, t [, parents]), t uniform over all T
+                        (Ho et al. 2020) */
+    DSCM_TASK_PREDICTOR,   /* cross-entropy, or with net.target the negative log density of a normal
+                              distribution, on x_t, t uniform over all T */
     DSCM_TASK_ORACLE,      /* cross-entropy on clean images, slightly moved, turned and scaled */
     DSCM_TASK_VAE,         /* squared error / 2 sigma^2 + KL, per pixel */
     DSCM_TASK_AUTOENCODER, /* mean squared error on [0,1] */
@@ -38,6 +40,12 @@ typedef struct dscm_train_options {
     int only_class; /* -1: all */
     dscm_isa isa;   /* the widest one unless another is to be measured */
     bool still;     /* oracle, VAE: images as they are, without turns, scales and shifts */
+    /* Conditional score networks (net.parents): values of the parents, (images, net.parents_count),
+     * NaN where missing; predictors of a continuous variable (net.target): its values, (images);
+     * borrowed for the trainer's life. Each block is dropped alone, and all
+     * together, with this probability (Ho & Salimans 2021). */
+    const double *parents;
+    double parent_dropout; /* 0..1; 0.1 */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);
@@ -72,10 +80,11 @@ dscm_code dscm_trainer_export(const dscm_trainer *t, const char *path, dscm_dtyp
 #define DSCM_HELD_OUT_RANGES 10
 typedef struct dscm_held_out {
     size_t ranges; /* 1, or 10 for noised tasks */
-    double loss[DSCM_HELD_OUT_RANGES],
-        accuracy[DSCM_HELD_OUT_RANGES]; /* accuracy NaN where senseless */
+    double loss[DSCM_HELD_OUT_RANGES], accuracy[DSCM_HELD_OUT_RANGES], /* NaN but for classifiers */
+        error[DSCM_HELD_OUT_RANGES]; /* mean |mean - value|, NaN without net.target */
 } dscm_held_out;
-dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, size_t limit,
-                                dscm_held_out *out, dscm_error *err) DSCM_MUST_CHECK;
+/* parents: values as in the options, of the images of `data`. */
+dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
+                                size_t limit, dscm_held_out *out, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

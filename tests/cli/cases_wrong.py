@@ -210,6 +210,15 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         code, text, err = run("train", "--help")
         assert code == 0 and "oracle" in text and err == ""
 
+    def test_labels_are_checked_first():
+        command = ["bundle", "--out", path("labels"), "--name", "x", "--score", "s", "--predictor", "p"]
+        refused([*command, "--labels", "crane,b,crane"], 2, 'labels 1 and 3 are both "crane"')
+        refused([*command, "--labels", 'a,,c'], 2, "label 2 is empty")
+        refused([*command, "--labels", '"a, b"c,d'], 2, "label 1")
+        with open(path("names"), "wb") as f:
+            f.write("\ufefftench, Tinca tinca\r\nd\u00f6g\r\nd\u00f6g\n".encode())
+        refused([*command, "--labels-file", path("names")], 2, 'labels 2 and 3 are both "d\u00f6g"')
+
     def test_training_is_refused_before_the_work():
         """Data of which nothing can be learnt, or that the figures at the end cannot be taken of."""
         os.makedirs(path("splits"), exist_ok=True)
@@ -221,7 +230,7 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             write_idx(f"splits/{name}-labels-idx1-ubyte", (len(labels),), bytes(labels))
         command = ["train", "oracle", "--data", path("splits"), "--out", path("never"), "--batch", "8",
                    "--samples", "1000000000", "--threads", "1", "--log", path("never.csv")]
-        for split, *parts in (("absent", "absent-images-idx3-ubyte.gz"), ("large", "16x16x1", "12x12x1"),
+        for split, *parts in (("absent", "absent-images-idx3-ubyte"), ("large", "16x16x1", "12x12x1"),
                               ("other", "image 2 has label 2", "2 classes"),
                               ("none", "none-images-idx3-ubyte.gz", "no images", "0 of 12x12"),
                               ("few", "few-labels-idx1-ubyte", "1 labels", "4 images")):

@@ -32,6 +32,7 @@ verdict cli-includes "$(includes 'tests/|microhttpd|cblas|png\.h|jpeglib' cli)"
 verdict only-gemm-has-blas "$(includes 'cblas' core api server cli | grep -v '^core/kernels/gemm\.c:')"
 verdict only-png-has-libpng "$(includes 'png\.h' core api server cli | grep -v '^core/image/png\.c:')"
 verdict only-jpeg-has-libjpeg "$(includes 'jpeglib' core api server cli | grep -v '^core/image/jpeg\.c:')"
+verdict only-archive-has-libarchive "$(includes 'archive(_entry)?\.h' core api server cli | grep -v '^core/data/archive\.c:')"
 verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
 verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep -v '^server/journal[a-z_]*\.[ch]:')"
 # The wall clock jumps: it is for log lines, and nothing may wait by it.

@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include "core/base/memory.h"
+#include "core/data/dataset.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
 #include "tests/core/io/archive.h"

@@ -1,6 +1,7 @@
 /* Morphometry: elements and distances by hand, measures of shapes that are known, the causal model,
  * and (with MORPHO_DATA and MNIST_DATA) the published images bit for bit. */
 #include "core/base/memory.h"
+#include "core/data/dataset.h"
 #include "core/data/idx.h"
 #include "core/data/morpho.h"
 #include "core/data/skeleton.h"

@@ -161,27 +161,27 @@ static void classes_are_seen_kept_and_set(void)
     dscm_error err = {0};
     REQUIRE(dscm_observe(told, SHAPE, p, images, ITEMS, NULL) == DSCM_OK);
     REQUIRE(dscm_abduct(told, &l, images, ITEMS, &o, NULL, NULL) == DSCM_OK);
-    for (size_t i = 0; i < ITEMS; i++) CHECK_NEAR(l->labels[i], likeliest(p + 3 * i, 3), 0);
+    for (size_t i = 0; i < ITEMS; i++) CHECK_NEAR(l->factuals[i], likeliest(p + 3 * i, 3), 0);
     predict(told, got, l, none, &o);
     for (size_t i = 0; i < ITEMS * PIXELS; i++) CHECK_NEAR(got[i], images[i], 1e-3);
     /* as values */
     REQUIRE(dscm_latent_select(&part, l, (const size_t[]){2, 0}, 2, NULL) == DSCM_OK);
-    CHECK_NEAR(part->labels[0], l->labels[2], 0);
-    CHECK_NEAR(part->labels[1], l->labels[0], 0);
-    for (size_t i = 0; i < ITEMS; i++) l->labels[i] = (double)((i + 1) % 3);
+    CHECK_NEAR(part->factuals[0], l->factuals[2], 0);
+    CHECK_NEAR(part->factuals[1], l->factuals[0], 0);
+    for (size_t i = 0; i < ITEMS; i++) l->factuals[i] = (double)((i + 1) % 3);
     REQUIRE(dscm_latent_write(l, &bytes, &size, NULL) == DSCM_OK);
     REQUIRE(dscm_latent_read(&again, conditional, bytes, size, &err) == DSCM_OK);
-    for (size_t i = 0; i < ITEMS; i++) CHECK_NEAR(again->labels[i], l->labels[i], 0);
+    for (size_t i = 0; i < ITEMS; i++) CHECK_NEAR(again->factuals[i], l->factuals[i], 0);
     dscm_latent_free(again);
-    ((unsigned char *)bytes)[size - 8] = 3; /* the last item's class */
+    memcpy((unsigned char *)bytes + size - 8, &(double){3}, 8); /* the last item's class */
     CHECK_INT(dscm_latent_read(&again, conditional, bytes, size, &err), DSCM_E_FORMAT);
-    CHECK_HAS(err.message, "class 3 is not in 0..2");
+    CHECK_HAS(err.message, "shape: 3 is no value of it");
     /* an intervention tells its own class, even at scale 0 */
     predict(told, want, l, none, &o); /* down by the labels that were set above */
     for (size_t i = 0; i < ITEMS; i++) {
-        acts[i] = (dscm_intervention){SHAPE, DSCM_DO, l->labels[i], NONE};
+        acts[i] = (dscm_intervention){SHAPE, DSCM_DO, l->factuals[i], NONE};
         queries[i] = (dscm_query){.items = &acts[i], .count = 1};
-        l->labels[i] = (double)likeliest(p + 3 * i, 3);
+        l->factuals[i] = (double)likeliest(p + 3 * i, 3);
     }
     predict(told, got, l, queries, &o);
     double apart = 0;
@@ -205,7 +205,7 @@ static void each_is_seen_by_its_own_class(void)
     float all[ITEMS * PIXELS], alone[PIXELS];
     REQUIRE(dscm_abduct(told, &l, images, ITEMS, &o, NULL, NULL) == DSCM_OK);
     for (size_t i = 0; i < ITEMS; i++) {
-        l->labels[i] = (double)i;
+        l->factuals[i] = (double)i;
         memcpy(l->x + i * PIXELS, l->x, PIXELS * sizeof(float)); /* the class is all that differs */
         queries[i] = (dscm_query){.items = &shift, .count = 1};
     }
@@ -226,8 +226,8 @@ static void drawn_classes_are_of_all_kinds(void)
     size_t seen[3] = {0};
     REQUIRE(dscm_latent_draw(told, &l, 60, 3, 0, &o, NULL) == DSCM_OK);
     for (size_t i = 0; i < 60; i++) {
-        REQUIRE(l->labels[i] >= 0 && l->labels[i] < 3);
-        seen[(size_t)l->labels[i]]++;
+        REQUIRE(l->factuals[i] >= 0 && l->factuals[i] < 3);
+        seen[(size_t)l->factuals[i]]++;
     }
     CHECK(seen[0] > 5 && seen[1] > 5 && seen[2] > 5);
     dscm_latent_free(l);

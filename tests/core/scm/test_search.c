@@ -12,12 +12,11 @@ static dscm_bundle *bundle;
 static dscm_session *session;
 static float images[ITEMS * PIXELS];
 
-/* Shape alone, both parents at scales of their own, thickness alone (nothing to be sure of), and
- * nothing at all. */
+/* Shape alone, both parents at scales of their own, and shape alone again. */
 static const dscm_intervention one_label[ITEMS][2] = {
     {{SHAPE, DSCM_DO, 1, NONE}},
-    {{SHAPE, DSCM_DO, 2, 0.7}, {THICKNESS, DSCM_DO, 8, 0.2}},
-    {{THICKNESS, DSCM_DO, 9, NONE}, {SHAPE, DSCM_DO, 0, 1.2}},
+    {{SHAPE, DSCM_DO, 2, 0.7}, {THICKNESS, DSCM_DO, 4, 0.2}},
+    {{THICKNESS, DSCM_DO, 3, NONE}, {SHAPE, DSCM_DO, 0, 1.2}},
     {{SHAPE, DSCM_DO, 0, NONE}}};
 static const size_t one_label_count[ITEMS] = {1, 2, 2, 1};
 /* Both parents have labels: each must be the likeliest, and the less sure one decides. */
@@ -33,9 +32,34 @@ static const size_t *acts_count = one_label_count;
 /* What one rung of the ladder gives for one item. */
 typedef struct rung {
     double scale, probability; /* of the least likely target */
+    double gap;                /* of the farthest number, in tolerances of 10 / 20 */
     bool likeliest;
     float image[PIXELS];
 } rung;
+
+/* Whether a query moves a variable, and where to, from what the predictors see in the item's
+ * reconstruction: thickness follows shape. */
+static bool target_of(const dscm_latent *one, const dscm_query *query, const dscm_options *o,
+                      int variable, double *target)
+{
+    float clean[PIXELS], p[3];
+    double factual[VARIABLES] = {0, 0, NONE}, value[VARIABLES];
+    dscm_error err = {0};
+    const dscm_query none = {.items = NULL};
+    dscm_query known = *query;
+    CHECK_INT(dscm_predict(session, clean, one, &none, o, NULL, &err), DSCM_OK);
+    CHECK_INT(dscm_observe(session, SHAPE, p, clean, 1, &err), DSCM_OK);
+    for (int k = 1; k < 3; k++)
+        if (p[k] > p[(int)factual[SHAPE]]) factual[SHAPE] = k;
+    CHECK_INT(dscm_observe(session, THICKNESS, p, clean, 1, &err), DSCM_OK);
+    factual[THICKNESS] = (double)p[0];
+    known.factual = factual;
+    CHECK_INT(dscm_query_values(bundle, &known, value, &err), DSCM_OK);
+    *target = value[variable];
+    bool acted = false;
+    for (size_t a = 0; a < query->count; a++) acted |= query->items[a].variable == variable;
+    return acted || value[variable] != factual[variable];
+}
 
 static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
                     const dscm_options *options, double max_scale)
@@ -64,22 +88,43 @@ static size_t climb(rung out[RUNGS_MAX], const dscm_latent *all, size_t item,
         }
         r->probability = 1;
         r->likeliest = true;
-        for (size_t a = 0; a < query.count; a++) {
-            const dscm_variable *v = &dscm_bundle_describe(bundle)->variables[own[a].variable];
+        r->gap = 0;
+        for (int variable = SHAPE; variable <= THICKNESS; variable++) {
+            const dscm_variable *v = &dscm_bundle_describe(bundle)->variables[variable];
             float p[3];
-            if (v->kind != DSCM_CATEGORICAL) continue;
-            CHECK_INT(dscm_observe(session, own[a].variable, p, r->image, 1, &err), DSCM_OK);
-            float target = p[(size_t)own[a].value];
-            r->probability = fmin(r->probability, (double)target);
-            for (size_t k = 0; k < v->labels_count; k++) r->likeliest &= target >= p[k];
+            double target = 0;
+            if (v->kind == DSCM_CONTINUOUS) {
+                if (!target_of(one, &query, &o, variable, &target)) continue;
+            } else {
+                bool acted = false;
+                for (size_t a = 0; a < query.count; a++) {
+                    if (own[a].variable != variable) continue;
+                    acted = true;
+                    target = own[a].value;
+                }
+                if (!acted) continue;
+            }
+            CHECK_INT(dscm_observe(session, variable, p, r->image, 1, &err), DSCM_OK);
+            if (v->kind == DSCM_CONTINUOUS) {
+                r->gap = fmax(r->gap, fabs((double)p[0] - target) / two_parents_tolerance);
+                r->likeliest &= r->gap <= 1;
+                continue;
+            }
+            r->probability = fmin(r->probability, (double)p[(size_t)target]);
+            for (size_t k = 0; k < v->labels_count; k++) r->likeliest &= p[(size_t)target] >= p[k];
         }
     }
     dscm_latent_free(one);
     return count;
 }
 
-/* The first sure rung, else the surest where every target is the likeliest label, else the surest;
- * *walks: rungs that were walked. */
+static double sureness(const rung *r)
+{
+    return r->gap > 1 ? fmin(r->probability, 1 / r->gap) : r->probability;
+}
+
+/* The first sure rung, else the surest where every target is met, else the surest; *walks: rungs that
+ * were walked. */
 static const rung *choose(const rung *rungs, size_t count, double confidence, size_t *walks)
 {
     const rung *best = NULL;
@@ -87,7 +132,7 @@ static const rung *choose(const rung *rungs, size_t count, double confidence, si
         const rung *r = &rungs[(*walks)++];
         if (r->likeliest && r->probability >= confidence) return r;
         if (!best || (r->likeliest && !best->likeliest) ||
-            (r->likeliest == best->likeliest && r->probability > best->probability))
+            (r->likeliest == best->likeliest && sureness(r) > sureness(best)))
             best = r;
     }
     return best;
@@ -111,6 +156,7 @@ static void compare(const dscm_latent *all, const dscm_options *o, const dscm_sc
         CHECK_NEAR(results[i].scale, want->scale, 1e-9);
         CHECK_INT(results[i].valid, want->likeliest);
         CHECK_NEAR(results[i].probability, want->probability, 1e-5);
+        CHECK_NEAR(results[i].gap, want->gap, 1e-4);
         CHECK_INT(results[i].predictions, walks);
         for (size_t k = 0; k < PIXELS; k++)
             differ += fabsf(out[i * PIXELS + k] - want->image[k]) > 1e-5f;
@@ -165,10 +211,67 @@ static void every_label_must_be_sure(void)
     two_parents_labelled = false;
 }
 
+/* A number is judged like a label: the first rung that brings it within its tolerance is taken, not
+ * the first rung of all; one out of reach gives the rung that comes nearest. */
+static void numbers_are_judged(void)
+{
+    enum { OUT_OF_REACH = ITEMS - 1 };
+    static const dscm_intervention numbers[ITEMS][2] = {{{THICKNESS, DSCM_DO, 2.25, NONE}},
+                                                        {{THICKNESS, DSCM_DO, 2.3, NONE}},
+                                                        {{THICKNESS, DSCM_DO, 2.35, NONE}},
+                                                        {{THICKNESS, DSCM_DO, 10, NONE}}};
+    static const size_t one_each[ITEMS] = {1, 1, 1, 1};
+    static rung rungs[RUNGS_MAX];
+    float out[ITEMS * PIXELS];
+    dscm_bundle *kept_bundle = bundle;
+    dscm_session *kept_session = session;
+    char own[64];
+    size_t met_later = 0;
+    dscm_scale_result results[ITEMS];
+    dscm_query queries[ITEMS];
+    dscm_latent *one = NULL, *all = NULL;
+    dscm_error err = {0};
+    two_parents_tolerance = 0.02;
+    if (!two_parents_open(own, &bundle, &session, 3, &err)) TEST_FAIL_("%s", err.message);
+    dscm_options o = dscm_options_defaults();
+    o.scale = 0.1;
+    dscm_scale_search search = {.confidence = 0.9, .max_scale = 3};
+    acts = numbers;
+    acts_count = one_each;
+    for (size_t i = 0; i < ITEMS; i++) queries[i] = (dscm_query){.items = acts[i], .count = 1};
+    REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+    REQUIRE(dscm_abduct(session, &one, images + PIXELS, 1, &o, NULL, &err) == DSCM_OK);
+    REQUIRE(dscm_latent_select(&all, one, (const size_t[ITEMS]){0}, ITEMS, &err) == DSCM_OK);
+    REQUIRE(dscm_predict_search(session, out, results, all, queries, &o, &search, NULL, &err) ==
+            DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) {
+        size_t walks, count = climb(rungs, all, i, &o, search.max_scale);
+        const rung *want = choose(rungs, count, search.confidence, &walks);
+        CHECK_NEAR(results[i].scale, want->scale, 1e-9);
+        CHECK_NEAR(results[i].gap, want->gap, 1e-2);
+        CHECK_INT(results[i].predictions, walks);
+        CHECK_INT(results[i].valid, want->gap <= 1);
+        if (results[i].valid && walks > 1) met_later++;
+    }
+    CHECK(met_later > 0); /* the first rung was not good enough */
+    CHECK(!results[OUT_OF_REACH].valid && results[OUT_OF_REACH].gap > 100);
+    dscm_latent_free(one);
+    dscm_latent_free(all);
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(own);
+    two_parents_tolerance = 2;
+    bundle = kept_bundle;
+    session = kept_session;
+    acts = one_label;
+    acts_count = one_label_count;
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale},
-                                      {"every_label_must_be_sure", every_label_must_be_sure}};
+                                      {"every_label_must_be_sure", every_label_must_be_sure},
+                                      {"numbers_are_judged", numbers_are_judged}};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
     return two_parents_main("test_search", dir, &bundle, &session, 3, argc, argv, cases,

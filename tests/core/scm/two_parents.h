@@ -14,6 +14,7 @@
 #include "core/diffscm.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
+#include "core/scm/causal.h"
 #include "tests/harness.h"
 
 enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
@@ -22,11 +23,19 @@ enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
  * image; guidance follows it), and classes of the score network, 0 or 3. */
 static float two_parents_sharpness = 1;
 static size_t two_parents_classes = 0;
+/* Or a score network that is told shape and thickness. */
+static bool two_parents_conditional = false;
 /* Added to the last bias of the next networks written, per output, or NULL: values that predictors
  * of numbers see in any image. */
 static const float *two_parents_bias = NULL;
 /* Or with two labels for thickness, thin and thick, which then has no parent. */
 static bool two_parents_labelled = false;
+
+/* Of thickness. */
+static double two_parents_tolerance = 2;
+
+/* Or with this fitted model of both (borrowed): its labels and range, mechanisms "fitted". */
+static const dscm_causal *two_parents_causal = NULL;
 
 /* A manifest's entry of a network, {"config", "weights"}, whose file it writes; frees both. */
 static json_t *save_network(dscm_net *net, float *values, const char *dir, const char *file)
@@ -62,6 +71,12 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     c.num_heads = 1;
     c.num_head_channels = 0;
     c.num_classes = arch == DSCM_ARCH_UNET ? two_parents_classes : 0;
+    if (arch == DSCM_ARCH_UNET && two_parents_conditional) {
+        c.parents_count = 2;
+        c.parents[0] = (dscm_parent){.name = "shape", .classes = 3};
+        c.parents[1] = (dscm_parent){.name = "thickness", .mean = 3, .std = 1.5};
+        c.prediction = DSCM_PREDICT_V;
+    }
     c.learn_sigma = false;
     c.dropout = 0;
     if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
@@ -87,17 +102,18 @@ static json_t *two_parents_manifest(const char *dir)
     json_t *score = write_network(dir, "score.safetensors", DSCM_ARCH_UNET, 1, 1);
     json_t *shape = write_network(dir, "shape.safetensors", DSCM_ARCH_ENCODER, 3, 2);
     json_t *thick = write_network(dir, "thickness.safetensors", DSCM_ARCH_ENCODER, 2, 3);
-    json_t *variables = json_pack(
-        "[{s:s, s:s, s:[s,s,s], s:[], s:{s:s}},"
-        " {s:s, s:s, s:f, s:f, s:[s], s:{s:s, s:f, s:{s:[f,f,f]}}},"
-        " {s:s, s:s, s:i, s:i, s:i, s:[s,s], s:{s:s, s:s, s:i, s:o}}]",
-        "name", "shape", "kind", "categorical", "labels", "disc", "ring", "bar", "parents",
-        "mechanism", "kind", "root", /* */
-        "name", "thickness", "kind", "continuous", "min", 0.0, "max", 10.0, "parents", "shape",
-        "mechanism", "kind", "additive", "bias", 2.0, "weights", "shape", 0.0, 1.0, 3.0, /* */
-        "name", "image", "kind", "image", "height", SIDE, "width", SIDE, "channels", 1, "parents",
-        "shape", "thickness", "mechanism", "kind", "diffusion", "schedule", "cosine", "steps", 1000,
-        "network", score);
+    json_t *variables =
+        json_pack("[{s:s, s:s, s:[s,s,s], s:[], s:{s:s}},"
+                  " {s:s, s:s, s:f, s:f, s:f, s:[s], s:{s:s, s:f, s:{s:[f,f,f]}}},"
+                  " {s:s, s:s, s:i, s:i, s:i, s:[s,s], s:{s:s, s:s, s:i, s:o}}]",
+                  "name", "shape", "kind", "categorical", "labels", "disc", "ring", "bar",
+                  "parents", "mechanism", "kind", "root", /* */
+                  "name", "thickness", "kind", "continuous", "min", 0.0, "max", 10.0, "tolerance",
+                  two_parents_tolerance, "parents", "shape", "mechanism", "kind", "additive",
+                  "bias", 2.0, "weights", "shape", 0.0, 1.0, 3.0, /* */
+                  "name", "image", "kind", "image", "height", SIDE, "width", SIDE, "channels", 1,
+                  "parents", "shape", "thickness", "mechanism", "kind", "diffusion", "schedule",
+                  "cosine", "steps", 1000, "network", score);
     if (two_parents_labelled)
         json_array_set_new(variables, THICKNESS,
                            json_pack("{s:s, s:s, s:[s,s], s:[], s:{s:s}}", "name", "thickness",
@@ -112,6 +128,25 @@ static json_t *two_parents_manifest(const char *dir)
                      thick, "calibration", "sampler", "residual", "steps", 4, "scale", 6.0);
 }
 
+/* The variables become those of the fitted model, which has the same names and order. */
+static inline void two_parents_fit(json_t *manifest)
+{
+    json_t *variables = json_object_get(manifest, "variables");
+    for (int i = 0; i < IMAGE; i++) {
+        const dscm_causal_node *n = &two_parents_causal->nodes[i];
+        json_t *v = json_array_get(variables, (size_t)i), *labels = json_array();
+        json_object_set_new(v, "mechanism", json_pack("{s:s}", "kind", "fitted"));
+        for (size_t k = 0; k < n->labels_count; k++)
+            json_array_append_new(labels, json_string(n->labels[k]));
+        if (n->kind == DSCM_CATEGORICAL) json_object_set(v, "labels", labels);
+        json_decref(labels);
+        if (n->kind != DSCM_CONTINUOUS) continue;
+        json_object_set_new(v, "min", json_real(n->min));
+        json_object_set_new(v, "max", json_real(n->max));
+    }
+    json_object_set_new(manifest, "causal", dscm_causal_json(two_parents_causal));
+}
+
 static const char *const two_parents_files[] = {"score.safetensors", "shape.safetensors",
                                                 "thickness.safetensors", NULL};
 
@@ -122,6 +157,7 @@ static bool two_parents_write(char dir[64])
     strcpy(dir, "/tmp/diffscm-two-parents-XXXXXX");
     if (!mkdtemp(dir)) return false;
     json_t *manifest = two_parents_manifest(dir);
+    if (manifest && two_parents_causal) two_parents_fit(manifest);
     bool ok = manifest && dscm_manifest_write(manifest, dir, two_parents_files, &err) == DSCM_OK;
     json_decref(manifest);
     return ok;

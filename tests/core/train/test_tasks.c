@@ -1,4 +1,5 @@
 /* What a task feeds its network, and the losses. */
+#include "core/models/gaussian.h"
 #include "core/train/augment.h"
 #include "tests/core/train/shapes.h"
 
@@ -125,11 +126,11 @@ static void moves_are_those_of_the_formula(void)
 }
 
 /* ---- losses ---- */
-static void compare_gradient(shard *s, const task_ops *task, const char *output)
+static void compare_gradient(shard *s, const task_ops *task, const char *output, size_t count)
 {
     dscm_tensor tensor = dscm_graph_find(s->net->graph, output);
     float *x = dscm_exec_data(s->exec, tensor), *dx = dscm_exec_grad(s->exec, tensor);
-    for (size_t i = 0; i < 24; i++) {
+    for (size_t i = 0; i < count; i++) {
         float kept = x[i], h = 0.01f;
         x[i] = kept + h;
         double high = task->loss(s, false), step = (double)(x[i]);
@@ -140,6 +141,94 @@ static void compare_gradient(shard *s, const task_ops *task, const char *output)
         double slope = (high - low) / step;
         CHECK_NEAR((double)dx[i], slope, 2e-4 * fabs(slope) + 2e-8);
     }
+}
+
+/* A predictor of a continuous variable: image i has the value i / 10, image 4 none. */
+static dscm_train_options continuous(double *values)
+{
+    dscm_train_options o = small(DSCM_TASK_PREDICTOR, 1);
+    o.net.out_channels = 2;
+    o.net.target = (dscm_parent){.name = "thickness", .mean = 2.5, .std = 1.5};
+    for (int i = 0; i < IMAGES; i++) values[i] = i == 4 ? (double)NAN : i / 10.0;
+    o.parents = values;
+    return o;
+}
+
+/* Negative log density of a normal distribution in the variable's unit, by its formula; the gradient
+ * by central differences; an image whose value is missing takes no part. */
+static void continuous_predictors_learn_a_density(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
+    double values[IMAGES], want = 0;
+    dscm_train_options o = continuous(values);
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    shard s = shard_of(t, images, 8, 0);
+    const task_ops *task = &dscm_tasks[o.task];
+    task->inputs(&s);
+    dscm_exec_forward(s.exec, 8, 8);
+    float *out = dscm_exec_data(s.exec, s.net->out), *dout = dscm_exec_grad(s.exec, s.net->out);
+    for (int i = 0; i < 16; i++) out[i] = (float)(i % 5) - 1.7f; /* off the head's zeros */
+    for (int i = 0; i < 8; i++) {
+        if (images[i] == 4) continue;
+        double mean = 2.5 + 1.5 * (double)out[2 * i];
+        double variance = 1.5 * 1.5 * exp(-8 + 10 / (1 + exp(-(double)out[2 * i + 1])));
+        double z = (values[images[i]] - mean) / sqrt(variance);
+        want += (z * z / 2 + log(sqrt(variance * 2 * 3.14159265358979323846))) / 8;
+    }
+    CHECK_NEAR(task->loss(&s, true), want, 1e-6 * fabs(want));
+    CHECK_INT(s.correct, 7);
+    CHECK_NEAR(dout[4], 0, 0);
+    CHECK_NEAR(dout[5], 0, 0);
+    compare_gradient(&s, task, "out", 16);
+    dscm_trainer_free(t);
+}
+
+/* However far the output goes, the variance stays within its limits, and a value far off does not
+ * blow the gradient up beyond them. */
+static void variances_are_limited(void)
+{
+    dscm_net_config c = {.target = {.name = "thickness", .mean = 2.5, .std = 0.5}};
+    float dout[2], low[2] = {0, -1e6f}, high[2] = {0, 1e6f};
+    dscm_gaussian sure = dscm_gaussian_head(&c, low), unsure = dscm_gaussian_head(&c, high);
+    CHECK_NEAR(sure.log_variance, 2 * log(0.5) + DSCM_LOG_VARIANCE_MIN, 1e-9);
+    CHECK_NEAR(unsure.log_variance, 2 * log(0.5) + DSCM_LOG_VARIANCE_MAX, 1e-9);
+    CHECK(isfinite(dscm_gaussian_nll(&sure, 9, 1, dout)));
+    CHECK_NEAR(dout[0], -(9 - 2.5) * exp(8) / 0.5, 1e-3 * 40000);
+    CHECK_NEAR(dout[1], 0, 0);
+    float raw[2] = {3, 0.25f}; /* without a target the outputs are mean and log variance */
+    dscm_gaussian plain = dscm_gaussian_head(&(dscm_net_config){0}, raw);
+    CHECK_NEAR(plain.mean, 3, 0);
+    CHECK_NEAR(plain.log_variance, 0.25, 0);
+}
+
+/* The bars' brightest row or column tells their class; a predictor learns to say it as a number, and
+ * the held-out error is in the variable's unit. */
+static void continuous_predictors_are_measured(void)
+{
+    dscm_dataset data = shapes();
+    double values[IMAGES];
+    dscm_held_out held;
+    dscm_error err = {0};
+    dscm_train_options o = continuous(values);
+    for (int i = 0; i < IMAGES; i++) values[i] = 10.0 * data.labels[i];
+    o.net.target.mean = 10;
+    o.net.target.std = 8;
+    o.net.dropout = 0;
+    o.samples = BATCH * 150;
+    o.rate = 3e-3;
+    o.ema_decay = 0.9;
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    REQUIRE(dscm_trainer_evaluate(t, &data, values, 0, &held, &err) == DSCM_OK);
+    CHECK(held.error[0] > 5);
+    steps(t, 150, NULL);
+    REQUIRE(dscm_trainer_evaluate(t, &data, values, 0, &held, &err) == DSCM_OK);
+    CHECK_NEAR(held.error[0], 0, 2);
+    CHECK(isnan(held.accuracy[0]));
+    CHECK(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_E_INVALID);
+    dscm_trainer_free(t);
 }
 
 /* Central differences of every task's loss in every output of its network. */
@@ -161,7 +250,7 @@ static void loss_gradients_are_slopes(void)
         task->inputs(&s);
         dscm_exec_forward(s.exec, 8, task->noised ? 8 : 1);
         CHECK(task->loss(&s, true) > 0);
-        for (int i = 0; task->outputs[i]; i++) compare_gradient(&s, task, task->outputs[i]);
+        for (int i = 0; task->outputs[i]; i++) compare_gradient(&s, task, task->outputs[i], 24);
         dscm_trainer_free(t);
     }
 }
@@ -242,6 +331,9 @@ int main(int argc, char **argv)
         {"times_are_those_of_the_noise", times_are_those_of_the_noise},
         {"autoencoders_see_unit_pixels", autoencoders_see_unit_pixels},
         {"moves_are_those_of_the_formula", moves_are_those_of_the_formula},
+        {"continuous_predictors_learn_a_density", continuous_predictors_learn_a_density},
+        {"variances_are_limited", variances_are_limited},
+        {"continuous_predictors_are_measured", continuous_predictors_are_measured},
         {"loss_gradients_are_slopes", loss_gradients_are_slopes},
         {"vae_draws_what_was_not_moved", vae_draws_what_was_not_moved},
         {"vae_loss_is_the_formula", vae_loss_is_the_formula}};

@@ -27,7 +27,7 @@ static void resumes_exactly(void)
         REQUIRE(whole && first && second);
         steps(whole, STEPS, NULL);
         steps(first, STEPS / 2, NULL);
-        CHECK(dscm_trainer_evaluate(first, &data, 20, &held, &err) == DSCM_OK);
+        CHECK(dscm_trainer_evaluate(first, &data, NULL, 20, &held, &err) == DSCM_OK);
         CHECK(dscm_trainer_save(first, path, &err) == DSCM_OK);
         if (dscm_trainer_load(second, path, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
         CHECK_INT(dscm_trainer_samples(second), BATCH * (STEPS / 2));
@@ -102,7 +102,17 @@ static void damaged_checkpoints_are_named(void)
     dscm_trainer *u = open_trainer(&other, &data);
     REQUIRE(u);
     CHECK_INT(load_bytes(u, path, bytes, size, &err), DSCM_E_MISMATCH);
-    CHECK_HAS(err.message, "\"seed\":5");
+    CHECK_HAS(err.message, "seed is 5 there and 6 here");
+    other.seed = 5;
+    for (int more = 0; more < 2; more++) { /* a longer run goes on, a shorter one does not */
+        dscm_train_options length = other;
+        length.samples = more ? other.samples + BATCH : other.samples - 1;
+        dscm_trainer *v = open_trainer(&length, &data);
+        REQUIRE(v);
+        CHECK_INT(load_bytes(v, path, bytes, size, &err), more ? DSCM_OK : DSCM_E_MISMATCH);
+        if (!more) CHECK_HAS(err.message, "samples is ");
+        dscm_trainer_free(v);
+    }
     dscm_free(bytes);
     dscm_trainer_free(t);
     dscm_trainer_free(u);
@@ -138,7 +148,7 @@ static void only_training_moves_images(void)
         REQUIRE(t);
         steps(t, 1, NULL);
         CHECK_INT(saw_unmoved(t, t->batch, 8), still);
-        CHECK(dscm_trainer_evaluate(t, &data, 4, &held, &err) == DSCM_OK);
+        CHECK(dscm_trainer_evaluate(t, &data, NULL, 4, &held, &err) == DSCM_OK);
         CHECK(saw_unmoved(t, first, 4));
         dscm_trainer_free(t);
     }
@@ -237,7 +247,7 @@ static void held_out_figures_are_the_averages(void)
     for (int check = 0; check < 2; check++) {
         steps(t, 2 * check, NULL); /* the first before any step: a run just resumed */
         memset(t->state.ema, 0, t->state.floats * sizeof(float));
-        REQUIRE(dscm_trainer_evaluate(t, &data, HELD, &held, &err) == DSCM_OK);
+        REQUIRE(dscm_trainer_evaluate(t, &data, NULL, HELD, &held, &err) == DSCM_OK);
         CHECK_INT(held.ranges, 10);
         for (uint64_t range = 0; range < 10; range++) {
             double sum = 0;
@@ -286,7 +296,7 @@ static void classifiers_learn(void)
     dscm_trainer *t = open_trainer(&o, &data);
     REQUIRE(t);
     steps(t, 60, NULL);
-    REQUIRE(dscm_trainer_evaluate(t, &data, 0, &held, &err) == DSCM_OK);
+    REQUIRE(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_OK);
     CHECK_INT(held.ranges, 1);
     CHECK(held.accuracy[0] > 0.95);
     CHECK(held.loss[0] < 0.3);

@@ -1,0 +1,112 @@
+"""Tables of variables: queries in batches, sweeps, and bundles with a fitted causal model."""
+import json, os, random
+
+FAST = ["--steps", "5", "--threads", "1"]
+
+
+def cases(program, root, refused, run, path, write_idx, read_idx):
+    """Test functions over the runner's helpers."""
+    seven = os.path.join(root, "examples", "mnist", "7.png")
+
+    def text(name, lines):
+        with open(path(name), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+        return path(name)
+
+    def images(count):
+        return write_idx("t-images-idx3-ubyte", (count, 28, 28), bytes(
+            255 if 6 < i % 28 < 12 and 4 < i // 28 % 28 < 24 else 0 for i in range(count * 784)))
+
+    def test_rows_answer_rows():
+        x, out, parents = images(3), path("t-out"), path("t-parents.csv")
+        args = ["counterfactual", "--images", x, "--out", out, "--parents", parents, *FAST]
+        known = text("t-f.csv", ["digit", "1", "", "1"])
+        wanted = text("t-d.csv", ["digit", "7", "4", '""'])
+        code, _, err = run(*args, "--factuals", known, "--do-file", wanted)
+        assert code == 0 and "digit: 1 of 3 factual values read in the images" in err, err
+        with open(parents, encoding="utf-8") as f:
+            assert f.read().splitlines() == ["digit", "7", "4", "1"]
+        shape, pixels = read_idx("t-out")
+        assert tuple(shape) == (3, 28, 28)
+        before = open(x, "rb").read()[16:]
+        assert pixels[:784] != before[:784] and pixels[1568:] == before[1568:]
+        code, _, err = run(*args, "--factuals", known, "--null", "--limit", "2")
+        assert code == 0, err
+        shape, pixels = read_idx("t-out")
+        assert tuple(shape) == (2, 28, 28) and pixels == before[:1568]
+
+    def test_wrong_rows_end_the_run_before_it_starts():
+        x, out = images(2), path("t-never")
+        args = ["counterfactual", "--images", x, "--out", out]
+        good = text("t-good.csv", ["digit", "7", "4"])
+        refused([*args, "--do-file", text("t-1.csv", ["digit", "7", "14"])], 2, "t-1.csv",
+                "line 3, column 1 (digit)", "14")
+        refused([*args, "--do-file", text("t-2.csv", ["colour", "7", "4"])], 2, "line 1, column 1",
+                "colour", "digit")
+        refused([*args, "--do-file", text("t-3.csv", ["digit", "7"])], 1, "1 rows for 2 images")
+        refused([*args, "--do-file", good, "--null"], 2, "either --do-file or --null")
+        refused([*args, "--factuals", good], 2, "either --do-file or --null")
+        refused([*args, "--do-file", good, "--scores", path("t-s")], 2, "--scores")
+        refused(["counterfactual", seven, "--do", "digit=8", "--factuals", good, "-o", out], 2,
+                "go with --images")
+        refused(["counterfactual", seven, "--do", "digit=1..4:3", "-o", out], 2, "digit=1..4:3",
+                "not continuous")
+        assert not os.path.exists(out)
+
+    def morpho():
+        """A data set of bars whose width is `thickness`, and `grey` follows it; small nets."""
+        random.seed(4)
+        rows, pixels = ["kind,thickness,grey"], bytearray()
+        for i in range(96):
+            kind, thickness = i % 2, random.uniform(1, 6)
+            grey = 90 + 20 * thickness + random.uniform(-6, 6)
+            rows.append(f"{'ab'[kind]},{thickness:.4f},{grey:.4f}")
+            for p in range(784):
+                across = p % 28 if kind else p // 28
+                pixels.append(int(grey) if abs(across - 14) < thickness else 0)
+        os.makedirs(path("bars"), exist_ok=True)
+        write_idx("bars/train-images-idx3-ubyte", (96, 28, 28), bytes(pixels))
+        text("bars/train-variables.csv", rows)
+        small = ["--data", path("bars"), "--samples", "64", "--batch", "32", "--threads", "1",
+                 "--channels", "32", "--mult", "1,1", "--blocks", "1"]
+        graph = "thickness -> grey; kind, thickness, grey -> image"
+        code, _, err = run("fit", "--data", path("bars"), "--graph", graph, "--range",
+                           "thickness=0..8", "--range", "grey=0..255", "--epochs", "20", "--out",
+                           path("bars.json"))
+        assert code == 0, err
+        made = ["bundle", "--name", "bars", "--causal", path("bars.json"), "--score",
+                path("bars-score.st"), "--sampler", "implicit", "--steps", "5"]
+        code, _, err = run("train", "score", *small, "--conditional", "--parents",
+                           "kind,thickness,grey", "--out", path("bars-score.st"))
+        assert code == 0, err
+        for name in ("kind", "thickness", "grey"):
+            code, held, err = run("train", "predictor", *small, "--variable", name, "--out",
+                                  path(f"bars-{name}.st"), "--eval-split", "train[:16]")
+            assert code == 0 and ("accuracy" if name == "kind" else "mean error") in held, held + err
+            made += ["--predictor", f"{name}=" + path(f"bars-{name}.st")]
+        return made
+
+    def test_a_table_becomes_a_bundle_that_answers():
+        made = morpho()
+        refused([*made[:-2], "--out", path("bars-none")], 2, "--predictor grey=FILE is missing")
+        refused([*made, "--out", path("bars-none"), "--tolerance", "kind=1"], 2, "kind=1",
+                "no continuous variable")
+        code, _, err = run(*made, "--out", path("bars-bundle"), "--tolerance", "thickness=.25")
+        assert code == 0, err
+        code, said, err = run("info", path("bars-bundle"))
+        assert code == 0 and "grey" in said and "<- thickness" in said, said + err
+        code, said, err = run("counterfactual", seven, "--model", path("bars-bundle"), "--factual",
+                              "thickness=2.4", "--factual", "grey=140", "--do", "thickness=1..5:4",
+                              "-o", path("strip.png"), "--threads", "1", "--scale", "1")
+        assert code == 0, err
+        lines = [json.loads(line) for line in said.splitlines()]
+        set_to = [round(line["propagated"]["thickness"], 6) for line in lines]
+        assert set_to == [1, 2.333333, 3.666667, 5], set_to
+        for line in lines:  # the noise of 140 at 2.4 is +2
+            want = 92 + 20 * line["propagated"]["thickness"]
+            assert abs(line["propagated"]["grey"] - want) < 8, line
+            assert line["observed"] == ["kind"] and line["factuals"]["grey"] == 140
+        refused(["counterfactual", seven, "--model", path("bars-bundle"), "--do",
+                 "thickness=1..9:4", "-o", path("never.png")], 2, "must stay in 0..8")
+
+    return {name: case for name, case in locals().items() if name.startswith("test_")}

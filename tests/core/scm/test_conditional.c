@@ -1,0 +1,242 @@
+/* Conditional guidance: a score network that is told its parents, with random weights. */
+#include "core/scm/session.h"
+#include "tests/core/scm/two_parents.h"
+
+#define NONE ((double)NAN)
+
+enum { ITEMS = 3 };
+
+static char dir[64];
+static dscm_bundle *bundle;
+static dscm_session *session;
+static float images[ITEMS * PIXELS];
+static const double given[ITEMS * VARIABLES] = {0, 2.5, NONE, 1, 4, NONE, 2, 5.5, NONE};
+
+static dscm_options resolved(const char *sampler, double scale, dscm_guidance kind)
+{
+    dscm_options o = dscm_options_defaults();
+    dscm_error err = {0};
+    o.sampler = sampler;
+    o.steps = 4;
+    o.scale = scale;
+    o.guidance = kind;
+    CHECK_INT(dscm_options_resolve(bundle, &o, &err), DSCM_OK);
+    return o;
+}
+
+static dscm_latent *abduct(const dscm_options *o, const double *factuals)
+{
+    dscm_latent *l = NULL;
+    dscm_error err = {0};
+    if (dscm_abduct_given(session, &l, images, factuals, ITEMS, o, NULL, &err) != DSCM_OK)
+        TEST_FAIL_("%s", err.message);
+    return l;
+}
+
+static void predict(float *out, const dscm_latent *l, const dscm_query *q, const dscm_options *o)
+{
+    dscm_error err = {0};
+    if (dscm_predict(session, out, l, q, o, NULL, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
+}
+
+static double distance(const float *a, const float *b, size_t count)
+{
+    double most = 0;
+    for (size_t i = 0; i < count; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+/* Sets shape and thickness of every item; values: (ITEMS, 2). */
+static void set_both(dscm_intervention *acts, dscm_query *queries, const double *values)
+{
+    for (size_t i = 0; i < ITEMS; i++) {
+        acts[2 * i] = (dscm_intervention){SHAPE, DSCM_DO, values[2 * i], NONE};
+        acts[2 * i + 1] = (dscm_intervention){THICKNESS, DSCM_DO, values[2 * i + 1], NONE};
+        queries[i] = (dscm_query){.items = acts + 2 * i, .count = 2};
+    }
+}
+
+/* ---- axioms ---- */
+static void own_values_return_the_image_at_any_scale(void)
+{
+    static const double own[] = {0, 2.5, 1, 4, 2, 5.5}, other[] = {1, 2.5, 2, 4, 0, 5.5};
+    static const char *const exact[] = {"implicit", "residual"};
+    dscm_intervention acts[2 * ITEMS];
+    dscm_query queries[ITEMS];
+    float out[ITEMS * PIXELS];
+    for (size_t s = 0; s < TEST_COUNT(exact); s++) {
+        dscm_options o = resolved(exact[s], 7, DSCM_GUIDANCE_DEFAULT);
+        CHECK_INT(o.guidance, DSCM_GUIDANCE_CONDITIONAL);
+        dscm_latent *l = abduct(&o, given);
+        set_both(acts, queries, own);
+        predict(out, l, queries, &o);
+        CHECK_NEAR(distance(out, images, ITEMS * PIXELS), 0, 1e-5);
+        set_both(acts, queries, other);
+        predict(out, l, queries, &o);
+        CHECK(distance(out, images, ITEMS * PIXELS) > 0.1);
+        dscm_latent_free(l);
+    }
+}
+
+/* The factuals that nobody gives are what the predictors see; they are kept and told. */
+static void factuals_are_kept(void)
+{
+    dscm_options o = resolved("implicit", 1, DSCM_GUIDANCE_CONDITIONAL);
+    double values[ITEMS * VARIABLES];
+    float seen[ITEMS * 3];
+    dscm_error err = {0};
+    memcpy(values, given, sizeof values);
+    values[SHAPE] = values[VARIABLES + THICKNESS] = NONE;
+    REQUIRE(dscm_observe(session, SHAPE, seen, images, 1, NULL) == DSCM_OK);
+    dscm_latent *l = abduct(&o, values);
+    REQUIRE(l != NULL);
+    int best = 0;
+    for (int k = 1; k < 3; k++)
+        if (seen[k] > seen[best]) best = k;
+    CHECK_NEAR(dscm_latent_factual(session, l, 0, SHAPE), best, 0);
+    CHECK_NEAR(dscm_latent_factual(session, l, 0, THICKNESS), 2.5, 0);
+    CHECK_NEAR(dscm_latent_factual(session, l, 2, SHAPE), 2, 0);
+    REQUIRE(dscm_observe(session, THICKNESS, seen, images + PIXELS, 1, NULL) == DSCM_OK);
+    CHECK_NEAR(dscm_latent_factual(session, l, 1, THICKNESS), (double)seen[0], 1e-6);
+    CHECK(isnan(dscm_latent_factual(session, l, 1, IMAGE)));
+    /* others later are refused */
+    dscm_query queries[ITEMS] = {{0}};
+    queries[2].factual = given + (size_t)2 * VARIABLES;
+    float out[ITEMS * PIXELS];
+    CHECK_INT(dscm_predict(session, out, l, queries, &o, NULL, &err), DSCM_OK);
+    queries[2].factual = given; /* shape 0 instead of 2 */
+    CHECK_INT(dscm_predict(session, out, l, queries, &o, NULL, &err), DSCM_E_MISMATCH);
+    CHECK_HAS(err.message, "factuals: shape: 0, but the latent was inferred under 2");
+    /* serialised, with the null block too */
+    void *bytes;
+    size_t size;
+    dscm_latent *again = NULL;
+    l->factuals[1] = NONE;
+    REQUIRE(dscm_latent_write(l, &bytes, &size, &err) == DSCM_OK);
+    REQUIRE(dscm_latent_read(&again, bundle, bytes, size, &err) == DSCM_OK);
+    for (size_t i = 0; i < (size_t)2 * ITEMS; i++)
+        CHECK(again->factuals[i] == l->factuals[i] || (i == 1 && isnan(again->factuals[i])));
+    CHECK_INT(again->options.guidance, DSCM_GUIDANCE_CONDITIONAL);
+    dscm_free(bytes);
+    dscm_latent_free(again);
+    dscm_latent_free(l);
+}
+
+/* ---- the formula ---- */
+/* eps of one image under told parents, from the network itself. */
+static void network_eps(float *eps, const float *x, double t, double shape, double thickness)
+{
+    const dscm_net *net = session->image->score.net;
+    double a = session->image->schedule.alphas_cumprod[(size_t)t];
+    memcpy(dscm_exec_data(session->score, net->x), x, PIXELS * sizeof *x);
+    dscm_net_set_parent(net, session->score, 0, 0, shape);
+    dscm_net_set_parent(net, session->score, 1, 0, thickness);
+    *dscm_exec_data(session->score, net->t) = (float)t;
+    CHECK(dscm_exec_forward(session->score, 1, 1));
+    const float *v = dscm_exec_data(session->score, net->out);
+    for (size_t i = 0; i < PIXELS; i++)
+        eps[i] = (float)(sqrt(a) * (double)v[i] + sqrt(1 - a) * (double)x[i]);
+}
+
+static bool keep_first(void *arg, const dscm_progress_event *event)
+{
+    if (event->walk_step == 1 && event->preview)
+        memcpy(arg, event->preview, PIXELS * sizeof(float));
+    return true;
+}
+
+/* eps(c_F) + sum of w_m (eps(c_F, block m at its target) - eps(c_F)), read off the guess of the clean
+ * image after the first step down; one pass for all or several must give the same. */
+static void changes_add_up(void)
+{
+    dscm_options o = resolved("ddim", 0, DSCM_GUIDANCE_CONDITIONAL);
+    const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, 1.5}, {THICKNESS, DSCM_DO, 6, 0.5}};
+    dscm_query queries[ITEMS] = {{.items = acts, .count = 2}};
+    float base[PIXELS], shape[PIXELS], thick[PIXELS], guess[PIXELS], alone[PIXELS];
+    float out[ITEMS * PIXELS];
+    dscm_path path;
+    dscm_error err = {0};
+    dscm_progress progress = {.on_step = keep_first, .arg = guess};
+    dscm_latent *l = abduct(&o, given), *first = NULL;
+    REQUIRE(l && dscm_session_path(session, &o, &path, &err) == DSCM_OK);
+    const float *x = l->x;
+    double a = path.alpha_bar[path.steps], t = path.t[path.steps];
+    network_eps(base, x, t, 0, 2.5);
+    network_eps(shape, x, t, 2, 2.5);
+    network_eps(thick, x, t, 0, 6);
+    REQUIRE(dscm_latent_select(&first, l, (const size_t[]){0}, 1, &err) == DSCM_OK);
+    REQUIRE(dscm_predict(session, out, first, queries, &o, &progress, &err) == DSCM_OK);
+    for (size_t i = 0; i < PIXELS; i++) {
+        double e = (double)base[i] + 1.5 * ((double)shape[i] - (double)base[i]) +
+                   0.5 * ((double)thick[i] - (double)base[i]);
+        double want = ((double)x[i] - sqrt(1 - a) * e) / sqrt(a);
+        CHECK_NEAR(guess[i], want, 1e-3 * (1 + fabs(want)));
+    }
+    dscm_session *narrow = NULL;
+    REQUIRE(dscm_session_open(&narrow, bundle, 1, 1, &err) == DSCM_OK);
+    REQUIRE(dscm_predict(narrow, alone, first, queries, &o, NULL, &err) == DSCM_OK);
+    CHECK_NEAR(distance(alone, out, PIXELS), 0, 1e-3);
+    dscm_session_free(narrow);
+    dscm_latent_free(first);
+    dscm_latent_free(l);
+    dscm_path_close(&path);
+}
+
+/* The anti-causal way asks the same network without parents, up and down. */
+static void anti_causal_guidance_tells_nothing(void)
+{
+    dscm_options o = resolved("implicit", 1, DSCM_GUIDANCE_ANTI_CAUSAL), other = o;
+    dscm_latent *l = abduct(&o, given);
+    float out[ITEMS * PIXELS];
+    dscm_query none[ITEMS] = {{0}};
+    dscm_error err = {0};
+    REQUIRE(l != NULL);
+    CHECK(isnan(dscm_latent_factual(session, l, 0, SHAPE)));
+    predict(out, l, none, &o);
+    CHECK_NEAR(distance(out, images, ITEMS * PIXELS), 0, 1e-4);
+    other.guidance = DSCM_GUIDANCE_CONDITIONAL;
+    CHECK_INT(dscm_predict(session, out, l, none, &other, NULL, &err), DSCM_E_MISMATCH);
+    CHECK_HAS(err.message, "anti-causal guidance");
+    err = (dscm_error){0};
+    CHECK_INT(dscm_guidance_parse(&o.guidance, "both", &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "not one of anti-causal, conditional");
+    dscm_latent_free(l);
+}
+
+/* With random weights nothing carries the image; what is stored beside the noise does. */
+static void forgetting_takes_the_stored_terms(void)
+{
+    dscm_options o = resolved("implicit", 1, DSCM_GUIDANCE_CONDITIONAL);
+    dscm_query none[ITEMS] = {{0}};
+    float out[ITEMS * PIXELS];
+    dscm_error err = {0};
+    dscm_latent *l = abduct(&o, given);
+    REQUIRE(l && dscm_latent_forget(session, l, &err) == DSCM_OK);
+    for (size_t i = 0; i < l->extras * ITEMS * PIXELS; i++) CHECK_NEAR(l->extra[i], 0, 0);
+    CHECK(!dscm_latent_roundtrip_verified(l, 0));
+    predict(out, l, none, &o);
+    CHECK(distance(out, images, ITEMS * PIXELS) > 1e-3);
+    dscm_latent_free(l);
+    o = resolved("obelm", 1, DSCM_GUIDANCE_CONDITIONAL);
+    l = abduct(&o, given);
+    REQUIRE(l != NULL);
+    float pair[PIXELS];
+    memcpy(pair, l->extra, sizeof pair);
+    REQUIRE(dscm_latent_forget(session, l, &err) == DSCM_OK);
+    CHECK(distance(pair, l->extra, PIXELS) > 1e-4);
+    dscm_latent_free(l);
+}
+
+int main(int argc, char **argv)
+{
+    static const test_case cases[] = {
+        {"own_values_return_the_image_at_any_scale", own_values_return_the_image_at_any_scale},
+        {"factuals_are_kept", factuals_are_kept},
+        {"changes_add_up", changes_add_up},
+        {"anti_causal_guidance_tells_nothing", anti_causal_guidance_tells_nothing},
+        {"forgetting_takes_the_stored_terms", forgetting_takes_the_stored_terms}};
+    two_parents_conditional = true;
+    two_parents_images(images, ITEMS, 1);
+    return two_parents_main("test_conditional", dir, &bundle, &session, 8, argc, argv, cases,
+                            TEST_COUNT(cases));
+}
