@@ -2,7 +2,7 @@
 # the shipped models and the page. See docs/development.md for how the image is tried.
 #
 #   docker build -t diffscm .
-#   docker run --rm --read-only -p 127.0.0.1:8080:8080 diffscm
+#   docker run --rm --read-only -p 127.0.0.1:8080:8080 -e DIFFSCM_ALLOW_ANONYMOUS=on diffscm
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc libc6-dev make libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev \
@@ -21,7 +21,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 COPY --from=build /image/ /
 USER 10001:10001
 # Only the program's own port is meant for others; 9090 answers health checks inside the container.
-ENV DIFFSCM_HOST=0.0.0.0 DIFFSCM_ALLOW_ANONYMOUS=on DIFFSCM_DATA_DIR=/usr/share/diffscm
+# It does not start without keys (DIFFSCM_KEYS_FILE) unless DIFFSCM_ALLOW_ANONYMOUS=on is given.
+ENV DIFFSCM_HOST=0.0.0.0 DIFFSCM_DATA_DIR=/usr/share/diffscm
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 \

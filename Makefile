@@ -11,12 +11,13 @@ VERSION := 0.1.0
 # snprintf cuts messages on purpose, and what the compiler proves about it varies with -O.
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wpointer-arith -Wno-format-truncation
 CFLAGS_release := -O2 -g
+LDFLAGS_release := -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
 EXTRA   ?= $(if $(WERROR),-Werror)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS) \
              -DDSCM_VERSION='"$(VERSION)"' -DDSCM_PREFIX='"$(PREFIX)"'
-ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS)
+ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS_$(BUILD)) $(LDFLAGS)
 LIBS    := -larchive -lmicrohttpd -lpng -ljpeg -ljansson -lopenblas -lcrypto -lsqlite3 -lz -lpthread -lm
 
 # ---- sources: one archive per layer, found by folder --------------------------------------------

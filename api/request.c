@@ -446,6 +446,20 @@ bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted
            o->dynamic == abducted->dynamic;
 }
 
+size_t dscm_request_cost(const dscm_request *r)
+{
+    double ratio = r->options.ratio > 0 ? r->options.ratio : 1;
+    double steps = ceil((double)r->options.steps * ratio), cost = 0;
+    double walk = steps * DSCM_GUIDED_PASSES * (r->auto_scale ? DSCM_SEARCH_WALKS : 1);
+    double targets = (double)r->targets_count;
+    if (r->work == DSCM_WORK_SAMPLE)
+        return (size_t)fmax(1, (double)r->count * (r->targets_count ? walk : steps));
+    if (!r->abduction[0]) cost += 2 * steps; /* there and back */
+    cost += targets * walk;
+    if (r->wanted & DSCM_WANT_REVERSIBILITY) cost += targets * steps * (1 + DSCM_GUIDED_PASSES);
+    return (size_t)fmax(1, cost);
+}
+
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)
 {
     bool both_back = !((a->wanted ^ b->wanted) & DSCM_WANT_REVERSIBILITY);

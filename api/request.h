@@ -104,6 +104,11 @@ void dscm_request_free(dscm_request *request); /* takes NULL */
 size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity);
 /* The kept abduction's options fit: sampler, steps, ratio, dynamic and model are the same. */
 bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted);
+/* What running it takes, in network passes of one image: images x steps x passes, a guided step as
+ * DSCM_GUIDED_PASSES and a search for the strength as DSCM_SEARCH_WALKS walks; at least 1. */
+#define DSCM_GUIDED_PASSES 3.5
+#define DSCM_SEARCH_WALKS  1.5
+size_t dscm_request_cost(const dscm_request *request);
 /* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic and search, and both
  * or none go the way back. */
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b);

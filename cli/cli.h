@@ -82,6 +82,8 @@ void cli_help_option(const char *name, const char *argument, const char *help);
 void cli_help_options(const char *command, const char *usage, const cli_option *options);
 /* The manual page, by asking every command for its help; returns an exit code. */
 int cli_help_man(void);
+/* Completion for "bash" or "zsh" in the same way; NULL and other shells are wrong usage. */
+int cli_help_completion(const char *shell);
 
 /* ---- messages ---- */
 /* Prints "diffscm NAME: message" and returns EXIT_FAILED, EXIT_USAGE for errors in what the user

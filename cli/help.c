@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/completion.h"
 
-static bool roff; /* the manual page is being written */
+static bool roff;       /* the manual page is being written */
+static bool completion; /* a shell's completion is being written */
 
 /* ---- for a terminal ---- */
 
@@ -88,6 +90,10 @@ static const char *about(const char *command)
 void cli_help_begin(const char *command, const char *usage)
 {
     char line[1024];
+    if (completion) {
+        completion_begin(command);
+        return;
+    }
     snprintf(line, sizeof line, roff ? "diffscm %s" : "usage: diffscm %s", usage);
     if (roff) {
         printf(".SS %s\n", command);
@@ -103,6 +109,10 @@ void cli_help_begin(const char *command, const char *usage)
 void cli_help_option(const char *name, const char *argument, const char *help)
 {
     char left[128];
+    if (completion) {
+        completion_option(name, argument, help);
+        return;
+    }
     if (!roff) {
         print_option(name, argument, help);
         return;
@@ -134,8 +144,33 @@ void cli_help_all(FILE *out)
         fprintf(out, "  %-15s %s\n", c->name, c->help);
     fputs("\nFor a first try, in the folder of the sources:\n" FIRST_TRY "\n"
           "Exit status: " EXIT_STATUS "\n"
-          "diffscm --man prints all of this as a manual page, diffscm --version the version.\n",
+          "diffscm --man prints all of this as a manual page, diffscm --version the version,\n"
+          "diffscm --completion bash|zsh completion for a shell.\n",
           out);
+}
+
+static int help_of(const cli_command *c)
+{
+    char name[32], option[] = "--help";
+    snprintf(name, sizeof name, "%s", c->name);
+    return c->run(2, (char *[]){name, option, NULL});
+}
+
+int cli_help_completion(const char *shell)
+{
+    completion = true;
+    if (!shell || !completion_start(shell)) {
+        fprintf(stderr, "diffscm: --completion %s: allowed are bash and zsh\n", shell ? shell : "");
+        return EXIT_USAGE;
+    }
+    int code = EXIT_DONE;
+    for (const cli_command *c = cli_commands; c->name && code == EXIT_DONE; c++) {
+        completion_command(c->name, true);
+        code = help_of(c);
+        completion_command(c->name, false);
+    }
+    completion_end();
+    return code;
 }
 
 int cli_help_man(void)
@@ -151,11 +186,7 @@ int cli_help_man(void)
          "what the image would have looked like.\n"
          ".SH COMMANDS");
     int code = EXIT_DONE;
-    for (const cli_command *c = cli_commands; c->name && code == EXIT_DONE; c++) {
-        char name[32], option[] = "--help";
-        snprintf(name, sizeof name, "%s", c->name);
-        code = c->run(2, (char *[]){name, option, NULL});
-    }
+    for (const cli_command *c = cli_commands; c->name && code == EXIT_DONE; c++) code = help_of(c);
     puts(".SH EXIT STATUS");
     roff_text(EXIT_STATUS);
     puts(".SH FILES\n"

@@ -73,6 +73,8 @@ static int run(int argc, char **argv)
         return EXIT_DONE;
     }
     if (strcmp(argv[1], "--man") == 0) return cli_help_man();
+    if (strcmp(argv[1], "--completion") == 0)
+        return cli_help_completion(argc == 3 ? argv[2] : NULL);
     dscm_error err = {0};
     for (const cli_command *c = cli_commands; c->name; c++) {
         if (strcmp(argv[1], c->name) != 0) continue;

@@ -1,5 +1,6 @@
 /* diffscm serve: the service in the foreground until SIGTERM or SIGINT. A second one stops at once;
  * SIGHUP reads the keys file again. --check asks a running service for its health. */
+#include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
@@ -140,6 +141,15 @@ static int run(const dscm_settings *settings)
     return EXIT_DONE;
 }
 
+/* Whether standard output took everything: the disk may be full. */
+static int written(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
+    dscm_error err = {0};
+    (void)dscm_fail(&err, DSCM_E_IO, "cannot write to standard output: %s", strerror(errno));
+    return cli_fail("serve", &err);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     dscm_error err = {0};
@@ -149,14 +159,14 @@ int cmd_serve(int argc, char **argv)
     bool probe = take_flag(&argc, argv, "--check");
     if (take_flag(&argc, argv, "--document-config")) {
         dscm_settings_document(stdout);
-        return EXIT_DONE;
+        return written();
     }
     if (dscm_settings_load(&settings, argc - 1, argv + 1, environ, &err) != DSCM_OK)
         return cli_usage("serve", "%s", err.message);
     if (probe) return check(&settings);
     if (print) {
         dscm_settings_print(&settings, stdout);
-        return EXIT_DONE;
+        return written();
     }
     if (find_folders(&settings, &err) != DSCM_OK) return cli_fail("serve", &err);
     return run(&settings);

@@ -51,16 +51,20 @@ check:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-## make install  program, manual page, models and page below PREFIX (default /usr/local); DESTDIR is honoured
+## make install  program, manual page, shell completion, models and page below PREFIX (default /usr/local); DESTDIR is honoured
 SHARE := $(DESTDIR)$(PREFIX)/share/diffscm
+SHELLS := bash:bash-completion/completions/diffscm zsh:zsh/site-functions/_diffscm
 MANUAL := $(DESTDIR)$(PREFIX)/share/man/man1/diffscm.1
 install: all
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/diffscm
 	@if $(PROGRAM) --man >$(OUT)/diffscm.1; then install -D -m 644 $(OUT)/diffscm.1 $(MANUAL); \
 	    else echo 'install: no manual page: $(PROGRAM) does not run on this machine'; fi
+	@for shell in $(SHELLS); do $(PROGRAM) --completion $${shell%%:*} >$(OUT)/completion && \
+	    install -D -m 644 $(OUT)/completion $(DESTDIR)$(PREFIX)/share/$${shell##*:}; done
 	@find models static examples -type f -print0 | xargs -0 -I{} install -D -m 644 {} "$(SHARE)/{}"
 
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(MANUAL) $(SHARE)
+	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(MANUAL) $(SHARE) \
+	    $(foreach shell,$(SHELLS),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(shell))))
 
 ## make clean    remove build/

@@ -118,12 +118,14 @@ static dscm_cache_entry *add(dscm_abduction_cache *cache, const char *owner, con
 
 dscm_acquire_result dscm_abduction_cache_acquire(dscm_abduction_cache *cache, const char *owner,
                                                  const uint8_t digest[DSCM_DIGEST_SIZE],
-                                                 const atomic_bool *stop, dscm_cache_entry **out)
+                                                 const atomic_bool *stop, int64_t deadline_ms,
+                                                 dscm_cache_entry **out)
 {
     dscm_acquire_result result = DSCM_ACQUIRE_STOPPED;
     pthread_mutex_lock(&cache->lock);
     dscm_cache_entry *entry;
-    while ((entry = by_digest(cache, owner, digest)) && !entry->ready && !atomic_load(stop)) {
+    while ((entry = by_digest(cache, owner, digest)) && !entry->ready && !atomic_load(stop) &&
+           dscm_clock_ms() < deadline_ms) {
         /* Timed, because nobody signals when `stop` is set. */
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);

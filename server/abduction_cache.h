@@ -36,13 +36,15 @@ void dscm_abduction_cache_free(
 typedef enum dscm_acquire_result {
     DSCM_ACQUIRE_HIT,     /* *out is ready */
     DSCM_ACQUIRE_MISS,    /* *out is empty: compute, then publish or abandon it */
-    DSCM_ACQUIRE_STOPPED, /* `stop` was set while waiting for another's computation */
+    DSCM_ACQUIRE_STOPPED, /* `stop` was set, or the deadline passed, while waiting for another's
+                             computation */
     DSCM_ACQUIRE_FAILED   /* no memory */
 } dscm_acquire_result;
 
 dscm_acquire_result dscm_abduction_cache_acquire(dscm_abduction_cache *cache, const char *owner,
                                                  const uint8_t digest[DSCM_DIGEST_SIZE],
-                                                 const atomic_bool *stop, dscm_cache_entry **out);
+                                                 const atomic_bool *stop, int64_t deadline_ms,
+                                                 dscm_cache_entry **out);
 /* After a miss: gives the entry its value and wakes the waiting. The caller keeps its reference. */
 void dscm_abduction_cache_publish(dscm_abduction_cache *cache, dscm_cache_entry *entry,
                                   dscm_payload value);

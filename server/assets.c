@@ -208,10 +208,21 @@ void dscm_assets_free(dscm_assets *assets)
     dscm_free(assets);
 }
 
+/* An escaped path of ours and a path as the request has it, escapes undone. */
+static bool same_path(const char *escaped, const char *path)
+{
+    for (; *escaped; path++) {
+        unsigned c = (unsigned char)*escaped++;
+        if (c == '%' && sscanf(escaped, "%2x", &c) == 1) escaped += 2;
+        if (c != (unsigned char)*path) return false;
+    }
+    return !*path;
+}
+
 const dscm_asset *dscm_assets_find(const dscm_assets *assets, const char *path)
 {
     if (strcmp(path, "/") == 0) path = "/index.html";
     for (size_t i = 0; i < assets->count; i++)
-        if (strcmp(assets->list[i].path, path) == 0) return &assets->list[i];
+        if (same_path(assets->list[i].path, path)) return &assets->list[i];
     return NULL;
 }

@@ -27,7 +27,7 @@ typedef struct dscm_assets dscm_assets;
 dscm_code dscm_assets_open(dscm_assets **out, const char *dir, const char *examples,
                            dscm_error *err) DSCM_MUST_CHECK;
 void dscm_assets_free(dscm_assets *assets); /* takes NULL */
-/* "/" finds "/index.html". NULL when there is no such file. */
+/* path: with its escapes undone. "/" finds "/index.html". NULL when there is no such file. */
 const dscm_asset *dscm_assets_find(const dscm_assets *assets, const char *path);
 /* An If-None-Match value (may be NULL) names this tag. */
 int dscm_etag_matches(const char *if_none_match, const char *etag);

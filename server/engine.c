@@ -23,6 +23,7 @@ static void task_free(void *data)
     dscm_task *task = data;
     dscm_request_free(task->request);
     dscm_quota_return(&task->bytes);
+    dscm_quota_return(&task->cost);
     dscm_cache_entry_unref(task->cache, task->cached);
     dscm_free(task);
 }
@@ -52,6 +53,7 @@ void dscm_task_drop(dscm_job *job)
     dscm_task *task = job->task.data;
     dscm_request_free(task->request);
     dscm_quota_return(&task->bytes);
+    dscm_quota_return(&task->cost);
     dscm_cache_entry_unref(task->cache, task->cached);
     task->request = NULL;
     task->cached = NULL;
@@ -421,7 +423,8 @@ static bool place_job(worker_state *state, dscm_job *job, batch *l, hits *h)
     if (!made) return no_memory(job);
     dscm_cache_entry *entry;
     switch (dscm_abduction_cache_acquire(engine->cache, job->owner, digest,
-                                         l->count ? &never_wait : &job->stop, &entry)) {
+                                         l->count ? &never_wait : &job->stop, job->deadline_ms,
+                                         &entry)) {
     case DSCM_ACQUIRE_HIT:
         atomic_fetch_add(&engine->metrics->cache_hits, 1);
         h->jobs[h->count] = job;
@@ -437,9 +440,7 @@ static bool place_job(worker_state *state, dscm_job *job, batch *l, hits *h)
     case DSCM_ACQUIRE_STOPPED:
         break;
     }
-    if (!atomic_load(&job->stop)) return false;
-    dscm_job_stopped(job);
-    return true;
+    return ended_before(job);
 }
 
 /* Decodes the pictures, which the thread that talks must not do. Returns the jobs that go on. */

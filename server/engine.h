@@ -22,6 +22,7 @@ typedef struct dscm_task {
     dscm_abduction_cache *cache;
     char abduction[DSCM_ID_SIZE]; /* id that an abduction inferred again gets; "": a new one */
     dscm_quota_share bytes;       /* of the budget of bodies, for the picture's file */
+    dscm_quota_share cost;        /* of what the client's jobs may cost, until the job ends */
 } dscm_task;
 /* Takes the request and the reference on success. */
 dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_cache_entry *cached,

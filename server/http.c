@@ -38,6 +38,7 @@ void dscm_exchange_unref_(exchange *e)
     if (e->response && e->response != e->http->no_memory) MHD_destroy_response(e->response);
     free(e->body);
     dscm_quota_return(&e->body_share);
+    dscm_quota_return(&e->base.stream);
     dscm_free(e->uri);
     dscm_free(e);
 }
@@ -100,19 +101,56 @@ static void find_forwarded(exchange *e)
     take_address(last ? last + 1 : list, e->base.address);
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Undoes percent escapes in place; those of a slash or NUL stay, they would make another path. */
+static void decode_path(char *path)
+{
+    char *out = path;
+    for (; *path; path++) {
+        int high = *path == '%' ? hex_digit(path[1]) : -1;
+        int low = high < 0 ? -1 : hex_digit(path[2]);
+        int c = high << 4 | low;
+        if (low < 0 || c == 0 || c == '/') {
+            *out++ = *path;
+            continue;
+        }
+        *out++ = (char)c;
+        path += 2;
+    }
+    *out = 0;
+}
+
+/* The path and query of a request target, which may be absolute: http://host/path?query. */
+static const char *local_target(const char *uri)
+{
+    size_t scheme = strncasecmp(uri, "http://", 7) == 0    ? 7
+                    : strncasecmp(uri, "https://", 8) == 0 ? 8
+                                                           : 0;
+    if (!scheme) return uri;
+    const char *rest = uri + scheme + strcspn(uri + scheme, "/?");
+    return *rest == '/' ? rest : "/";
+}
+
 /* Called when the request line is in. What it returns becomes the exchange of the connection. */
 static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connection)
 {
     dscm_http *http = arg;
     exchange *e = dscm_alloc(1, sizeof *e, "a request", NULL);
     if (!e) return NULL;
-    e->uri = dscm_strdup(uri, NULL);
+    e->uri = dscm_strdup(local_target(uri), NULL);
     if (!e->uri) {
         dscm_free(e);
         return NULL;
     }
     char *question = strchr(e->uri, '?');
     if (question) *question = 0;
+    decode_path(e->uri);
     e->base.path = e->uri;
     e->base.query = question ? question + 1 : NULL;
     e->base.method = "";

@@ -51,10 +51,11 @@ struct dscm_exchange {
     ssize_t (*read)(dscm_exchange *exchange, char *out, size_t size);
     void (*finished)(dscm_exchange *exchange); /* end of a stream; NULL */
     dscm_event_reader events;                  /* closed by `finished` */
-    bool flags[4];                             /* meaning by handler */
-    int status;        /* of the reply; 0 before, 499 when the client left */
-    size_t sent;       /* bytes of the body, 0 for streams */
-    bool uploads_full; /* refused because the quota of bodies was used up */
+    dscm_quota_share stream; /* of the open streams; given back with the exchange at the latest */
+    bool flags[4];           /* meaning by handler */
+    int status;              /* of the reply; 0 before, 499 when the client left */
+    size_t sent;             /* bytes of the body, 0 for streams */
+    bool uploads_full;       /* refused because the quota of bodies was used up */
     /* set by whoever wakes a parked exchange */
     atomic_bool gone, timed_out;
 };

@@ -2,11 +2,14 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base/memory.h"
 #include "core/base/text.h"
@@ -64,17 +67,40 @@ static dscm_code parse_line(char *line, size_t number, const char *path, key *ou
     return DSCM_OK;
 }
 
+/* Without waiting, as a FIFO would make the caller do: it is read again on SIGHUP. */
+static FILE *open_regular(const char *path, dscm_error *err)
+{
+    struct stat about = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        (void)dscm_fail(err, DSCM_E_NOT_FOUND, "keys file %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
+        (void)dscm_fail(err, DSCM_E_INVALID,
+                        "keys file %s is no regular file: it must be readable again on SIGHUP",
+                        path);
+        close(fd);
+        return NULL;
+    }
+    FILE *file = fdopen(fd, "r");
+    if (file) return file;
+    (void)dscm_fail(err, DSCM_E_MEMORY, "keys file %s: %s", path, strerror(errno));
+    close(fd);
+    return NULL;
+}
+
 static dscm_code read_file(const char *path, key **list, size_t *count, dscm_error *err)
 {
     *count = 0;
     *list = dscm_alloc(DSCM_KEYS_MAX, sizeof **list, "the list of keys", err);
     if (!*list) return DSCM_E_MEMORY;
-    FILE *file = fopen(path, "re");
+    FILE *file = open_regular(path, err);
     char *line = NULL;
     size_t room = 0;
     dscm_code code = DSCM_OK;
     if (!file) {
-        code = dscm_fail(err, DSCM_E_NOT_FOUND, "keys file %s: %s", path, strerror(errno));
+        code = err ? err->code : DSCM_E_NOT_FOUND;
         goto fail;
     }
     for (size_t number = 1; getline(&line, &room, file) >= 0; number++) {

@@ -7,6 +7,7 @@
 
 #include "api/json.h"
 #include "server/clock.h"
+#include "server/origin.h"
 
 typedef struct route {
     const char *method, *pattern; /* {}: one part of the path */
@@ -129,16 +130,43 @@ static bool admit_body(dscm_service *service, dscm_exchange *exchange)
     }
     if (dscm_media_is(type, "application/json"))
         exchange->body_max = DSCM_JSON_SIZE_MAX;
-    else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream"))
+    else if (dscm_media_is(type, "image/") || dscm_media_is(type, "application/octet-stream") ||
+             dscm_media_is(type, "multipart/form-data"))
         exchange->body_max = (size_t)service->settings.body_kb << 10;
     else
         dscm_exchange_refuse(
             exchange, DSCM_PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-            "Content-Type is \"%.80s\", allowed are application/json, image/png and image/jpeg. "
+            "Content-Type is \"%.80s\", allowed are application/json, image/png, image/jpeg "
+            "and multipart/form-data. "
             "A picture works with: curl --data-binary @seven.png -H 'Content-Type: image/png' "
             "'http://localhost:8080/counterfactual?do.digit=8' -H 'Accept: image/png' -o eight.png",
             type ? type : "");
     return exchange->body_max != 0;
+}
+
+/* A page of others must not use the service through its visitor's browser, except with a key. */
+static bool admit_page(dscm_service *service, dscm_exchange *exchange, bool key)
+{
+    const dscm_settings *o = &service->settings;
+    const char *origin = dscm_exchange_header(exchange, "Origin");
+    const char *site = dscm_exchange_header(exchange, "Sec-Fetch-Site");
+    const char *host = dscm_exchange_header(exchange, "Host");
+    if (!key && !dscm_origin_allowed(o->cors_origins, origin, site, host)) {
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_FORBIDDEN,
+                             "Origin is \"%.80s\"%s%.20s, which is neither this service's own nor "
+                             "among cors-origins",
+                             origin ? origin : "", site ? ", Sec-Fetch-Site " : "",
+                             site ? site : "");
+        return false;
+    }
+    if (o->keys_file[0] || o->trusted_proxy || !dscm_settings_loopback(o->host) ||
+        !dscm_origin_rebound(o->cors_origins, host, o->host))
+        return true;
+    dscm_exchange_refuse(exchange, DSCM_PROBLEM_FORBIDDEN,
+                         "Host is \"%.80s\"; a service without keys on loopback answers to "
+                         "localhost, addresses and the hosts of cors-origins only",
+                         host);
+    return false;
 }
 
 void dscm_routes_head(void *arg, dscm_exchange *exchange)
@@ -168,6 +196,7 @@ void dscm_routes_head(void *arg, dscm_exchange *exchange)
         dscm_exchange_header_set(exchange, "WWW-Authenticate", "Bearer");
         return;
     }
+    if (!r->open && !admit_page(service, exchange, authorization != NULL)) return;
     if (!r->open && !atomic_load(&service->ready)) {
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_LOADING, "the models are being loaded");
         return;
@@ -191,21 +220,12 @@ void dscm_routes_handle(void *arg, dscm_exchange *exchange)
 
 /* ---- with every reply ---- */
 
-static bool origin_allowed(const dscm_service *service, const char *origin)
-{
-    char list[DSCM_SETTING_TEXT], *rest = NULL;
-    memcpy(list, service->settings.cors_origins, sizeof list);
-    for (char *one = strtok_r(list, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest))
-        if (strcmp(one, "*") == 0 || strcmp(one, origin) == 0) return true;
-    return false;
-}
-
 void dscm_routes_decorate(void *arg, dscm_exchange *exchange)
 {
     dscm_service *service = arg;
     const char *origin = dscm_exchange_header(exchange, "Origin");
     if (service->settings.cors_origins[0]) dscm_exchange_header_set(exchange, "Vary", "Origin");
-    if (origin && origin_allowed(service, origin)) {
+    if (origin && dscm_origin_listed(service->settings.cors_origins, origin)) {
         dscm_exchange_header_set(exchange, "Access-Control-Allow-Origin", origin);
         dscm_exchange_header_set(exchange, "Access-Control-Expose-Headers", "*");
     }
@@ -229,6 +249,26 @@ static void note_leaving(dscm_service *service, dscm_exchange *exchange)
         dscm_service_cancel(service, exchange->job, DSCM_REASON_DISCONNECT);
 }
 
+/* Ids of jobs and abductions are all that protects them without keys: the log has their starts. */
+#define DSCM_LOGGED_ID   8
+#define DSCM_LOGGED_PATH 128
+
+static const char *logged_path(const dscm_exchange *exchange, char out[DSCM_LOGGED_PATH])
+{
+    size_t length = strlen(exchange->path), used = 0;
+    if (length >= DSCM_LOGGED_PATH || exchange->route == ROUTE_ASSET) return exchange->path;
+    for (const char *part = exchange->path; *part;) {
+        size_t size = strcspn(part + 1, "/") + 1;
+        bool id = size == DSCM_ID_SIZE && strspn(part + 1, "0123456789abcdef") >= size - 1;
+        size_t kept = id ? DSCM_LOGGED_ID + 1 : size;
+        memcpy(out + used, part, kept);
+        used += kept;
+        part += size;
+    }
+    out[used] = 0;
+    return out;
+}
+
 void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
 {
     dscm_service *service = arg;
@@ -245,14 +285,16 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     }
     dscm_metrics_request(&service->metrics, exchange->route, exchange->status, took_us);
     if (service->log.level > DSCM_LOG_INFO) return;
-    json_t *line =
-        json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
-                  dscm_json_string(exchange->method), "path", dscm_json_string(exchange->path),
-                  "client", exchange->address, "status", exchange->status, "received",
-                  (json_int_t)exchange->body_size, "sent", (json_int_t)exchange->sent, "ms",
-                  (double)took_us * 1e-3, "request_id", exchange->request_id);
+    char path[DSCM_LOGGED_PATH];
+    json_t *line = json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
+                             dscm_json_string(exchange->method), "path",
+                             dscm_json_string(logged_path(exchange, path)), "client",
+                             exchange->address, "status", exchange->status, "received",
+                             (json_int_t)exchange->body_size, "sent", (json_int_t)exchange->sent,
+                             "ms", (double)took_us * 1e-3, "request_id", exchange->request_id);
     if (line && exchange->owner[0]) json_object_set_new(line, "key", json_string(exchange->owner));
-    if (line && exchange->job) json_object_set_new(line, "job", json_string(exchange->job->id));
+    if (line && exchange->job)
+        json_object_set_new(line, "job", json_stringn(exchange->job->id, DSCM_LOGGED_ID));
     dscm_log_write(&service->log, DSCM_LOG_INFO, "request", line);
 }
 

@@ -255,6 +255,7 @@ static void end_events(dscm_exchange *exchange)
 {
     dscm_service *service = exchange->service;
     dscm_event_reader_close(&exchange->events);
+    dscm_quota_return(&exchange->stream);
     atomic_fetch_sub(&service->metrics.streams, 1);
     atomic_fetch_sub(&exchange->job->readers, 1);
 }
@@ -272,11 +273,18 @@ void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job
 
 bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange)
 {
-    if (atomic_load(&service->metrics.streams) < service->settings.streams) return true;
+    const char *client = *exchange->owner ? exchange->owner : exchange->address;
+    dscm_quota_result result = dscm_quota_take(service->streams, client, &exchange->stream, 1);
+    if (result == DSCM_QUOTA_TAKEN) return true;
     atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_STREAMS], 1);
-    dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL,
-                         "%ld event streams are open, no more are allowed",
-                         service->settings.streams);
+    if (result == DSCM_QUOTA_CLIENT_FULL)
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL,
+                             "your event streams are the %ld %% of %ld that one client may have",
+                             service->settings.client_share, service->settings.streams);
+    else
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_QUEUE_FULL,
+                             "%ld event streams are open, no more are allowed",
+                             service->settings.streams);
     return false;
 }
 

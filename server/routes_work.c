@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/multipart.h"
 #include "api/query.h"
 #include "server/clock.h"
 #include "server/routes.h"
@@ -62,6 +63,20 @@ static bool refuse_query(submission *s)
     return true;
 }
 
+/* curl -F image=@seven.png -F do.digit=8, and forms of HTML. */
+static bool parse_form(submission *s, const char *type, const dscm_catalogue *catalogue,
+                       dscm_problem *problem)
+{
+    dscm_exchange *e = s->exchange;
+    dscm_multipart form;
+    char query[DSCM_QUERY_SIZE_MAX + 1];
+    const dscm_part *picture;
+    return dscm_multipart_parse(&form, type, e->body, e->body_size, problem) &&
+           dscm_multipart_request(&form, e->query, query, &picture, problem) &&
+           dscm_request_parse_image(&s->request, s->work, picture ? picture->data : NULL,
+                                    picture ? picture->size : 0, query, catalogue, problem);
+}
+
 static bool read_request(submission *s)
 {
     dscm_exchange *e = s->exchange;
@@ -80,6 +95,11 @@ static bool read_request(submission *s)
     }
     dscm_catalogue catalogue = s->service->catalogue;
     catalogue.decode_later = true; /* by a worker */
+    if (dscm_media_is(type, "multipart/form-data") && e->body_size) {
+        ok = parse_form(s, type, &catalogue, &problem);
+        if (!ok) dscm_exchange_problem(e, &problem);
+        return ok;
+    }
     if (json && refuse_query(s)) return false;
     if (json)
         ok = dscm_request_parse_json(&s->request, s->work, (const char *)e->body, e->body_size,
@@ -313,6 +333,17 @@ static void accepted(void *arg)
     s->record = NULL;
 }
 
+static void refuse_job(submission *s, const dscm_problem *problem)
+{
+    if (s->job) {
+        s->service->jobs->forget(s->service->jobs, s->job);
+        /* A repeated call in another thread may have found it meanwhile, and waits. It is in no
+         * journal yet, so its end needs no record. */
+        dscm_job_refuse(s->job, problem);
+    }
+    dscm_exchange_problem(s->exchange, problem);
+}
+
 static void refuse_push(submission *s, dscm_push_result result)
 {
     dscm_service *service = s->service;
@@ -334,13 +365,29 @@ static void refuse_push(submission *s, dscm_push_result result)
         atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_DRAINING], 1);
         dscm_problem_set(&problem, DSCM_PROBLEM_DRAINING, "the service is being stopped");
     }
-    if (s->job) {
-        service->jobs->forget(service->jobs, s->job);
-        /* A repeated call in another thread may have found it meanwhile, and waits. It is in no
-         * journal yet, so its end needs no record. */
-        dscm_job_refuse(s->job, &problem);
-    }
-    dscm_exchange_problem(s->exchange, &problem);
+    refuse_job(s, &problem);
+}
+
+/* Counts what the job costs against what its client's jobs may cost together; a client without any may
+ * have one that costs more. */
+static bool charge(submission *s)
+{
+    dscm_task *task = s->job->task.data;
+    size_t cost = dscm_request_cost(task->request);
+    const size_t most = (size_t)s->service->settings.client_cost;
+    if (!s->service->costs) return true;
+    dscm_quota_result result = dscm_quota_take(s->service->costs, client_of(s), &task->cost, cost);
+    size_t held = dscm_quota_held(&task->cost);
+    if (result == DSCM_QUOTA_TAKEN && (held <= most || held == cost)) return true;
+    dscm_quota_return(&task->cost);
+    dscm_problem problem = {0};
+    atomic_fetch_add(&s->service->metrics.rejects[DSCM_REJECT_SHARE_FULL], 1);
+    dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
+                     "this job costs %zu network passes, with those of your jobs that wait or run "
+                     "%zu; allowed are %zu: wait for one, or ask for fewer images or steps",
+                     cost, held, most);
+    refuse_job(s, &problem);
+    return false;
 }
 
 /* The picture's file goes with the job, and counts as a body until it is decoded. */
@@ -359,6 +406,7 @@ static void hand_picture_over(submission *s)
 static void hand_over(submission *s, bool repeated)
 {
     dscm_service *service = s->service;
+    if (!repeated && !charge(s)) return;
     if (!repeated) hand_picture_over(s);
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
     s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;

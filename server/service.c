@@ -18,6 +18,7 @@
 #define HOUSEKEEPING_MS 50
 #define SWEEP_MS        1000
 #define LOG_MS          1000 /* for the last lines, when nobody reads the log */
+#define STREAMS_MIN     16   /* that a client may have in any case */
 #define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
 
 /* ---- models ---- */
@@ -183,19 +184,27 @@ static void *keep_house(void *arg)
 
 /* ---- start ---- */
 
-/* Connections need descriptors: better to refuse at the start than to run out of them later. */
-static dscm_code raise_descriptors(const dscm_settings *settings, dscm_error *err)
+/* Connections need descriptors: as many as the process may open, less what all else takes. */
+static dscm_code raise_descriptors(dscm_service *s, dscm_error *err)
 {
+    enum { REST = 192, CONNECTIONS_MIN = 16 };
     struct rlimit limit;
-    rlim_t need = (rlim_t)settings->connections + DSCM_LINGER_MAX + 128;
+    rlim_t need = (rlim_t)s->settings.connections + REST;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= need) return DSCM_OK;
-    if (limit.rlim_max < need)
-        return dscm_fail(
-            err, DSCM_E_LIMIT,
-            "connections is %ld, which needs %llu open files, but the process may open "
-            "only %llu: raise the limit (ulimit -n)%s",
-            settings->connections, (unsigned long long)need, (unsigned long long)limit.rlim_max,
-            limit.rlim_max >= DSCM_LINGER_MAX + 144 ? " or lower it" : "");
+    if (limit.rlim_max < REST + CONNECTIONS_MIN)
+        return dscm_fail(err, DSCM_E_LIMIT,
+                         "the process may open %llu files, needed are %d at least: raise the limit "
+                         "(ulimit -n)",
+                         (unsigned long long)limit.rlim_max, REST + CONNECTIONS_MIN);
+    if (limit.rlim_max < need) {
+        long fewer = (long)(limit.rlim_max - REST);
+        dscm_log_message(&s->log, DSCM_LOG_WARN, "connections",
+                         "connections is lowered from %ld to %ld, as the process may open only "
+                         "%llu files (ulimit -n)",
+                         s->settings.connections, fewer, (unsigned long long)limit.rlim_max);
+        s->settings.connections = fewer;
+        need = limit.rlim_max;
+    }
     limit.rlim_cur = need;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         return dscm_fail(err, DSCM_E_SYSTEM, "cannot raise the limit of open files: %s",
@@ -224,6 +233,10 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     limits.arg = s->journal;
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    size_t streams = (size_t)(o->streams * o->client_share / 100);
+    if (streams < STREAMS_MIN) streams = STREAMS_MIN;
+    if (code == DSCM_OK) code = dscm_quota_open(&s->streams, (size_t)o->streams, streams, err);
+    if (code == DSCM_OK && o->client_cost) code = dscm_quota_open(&s->costs, 0, 0, err);
     if (code == DSCM_OK) {
         size_t most = (size_t)o->bodies_mb << 20, largest = (size_t)o->body_kb << 10;
         size_t each = most / 100 * (size_t)o->client_share;
@@ -334,7 +347,7 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
                          settings->service_links);
     s->start_wall = dscm_clock_wall();
     dscm_json_init();
-    if (code == DSCM_OK) code = raise_descriptors(settings, err);
+    if (code == DSCM_OK) code = raise_descriptors(s, err);
     if (code == DSCM_OK) code = open_stores(s, err);
     if (code == DSCM_OK) code = open_listeners(s, err); /* answer "loading" from here on */
     if (code == DSCM_OK) code = open_workers(s, calls, catalogue, err);
@@ -433,6 +446,8 @@ void dscm_service_stop(dscm_service *s)
     dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);
     dscm_quota_free(s->bodies);
+    dscm_quota_free(s->costs);
+    dscm_quota_free(s->streams);
     dscm_assets_free(s->assets);
     dscm_keys_free(s->keys);
     if (served) dscm_log_message(&s->log, DSCM_LOG_INFO, "stopped", "all done");

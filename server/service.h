@@ -38,7 +38,9 @@ typedef struct dscm_service {
     size_t backlog_count;
     atomic_size_t backlog_waiting; /* the same, for the metrics */
     dscm_abduction_cache *abductions;
-    dscm_quota *bodies; /* bytes of request bodies that arrive or wait in the queue */
+    dscm_quota *streams; /* open event streams */
+    dscm_quota *costs;   /* network passes of jobs that wait or run; NULL: no limit */
+    dscm_quota *bodies;  /* bytes of request bodies that arrive or wait in the queue */
     dscm_http *http, *admin;
     dscm_worker_pool *pool;
     dscm_engine engine;

@@ -52,6 +52,10 @@ static const dscm_setting table[] = {
     NUMBER("queue-capacity", queue_capacity, "256", 1, 100000, "jobs that may wait; more get 429"),
     NUMBER("client-share", client_share, "50", 1, 100,
            "percent of the queue that one client may fill"),
+    NUMBER(
+        "client-cost", client_cost, "250000", 0, 1000000000,
+        "network passes (images x steps x passes) that the waiting and running jobs of one client "
+        "may cost together; a single job may cost more; more get 429; 0 is no limit"),
     NUMBER("deadline-ms", deadline_ms, "120000", 1, 86400000,
            "deadline of a job whose request names none"),
     NUMBER("deadline-max-ms", deadline_max_ms, "3600000", 1, 86400000,

@@ -35,6 +35,7 @@ class Slider {
   constructor(variable, mayHold, onChange) {
     this.variable = variable;
     this.state = 'free';
+    this.before = ''; // words on the observed value
     this.onChange = onChange;
     const {name, min, max} = variable;
     this.range = element('input', {type: 'range', name: `do.${name}`, min, max,
@@ -71,7 +72,8 @@ class Slider {
   press() {
     for (const [button, state] of [[this.free, 'free'], [this.hold, 'hold'], [this.strip, 'sweep']])
       button?.setAttribute('aria-pressed', String(this.state === state));
-    if (this.state === 'set') this.text.textContent = `set to ${show(this.range.value)}`;
+    if (this.state === 'set')
+      this.text.textContent = `set to ${show(this.range.value)}${this.before}`;
     this.range.setAttribute('aria-valuetext', `${show(this.range.value)}, ${this.text.textContent}`);
   }
 
@@ -108,10 +110,9 @@ class Slider {
       if (follows) this.range.value = now;
       else if (known) this.range.value = seen;
     }
-    const before = known ? `, observed ${show(seen)}` : '';
+    const before = this.before = known ? `, observed ${show(seen)}` : '';
     this.text.textContent = this.state === 'sweep' ? `from ${show(min)} to ${show(max)}${before}`
-      : this.state === 'set' ? `set to ${show(this.range.value)}${before}`
-        : this.state === 'hold' ? `held${known ? ` at ${show(seen)}` : ''}`
+      : this.state === 'hold' ? `held${known ? ` at ${show(seen)}` : ''}`
           : follows ? `follows its causes: ${show(now)}${before}`
             : known ? `as it is: ${show(seen)}` : 'as it is';
     this.press();

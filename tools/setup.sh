@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing to build, run, test, check or cross-compile diffscm: Debian packages, by name.
 #
-#   tools/setup.sh build|test|check|arm64...
+#   tools/setup.sh build|test|browser|check|arm64...        browser: npm, which fetches axe-core for tests/browser
 #
 # Works as root or through sudo, asks the package manager only when something is missing, and says
 # what it does. On another system it names the packages and leaves their installation to the user.
@@ -18,9 +18,10 @@ for set in "$@"; do
     build) wanted="$wanted $BUILD" ;;
     test) wanted="$wanted $TEST" ;;
     arm64) wanted="$wanted $ARM64" ;;
+    browser) command -v npm >/dev/null || wanted="$wanted npm" ;;
     check) wanted="$wanted $CHECK" ;;
     *)
-        echo "tools/setup.sh: unknown set \"$set\": build, test, check or arm64" >&2
+        echo "tools/setup.sh: unknown set \"$set\": build, test, browser, check or arm64" >&2
         exit 2
         ;;
     esac

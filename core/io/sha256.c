@@ -1,10 +1,9 @@
+#define OPENSSL_SUPPRESS_DEPRECATED /* SHA256_Init and its kin, which work without memory */
 #include "core/io/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <openssl/sha.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,21 +21,24 @@ static void print_digest(char out[65], const unsigned char digest[SHA256_DIGEST_
 void dscm_sha256_hex(char out[65], const void *bytes, size_t size)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    SHA256(bytes, size, digest);
+    SHA256_CTX context;
+    SHA256_Init(&context);
+    SHA256_Update(&context, bytes, size);
+    SHA256_Final(digest, &context);
     print_digest(out, digest);
 }
 
-static dscm_code digest_of(int fd, const char *path, EVP_MD_CTX *context, unsigned char *piece,
-                           char out[65], dscm_error *err)
+static dscm_code digest_of(int fd, const char *path, unsigned char *piece, char out[65],
+                           dscm_error *err)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    bool good = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
-    ssize_t n = 0;
-    while (good && ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR)))
-        if (n > 0) good = EVP_DigestUpdate(context, piece, (size_t)n) == 1;
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    SHA256_CTX context;
+    SHA256_Init(&context);
+    ssize_t n;
+    while ((n = read(fd, piece, PIECE)) > 0 || (n < 0 && errno == EINTR))
+        if (n > 0) SHA256_Update(&context, piece, (size_t)n);
     if (n < 0) return dscm_fail(err, DSCM_E_IO, "%s: reading failed: %s", path, strerror(errno));
-    if (!good || EVP_DigestFinal_ex(context, digest, NULL) != 1)
-        return dscm_fail(err, DSCM_E_SYSTEM, "%s: SHA-256 failed", path);
+    SHA256_Final(digest, &context);
     print_digest(out, digest);
     return DSCM_OK;
 }
@@ -48,44 +50,40 @@ dscm_code dscm_sha256_file(char out[65], const char *path, dscm_error *err)
     if (fd < 0)
         return dscm_fail(err, errno == ENOENT ? DSCM_E_NOT_FOUND : DSCM_E_IO, "%s: cannot open: %s",
                          path, strerror(errno));
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
     unsigned char *piece = dscm_alloc(PIECE, 1, path, err);
     dscm_code code = DSCM_OK;
-    if (!context || !piece)
-        code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
+    if (!piece)
+        code = DSCM_E_MEMORY;
     else if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         code = dscm_fail(err, DSCM_E_IO, "%s: not a regular file", path);
     else
-        code = digest_of(fd, path, context, piece, out, err);
-    EVP_MD_CTX_free(context);
+        code = digest_of(fd, path, piece, out, err);
     dscm_free(piece);
     close(fd);
     return code;
 }
 
 struct dscm_sha256 {
-    EVP_MD_CTX *context;
-    bool failed;
+    SHA256_CTX context;
 };
 
 dscm_code dscm_sha256_open(dscm_sha256 **out, dscm_error *err)
 {
     dscm_sha256 *d = *out = dscm_alloc(1, sizeof *d, "SHA-256", err);
     if (!d) return DSCM_E_MEMORY;
-    d->context = EVP_MD_CTX_new();
-    d->failed = !d->context || EVP_DigestInit_ex(d->context, EVP_sha256(), NULL) != 1;
+    SHA256_Init(&d->context);
     return DSCM_OK;
 }
 
 void dscm_sha256_add(dscm_sha256 *d, const void *bytes, size_t size)
 {
-    if (!d->failed) d->failed = EVP_DigestUpdate(d->context, bytes, size) != 1;
+    SHA256_Update(&d->context, bytes, size);
 }
 
 dscm_code dscm_sha256_close(dscm_sha256 *d, char out[65], dscm_error *err)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    if (d->failed || EVP_DigestFinal_ex(d->context, digest, NULL) != 1)
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    if (SHA256_Final(digest, &d->context) != 1)
         return dscm_fail(err, DSCM_E_SYSTEM, "SHA-256 failed");
     print_digest(out, digest);
     return DSCM_OK;
@@ -93,7 +91,5 @@ dscm_code dscm_sha256_close(dscm_sha256 *d, char out[65], dscm_error *err)
 
 void dscm_sha256_free(dscm_sha256 *d)
 {
-    if (!d) return;
-    EVP_MD_CTX_free(d->context);
     dscm_free(d);
 }

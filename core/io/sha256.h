@@ -11,7 +11,7 @@ void dscm_sha256_hex(char out[65], const void *bytes, size_t size);
 /* The same of a whole regular file, read in pieces: large weights need no memory. */
 dscm_code dscm_sha256_file(char out[65], const char *path, dscm_error *err) DSCM_MUST_CHECK;
 
-/* Of bytes that come in pieces. add is ignored after a failure, which close reports. */
+/* Of bytes that come in pieces. */
 typedef struct dscm_sha256 dscm_sha256;
 dscm_code dscm_sha256_open(dscm_sha256 **out, dscm_error *err) DSCM_MUST_CHECK;
 void dscm_sha256_add(dscm_sha256 *digest, const void *bytes, size_t size);

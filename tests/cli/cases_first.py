@@ -25,6 +25,41 @@ def cases(program, root, refused, run, path):
         assert "\n  --data DIR " in run("train", "--help")[1]
         assert "(800000)" not in run("train", "vae", "--help")[1]
 
+    def test_shells_complete_commands_options_and_files():
+        code, script, err = run("--completion", "bash")
+        assert code == 0 and err == "", err
+        ask = script + """
+try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _diffscm 2>/dev/null
+        echo "${COMPREPLY[*]}"; }
+cd "$ROOT"
+try diffscm counter
+try diffscm counterfactual --st
+try diffscm counterfactual --steps ''
+try diffscm counterfactual --out READ
+try diffscm serve --queue-c
+"""
+        out = subprocess.run(["bash", "-c", ask], capture_output=True, text=True,
+                             env={**os.environ, "ROOT": root}, timeout=60).stdout
+        assert out.splitlines() == ["counterfactual", "--steps", "", "README.md",
+                                    "--queue-capacity"], out
+        options = set(re.findall(r"\n  --([a-z-]+)", run("counterfactual", "--help")[1]))
+        for shell, form in (("bash", r"\ncounterfactual --([a-z-]+)"), ("zsh", r"'\*--([a-z-]+)\[")):
+            code, script, err = run("--completion", shell)
+            if shell == "zsh":
+                script = script.split("\n    counterfactual) ")[1].split(") ;;\n")[0]
+            assert set(re.findall(form, script)) == options, shell
+        if shutil.which("zsh"):
+            file = path("_diffscm")
+            with open(file, "w") as out:
+                out.write(run("--completion", "zsh")[1])
+            done = subprocess.run(["zsh", "-fc", 'autoload -U compinit && compinit -D -u && source "$0"'
+                                   " && print $_comps[diffscm]", file],
+                                  capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stdout) == (0, "_diffscm\n"), done
+        for wrong in (["--completion"], ["--completion", "fish"]):
+            code, out, err = run(*wrong)
+            assert code == 2 and out == "" and "bash and zsh" in err, err
+
     def test_the_manual_page_says_what_help_says():
         code, page, err = run("--man")
         assert code == 0 and err == "" and page.isascii(), err

@@ -34,6 +34,13 @@ def cases(program, root, path, digits):
                 out[name] = f.read()
         return out
 
+    def test_a_listing_that_cannot_be_written_fails():
+        for option in ("--print-config", "--document-config"):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([program, "serve", option], stdout=full,
+                                      stderr=subprocess.PIPE, text=True, timeout=60)
+            assert done.returncode == 1 and "No space left" in done.stderr, done
+
     def test_a_result_that_does_not_fit_replaces_nothing():
         folder = fresh("full")
         out = os.path.join(folder, "out.png")
@@ -103,6 +110,6 @@ def cases(program, root, path, digits):
         done = subprocess.run([program, "serve", "--connections", "16", "--port", "0",
                                "--admin-port", "0"], capture_output=True, text=True, timeout=60,
                               preexec_fn=limit)
-        assert done.returncode == 1 and "144" in done.stderr and "64" in done.stderr, done.stderr
+        assert done.returncode == 1 and "208" in done.stderr and "64" in done.stderr, done.stderr
 
     return {name: f for name, f in locals().items() if name.startswith("test_")}

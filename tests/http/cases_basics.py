@@ -66,7 +66,7 @@ def test_unknown_path_and_method():
 
 def test_form_upload_gets_415_with_help():
     with Server() as s:
-        p = s.post(headers={"Content-Type": "multipart/form-data; boundary=x"}).problem(
+        p = s.post(headers={"Content-Type": "application/x-www-form-urlencoded"}).problem(
             415, "unsupported-media-type")
         assert "curl --data-binary" in p["detail"]
         s.post(headers={"Accept": "text/html"}).problem(406, "not-acceptable")

@@ -1,5 +1,5 @@
 """Input as other programs write it: used, or refused by its name."""
-import base64, gzip, os, tempfile, urllib.parse
+import base64, gzip, os, signal, socket, tempfile, urllib.parse
 
 from lib import Server, picture, picture64, status_of
 
@@ -80,3 +80,131 @@ def test_forwarded_addresses_in_every_spelling():
                 ("5.6.7.8:x", "127.0.0.1"), ("[::1", "127.0.0.1"), ("999.1.1.1", "127.0.0.1"))):
             s.get("/models", {"X-Forwarded-For": text, "X-Request-Id": f"f{i}"})
             assert [l["client"] for l in s.logged(1, request_id=f"f{i}")] == [want], text
+
+
+def test_targets_in_every_form():
+    with Server() as s:
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        for target in ("/%6dodels", "/v1/models", "http://anything:1/models", "HTTP://x/v1/models?a=b",
+                       "/jobs/%s%%%02x" % (job[:-1], ord(job[-1]))):
+            raw = s.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            assert status_of(raw) == 200, (target, raw[:300])
+        for target in ("/models%00", "/models%2f", "/%zz", "/%6", "%", "http://x"):
+            raw = s.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            assert status_of(raw) in (404, 200 if target == "http://x" else 404), (target, raw[:300])
+
+
+def test_pages_of_others_may_not_call():
+    ask = {"Content-Length": "0"}
+    with Server("--cors-origins", "http://friend.example") as s:
+        own = f"http://127.0.0.1:{s.port}"
+        for headers, status in (
+                ({}, 200), ({"Origin": own}, 200), ({"Origin": "http://friend.example"}, 200),
+                ({"Origin": "http://friend.example", "Sec-Fetch-Site": "cross-site"}, 200),
+                ({"Sec-Fetch-Site": "same-origin", "Origin": "http://behind.proxy"}, 200),
+                ({"Sec-Fetch-Site": "none"}, 200),
+                ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
+                ({"Origin": "http://friend.example.evil"}, 403),
+                ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403),
+                ({"Origin": "http://evil.example", "Authorization": "Bearer k"}, 200)):
+            r = s.call("POST", "/samples", None, {**ask, **headers})
+            assert r.status == status, (headers, r.text)
+            assert s.get("/models", headers).status == status, headers
+        assert s.get("/openapi.json", {"Origin": "http://evil.example"}).status == 200
+
+
+def test_names_of_others_do_not_reach_an_anonymous_service():
+    with Server("--cors-origins", "http://friend.example:8080") as s:
+        for host, status in (("localhost", 200), ("localhost:1", 200), ("127.0.0.1:2", 200),
+                             ("[::1]:3", 200), ("a.localhost", 200), ("friend.example", 200),
+                             ("evil.example", 403), ("evil.example:80", 403), ("127.0.0.1.nip.io", 403),
+                             ("x" * 300 + ".example", 403)):
+            r = s.get("/models", {"Host": host})
+            assert r.status == status, (host, r.text)
+    with Server("--trusted-proxy") as s:
+        assert s.get("/models", {"Host": "service.example"}).status == 200
+
+
+def test_ids_are_logged_in_part():
+    with Server() as s:
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        s.get("/jobs/" + job)
+        s.get("/v1/jobs/" + job + "/images/counterfactual-0.png")
+        s.logged(1, path="/jobs/" + job[:8])
+        s.logged(1, path="/v1/jobs/" + job[:8] + "/images/counterfactual-0.png")
+        assert job not in s.text()
+
+
+def test_a_low_limit_of_descriptors_lowers_connections():
+    import lib
+    shell = ["sh", "-c", 'ulimit -n 300 && exec "$0" --serve "$@"', lib.PROGRAM]
+    with Server(program=shell) as s:
+        assert s.get("/models").status == 200
+        assert "from 4096 to 108" in s.logged(1, event="connections")[0]["message"]
+
+
+def test_keys_are_read_from_regular_files_only():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "k")
+        with open(path, "w") as f:
+            f.write("anna " + "8d" * 32 + "\n")
+        with Server("--keys-file", path) as s:
+            os.unlink(path)
+            os.mkfifo(path)
+            s.process.send_signal(signal.SIGHUP)
+            assert "no regular file" in s.logged(1, event="reload")[0]["message"]
+            assert s.get("/models").status == 401
+
+
+def test_one_client_does_not_take_all_event_streams():
+    with Server("--streams", "40", "--workers", "1", gate=True) as s:
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        ask = f"GET /jobs/{job}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        held = []
+        for _ in range(20):
+            held.append(socket.create_connection(("127.0.0.1", s.port)))
+            held[-1].sendall(ask)
+            assert held[-1].recv(100).startswith(b"HTTP/1.1 200")
+        r = s.get(f"/jobs/{job}/events")
+        r.problem(429, "queue-full")
+        assert "50 % of 40" in r.text, r.text
+        other = socket.create_connection(("127.0.0.1", s.port), source_address=("127.0.0.2", 0))
+        other.sendall(ask)
+        assert other.recv(100).startswith(b"HTTP/1.1 200")
+        [c.close() for c in held + [other]]
+        s.wait_metric("diffscm_streams", 0)
+        s.open_gate()
+
+
+def form(*parts):
+    out = b""
+    for head, data in parts:
+        out += b"--XX\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+    return out + b"--XX--\r\n"
+
+
+def test_forms():
+    kind = {"Content-Type": "multipart/form-data; boundary=XX"}
+    file = (b'name="image"; filename="7.png"', picture())
+    with Server() as s:
+        def send(*parts, query="", **more):
+            return s.call("POST", "/counterfactual" + query, form(*parts), {**kind, **more})
+        r = send(file, (b'name="do.digit"', b"8"), (b'name="steps"', b""))
+        assert r.status == 200 and r.json["counterfactuals"][0]["intervention"] == {"digit": "8"}, r.text
+        r = send((b'name="do.digit"', b"8"), file, Accept="image/png")
+        assert r.status == 200 and r.body.startswith(b"\x89PNG")
+        assert send(file, query="?do.digit=8").status == 200
+        assert s.call("POST", "/samples", form((b"name=do.digit", b"8")), kind).status == 200
+        for parts, query, status, words in (
+                ((file, file), "?do.digit=8", 400, "more than one picture"),
+                ((file, (b"name=stepz", b"3")), "?do.digit=8", 422, "?stepz"),
+                ((file, (b'name="do.digit"', b"3")), "?do.digit=8", 400, "given twice"),
+                (((b'name="do.digit"', b"3"),), "", 422, "An image (or"),
+                (((b'name="image"; filename="x"', b"GIF89a"), (b"name=do.digit", b"3")), "", 422, "GIF")):
+            r = send(*parts, query=query)
+            assert r.status == status and words in r.text, (parts, r.status, r.text)
+        r = s.call("POST", "/counterfactual?do.digit=8", form(file)[:-8], kind)
+        r.problem(400, "bad-request")
+        damaged = send((b'name="image"; filename="x"', picture()[:60]), (b'name="do.digit"', b"3"))
+        damaged.problem(422, "not-an-image")
+        s.wait_metric("diffscm_body_bytes", 0)

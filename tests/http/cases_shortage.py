@@ -180,3 +180,35 @@ def test_a_log_that_nobody_reads_stops_nothing():
     process.terminate()
     assert process.wait(60) == 0
     os.close(reader)
+
+
+def test_what_the_jobs_of_a_client_cost_has_a_limit():
+    def ask(s, source, steps, key=None):
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=PATIENCE,
+                                       source_address=(source, 0))
+        c.request("POST", f"/counterfactual?do.digit=*&scale=1&steps={steps}", picture(),
+                  {"Content-Type": "image/png", "Prefer": "respond-async",
+                   **({"Idempotency-Key": key} if key else {})})
+        r = c.getresponse()
+        text = r.read().decode()
+        c.close()
+        return r.status, text
+    with Server("--workers", "1", "--client-cost", "1000", gate=True) as s:
+        status, text = ask(s, "127.0.0.1", 100, "first")  # alone it may cost more
+        assert status == 202, text
+        first = json.loads(text)["id"]
+        status, text = ask(s, "127.0.0.1", 4)
+        assert status == 429 and "queue-full" in text and "network passes" in text, text
+        assert ask(s, "127.0.0.1", 100, "first")[0] == 202  # the same job
+        assert [ask(s, "127.0.0.2", 4)[0] for _ in range(8)].count(202) in (6, 7)  # its own limit
+        s.open_gate()
+        s.wait_state(first, "succeeded")
+        until(lambda: ask(s, "127.0.0.1", 4)[0] == 202)
+
+
+def test_a_deadline_holds_while_another_infers_the_same_picture():
+    with Server("--workers", "2", gate=True) as s:
+        s.post(headers={"Prefer": "respond-async"})
+        s.wait_metric("diffscm_workers_busy", 1)
+        s.post(query="do.digit=7&deadline_ms=300").problem(504, "deadline") # the gate is shut
+        s.open_gate()

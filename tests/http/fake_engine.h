@@ -92,18 +92,26 @@ static dscm_code fake_steps(const char *phase, size_t first, size_t steps, size_
     return DSCM_OK;
 }
 
+/* Tries until there is memory: what a test makes fail is the service, not this. */
+static void *fake_alloc(size_t count, size_t size)
+{
+    void *block;
+    while (!(block = calloc(count, size))) continue;
+    return block;
+}
+
 static dscm_abduction *fake_abduction(const dscm_request *request)
 {
-    dscm_abduction *a = calloc(1, sizeof *a);
+    dscm_abduction *a = fake_alloc(1, sizeof *a);
     if (!a) return NULL;
     a->info = &fake_info;
     a->options = request->options;
-    a->pixels = calloc(SIDE * SIDE, 1);
-    a->image = calloc(SIDE * SIDE, sizeof(float));
-    a->reconstruction = calloc(SIDE * SIDE, sizeof(float));
-    a->observed = calloc(2, sizeof(float *));
-    a->factual = calloc(2, sizeof(double));
-    a->observed[0] = calloc(10, sizeof(float));
+    a->pixels = fake_alloc(SIDE * SIDE, 1);
+    a->image = fake_alloc(SIDE * SIDE, sizeof(float));
+    a->reconstruction = fake_alloc(SIDE * SIDE, sizeof(float));
+    a->observed = fake_alloc(2, sizeof(float *));
+    a->factual = fake_alloc(2, sizeof(double));
+    a->observed[0] = fake_alloc(10, sizeof(float));
     a->observed[0][3] = 1;
     a->factual[0] = 3;
     a->factual[1] = NAN;
@@ -113,7 +121,7 @@ static dscm_abduction *fake_abduction(const dscm_request *request)
 
 static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
 {
-    dscm_result *r = calloc(1, sizeof *r);
+    dscm_result *r = fake_alloc(1, sizeof *r);
     if (!r) return NULL;
     r->work = request->work;
     r->info = &fake_info;
@@ -123,8 +131,8 @@ static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
     r->seed = request->seed;
     r->wanted = request->wanted;
     r->count = request->work == DSCM_WORK_SAMPLE ? request->count : request->targets_count;
-    r->counterfactuals = calloc(r->count, sizeof *r->counterfactuals);
-    r->files = calloc(r->count, sizeof *r->files);
+    r->counterfactuals = fake_alloc(r->count, sizeof *r->counterfactuals);
+    r->files = fake_alloc(r->count, sizeof *r->files);
     r->files_count = r->count;
     r->batch = r->count;
     uint8_t grey[SIDE * SIDE];
@@ -132,12 +140,12 @@ static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
     for (size_t i = 0; i < r->count; i++) {
         dscm_counterfactual *c = &r->counterfactuals[i];
         c->target = request->targets[i];
-        c->image = calloc(SIDE * SIDE, sizeof(float));
+        c->image = fake_alloc(SIDE * SIDE, sizeof(float));
         c->found = true;
         c->scale = 1;
         c->predictions = 1;
         c->reversibility = NAN;
-        c->propagated = calloc(2, sizeof(double));
+        c->propagated = fake_alloc(2, sizeof(double));
         snprintf(r->files[i].name, sizeof r->files[i].name, "%s-%zu",
                  request->work == DSCM_WORK_SAMPLE ? "sample" : "counterfactual", i);
         if (dscm_image_encode(&r->files[i].png, &r->files[i].size, grey, SIDE, SIDE, 1, err) !=

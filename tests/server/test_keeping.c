@@ -106,7 +106,7 @@ static dscm_acquire_result acquire(dscm_abduction_cache *cache, const char *owne
 {
     atomic_bool stop = false;
     uint8_t digest[DSCM_DIGEST_SIZE] = {what};
-    return dscm_abduction_cache_acquire(cache, owner, digest, &stop, entry);
+    return dscm_abduction_cache_acquire(cache, owner, digest, &stop, DSCM_NEVER, entry);
 }
 
 static void fill(dscm_abduction_cache *cache, const char *owner, uint8_t what)

@@ -309,7 +309,7 @@ static void cache_keeps_within_bytes(void)
     REQUIRE(dscm_abduction_cache_open(&cache, 250, 1000, NULL) == DSCM_OK);
     for (uint8_t i = 0; i < 4; i++) {
         digest[0] = i;
-        CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry),
+        CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, DSCM_NEVER, &entry),
                   DSCM_ACQUIRE_MISS);
         dscm_abduction_cache_publish(cache, entry, fake_value(100));
         dscm_cache_entry_unref(cache, entry);
@@ -319,7 +319,8 @@ static void cache_keeps_within_bytes(void)
     CHECK_INT(entries, 2);
     CHECK_INT(bytes, 200);
     CHECK_INT(released, 2);
-    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_HIT);
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, DSCM_NEVER, &entry),
+              DSCM_ACQUIRE_HIT);
     CHECK(dscm_abduction_cache_find(cache, entry->id, "b") == NULL);
     CHECK(dscm_abduction_cache_delete(cache, entry->id, "a"));
     CHECK_INT(released, 2); /* still in use */
@@ -342,7 +343,7 @@ static void *fly(void *arg)
     uint8_t digest[DSCM_DIGEST_SIZE] = {7};
     atomic_bool stop = false;
     dscm_cache_entry *entry;
-    f->result = dscm_abduction_cache_acquire(f->cache, "a", digest, &stop, &entry);
+    f->result = dscm_abduction_cache_acquire(f->cache, "a", digest, &stop, DSCM_NEVER, &entry);
     if (f->result == DSCM_ACQUIRE_MISS)
         dscm_abduction_cache_publish(f->cache, entry, fake_value(1));
     dscm_cache_entry_unref(f->cache, entry);
@@ -356,9 +357,10 @@ static void cache_computes_once(void)
     atomic_bool stop = false, stopped = true;
     uint8_t digest[DSCM_DIGEST_SIZE] = {7};
     REQUIRE(dscm_abduction_cache_open(&cache, 1000, 1000, NULL) == DSCM_OK);
-    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, &entry), DSCM_ACQUIRE_MISS);
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, DSCM_NEVER, &entry),
+              DSCM_ACQUIRE_MISS);
     dscm_cache_entry *none;
-    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stopped, &none),
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stopped, DSCM_NEVER, &none),
               DSCM_ACQUIRE_STOPPED);
     flight flights[4];
     pthread_t threads[4];
@@ -529,9 +531,29 @@ static void histogram_buckets_add_up(void)
     free(text);
 }
 
+static void waiting_for_an_abduction_ends_with_the_deadline(void)
+{
+    dscm_abduction_cache *cache;
+    dscm_cache_entry *entry, *none;
+    atomic_bool stop = false;
+    uint8_t digest[DSCM_DIGEST_SIZE] = {1};
+    REQUIRE(dscm_abduction_cache_open(&cache, 1000, 1000000, NULL) == DSCM_OK);
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, DSCM_NEVER, &entry),
+              DSCM_ACQUIRE_MISS);
+    int64_t start = dscm_clock_ms();
+    CHECK_INT(dscm_abduction_cache_acquire(cache, "a", digest, &stop, start + 100, &none),
+              DSCM_ACQUIRE_STOPPED);
+    CHECK(dscm_clock_ms() - start >= 100);
+    dscm_abduction_cache_abandon(cache, entry);
+    dscm_abduction_cache_free(cache);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
+        {"waiting_for_an_abduction_ends_with_the_deadline",
+         waiting_for_an_abduction_ends_with_the_deadline},
+
         {"queue_serves_clients_in_turn", queue_serves_clients_in_turn},
         {"queue_has_limits", queue_has_limits},
         {"queue_finds_late_jobs", queue_finds_late_jobs},

@@ -1,0 +1,104 @@
+/* A library to be preloaded that makes allocations fail: each with a probability, or the n-th one alone.
+ *
+ *   FAILING_NTH=N       the N-th allocation of the process fails, and no other
+ *   FAILING_PERMILLE=P  P of a thousand fail at random (FAILING_SEED: the same ones again)
+ *   FAILING_AFTER=FILE  none fails before this file exists (random ones only)
+ *   FAILING_COUNT=FILE  at the exit, the number of allocations is written there
+ *
+ * Allocations of the dynamic linker and of start-up code, before main, are counted too: whoever cannot start
+ * ends with an error of the system. Those of threads that live in other libraries fail like ours. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+
+static atomic_ullong count, state = 88172645463325252u;
+static unsigned long long nth, permille;
+static const char *after;
+static atomic_bool ready, open_gate;
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *text = getenv("FAILING_NTH");
+    nth = text ? strtoull(text, NULL, 10) : 0;
+    text = getenv("FAILING_PERMILLE");
+    permille = text ? strtoull(text, NULL, 10) : 0;
+    text = getenv("FAILING_SEED");
+    if (text) atomic_fetch_xor(&state, strtoull(text, NULL, 10) * 0x9e3779b97f4a7c15u);
+    after = getenv("FAILING_AFTER");
+    atomic_store(&ready, true);
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    const char *path = getenv("FAILING_COUNT");
+    char text[32];
+    if (!path) return;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    int size = snprintf(text, sizeof text, "%llu\n", atomic_load(&count));
+    if (fd >= 0 && write(fd, text, (size_t)size) == size) close(fd);
+}
+
+static bool gate(void)
+{
+    if (!after || atomic_load(&open_gate)) return true;
+    int saved = errno;
+    bool there = access(after, F_OK) == 0;
+    errno = saved;
+    if (there) atomic_store(&open_gate, true);
+    return there;
+}
+
+static bool fails(void)
+{
+    if (!atomic_load(&ready)) return false;
+    unsigned long long number = atomic_fetch_add(&count, 1) + 1;
+    bool fail = nth && number == nth;
+    if (permille && gate()) {
+        uint64_t x = atomic_fetch_add(&state, 0x9e3779b97f4a7c15u);
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+        fail = (x ^ x >> 31) % 1000 < permille;
+    }
+    if (fail) errno = ENOMEM;
+    return fail;
+}
+
+void *malloc(size_t size)
+{
+    return fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *block, size_t size)
+{
+    return fails() ? NULL : __libc_realloc(block, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return fails() ? NULL : __libc_memalign(alignment, size);
+}
+
+int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    void *block = fails() ? NULL : __libc_memalign(alignment, size);
+    if (!block) return ENOMEM;
+    *out = block;
+    return 0;
+}
