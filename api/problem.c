@@ -43,8 +43,10 @@ static const dscm_problem_kind KINDS[DSCM_PROBLEM_COUNT] = {
     [DSCM_PROBLEM_QUEUE_FULL] = {"queue-full", 429, "Too many requests are waiting"},
     [DSCM_PROBLEM_CANCELED] = {"canceled", 499, "The job was canceled"},
     [DSCM_PROBLEM_INTERNAL] = {"internal", 500, "The service failed"},
+    [DSCM_PROBLEM_JOB_CRASHED] = {"job-crashed", 500, "The job ended the process several times"},
     [DSCM_PROBLEM_LOADING] = {"loading", 503, "The service is starting"},
     [DSCM_PROBLEM_DRAINING] = {"draining", 503, "The service is stopping"},
+    [DSCM_PROBLEM_STORE_UNAVAILABLE] = {"store-unavailable", 503, "The job could not be stored"},
     [DSCM_PROBLEM_UPLOADS_FULL] = {"uploads-full", 503, "Too much is being uploaded"},
     [DSCM_PROBLEM_DEADLINE] = {"deadline", 504, "The deadline passed before the result was ready"},
 };

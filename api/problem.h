@@ -46,8 +46,10 @@ typedef enum dscm_problem_code {
     DSCM_PROBLEM_QUEUE_FULL,
     DSCM_PROBLEM_CANCELED, /* 499, for the log and for canceled jobs */
     DSCM_PROBLEM_INTERNAL,
+    DSCM_PROBLEM_JOB_CRASHED, /* the process died several times while it ran the job */
     DSCM_PROBLEM_LOADING,
     DSCM_PROBLEM_DRAINING,
+    DSCM_PROBLEM_STORE_UNAVAILABLE, /* the job could not be written to the store */
     DSCM_PROBLEM_UPLOADS_FULL,
     DSCM_PROBLEM_DEADLINE,
     DSCM_PROBLEM_COUNT

@@ -17,11 +17,11 @@
 typedef struct dscm_abduction_cache dscm_abduction_cache;
 
 typedef struct dscm_cache_entry {
-    char id[DSCM_ID_SIZE];
+    char id[DSCM_ID_SIZE]; /* who computes the value may give it another until it is published */
     char owner[DSCM_OWNER_SIZE];
     uint8_t digest[DSCM_DIGEST_SIZE];
     dscm_payload value; /* immutable once the entry is ready */
-    /* private to abductions.c, guarded by its lock */
+    /* private to abduction_cache.c, guarded by its lock */
     struct dscm_cache_entry *older, *newer;
     size_t references;
     int64_t used_ms;

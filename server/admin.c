@@ -59,6 +59,17 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
                                   .version = DSCM_VERSION};
     s->jobs->count(s->jobs, &gauges.jobs_kept, &gauges.jobs_bytes);
     dscm_abduction_cache_count(s->abductions, &gauges.abductions, &gauges.abduction_bytes);
+    if (s->journal) {
+        dscm_journal_figures f;
+        dscm_journal_count(s->journal, &f);
+        gauges.journal = true;
+        gauges.store_pending = f.pending;
+        gauges.store_written = f.written;
+        gauges.store_commits = f.commits;
+        gauges.store_failures = f.failures;
+        gauges.store_sync_s = f.sync_us * 1e-6;
+        gauges.store_backlog = atomic_load(&s->backlog_waiting);
+    }
     char *body = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&body, &size);

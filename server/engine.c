@@ -40,6 +40,15 @@ dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_cache_en
     return DSCM_OK;
 }
 
+dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err)
+{
+    dscm_task *task = dscm_alloc(1, sizeof *task, "a task", err);
+    if (!task) return DSCM_E_MEMORY;
+    task->work = work;
+    *out = (dscm_payload){task, task_free, sizeof *task};
+    return DSCM_OK;
+}
+
 void dscm_task_drop(dscm_job *job)
 {
     dscm_task *task = job->task.data;
@@ -52,12 +61,14 @@ void dscm_task_drop(dscm_job *job)
     dscm_job_shrink(job, sizeof *task);
 }
 
-static void reply_free(void *data)
+static void outcome_free(void *data)
 {
-    dscm_job_reply *reply = data;
-    dscm_result_free(reply->result);
-    free(reply->json);
-    dscm_free(reply);
+    dscm_blob_unref(data);
+}
+
+dscm_payload dscm_outcome_payload(dscm_blob *outcome)
+{
+    return (dscm_payload){outcome, outcome_free, outcome->size};
 }
 
 static void abduction_free(void *data)
@@ -121,6 +132,7 @@ static bool engine_fits(void *arg, const dscm_job *first, const dscm_job *other)
 {
     (void)arg;
     const dscm_task *a = first->task.data, *b = other->task.data;
+    if (dscm_job_suspect(first) || dscm_job_suspect(other)) return false;
     return !a->cached && !b->cached && dscm_request_compatible(a->request, b->request);
 }
 
@@ -250,33 +262,47 @@ static void finish_job(const dscm_engine *engine, dscm_job *job, dscm_result *re
     }
     char *json = code == DSCM_OK ? reply_of(engine, job, result, cached, &json_size) : NULL;
     dscm_cache_entry_unref(engine->cache, cached);
-    dscm_job_reply *reply = dscm_alloc(1, sizeof *reply, "a result", &err);
-    if (!reply || !json) {
-        dscm_result_free(result);
-        dscm_free(reply);
+    dscm_blob *outcome = json ? dscm_outcome_pack(json, json_size, result) : NULL;
+    dscm_result_free(result);
+    if (!outcome) {
         free(json);
         if (code == DSCM_OK) code = dscm_fail(&err, DSCM_E_MEMORY, "no memory for the reply");
         fail_job(job, code, &err);
         return;
     }
-    *reply = (dscm_job_reply){result, json, json_size};
-    if (result) dscm_result_shrink(result);
-    size_t bytes = (result ? dscm_result_bytes(result) : 0) + 2 * reply->json_size;
-    char *line = strndup(reply->json, strcspn(reply->json, "\n"));
-    dscm_job_succeed(job, (dscm_payload){reply, reply_free, bytes}, line);
-    free(line);
+    json[strcspn(json, "\n")] = 0; /* data of an event is one line */
+    dscm_job_succeed(job, dscm_outcome_payload(outcome), json);
+    free(json);
 }
 
 /* ---- running ---- */
 
+/* To be freed; NULL without memory. */
+static uint8_t *key_of(const dscm_request *request, size_t *size)
+{
+    *size = dscm_request_abduction_key(request, NULL, 0);
+    uint8_t *key = malloc(*size ? *size : 1);
+    if (key) dscm_request_abduction_key(request, key, *size);
+    return key;
+}
+
 static void digest_of(const dscm_request *request, uint8_t digest[DSCM_DIGEST_SIZE], bool *made)
 {
-    size_t size = dscm_request_abduction_key(request, NULL, 0);
-    uint8_t *key = malloc(size ? size : 1);
+    size_t size;
+    uint8_t *key = key_of(request, &size);
     *made = key != NULL;
     if (!key) return;
-    dscm_request_abduction_key(request, key, size);
     dscm_crypto_digest(key, size, digest);
+    free(key);
+}
+
+/* So that the abduction can be inferred again when the cache or the process has lost it. */
+static void record_abduction(const dscm_engine *engine, const dscm_job *job,
+                             const dscm_cache_entry *entry)
+{
+    size_t size;
+    uint8_t *key = engine->journal ? key_of(request_of(job), &size) : NULL;
+    if (key) dscm_journal_keep_abduction(engine->journal, entry->id, job->owner, key, size);
     free(key);
 }
 
@@ -295,6 +321,9 @@ static dscm_cache_entry *publish(dscm_engine *engine, batch *l, size_t i)
     dscm_abduction *fresh = l->items[i].abduction;
     if (!fresh) return NULL; /* a sample */
     dscm_payload value = {fresh, abduction_free, dscm_abduction_bytes(fresh)};
+    const dscm_task *task = l->jobs[i]->task.data;
+    if (*task->abduction) memcpy(l->entries[i]->id, task->abduction, DSCM_ID_SIZE);
+    record_abduction(engine, l->jobs[i], l->entries[i]);
     dscm_abduction_cache_publish(engine->cache, l->entries[i], value);
     return l->entries[i];
 }
@@ -460,8 +489,20 @@ static void engine_run(void *data, dscm_job **jobs, size_t count)
     }
 }
 
+static void engine_starting(void *arg, dscm_job *const *jobs, size_t count)
+{
+    const dscm_engine *engine = arg;
+    if (engine->journal) dscm_journal_start(engine->journal, jobs, count);
+}
+
 dscm_job_runner dscm_engine_runner(dscm_engine *engine)
 {
-    return (dscm_job_runner){engine,        engine_open, engine_close,  engine_fits,
-                             engine_weight, engine_run,  dscm_task_drop};
+    return (dscm_job_runner){.arg = engine,
+                             .open = engine_open,
+                             .close = engine_close,
+                             .fits = engine_fits,
+                             .weight = engine_weight,
+                             .starting = engine_starting,
+                             .run = engine_run,
+                             .drop = dscm_task_drop};
 }

@@ -9,6 +9,8 @@
 
 #include "api/request.h"
 #include "server/abduction_cache.h"
+#include "server/journal.h"
+#include "server/outcome.h"
 #include "server/quota.h"
 #include "server/worker_pool.h"
 
@@ -18,24 +20,24 @@ typedef struct dscm_task {
     dscm_request *request;    /* owned; NULL once the job has ended: only a worker may look */
     dscm_cache_entry *cached; /* reference to the abduction the request names, or NULL */
     dscm_abduction_cache *cache;
-    dscm_quota_share bytes; /* of the budget of bodies, for the picture's file */
-    dscm_quota_share cost;  /* of what the client's jobs may cost, until the job ends */
+    char abduction[DSCM_ID_SIZE]; /* id that an abduction inferred again gets; "": a new one */
+    dscm_quota_share bytes;       /* of the budget of bodies, for the picture's file */
+    dscm_quota_share cost;        /* of what the client's jobs may cost, until the job ends */
 } dscm_task;
 /* Takes the request and the reference on success. */
 dscm_code dscm_task_make(dscm_payload *out, dscm_request *request, dscm_cache_entry *cached,
                          dscm_abduction_cache *cache, dscm_error *err) DSCM_MUST_CHECK;
 
+/* A task with nothing left to run: of a job that had ended when it was read from the journal. */
+dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err) DSCM_MUST_CHECK;
+
 /* Lets go of the request of an ended job, which is most of what a kept job weighs. Only for the one
  * that took the job from the queue. */
 void dscm_task_drop(dscm_job *job);
 
-/* What its result payload holds: the reply, not what it was made from. A finished job does not keep
- * an abduction alive, which the cache alone bounds. */
-typedef struct dscm_job_reply {
-    dscm_result *result; /* owned, without its floats; NULL for abductions */
-    char *json;          /* the reply, ends in a newline */
-    size_t json_size;
-} dscm_job_reply;
+/* Its result payload is an outcome (outcome.h): the reply, not what it was made from. A finished job
+ * does not keep an abduction alive, which the cache alone bounds. */
+dscm_payload dscm_outcome_payload(dscm_blob *outcome); /* takes the reference */
 
 /* The engine's calls, so that tests can serve without a model. */
 typedef struct dscm_engine_calls {
@@ -52,6 +54,7 @@ typedef struct dscm_engine {
     const dscm_catalogue *catalogue;
     dscm_abduction_cache *cache;
     dscm_metrics *metrics;
+    dscm_journal *journal; /* NULL: starts and abductions are recorded nowhere */
     size_t batch;
     int threads;
     long abduction_age_s; /* told in replies */

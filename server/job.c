@@ -130,7 +130,7 @@ static void unlock_and_wake(dscm_job *job)
         dscm_waiter *waiter = job->waiters;
         for (count = 0; waiter && count < BATCH;) {
             dscm_waiter *next = waiter->next;
-            if (terminal(job) || !waiter->end_only) {
+            if (terminal(job) || job->released || !waiter->end_only) {
                 batch[count++] = waiter;
                 unlink_waiter(job, waiter);
             }
@@ -146,7 +146,7 @@ static void unlock_and_wake(dscm_job *job)
 bool dscm_job_start(dscm_job *job)
 {
     pthread_mutex_lock(&job->lock);
-    bool started = job->state == DSCM_JOB_QUEUED;
+    bool started = job->state == DSCM_JOB_QUEUED && !job->ending && !job->released;
     if (started) {
         job->state = DSCM_JOB_RUNNING;
         job->started_us = dscm_clock_us();
@@ -162,7 +162,7 @@ bool dscm_job_progress(dscm_job *job, size_t step, size_t steps, dscm_event_kind
     pthread_mutex_lock(&job->lock);
     job->step = step;
     job->steps = steps;
-    if (data && !terminal(job)) {
+    if (data && !terminal(job) && !job->ending) {
         add_event(job, kind, data);
         unlock_and_wake(job);
     } else {
@@ -171,64 +171,165 @@ bool dscm_job_progress(dscm_job *job, size_t step, size_t steps, dscm_event_kind
     return !atomic_load(&job->stop);
 }
 
-bool dscm_job_succeed(dscm_job *job, dscm_payload result, const char *data)
+void dscm_job_end_free(const dscm_job_end *end)
+{
+    dscm_payload result = end->result;
+    payload_release(&result);
+    dscm_free(end->problem);
+    dscm_free(end->data);
+}
+
+/* With the lock held. */
+static void end_now(dscm_job *job, const dscm_job_end *end)
+{
+    static const dscm_event_kind kinds[DSCM_JOB_STATE_COUNT] = {
+        [DSCM_JOB_SUCCEEDED] = DSCM_EVENT_SUCCEEDED,
+        [DSCM_JOB_FAILED] = DSCM_EVENT_FAILED,
+        [DSCM_JOB_CANCELED] = DSCM_EVENT_CANCELED};
+    dscm_free(job->problem);
+    job->state = end->state;
+    job->reason = end->reason;
+    job->problem = end->problem;
+    job->result = end->result;
+    job->finished_us = dscm_clock_us();
+    add_event(job, kinds[end->state], end->data);
+    dscm_free(end->data);
+}
+
+bool dscm_job_publish(dscm_job *job, const dscm_job_end *end)
 {
     pthread_mutex_lock(&job->lock);
     bool first = !terminal(job);
+    if (first) end_now(job, end);
+    unlock_and_wake(job);
+    if (!first) dscm_job_end_free(end);
+    return first;
+}
+
+/* With the lock held, which it gives up. The first end wins: false when there was one before. */
+static bool end_with(dscm_job *job, const dscm_job_end *end)
+{
+    bool first = !terminal(job) && !job->ending;
     if (first) {
-        job->state = DSCM_JOB_SUCCEEDED;
-        job->result = result;
-        job->finished_us = dscm_clock_us();
-        add_event(job, DSCM_EVENT_SUCCEEDED, data);
+        job->ending = true;
+        job->end_state = end->state;
+        job->end_reason = end->reason;
+        if (!job->sink) end_now(job, end);
     }
     unlock_and_wake(job);
-    if (!first) payload_release(&result);
+    if (!first)
+        dscm_job_end_free(end);
+    else if (job->sink)
+        job->sink->end(job->sink->arg, job, end);
     return first;
+}
+
+bool dscm_job_succeed(dscm_job *job, dscm_payload result, const char *data)
+{
+    dscm_job_end end = {.state = DSCM_JOB_SUCCEEDED,
+                        .result = result,
+                        .data = data ? dscm_strdup(data, NULL) : NULL};
+    pthread_mutex_lock(&job->lock);
+    return end_with(job, &end);
 }
 
 bool dscm_job_fail(dscm_job *job, const dscm_problem *problem, const char *data)
 {
-    dscm_problem *copy = dscm_alloc(1, sizeof *copy, "a problem", NULL);
-    if (copy) *copy = *problem;
+    dscm_job_end end = {.state = DSCM_JOB_FAILED,
+                        .problem = dscm_alloc(1, sizeof *problem, "a problem", NULL),
+                        .data = data ? dscm_strdup(data, NULL) : NULL};
+    if (end.problem) *end.problem = *problem;
     pthread_mutex_lock(&job->lock);
-    bool first = !terminal(job);
-    if (first) {
-        job->state = DSCM_JOB_FAILED;
-        job->problem = copy;
-        job->finished_us = dscm_clock_us();
-        add_event(job, DSCM_EVENT_FAILED, data);
-    }
-    unlock_and_wake(job);
-    if (!first) dscm_free(copy);
-    return first;
+    return end_with(job, &end);
 }
 
-/* With the lock held. */
-static void end_canceled(dscm_job *job)
+/* With the lock held, which it gives up. */
+static bool end_canceled(dscm_job *job)
 {
     char data[64];
-    job->state = DSCM_JOB_CANCELED;
-    job->finished_us = dscm_clock_us();
     snprintf(data, sizeof data, "{\"reason\":\"%s\"}", dscm_job_reason_name(job->reason));
-    add_event(job, DSCM_EVENT_CANCELED, data);
+    dscm_job_end end = {
+        .state = DSCM_JOB_CANCELED, .reason = job->reason, .data = dscm_strdup(data, NULL)};
+    return end_with(job, &end);
 }
 
 bool dscm_job_cancel(dscm_job *job, dscm_job_reason reason)
 {
     pthread_mutex_lock(&job->lock);
-    bool queued = job->state == DSCM_JOB_QUEUED;
-    if (!terminal(job) && job->reason == DSCM_REASON_NONE) job->reason = reason;
-    if (queued) end_canceled(job);
+    bool open = !terminal(job) && !job->ending;
+    bool queued = open && job->state == DSCM_JOB_QUEUED;
+    if (open && job->reason == DSCM_REASON_NONE) job->reason = reason;
     atomic_store(&job->stop, true);
+    if (queued) return end_canceled(job);
     unlock_and_wake(job);
-    return queued;
+    return false;
 }
 
 void dscm_job_stopped(dscm_job *job)
 {
     pthread_mutex_lock(&job->lock);
-    if (!terminal(job)) end_canceled(job);
+    if (!job->released) {
+        (void)end_canceled(job);
+        return;
+    }
+    bool first = !terminal(job) && !job->ending;
+    if (first) {
+        job->ending = true; /* nothing in this process may end it any more */
+        job->end_state = DSCM_JOB_QUEUED;
+    }
+    pthread_mutex_unlock(&job->lock);
+    if (first) job->sink->release(job->sink->arg, job);
+}
+
+dscm_job_state dscm_job_decided(dscm_job *job, dscm_job_reason *reason)
+{
+    pthread_mutex_lock(&job->lock);
+    dscm_job_state state = job->ending ? job->end_state : job->state;
+    *reason = job->ending ? job->end_reason : job->reason;
+    pthread_mutex_unlock(&job->lock);
+    return state;
+}
+
+void dscm_job_refuse(dscm_job *job, const dscm_problem *problem)
+{
+    dscm_job_end end = {.state = DSCM_JOB_FAILED,
+                        .problem = dscm_alloc(1, sizeof *problem, "a problem", NULL)};
+    if (end.problem) *end.problem = *problem;
+    atomic_store(&job->stop, true);
+    dscm_job_publish(job, &end);
+}
+
+dscm_record dscm_job_recorded(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    dscm_record record = job->record;
+    pthread_mutex_unlock(&job->lock);
+    return record;
+}
+
+void dscm_job_record(dscm_job *job, dscm_record record)
+{
+    pthread_mutex_lock(&job->lock);
+    job->record = record;
     unlock_and_wake(job);
+}
+
+void dscm_job_release(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    if (!terminal(job) && !job->ending) {
+        job->released = true;
+        atomic_store(&job->stop, true);
+    }
+    unlock_and_wake(job);
+}
+
+bool dscm_job_over(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    bool over = terminal(job) || job->released;
+    pthread_mutex_unlock(&job->lock);
+    return over;
 }
 
 void dscm_job_shrink(dscm_job *job, size_t bytes)
@@ -260,13 +361,16 @@ dscm_job_state dscm_job_peek(dscm_job *job, size_t *step, size_t *steps, dscm_jo
 bool dscm_job_wait(dscm_job *job, dscm_waiter *waiter, uint64_t after)
 {
     pthread_mutex_lock(&job->lock);
-    bool wait = !terminal(job) && (after == UINT64_MAX || job->last_event <= after);
+    bool ends = after == DSCM_AFTER_END;
+    bool wait = after == DSCM_AFTER_RECORD
+                    ? job->record == DSCM_RECORD_PENDING && !terminal(job)
+                    : !terminal(job) && !job->released && (ends || job->last_event <= after);
     if (wait) {
         waiter->previous = NULL;
         waiter->next = job->waiters;
         if (waiter->next) waiter->next->previous = waiter;
         waiter->linked = true;
-        waiter->end_only = after == UINT64_MAX;
+        waiter->end_only = ends;
         job->waiters = waiter;
     }
     pthread_mutex_unlock(&job->lock);
@@ -310,9 +414,10 @@ size_t dscm_job_events_read(dscm_job *job, dscm_event_reader *reader, char *out,
         reader->at += count;
         if (reader->at == reader->size) dscm_event_reader_close(reader);
     }
-    *ended = terminal(job) && !reader->text && reader->after >= job->last_event;
+    bool last = terminal(job) || job->released;
+    *ended = last && !reader->text && reader->after >= job->last_event;
     /* The terminal event itself may have been left out for want of memory. */
-    if (terminal(job) && written == 0) *ended = true;
+    if (last && written == 0) *ended = true;
     pthread_mutex_unlock(&job->lock);
     return written;
 }

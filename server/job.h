@@ -24,6 +24,7 @@
 
 #include "api/reply.h" /* states and problems */
 #include "core/base/error.h"
+#include "server/blob.h"
 #include "server/crypto.h"
 
 #define DSCM_OWNER_SIZE 64
@@ -63,7 +64,7 @@ typedef enum dscm_event_kind {
 typedef struct dscm_waiter {
     struct dscm_waiter *next, *previous; /* job lock */
     bool linked;                         /* job lock */
-    bool end_only;                       /* job lock: not woken before the job has ended */
+    bool end_only;                       /* job lock: not woken by events on the way */
     /* Called once, without locks, by the thread that changed the job; the waiter is unlinked by
      * then and may hang itself on again. */
     void (*wake)(struct dscm_waiter *waiter);
@@ -75,6 +76,34 @@ typedef struct dscm_event {
     char *data; /* JSON text, owned by the job */
 } dscm_event;
 
+/* Whether the journal has the job. */
+typedef enum dscm_record {
+    DSCM_RECORD_NONE,    /* there is no journal */
+    DSCM_RECORD_PENDING, /* wait with DSCM_AFTER_RECORD; it may end in failure of the job */
+    DSCM_RECORD_DURABLE, /* on disk: it may be promised */
+    DSCM_RECORD_FAILED   /* the disk refused it: it runs, but may not be promised */
+} dscm_record;
+
+/* How a job ends. */
+typedef struct dscm_job_end {
+    dscm_job_state state; /* terminal */
+    dscm_job_reason reason;
+    dscm_problem *problem; /* owned; NULL but for failed ones, and there for want of memory */
+    dscm_payload result;   /* of succeeded ones; with a journal its data is a dscm_blob */
+    char *data;            /* of the terminal event; owned, may be NULL */
+} dscm_job_end;
+
+struct dscm_job;
+
+/* Who is told of a job's end before anybody else learns of it. Neither function may block. */
+typedef struct dscm_job_sink {
+    /* Takes over `end` and calls dscm_job_publish when it is recorded. */
+    void (*end)(void *arg, struct dscm_job *job, const dscm_job_end *end);
+    /* A released job stopped before it ended: it is to run again after the next start. */
+    void (*release)(void *arg, struct dscm_job *job);
+    void *arg;
+} dscm_job_sink;
+
 typedef struct dscm_job {
     char id[DSCM_ID_SIZE];
     char owner[DSCM_OWNER_SIZE];     /* who may see it: the key's name, "" for anonymous */
@@ -82,12 +111,19 @@ typedef struct dscm_job {
     dscm_payload task;               /* its `bytes`: lock */
     int64_t created_us, deadline_ms; /* monotonic; DSCM_NEVER for none */
     double created_wall;             /* Unix time */
+    const dscm_job_sink *sink;       /* NULL: its changes are recorded nowhere */
+    unsigned deaths;                 /* earlier runs during which the process died */
     atomic_bool detached; /* survives the request that made it (respond-async, idempotent) */
     atomic_size_t references;
     atomic_int readers; /* streams that show its events: previews are made for them only */
     atomic_bool stop;   /* the worker is to end at the next step */
 
     pthread_mutex_t lock;
+    dscm_record record;
+    bool released; /* waiting is over though the job has not ended: it runs after the next start */
+    bool ending;   /* its end is decided and being recorded as end_state, end_reason */
+    dscm_job_state end_state;
+    dscm_job_reason end_reason;
     dscm_job_state state;
     dscm_job_reason reason;
     dscm_problem *problem; /* failed: why; NULL when there was no memory for it; owned */
@@ -105,6 +141,19 @@ dscm_code dscm_job_create(dscm_job **out, const char *owner, const char *client,
                           int64_t deadline_ms, bool detached, dscm_error *err) DSCM_MUST_CHECK;
 dscm_job *dscm_job_ref(dscm_job *job);
 void dscm_job_unref(dscm_job *job); /* takes NULL */
+
+/* A job during which the process died before may be what kills it. After DSCM_DEATHS_ALONE deaths it
+ * runs while no other does, so that it takes none along; after DSCM_DEATHS_MAX it fails. */
+#define DSCM_DEATHS_ALONE 2
+#define DSCM_DEATHS_MAX   5
+static inline bool dscm_job_suspect(const dscm_job *job)
+{
+    return job->deaths >= DSCM_DEATHS_ALONE;
+}
+
+/* Ids of events by run: those of a later run are larger than any of an earlier one, some of which
+ * may have been sent but not recorded. */
+#define DSCM_EVENTS_PER_RUN 1000000
 
 /* queued -> running; false when it was canceled meanwhile. */
 bool dscm_job_start(dscm_job *job) DSCM_MUST_CHECK;
@@ -127,8 +176,29 @@ void dscm_job_shrink(dscm_job *job, size_t bytes);
 bool dscm_job_ended(dscm_job *job);
 dscm_job_state dscm_job_peek(dscm_job *job, size_t *step, size_t *steps, dscm_job_reason *reason);
 
+/* With a sink, ends as above reach it first. It calls this once the end is recorded; takes what the
+ * end owns. False: the job had ended, and what the end owned is released. */
+bool dscm_job_publish(dscm_job *job, const dscm_job_end *end);
+/* The state as decided: a job whose end is being recorded has it already. */
+dscm_job_state dscm_job_decided(dscm_job *job, dscm_job_reason *reason);
+void dscm_job_end_free(const dscm_job_end *end); /* of an end that nobody took */
+
+/* Fails a job that was not accepted: past the sink. */
+void dscm_job_refuse(dscm_job *job, const dscm_problem *problem);
+dscm_record dscm_job_recorded(dscm_job *job);
+void dscm_job_record(dscm_job *job, dscm_record record); /* wakes those who wait for it */
+/* Wakes everybody who waits, though the job goes on after the next start of the service, and lets a
+ * worker that runs it stop. Only for jobs with a sink. */
+void dscm_job_release(dscm_job *job);
+/* The job is over for this process: it has ended or was released. */
+bool dscm_job_over(dscm_job *job);
+
+#define DSCM_AFTER_END    UINT64_MAX
+#define DSCM_AFTER_RECORD (UINT64_MAX - 1)
+
 /* Hangs the waiter on a job that has not ended and, for readers of events, has none newer than
- * `after` (UINT64_MAX: wait for the end only). False: no need to wait. */
+ * `after` (DSCM_AFTER_END: wait for the end only; DSCM_AFTER_RECORD: until the record is made).
+ * False: no need to wait. */
 bool dscm_job_wait(dscm_job *job, dscm_waiter *waiter, uint64_t after) DSCM_MUST_CHECK;
 /* Takes the waiter off; false when it is being woken or was never on. */
 bool dscm_job_unwait(dscm_job *job, dscm_waiter *waiter);

@@ -1,5 +1,5 @@
-/* Where jobs live: a small interface, so that nothing else knows. The store at hand keeps them in
- * memory within limits of age, number and bytes; a durable or shared one fills the same table.
+/* Where jobs are looked for: an index in memory within limits of age, number and bytes. A journal
+ * (journal.h) may hold copies of them on disk.
  *
  * Threads: every function of a store may be called from any thread. The memory store's lock guards
  * its index only; the lock of one job at a time may be taken under it, never the other way round.
@@ -11,6 +11,7 @@
 #include "server/job.h"
 
 #define DSCM_IDEMPOTENCY_KEY_MAX 255
+#define DSCM_JOBS_EXPIRED_MAX    8192 /* ids of dropped jobs that still answer "expired" */
 
 typedef enum dscm_find_result { DSCM_FOUND, DSCM_FIND_UNKNOWN, DSCM_FIND_EXPIRED } dscm_find_result;
 
@@ -23,11 +24,13 @@ struct dscm_jobs {
                      dscm_job **existing, bool *same, dscm_error *err);
     /* By id; `owner` must be the job's, or it is as unknown as any other. */
     dscm_find_result (*find)(dscm_jobs *jobs, const char *id, const char *owner, dscm_job **out);
+    /* An id that answers "expired" from now on. */
+    void (*put_expired)(dscm_jobs *jobs, const char *id, const char *owner);
     /* Forgets a job that was never published (the queue was full). */
     void (*forget)(dscm_jobs *jobs, dscm_job *job);
     /* Drops what is over a limit; called now and then. */
     void (*sweep)(dscm_jobs *jobs, int64_t now_us);
-    /* Calls fn for every job that has not ended. */
+    /* Calls fn for every job that is not over (dscm_job_over). */
     void (*each_live)(dscm_jobs *jobs, void (*fn)(void *arg, dscm_job *job), void *arg);
     void (*count)(dscm_jobs *jobs, size_t *kept, size_t *bytes);
     void (*free)(dscm_jobs *jobs);
@@ -36,6 +39,9 @@ struct dscm_jobs {
 typedef struct dscm_jobs_limits {
     size_t count, bytes; /* finished jobs and the bytes of their results */
     int64_t age_us;      /* since they finished */
+    /* Called with the store's lock held for each finished job that is dropped; NULL: nobody. */
+    void (*expired)(void *arg, const char *id);
+    void *arg;
 } dscm_jobs_limits;
 
 dscm_code dscm_jobs_memory_open(dscm_jobs **out, const dscm_jobs_limits *limits,

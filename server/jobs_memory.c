@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -5,7 +6,7 @@
 #include "server/jobs.h"
 
 #define BUCKETS ((size_t)4096)
-#define GHOSTS  ((size_t)8192) /* ids of dropped jobs that still answer "expired" */
+#define GHOSTS  ((size_t)DSCM_JOBS_EXPIRED_MAX) /* ids of dropped jobs that still answer "expired" */
 
 typedef struct entry {
     dscm_job *job;
@@ -62,6 +63,14 @@ static size_t weigh(dscm_job *job, int64_t now_us, int64_t *age_us)
     return bytes;
 }
 
+/* With the lock held. */
+static void add_ghost(store *s, const char *id, const char *owner)
+{
+    ghost *g = &s->ghosts[s->ghosts_count++ % GHOSTS];
+    snprintf(g->id, sizeof g->id, "%s", id);
+    owner_mark(owner, g->owner);
+}
+
 /* With the lock held: takes the entry out of all lists and frees it. */
 static void drop(store *s, entry *e, bool expired)
 {
@@ -83,9 +92,8 @@ static void drop(store *s, entry *e, bool expired)
         s->newest = e->older;
     s->kept--;
     if (expired) {
-        ghost *g = &s->ghosts[s->ghosts_count++ % GHOSTS];
-        memcpy(g->id, e->job->id, sizeof g->id);
-        owner_mark(e->job->owner, g->owner);
+        add_ghost(s, e->job->id, e->job->owner);
+        if (s->limits.expired) s->limits.expired(s->limits.arg, e->job->id);
     }
     dscm_job_unref(e->job);
     dscm_free(e->key);
@@ -178,6 +186,14 @@ static void store_forget(dscm_jobs *jobs, dscm_job *job)
     pthread_mutex_unlock(&s->lock);
 }
 
+static void store_put_expired(dscm_jobs *jobs, const char *id, const char *owner)
+{
+    store *s = (store *)jobs;
+    pthread_mutex_lock(&s->lock);
+    add_ghost(s, id, owner);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void store_sweep(dscm_jobs *jobs, int64_t now_us)
 {
     store *s = (store *)jobs;
@@ -208,7 +224,7 @@ static void store_each_live(dscm_jobs *jobs, void (*fn)(void *arg, dscm_job *job
     size_t count = 0;
     dscm_job **live = malloc((s->kept ? s->kept : 1) * sizeof *live);
     for (entry *e = s->oldest; live && e; e = e->newer)
-        if (!dscm_job_ended(e->job)) live[count++] = dscm_job_ref(e->job);
+        if (!dscm_job_over(e->job)) live[count++] = dscm_job_ref(e->job);
     pthread_mutex_unlock(&s->lock);
     for (size_t i = 0; i < count; i++) {
         fn(arg, live[i]);
@@ -241,8 +257,14 @@ dscm_code dscm_jobs_memory_open(dscm_jobs **out, const dscm_jobs_limits *limits,
     if (!s) return DSCM_E_MEMORY;
     s->limits = *limits;
     pthread_mutex_init(&s->lock, NULL);
-    s->face = (dscm_jobs){store_put,       store_find,  store_forget, store_sweep,
-                          store_each_live, store_count, store_free};
+    s->face = (dscm_jobs){.put = store_put,
+                          .put_expired = store_put_expired,
+                          .find = store_find,
+                          .forget = store_forget,
+                          .sweep = store_sweep,
+                          .each_live = store_each_live,
+                          .count = store_count,
+                          .free = store_free};
     *out = &s->face;
     return DSCM_OK;
 }

@@ -8,9 +8,9 @@
 static const int statuses[DSCM_METRICS_STATUSES] = {200, 201, 202, 204, 304, 400, 401, 403, 404,
                                                     405, 406, 408, 409, 410, 411, 413, 415, 417,
                                                     422, 429, 499, 500, 501, 503, 504, 0};
-static const char *const reject_names[] = {"queue_full", "share_full",   "draining",
-                                           "streams",    "unauthorized", "strict",
-                                           "slow",       "too_large",    "uploads_full"};
+static const char *const reject_names[] = {"queue_full",   "share_full",  "draining", "streams",
+                                           "unauthorized", "strict",      "slow",     "too_large",
+                                           "store",        "uploads_full"};
 static const char *const phase_names[] = {"request", "queued", "running", "stream"};
 static const double bounds[DSCM_METRICS_BUCKETS] = {.001, .0025, .005, .01, .025, .05, .1,
                                                     .25,  .5,    1,    2.5, 5,    10,  60};
@@ -150,6 +150,27 @@ static void render_labelled(dscm_metrics *m, FILE *out)
                 atomic_load(&m->disconnects[p]));
 }
 
+static void render_store(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *out)
+{
+    if (!g->journal) return;
+    counter(out, "diffscm_store_operations_total", "Changes of jobs written to the store.",
+            g->store_written);
+    counter(out, "diffscm_store_commits_total", "Transactions of the store.", g->store_commits);
+    counter(out, "diffscm_store_failures_total", "Transactions that the store refused.",
+            g->store_failures);
+    gauge(out, "diffscm_store_pending", "Changes not written yet.", (double)g->store_pending);
+    gauge(out, "diffscm_store_sync_seconds", "Time of a synced transaction, moving average.",
+          g->store_sync_s);
+    gauge(out, "diffscm_store_backlog", "Stored jobs that wait for a place in the queue.",
+          (double)g->store_backlog);
+    counter(out, "diffscm_jobs_interrupted_total",
+            "Jobs found at the start that ran when the process before it ended.",
+            atomic_load(&m->interrupted));
+    counter(out, "diffscm_jobs_crashed_total",
+            "Jobs that failed since the process ended too often while they ran.",
+            atomic_load(&m->crashed));
+}
+
 void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *out)
 {
     render_requests(m, g, out);
@@ -176,6 +197,7 @@ void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *ou
     gauge(out, "diffscm_abductions_kept", "Abductions in the cache.", (double)g->abductions);
     gauge(out, "diffscm_abductions_bytes", "Bytes of kept abductions.", (double)g->abduction_bytes);
     gauge(out, "diffscm_connections", "Open public connections.", (double)g->connections);
+    render_store(m, g, out);
     counter(out, "diffscm_log_dropped_total", "Lines of the log that were lost.", g->log_dropped);
     gauge(out, "diffscm_body_bytes", "Bytes of request bodies that arrive or wait.",
           (double)g->bodies_bytes);

@@ -26,6 +26,7 @@ typedef enum dscm_reject {
     DSCM_REJECT_STRICT,
     DSCM_REJECT_SLOW,
     DSCM_REJECT_TOO_LARGE,
+    DSCM_REJECT_STORE,
     DSCM_REJECT_UPLOADS,
     DSCM_REJECTS
 } dscm_reject;
@@ -52,6 +53,7 @@ typedef struct dscm_metrics {
     atomic_ullong rejects[DSCM_REJECTS], disconnects[DSCM_GONE_PHASES];
     atomic_ullong cache_hits, cache_misses, batches, batched_jobs, idempotent_hits;
     atomic_llong streams, workers_busy;
+    atomic_ullong interrupted, crashed; /* jobs read from the journal */
 } dscm_metrics;
 
 /* What is read when the text is made. */
@@ -63,6 +65,11 @@ typedef struct dscm_metrics_gauges {
     size_t connections, bodies_bytes;
     unsigned long long log_dropped;
     double start_wall; /* Unix time of the start */
+    /* of the journal; not rendered without one */
+    bool journal;
+    size_t store_pending, store_backlog;
+    unsigned long long store_written, store_commits, store_failures;
+    double store_sync_s;
     const char *version;
 } dscm_metrics_gauges;
 

@@ -22,7 +22,8 @@ typedef void dscm_handler(dscm_service *service, dscm_exchange *exchange,
 enum {
     DSCM_FLAG_PNG,       /* the picture alone is wanted */
     DSCM_FLAG_SUBMITTER, /* made the job: when it leaves, the job is canceled */
-    DSCM_FLAG_READER     /* an open stream, counted in metrics and job */
+    DSCM_FLAG_READER,    /* an open stream, counted in metrics and job */
+    DSCM_FLAG_ASYNC      /* 202 at once is wanted */
 };
 
 /* routes_work.c: POST /counterfactual, /abductions, /samples */

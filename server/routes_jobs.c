@@ -6,7 +6,8 @@
 #include "server/clock.h"
 #include "server/routes.h"
 
-#define PING_MS 10000 /* comments that keep proxies from closing a silent stream */
+#define CANCEL_MS 2000  /* that a DELETE waits for the end of the job to be recorded */
+#define PING_MS   10000 /* comments that keep proxies from closing a silent stream */
 
 static dscm_work work_of(const dscm_job *job)
 {
@@ -14,7 +15,7 @@ static dscm_work work_of(const dscm_job *job)
 }
 
 /* The outcome of a succeeded job: immutable, and alive as long as the job. */
-static const dscm_job_reply *outcome_of(const dscm_job *job)
+static const dscm_blob *outcome_of(const dscm_job *job)
 {
     return job->result.data;
 }
@@ -38,7 +39,7 @@ void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job
             status.estimate_ms =
                 (double)(dscm_clock_us() - job->started_us) * 1e-3 * (1 / status.fraction - 1);
     }
-    if (status.state == DSCM_JOB_SUCCEEDED) status.result = outcome_of(job)->json;
+    if (status.state == DSCM_JOB_SUCCEEDED) status.result = dscm_outcome_json(outcome_of(job)).data;
     if (status.state == DSCM_JOB_FAILED) status.problem = job->problem;
     if (status.state == DSCM_JOB_CANCELED) status.reason = dscm_job_reason_name(reason);
     size_t size = 0;
@@ -61,31 +62,25 @@ static void release_job(void *job)
 
 static void answer_picture(dscm_exchange *exchange, dscm_job *job)
 {
-    const dscm_job_reply *outcome = outcome_of(job);
     const char *name = work_of(job) == DSCM_WORK_SAMPLE ? "sample-0" : "counterfactual-0";
-    const dscm_image_file *file = outcome->result ? dscm_result_file(outcome->result, name) : NULL;
-    if (!file) {
+    dscm_span picture = dscm_outcome_picture(outcome_of(job), name);
+    if (!picture.size) {
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_ACCEPTABLE,
                              "this reply holds no picture \"%s\": ask for application/json", name);
         return;
     }
     dscm_reply_header headers[DSCM_REPLY_HEADERS_MAX];
-    size_t count = dscm_reply_headers(headers, outcome->result, 0);
-    dscm_exchange_reply_shared(exchange, 200, "image/png", file->png, file->size, dscm_job_ref(job),
-                               release_job);
+    size_t count = dscm_outcome_headers(outcome_of(job), headers);
+    dscm_exchange_reply_shared(exchange, 200, "image/png", picture.data, picture.size,
+                               dscm_job_ref(job), release_job);
     for (size_t i = 0; i < count; i++)
         dscm_exchange_header_set(exchange, headers[i].name, headers[i].value);
 }
 
-static void answer_timing(dscm_exchange *exchange, const dscm_job_reply *outcome)
+static void answer_timing(dscm_exchange *exchange, const dscm_blob *outcome)
 {
-    if (!outcome->result) return;
-    const dscm_run_times *t = &outcome->result->times;
-    char text[200];
-    snprintf(text, sizeof text,
-             "queue;dur=%.3f, abduct;dur=%.3f, predict;dur=%.3f, score;dur=%.3f, encode;dur=%.3f",
-             t->queue, t->abduct, t->predict, t->score, t->encode);
-    dscm_exchange_header_set(exchange, "Server-Timing", text);
+    const char *timing = dscm_outcome_timing(outcome);
+    if (*timing) dscm_exchange_header_set(exchange, "Server-Timing", timing);
 }
 
 static void answer_canceled(dscm_exchange *exchange, dscm_job_reason reason)
@@ -109,14 +104,16 @@ void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *j
 {
     dscm_job_reason reason;
     dscm_problem unknown = {0};
+    dscm_span json;
     switch (dscm_job_peek(job, NULL, NULL, &reason)) {
     case DSCM_JOB_SUCCEEDED:
+        json = dscm_outcome_json(outcome_of(job));
         if (exchange->flags[DSCM_FLAG_PNG])
             answer_picture(exchange, job);
         else
             dscm_exchange_reply_shared(exchange, work_of(job) == DSCM_WORK_ABDUCTION ? 201 : 200,
-                                       "application/json", outcome_of(job)->json,
-                                       outcome_of(job)->json_size, dscm_job_ref(job), release_job);
+                                       "application/json", json.data, json.size, dscm_job_ref(job),
+                                       release_job);
         answer_timing(exchange, outcome_of(job));
         dscm_exchange_header_set(exchange, "Cache-Control", "no-store");
         break;
@@ -156,6 +153,11 @@ void dscm_get_job(dscm_service *service, dscm_exchange *exchange, const dscm_cap
     if (job) dscm_answer_status(service, exchange, job, 200);
 }
 
+static void answer_canceled_job(dscm_exchange *exchange)
+{
+    dscm_answer_status(exchange->service, exchange, exchange->job, 200);
+}
+
 void dscm_delete_job(dscm_service *service, dscm_exchange *exchange, const dscm_captures *captures)
 {
     dscm_job *job = find_job(service, exchange, captures->text[0]);
@@ -167,7 +169,13 @@ void dscm_delete_job(dscm_service *service, dscm_exchange *exchange, const dscm_
         return;
     }
     dscm_service_cancel(service, job, DSCM_REASON_CLIENT);
-    dscm_answer_status(service, exchange, job, 200);
+    if (!job->sink || dscm_job_ended(job)) {
+        dscm_answer_status(service, exchange, job, 200);
+        return;
+    }
+    /* Told when it is recorded: after a crash before that the job would run again. */
+    exchange->resume = answer_canceled_job;
+    dscm_exchange_park(exchange, job, DSCM_AFTER_END, dscm_clock_ms() + CANCEL_MS);
 }
 
 /* "counterfactual-0.png" without its suffix; false for other names. */
@@ -192,19 +200,18 @@ void dscm_get_job_image(dscm_service *service, dscm_exchange *exchange,
                              dscm_job_state_name(state));
         return;
     }
-    const dscm_result *result = outcome_of(job)->result;
-    const dscm_image_file *file =
-        result && image_name(name) ? dscm_result_file(result, name) : NULL;
-    if (!file) {
+    dscm_span picture = {0};
+    if (image_name(name)) picture = dscm_outcome_picture(outcome_of(job), name);
+    if (!picture.size) {
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_FOUND, "the job has no image \"%s\"",
                              captures->text[1]);
         return;
     }
-    dscm_etag_make(etag, file->png, file->size);
+    dscm_etag_make(etag, picture.data, picture.size);
     if (dscm_etag_matches(dscm_exchange_header(exchange, "If-None-Match"), etag))
         dscm_exchange_reply(exchange, 304, NULL, NULL, 0, DSCM_BODY_STATIC);
     else
-        dscm_exchange_reply_shared(exchange, 200, "image/png", file->png, file->size,
+        dscm_exchange_reply_shared(exchange, 200, "image/png", picture.data, picture.size,
                                    dscm_job_ref(job), release_job);
     dscm_exchange_header_set(exchange, "ETag", etag);
     dscm_exchange_header_set(exchange, "Cache-Control", "private, max-age=3600");
@@ -213,11 +220,17 @@ void dscm_get_job_image(dscm_service *service, dscm_exchange *exchange,
 void dscm_delete_abduction(dscm_service *service, dscm_exchange *exchange,
                            const dscm_captures *captures)
 {
-    if (dscm_abduction_cache_delete(service->abductions, captures->text[0], exchange->owner))
+    const char *id = captures->text[0];
+    bool found = dscm_abduction_cache_delete(service->abductions, id, exchange->owner);
+    dscm_blob *stored = service->journal && strlen(id) < DSCM_ID_SIZE
+                            ? dscm_journal_find_abduction(service->journal, id, exchange->owner)
+                            : NULL;
+    if (stored) dscm_journal_drop_abduction(service->journal, id);
+    dscm_blob_unref(stored);
+    if (found || stored)
         dscm_exchange_reply(exchange, 204, NULL, NULL, 0, DSCM_BODY_STATIC);
     else
-        dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_FOUND, "there is no abduction \"%s\"",
-                             captures->text[0]);
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_NOT_FOUND, "there is no abduction \"%s\"", id);
 }
 
 /* ---- events ---- */

@@ -6,6 +6,7 @@
 #include "api/query.h"
 #include "server/clock.h"
 #include "server/routes.h"
+#include "server/stored_request.h"
 
 /* One submission on its way from the request to the queue. */
 typedef struct submission {
@@ -17,7 +18,9 @@ typedef struct submission {
     const char *key; /* idempotency key or NULL */
     dscm_request *request;
     dscm_cache_entry *cached;
+    char inferred[DSCM_ID_SIZE]; /* id of an abduction that is to be inferred again, or "" */
     dscm_job *job;
+    dscm_journal_op *record; /* with a journal: the acceptance, not written yet */
 } submission;
 
 /* ---- reading ---- */
@@ -123,6 +126,21 @@ static bool has_picture(submission *s)
     return false;
 }
 
+/* An abduction that the journal holds and the cache does not is inferred again. */
+static bool find_stored(submission *s, const char *id)
+{
+    dscm_journal *journal = s->service->journal;
+    dscm_blob *key = journal && strlen(id) < DSCM_ID_SIZE
+                         ? dscm_journal_find_abduction(journal, id, s->exchange->owner)
+                         : NULL;
+    if (!key) return false;
+    snprintf(s->inferred, sizeof s->inferred, "%s", id);
+    bool fits = dscm_stored_abduction_apply(s->request, key->bytes, key->size, NULL);
+    dscm_blob_unref(key);
+    if (!fits) s->inferred[0] = 0;
+    return fits;
+}
+
 /* Fetches the abduction that the request names and checks that it fits. */
 static bool find_kept(submission *s)
 {
@@ -130,12 +148,14 @@ static bool find_kept(submission *s)
     if (!*id) return true;
     s->cached = dscm_abduction_cache_find(s->service->abductions, id, s->exchange->owner);
     dscm_problem problem = {0};
+    if (!s->cached && find_stored(s, id)) return true;
     if (!s->cached) {
         dscm_problem_add(&problem, DSCM_PROBLEM_UNKNOWN_ABDUCTION, "/abduction",
                          "there is no abduction \"%s\" (it may have expired): send the image", id);
         dscm_exchange_problem(s->exchange, &problem);
         return false;
     }
+    if (s->service->journal) dscm_journal_touch_abduction(s->service->journal, id);
     const dscm_abduction *abduction = s->cached->value.data;
     if (abduction->info == s->request->info && dscm_request_fits(s->request, &abduction->options))
         return true;
@@ -162,28 +182,6 @@ static int64_t deadline_of(const submission *s)
     return dscm_clock_ms() + wanted;
 }
 
-static bool make_job(submission *s)
-{
-    dscm_error err = {0};
-    dscm_payload task;
-    int64_t deadline = deadline_of(s);
-    dscm_code code = dscm_task_make(&task, s->request, s->cached, s->service->abductions, &err);
-    if (code == DSCM_OK) {
-        s->request = NULL; /* the task's now */
-        s->cached = NULL;
-        code = dscm_job_create(&s->job, s->exchange->owner, client_of(s), task, deadline,
-                               s->prefer.async || s->key != NULL, &err);
-        if (code != DSCM_OK) task.release(task.data);
-    }
-    if (code == DSCM_OK) return true;
-    dscm_problem problem = {0};
-    dscm_problem_from_error(&problem, &err);
-    dscm_exchange_problem(s->exchange, &problem);
-    return false;
-}
-
-/* ---- storing: the same key asks for the same job ---- */
-
 static void digest_request(const submission *s, uint8_t out[DSCM_DIGEST_SIZE])
 {
     uint8_t parts[2 * DSCM_DIGEST_SIZE];
@@ -196,6 +194,51 @@ static void digest_request(const submission *s, uint8_t out[DSCM_DIGEST_SIZE])
     dscm_crypto_digest(s->exchange->body, s->exchange->body_size, parts + DSCM_DIGEST_SIZE);
     dscm_crypto_digest(parts, sizeof parts, out);
 }
+
+/* All that recording the acceptance needs, before anybody can see the job. */
+static dscm_code prepare_record(submission *s, const char *model, dscm_error *err)
+{
+    const dscm_exchange *e = s->exchange;
+    bool json =
+        dscm_media_is(dscm_exchange_header(s->exchange, "Content-Type"), "application/json") &&
+        e->body_size;
+    uint8_t digest[DSCM_DIGEST_SIZE] = {0};
+    if (s->key) digest_request(s, digest);
+    dscm_blob *request =
+        dscm_stored_request_pack(s->work, json, e->query, model, e->body, e->body_size);
+    if (!request) return dscm_fail(err, DSCM_E_MEMORY, "no memory to record the request");
+    s->job->sink = dscm_journal_sink(s->service->journal);
+    s->job->record = DSCM_RECORD_PENDING;
+    dscm_code code =
+        dscm_journal_prepare(&s->record, s->job, (int)s->work, request, s->key, digest, err);
+    dscm_blob_unref(request);
+    return code;
+}
+
+static bool make_job(submission *s)
+{
+    dscm_error err = {0};
+    dscm_payload task;
+    int64_t deadline = deadline_of(s);
+    const char *model = s->request->info->sha256;
+    dscm_code code = dscm_task_make(&task, s->request, s->cached, s->service->abductions, &err);
+    if (code == DSCM_OK) {
+        memcpy(((dscm_task *)task.data)->abduction, s->inferred, sizeof s->inferred);
+        s->request = NULL; /* the task's now */
+        s->cached = NULL;
+        code = dscm_job_create(&s->job, s->exchange->owner, client_of(s), task, deadline,
+                               s->prefer.async || s->key != NULL, &err);
+        if (code != DSCM_OK) task.release(task.data);
+    }
+    if (code == DSCM_OK && s->service->journal) code = prepare_record(s, model, &err);
+    if (code == DSCM_OK) return true;
+    dscm_problem problem = {0};
+    dscm_problem_from_error(&problem, &err);
+    dscm_exchange_problem(s->exchange, &problem);
+    return false;
+}
+
+/* ---- storing: the same key asks for the same job ---- */
 
 /* False after a refusal. *repeated: s->job is an earlier one. */
 static bool store_job(submission *s, bool *repeated)
@@ -225,31 +268,78 @@ static bool store_job(submission *s, bool *repeated)
 
 /* ---- handing over ---- */
 
-static void waited(dscm_exchange *exchange)
+/* Asked again after every change of the job until its record is made. */
+static void recorded(dscm_exchange *exchange)
 {
     dscm_job *job = exchange->job;
-    /* Waiting is over without a result: from here on the job lives without this request. */
-    if (!dscm_job_ended(job)) atomic_store(&job->detached, true);
-    dscm_answer_job(exchange->service, exchange, job);
+    switch (dscm_job_recorded(job)) {
+    case DSCM_RECORD_PENDING:
+        if (dscm_job_ended(job)) break;
+        exchange->resume = recorded;
+        dscm_exchange_park(exchange, job, DSCM_AFTER_RECORD, DSCM_NEVER);
+        return;
+    case DSCM_RECORD_FAILED:
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_STORE_UNAVAILABLE,
+                             "the job could not be written to the store; try again in a moment");
+        return;
+    default:
+        break;
+    }
+    bool failed = dscm_job_peek(job, NULL, NULL, NULL) == DSCM_JOB_FAILED;
+    bool refused = failed && job->problem && job->problem->code == DSCM_PROBLEM_STORE_UNAVAILABLE;
+    if (exchange->flags[DSCM_FLAG_ASYNC] && !refused) {
+        dscm_answer_status(exchange->service, exchange, job, 202);
+        dscm_exchange_header_set(exchange, "Preference-Applied", "respond-async");
+    } else {
+        dscm_answer_job(exchange->service, exchange, job);
+    }
 }
 
-/* Parks the request before any worker can see its job. */
-static void wait_for_job(void *arg)
+static void waited(dscm_exchange *exchange)
 {
-    submission *s = arg;
+    const dscm_service *service = exchange->service;
+    dscm_job *job = exchange->job;
+    /* Waiting is over without a result: from here on the job lives without this request, and with a
+     * journal that is a promise. */
+    bool promise = !dscm_job_over(job) && !atomic_exchange(&job->detached, true);
+    if (promise && service->journal) dscm_journal_promise(service->journal, job);
+    if (dscm_job_over(job))
+        dscm_answer_job(exchange->service, exchange, job);
+    else
+        recorded(exchange);
+}
+
+static void wait_for_job(submission *s)
+{
     const dscm_settings *o = &s->service->settings;
     long wait = s->prefer.wait_s < 0 ? o->wait_s : s->prefer.wait_s;
     if (wait > o->wait_max_s) wait = o->wait_max_s;
     s->exchange->resume = waited;
-    dscm_exchange_park(s->exchange, s->job, UINT64_MAX, dscm_clock_ms() + wait * 1000);
+    dscm_exchange_park(s->exchange, s->job, DSCM_AFTER_END, dscm_clock_ms() + wait * 1000);
+}
+
+/* Under the queue's lock, before any worker can see the job: hands it to the journal and parks the
+ * request. */
+static void accepted(void *arg)
+{
+    submission *s = arg;
+    bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
+    if (s->record) dscm_journal_accept(s->service->journal, s->record, s->job->detached);
+    if (!async && !stream) wait_for_job(s);
+    if (async && !stream && s->record) {
+        s->exchange->resume = recorded;
+        dscm_exchange_park(s->exchange, s->job, DSCM_AFTER_RECORD, DSCM_NEVER);
+    }
+    s->record = NULL;
 }
 
 static void refuse_job(submission *s, const dscm_problem *problem)
 {
     if (s->job) {
         s->service->jobs->forget(s->service->jobs, s->job);
-        /* A repeated call in another thread may have found it meanwhile, and waits. */
-        dscm_job_fail(s->job, problem, NULL);
+        /* A repeated call in another thread may have found it meanwhile, and waits. It is in no
+         * journal yet, so its end needs no record. */
+        dscm_job_refuse(s->job, problem);
     }
     dscm_exchange_problem(s->exchange, problem);
 }
@@ -321,10 +411,12 @@ static void hand_over(submission *s, bool repeated)
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
     s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
     s->exchange->flags[DSCM_FLAG_SUBMITTER] = !repeated;
+    s->exchange->flags[DSCM_FLAG_ASYNC] = async;
     s->exchange->job = dscm_job_ref(s->job);
+    bool parks = !repeated && !stream && (!async || s->record);
     if (!repeated) {
-        dscm_push_result result = dscm_queue_push(service->queue, dscm_job_ref(s->job),
-                                                  async || stream ? NULL : wait_for_job, s);
+        dscm_push_result result =
+            dscm_queue_push(service->queue, dscm_job_ref(s->job), accepted, s);
         if (result != DSCM_PUSHED) {
             dscm_job_unref(s->job); /* the reference that the queue did not take */
             refuse_push(s, result);
@@ -332,14 +424,13 @@ static void hand_over(submission *s, bool repeated)
         }
         atomic_fetch_add(&service->metrics.jobs_accepted, 1);
     }
+    if (parks) return; /* another thread may have answered by now */
     if (stream)
         dscm_answer_events(service, s->exchange, s->job);
     else if (async)
-        dscm_answer_status(service, s->exchange, s->job, 202);
-    else if (repeated)
+        recorded(s->exchange);
+    else
         wait_for_job(s);
-    if (async && !stream)
-        dscm_exchange_header_set(s->exchange, "Preference-Applied", "respond-async");
 }
 
 /* Asked before the job is made: it would run for nobody. */
@@ -367,6 +458,7 @@ static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work wor
         hand_over(&s, repeated);
     dscm_request_free(s.request);
     dscm_cache_entry_unref(service->abductions, s.cached);
+    dscm_journal_op_free(s.record);
     dscm_job_unref(s.job);
 }
 

@@ -170,6 +170,7 @@ static void *keep_house(void *arg)
             dscm_task_drop(job);
             dscm_job_unref(job);
         }
+        dscm_service_queue_backlog(service);
         if (now >= sweep_at) {
             service->jobs->sweep(service->jobs, dscm_clock_us());
             dscm_abduction_cache_sweep(service->abductions, now);
@@ -211,17 +212,25 @@ static dscm_code raise_descriptors(dscm_service *s, dscm_error *err)
     return DSCM_OK;
 }
 
+static void job_expired(void *journal, const char *id)
+{
+    dscm_journal_expire(journal, id);
+}
+
 static dscm_code open_stores(dscm_service *s, dscm_error *err)
 {
     const dscm_settings *o = &s->settings;
     size_t share = (size_t)(o->queue_capacity * o->client_share / 100);
     dscm_jobs_limits limits = {(size_t)o->jobs_max, (size_t)o->jobs_mb << 20,
-                               (int64_t)o->jobs_age_s * 1000000};
+                               (int64_t)o->jobs_age_s * 1000000, NULL, NULL};
     char examples[sizeof o->data_dir + sizeof "/examples"];
     snprintf(examples, sizeof examples, "%s/examples", o->data_dir);
     dscm_code code = dscm_keys_open(&s->keys, o->keys_file, err);
     if (code == DSCM_OK)
         code = dscm_assets_open(&s->assets, o->static_dir, o->data_dir[0] ? examples : NULL, err);
+    if (code == DSCM_OK) code = dscm_service_journal_open(s, err);
+    limits.expired = s->journal ? job_expired : NULL;
+    limits.arg = s->journal;
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
     if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
     size_t streams = (size_t)(o->streams * o->client_share / 100);
@@ -312,10 +321,13 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
                               .catalogue = &s->catalogue,
                               .cache = s->abductions,
                               .metrics = &s->metrics,
+                              .journal = s->journal,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
                               .abduction_age_s = o->abductions_age_s};
     dscm_job_runner runner = dscm_engine_runner(&s->engine);
+    code = dscm_service_recover(s, err);
+    if (code != DSCM_OK) return code;
     return dscm_worker_pool_open(&s->pool, s->queue, &runner, s->workers, (size_t)o->batch,
                                  &s->metrics, err);
 }
@@ -382,17 +394,27 @@ static size_t live_jobs(dscm_service *s)
     return live;
 }
 
-static void cancel_for_shutdown(void *arg, dscm_job *job)
+/* A job that was promised and is on disk is left for the next start. */
+static void leave(void *arg, dscm_job *job)
 {
-    dscm_service_cancel(arg, job, DSCM_REASON_SHUTDOWN);
+    dscm_service *service = arg;
+    if (!service->journal || !atomic_load(&job->detached)) {
+        dscm_service_cancel(service, job, DSCM_REASON_SHUTDOWN);
+        return;
+    }
+    dscm_job_release(job);
+    if (!dscm_queue_remove(service->queue, job)) return;
+    dscm_task_drop(job);
+    dscm_job_unref(job);
 }
 
-/* Accepted jobs get until `until_ms` to finish; what is left is canceled and ends within a step. */
+/* Accepted jobs get until `until_ms` to finish; what is left is canceled, or left to the journal,
+ * and ends within a step. */
 static void drain(dscm_service *s, int64_t until_ms)
 {
     while (live_jobs(s) && dscm_clock_ms() < until_ms) nap();
     while (live_jobs(s)) {
-        s->jobs->each_live(s->jobs, cancel_for_shutdown, s);
+        s->jobs->each_live(s->jobs, leave, s);
         nap();
     }
 }
@@ -416,7 +438,10 @@ void dscm_service_stop(dscm_service *s)
     if (s->housekeeping) pthread_join(s->housekeeper, NULL);
     dscm_worker_pool_free(s->pool);      /* replies asked it for waiting times */
     dscm_http_free(s->admin);            /* 7. health answers until here */
+    dscm_journal_free(s->journal);       /* writes what is pending */
     if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
+    for (size_t i = 0; i < s->backlog_count; i++) dscm_job_unref(s->backlog[i]);
+    free(s->backlog);
     dscm_queue_free(s->queue);
     dscm_abduction_cache_free(s->abductions); /* … which are freed after them */
     for (size_t i = 0; i < DSCM_MODELS_MAX; i++) dscm_bundle_free(s->bundles[i]);

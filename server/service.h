@@ -15,6 +15,7 @@
 #include "server/engine.h"
 #include "server/http.h"
 #include "server/jobs.h"
+#include "server/journal.h"
 #include "server/keys.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -32,6 +33,10 @@ typedef struct dscm_service {
     dscm_assets *assets;
     dscm_jobs *jobs;
     dscm_queue *queue;
+    dscm_journal *journal; /* NULL: jobs are in memory only */
+    dscm_job **backlog;    /* read from the journal, references; the housekeeper queues them */
+    size_t backlog_count;
+    atomic_size_t backlog_waiting; /* the same, for the metrics */
     dscm_abduction_cache *abductions;
     dscm_quota *streams; /* open event streams */
     dscm_quota *costs;   /* network passes of jobs that wait or run; NULL: no limit */
@@ -61,6 +66,12 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
 /* Stops in order: accepts nothing new, lets accepted jobs finish until the drain time is over,
  * cancels the rest, answers everybody, closes. Takes NULL. */
 void dscm_service_stop(dscm_service *service);
+/* Opens the journal that the settings name, if any. */
+dscm_code dscm_service_journal_open(dscm_service *service, dscm_error *err) DSCM_MUST_CHECK;
+/* Reads the journal: finished jobs are served again, others wait in the backlog. Needs the models. */
+dscm_code dscm_service_recover(dscm_service *service, dscm_error *err) DSCM_MUST_CHECK;
+/* Moves jobs from the backlog to the queue as there is room. One thread at a time. */
+void dscm_service_queue_backlog(dscm_service *service);
 /* Cancels for a reason and takes the job out of the queue when it is there. */
 void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason);
 /* Reads the keys file again and logs how that went. */

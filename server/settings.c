@@ -65,6 +65,8 @@ static const dscm_setting table[] = {
     NUMBER("wait-max-s", wait_max_s, "60", 0, 600, "largest wait that Prefer: wait=N may ask for"),
     NUMBER("drain-s", drain_s, "20", 0, 3600,
            "seconds that accepted jobs get to finish after SIGTERM"),
+    TEXT("store", store, "memory",
+         "memory: jobs end with the process; sqlite:PATH: they are kept in that file"),
     NUMBER("jobs-max", jobs_max, "4096", 1, 1000000, "finished jobs that are kept at most"),
     NUMBER("jobs-age-s", jobs_age_s, "900", 1, 604800, "seconds that a finished job is kept"),
     NUMBER("jobs-mb", jobs_mb, "256", 1, 1048576, "megabytes of results that are kept at most"),
@@ -318,6 +320,10 @@ static dscm_code check_together(const dscm_settings *s, dscm_error *err)
     if (s->wait_s > s->wait_max_s)
         return dscm_fail(err, DSCM_E_MISMATCH, "wait-s is %ld, more than wait-max-s (%ld)",
                          s->wait_s, s->wait_max_s);
+    bool sqlite = strncmp(s->store, "sqlite:", 7) == 0 && s->store[7];
+    if (strcmp(s->store, "memory") != 0 && !sqlite)
+        return dscm_fail(err, DSCM_E_INVALID, "store is \"%s\", allowed are memory and sqlite:PATH",
+                         s->store);
     if (dscm_log_level_find(s->log_level) < 0)
         return dscm_fail(err, DSCM_E_INVALID,
                          "log-level is \"%s\", allowed are debug, info, warn, error and silent",

@@ -33,6 +33,7 @@ typedef struct dscm_settings {
     long queue_capacity, client_share, client_cost;
     long deadline_ms, deadline_max_ms, wait_s, wait_max_s, drain_s;
     /* kept results */
+    char store[DSCM_SETTING_TEXT]; /* "memory" or "sqlite:PATH" */
     long jobs_max, jobs_age_s, jobs_mb, abductions_mb, abductions_age_s;
     /* transport */
     long http_threads, connections, client_connections, streams;

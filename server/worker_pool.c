@@ -19,7 +19,8 @@ struct dscm_worker_pool {
     dscm_job_runner runner;
     dscm_metrics *metrics;
     size_t count, batch;
-    atomic_llong job_us; /* moving average */
+    atomic_llong job_us;    /* moving average */
+    pthread_rwlock_t alone; /* held for writing while a suspect job runs, by others for reading */
     worker workers[];
 };
 
@@ -54,7 +55,8 @@ static size_t take_batch(dscm_worker_pool *pool, dscm_job **jobs)
 static void account(dscm_worker_pool *pool, dscm_job *job)
 {
     dscm_job_reason reason;
-    dscm_job_state state = dscm_job_peek(job, NULL, NULL, &reason);
+    dscm_job_state state = dscm_job_decided(job, &reason);
+    if (state < DSCM_JOB_SUCCEEDED) return; /* released */
     if (state != DSCM_JOB_CANCELED) reason = DSCM_REASON_NONE;
     atomic_fetch_add(&pool->metrics->jobs[state][reason], 1);
 }
@@ -63,6 +65,7 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
 {
     dscm_worker_pool *pool = w->pool;
     size_t count = 0;
+    if (pool->runner.starting) pool->runner.starting(pool->runner.arg, jobs, taken);
     for (size_t i = 0; i < taken; i++) {
         if (dscm_job_start(jobs[i])) {
             dscm_histogram_add(&pool->metrics->queue_wait,
@@ -101,7 +104,14 @@ static void *work(void *arg)
     worker *w = arg;
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), WORKER_NICE);
     dscm_job *jobs[DSCM_BATCH_MAX];
-    for (size_t count; (count = take_batch(w->pool, jobs));) run_batch(w, jobs, count);
+    for (size_t count; (count = take_batch(w->pool, jobs));) {
+        if (dscm_job_suspect(jobs[0]))
+            pthread_rwlock_wrlock(&w->pool->alone);
+        else
+            pthread_rwlock_rdlock(&w->pool->alone);
+        run_batch(w, jobs, count);
+        pthread_rwlock_unlock(&w->pool->alone);
+    }
     return NULL;
 }
 
@@ -118,6 +128,11 @@ dscm_code dscm_worker_pool_open(dscm_worker_pool **out, dscm_queue *queue,
     pool->count = workers;
     pool->batch = batch < DSCM_BATCH_MAX ? batch : DSCM_BATCH_MAX;
     atomic_init(&pool->job_us, 0);
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&pool->alone, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
     dscm_code code = DSCM_OK;
     for (size_t i = 0; i < workers && code == DSCM_OK; i++) {
         worker *w = &pool->workers[i];
@@ -156,6 +171,7 @@ void dscm_worker_pool_free(dscm_worker_pool *pool)
     dscm_worker_pool_join(pool);
     for (size_t i = 0; i < pool->count; i++)
         if (pool->workers[i].opened) pool->runner.close(pool->workers[i].state);
+    pthread_rwlock_destroy(&pool->alone);
     dscm_free(pool);
 }
 

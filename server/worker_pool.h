@@ -26,7 +26,9 @@ typedef struct dscm_job_runner {
     bool (*fits)(void *arg, const dscm_job *first, const dscm_job *other);
     /* Images that the job adds to a batch, at least 1. */
     size_t (*weight)(void *arg, const dscm_job *job);
-    /* Runs started jobs and ends every one of them. */
+    /* The jobs are about to be started; NULL: nobody asks. May block. */
+    void (*starting)(void *arg, dscm_job *const *jobs, size_t count);
+    /* Runs started jobs and ends every one of them, unless it was released. */
     void (*run)(void *state, dscm_job **jobs, size_t count);
     /* Lets go of what only running needed. Asked by whoever took the job from the queue, run or not,
      * before it gives up its reference. */

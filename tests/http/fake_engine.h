@@ -7,12 +7,13 @@
  * The one test program that needs it includes it: every test is one file.
  *
  * A step takes the environment's FAKE_STEP_MS (default 5). Steps: options.steps (default 10). A
- * request with seed 666 fails with an internal error.
+ * request with seed 666 fails with an internal error; one with seed 667 kills the process.
  */
 #ifndef DSCM_TESTS_FAKE_ENGINE_H
 #define DSCM_TESTS_FAKE_ENGINE_H
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -151,6 +152,8 @@ static dscm_code fake_run(dscm_session *session, const dscm_bundle *bundle, dscm
     (void)session, (void)bundle;
     const dscm_case *ask = &items[0].ask;
     size_t steps = ask->options.steps ? ask->options.steps : 10;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].ask.seed == 667) raise(SIGKILL);
     if (ask->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
     dscm_code code = DSCM_OK;
     if (!items[0].cached && ask->work != DSCM_WORK_SAMPLE)

@@ -1,6 +1,7 @@
 """Client side of the HTTP tests: a server process, requests, raw sockets, pictures."""
 import base64, http.client, json, os, signal, socket, struct, subprocess, tempfile, time, zlib
 
+STORE = "memory"  # or sqlite: servers whose flags name no store get a file of their own; set by run.py
 PROGRAM = None  # the fake server (tests/http/test_http); set by run.py
 
 
@@ -35,6 +36,10 @@ class Server:
             self.env["FAKE_GATE"] = self.gate
         self.command = program or [PROGRAM, "--serve"]
         self.log = tempfile.TemporaryFile("w+")
+        self.folder = None
+        if STORE == "sqlite" and "--store" not in flags:
+            self.folder = tempfile.TemporaryDirectory(prefix="diffscm-store-")
+            self.flags += ("--store", f"sqlite:{self.folder.name}/jobs.db")
 
     def __enter__(self):
         self.process = subprocess.Popen(
@@ -75,6 +80,8 @@ class Server:
     def __exit__(self, kind, value, trace):
         self.open_gate()
         code = self.stop()
+        if self.folder:
+            self.folder.cleanup()
         if kind is None and self.expect is not None:
             assert code == self.expect, f"exit status {code}: {self.text()[-3000:]}"
         self.log.close()

@@ -1,11 +1,11 @@
 """Runs the HTTP tests: python3 tests/http/run.py PROGRAM [filter]. Each function test_* of the
-modules beside this file is a case."""
+modules beside this file is a case; those of jobs and stopping run with every store."""
 import glob, importlib, os, sys, time, traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lib
 
-
+EVERY_STORE = ["cases_basics", "cases_operation"]
 
 
 def main():
@@ -13,10 +13,11 @@ def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     passed = failed = 0
     here = os.path.dirname(os.path.abspath(__file__))
-    for path in sorted(glob.glob(os.path.join(here, "cases_*.py"))):
-        module = importlib.import_module(os.path.basename(path)[:-3])
+    names = [os.path.basename(p)[:-3] for p in sorted(glob.glob(os.path.join(here, "cases_*.py")))]
+    for lib.STORE, name in [("memory", n) for n in names] + [("sqlite", n) for n in EVERY_STORE]:
+        module = importlib.import_module(name)
         for name, case in list(vars(module).items()):
-            full = f"{module.__name__}.{name}"
+            full = f"{module.__name__}.{name}" + (f":{lib.STORE}" if lib.STORE != "memory" else "")
             if not name.startswith("test_") or wanted not in full:
                 continue
             start = time.time()

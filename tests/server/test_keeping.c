@@ -53,7 +53,7 @@ static void the_store_has_a_limit_of_bytes_and_of_time(void)
     dscm_job *list[3], *found, *existing;
     bool same;
     size_t cached, bytes;
-    dscm_jobs_limits limits = {10, 250, 60000000};
+    dscm_jobs_limits limits = {10, 250, 60000000, NULL, NULL};
     REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
     for (int i = 0; i < 3; i++) {
         list[i] = make_job("a");
@@ -86,7 +86,7 @@ static void an_idempotency_key_is_its_owners(void)
     dscm_job *existing, *alices = make_job("alice"), *bobs = make_job("bob");
     bool same;
     uint8_t body[DSCM_DIGEST_SIZE] = {1};
-    dscm_jobs_limits limits = {10, 1000, 1000000};
+    dscm_jobs_limits limits = {10, 1000, 1000000, NULL, NULL};
     REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
     for (int turn = 0; turn < 2; turn++) {
         CHECK_INT(jobs->put(jobs, alices, "key", body, &existing, &same, NULL), DSCM_OK);

@@ -246,7 +246,7 @@ static void store_finds_by_owner_only(void)
     dscm_job *found = NULL, *existing = NULL;
     bool same;
     uint8_t body[DSCM_DIGEST_SIZE] = {1}, other[DSCM_DIGEST_SIZE] = {2};
-    dscm_jobs_limits limits = {10, 1000, 1000000};
+    dscm_jobs_limits limits = {10, 1000, 1000000, NULL, NULL};
     REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
     dscm_job *job = make_job("alice", DSCM_NEVER), *again = make_job("alice", DSCM_NEVER);
     CHECK_INT(jobs->put(jobs, job, "key", body, &existing, &same, NULL), DSCM_OK);
@@ -275,7 +275,7 @@ static void store_drops_the_oldest(void)
     dscm_jobs *jobs;
     dscm_job *list[5], *found, *existing;
     bool same;
-    dscm_jobs_limits limits = {2, 1 << 20, INT64_MAX / 2};
+    dscm_jobs_limits limits = {2, 1 << 20, INT64_MAX / 2, NULL, NULL};
     REQUIRE(dscm_jobs_memory_open(&jobs, &limits, NULL) == DSCM_OK);
     for (int i = 0; i < 5; i++) {
         list[i] = make_job("a", DSCM_NEVER);

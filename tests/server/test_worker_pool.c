@@ -70,7 +70,7 @@ static dscm_worker_pool *open_crew(dscm_queue **queue, size_t workers, size_t ba
 {
     dscm_worker_pool *pool = NULL;
     const dscm_job_runner runner = {&state,      fake_open, fake_close, fake_fits,
-                                    fake_weight, fake_run,  fake_drop};
+                                    fake_weight, NULL,      fake_run,   fake_drop};
     state = (fake){.batches = 0};
     sem_init(&state.begun, 0, 0);
     sem_init(&state.go, 0, 0);
