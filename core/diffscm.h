@@ -109,7 +109,7 @@ dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *
 /* ---- options ---- */
 /* How a prediction is drawn towards its targets. */
 typedef enum dscm_guidance {
-    DSCM_GUIDANCE_DEFAULT,     /* conditional where the bundle's score network has parents */
+    DSCM_GUIDANCE_DEFAULT, /* conditional where the network has parents; `published`: anti-causal */
     DSCM_GUIDANCE_ANTI_CAUSAL, /* gradients of the predictors; a network with parents is asked
                                   without them (Sanchez & Tsaftaris 2022) */
     DSCM_GUIDANCE_CONDITIONAL  /* the network is told the factual parents on both walks; down,

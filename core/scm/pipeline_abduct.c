@@ -99,6 +99,16 @@ static dscm_code observe(run *r, const float *images)
     return DSCM_OK;
 }
 
+/* What the score network was told of an image is its factual value, whatever a predictor sees. */
+static void take_told(run *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t v = 0; v < r->info->variables_count; v++) {
+            double told = dscm_latent_factual(r->session, r->joint, i, (int)v);
+            if (!isnan(told)) r->items[i].abduction->factual[v] = told;
+        }
+}
+
 static void judge(dscm_abduction *a, size_t pixels)
 {
     a->error_l1 = run_l1(a->reconstruction, a->image, pixels);
@@ -157,7 +167,9 @@ static dscm_code infer(run *r, const float *images, float *reconstructions)
     run_end(r, &r->times.abduct);
     if (code || !r->scored) return code;
     code = reconstruct(r, images, reconstructions);
-    return code ? code : observe(r, images);
+    if (!code) code = observe(r, images);
+    if (!code) take_told(r);
+    return code;
 }
 
 dscm_code run_abduct(run *r)
