@@ -97,12 +97,13 @@ dscm_code bundle_take_judges(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     static const char *const own[] = {"oracle", "vae", "pool", "autoencoder", "class_autoencoders"};
     json_t *acceptance, *entry, *evaluation = json_object_get(manifest, "evaluation");
+    const json_t *before = json_object_get(manifest, "panel"); /* of a bundle that is changed */
     size_t i;
     dscm_code code = take_judges(j, "panel", manifest, err);
     if (code == DSCM_OK) code = take_judges(j, "selection", manifest, err);
     if (code == DSCM_OK) code = take_list(j, "acceptance", "network", &acceptance, err);
     if (code != DSCM_OK) return code;
-    if (!acceptance && !json_object_get(manifest, "panel"))
+    if (!acceptance && json_object_get(manifest, "panel") == before)
         return dscm_fail(err, DSCM_E_NOT_FOUND,
                          "--judges %s: neither panel-classifier-0.st nor acceptance-0.st is there",
                          j->judges);

@@ -115,9 +115,9 @@ typedef struct dscm_counterfactual {
                               value seen); NaN without one */
     const char *oracle; /* label that the bundle's oracle reads, or NULL; borrowed from info */
     double observed_value; /* of that variable in the image */
-    double *propagated;    /* (variables): values under the intervention, NaN where unknown; owned */
-    double composition;    /* L1 of the reconstruction, 0..255 */
-    double reversibility;  /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
+    double *propagated;   /* (variables): values under the intervention, NaN where unknown; owned */
+    double composition;   /* L1 of the reconstruction, 0..255 */
+    double reversibility; /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
 } dscm_counterfactual;
 
 /* An encoded picture of a result; see dscm_result_render in api/pictures.h. */

@@ -163,7 +163,8 @@ static dscm_code infer(run *r, const float *images, float *reconstructions)
     run_begin(r, PHASE_ABDUCT, 1, &progress);
     dscm_code code =
         dscm_abduct(r->session, &r->joint, images, r->count, &r->options, &progress, r->err);
-    if (!code && r->items[0].ask.noise_only) code = dscm_latent_forget(r->session, r->joint, r->err);
+    if (!code && r->items[0].ask.noise_only)
+        code = dscm_latent_forget(r->session, r->joint, r->err);
     run_end(r, &r->times.abduct);
     if (code || !r->scored) return code;
     code = reconstruct(r, images, reconstructions);

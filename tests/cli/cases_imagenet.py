@@ -354,7 +354,7 @@ def cases(run, path, refused, program):
             status, text, reply = call("POST", "/counterfactual", json.dumps(body),
                                        Content_Type="application/json", Prefer="respond-async")
             assert status == 202, text
-            job = reply.headers["Location"]
+            job = "/" + reply.headers["Location"]  # relative to /counterfactual
             until(lambda: json.loads(call("GET", job)[1])["status"] == "running")
             status, text, _ = call("DELETE", job)
             assert status in (200, 202, 204), text
