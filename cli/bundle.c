@@ -110,12 +110,14 @@ static dscm_code label_list(const bundle_job *j, json_t *list, dscm_error *err)
     dscm_code code = j->labels_file ? read_label_file(list, j->labels_file, err)
                                     : split_labels(list, j->labels, err);
     if (code != DSCM_OK) return code;
-    json_array_foreach(list, i, a)
-        json_array_foreach(list, k, b) if (k < i && json_equal(a, b)) return dscm_fail(
-            err, DSCM_E_INVALID,
-            "labels %zu and %zu are both \"%s\"; each class needs a name of its "
-            "own",
-            k + 1, i + 1, json_string_value(a));
+    for (i = 0; (a = json_array_get(list, i)); i++)
+        for (k = 0; k < i && (b = json_array_get(list, k)); k++)
+            if (json_equal(a, b))
+                return dscm_fail(
+                    err, DSCM_E_INVALID,
+                    "labels %zu and %zu are both \"%s\"; each class needs a name of its "
+                    "own",
+                    k + 1, i + 1, json_string_value(a));
     return DSCM_OK;
 }
 

@@ -107,7 +107,7 @@ dscm_code bundle_take_judges(bundle_job *j, json_t *manifest, dscm_error *err)
         return dscm_fail(err, DSCM_E_NOT_FOUND,
                          "--judges %s: neither panel-classifier-0.st nor acceptance-0.st is there",
                          j->judges);
-    json_array_foreach(acceptance, i, entry)
+    for (i = 0; (entry = json_array_get(acceptance, i)); i++)
         json_object_set_new(entry, "temperature", json_real(1));
     if (acceptance) json_object_set_new(manifest, "acceptance", acceptance);
     for (size_t k = 0; json_object_get(manifest, "panel") && k < sizeof own / sizeof own[0]; k++)

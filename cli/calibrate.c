@@ -81,9 +81,10 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     size_t count = j->data.count < j->familiarity_limit ? j->data.count : j->familiarity_limit;
     size_t size = cli_image_size(&j->m), batch = j->m.batch;
     if (!count) return DSCM_OK;
-    double *loss = dscm_alloc(2 * count, sizeof *loss, "familiarity", err), *error = loss + count;
+    double *loss = dscm_alloc(2 * count, sizeof *loss, "familiarity", err), *error;
     cli_progress progress;
     if (!loss) return DSCM_E_MEMORY;
+    error = loss + count;
     dscm_code code = DSCM_OK;
     cli_progress_start(&progress, "familiarity", "images", (double)count);
     for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {

@@ -88,8 +88,8 @@ void dscm_http_decode_path_(char *path)
     for (; *path; path++) {
         int high = *path == '%' ? hex_digit(path[1]) : -1;
         int low = high < 0 ? -1 : hex_digit(path[2]);
-        int c = high << 4 | low;
-        if (low < 0 || c == 0 || c == '/') {
+        int c = low < 0 ? 0 : high << 4 | low;
+        if (c == 0 || c == '/') {
             *out++ = *path;
             continue;
         }
