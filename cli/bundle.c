@@ -296,7 +296,7 @@ static dscm_code add_temperatures(const bundle_job *j, json_t *manifest, const j
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "%s: %zu temperatures for the bundle's %zu acceptance nets", j->measured,
                          json_array_size(list), json_array_size(nets));
-    json_array_foreach(nets, i, entry)
+    for (i = 0; (entry = json_array_get(nets, i)); i++)
         json_object_set(entry, "temperature", json_array_get(list, i));
     return DSCM_OK;
 }
