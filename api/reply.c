@@ -78,7 +78,7 @@ static json_t *scores(const dscm_counterfactual *c)
 {
     const dscm_scores *s = &c->scores;
     json_t *out = json_object(), *before_after = json_object();
-    json_object_set_new(out, "valid", json_boolean(c->found));
+    json_object_set_new(out, "valid", json_boolean(s->valid));
     dscm_json_set_real(before_after, "before", s->probability_before);
     dscm_json_set_real(before_after, "after", s->probability_after);
     json_object_set_new(out, "probability", before_after);
@@ -105,15 +105,9 @@ static json_t *counterfactual(const dscm_result *result, size_t index)
     json_t *out = json_object();
     json_object_set_new(out, "intervention", interventions(result->info, &c->target));
     json_object_set_new(out, "propagated", propagated(result->info, c));
-    json_object_set_new(out, "outcome", json_string(c->found ? "found" : "not-found"));
-    if (!c->found)
-        json_object_set_new(out, "detail",
-                            json_string(result->auto_scale
-                                            ? "No counterfactual found: not even the strongest "
-                                              "guidance makes the model see the target."
-                                            : "No counterfactual found at this scale: the model "
-                                              "does not see the target. Try a larger scale or "
-                                              "\"auto\"."));
+    json_object_set_new(out, "outcome", json_string(dscm_outcome_name(c->outcome)));
+    const char *detail = dscm_outcome_words(&c->evidence);
+    if (detail) json_object_set_new(out, "detail", json_string(detail));
     set_numbered(out, "counterfactual", result, index);
     set_numbered(out, "difference", result, index);
     set_numbered(out, "trajectory", result, index);
@@ -199,7 +193,8 @@ char *reply_text(json_t *value, size_t *size)
 char *dscm_reply_counterfactual(const dscm_result *result, const dscm_abduction *abduction,
                                 const dscm_reply_ids *ids, size_t *size)
 {
-    json_t *out = json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
+    json_t *out =
+        json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
     if (!out) return NULL;
     if (abduction) {
         json_object_set_new(out, "observed", observed(abduction));
@@ -221,7 +216,7 @@ char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids
                            long expires_s, size_t *size)
 {
     json_t *out =
-        json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(abduction->info));
+        json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(abduction->info));
     if (!out) return NULL;
     json_object_set_new(out, "observed", observed(abduction));
     json_object_set_new(out, "abduction", abduction_brief(abduction, ids));
@@ -235,7 +230,8 @@ char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids
 
 char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, size_t *size)
 {
-    json_t *out = json_pack("{s:s, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
+    json_t *out =
+        json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
     if (!out) return NULL;
     json_t *list = json_array();
     for (size_t i = 0; i < result->count; i++) {
@@ -282,8 +278,7 @@ size_t dscm_reply_headers(dscm_reply_header out[DSCM_REPLY_HEADERS_MAX], const d
     header_list list = {out, 0};
     const dscm_counterfactual *c = &result->counterfactuals[index];
     add_text(&list, "Model", result->info->name);
-    if (result->work != DSCM_WORK_SAMPLE)
-        add_text(&list, "Outcome", c->found ? "found" : "not-found");
+    if (result->work != DSCM_WORK_SAMPLE) add_text(&list, "Outcome", dscm_outcome_name(c->outcome));
     add_real(&list, "Scale", c->scale);
     if (result->work == DSCM_WORK_SAMPLE) return list.count; /* nothing to compare a sample with */
     add_real(&list, "Probability-Before", c->scores.probability_before);

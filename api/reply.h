@@ -8,12 +8,12 @@
 #include <stdint.h>
 
 #include "api/problem.h"
-#include "api/run.h"
+#include "api/request.h"
 
 /* ---- results ---- */
 
 typedef struct dscm_reply_ids {
-    const char *job;       /* id of the job */
+    const char *job;       /* id of the job, or NULL */
     const char *abduction; /* id under which the abduction is kept, or NULL */
 } dscm_reply_ids;
 

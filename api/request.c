@@ -12,6 +12,7 @@
 #include "api/json.h"
 #include "api/query.h"
 #include "api/request_internal.h"
+#include "core/base/clock.h"
 
 static const char *const FIELDS[][8] = {
     [DSCM_WORK_COUNTERFACTUAL] = {"model", "image", "abduction", "intervention", "interventions",
@@ -154,13 +155,6 @@ static void parse_abduction(request_parser *p, const json_t *value)
     memcpy(p->request->abduction, id, size + 1);
 }
 
-static double now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
-}
-
 static void file_free(dscm_request *r)
 {
     free(r->file_memory);
@@ -171,10 +165,10 @@ static void file_free(dscm_request *r)
 bool dscm_request_decode(dscm_request *r, dscm_problem *problem)
 {
     if (!r->file) return true;
-    double start = now_ms();
+    double start = dscm_clock_s();
     r->pixels = dscm_image_decode(&r->info->variables[r->info->image], r->file, r->file_size,
                                   r->file_side_max, r->file_resize, r->file_pointer, problem);
-    r->decode_ms = now_ms() - start;
+    r->decode_ms = (dscm_clock_s() - start) * 1e3;
     file_free(r);
     return r->pixels != NULL;
 }
@@ -466,4 +460,17 @@ bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)
     return a->work == b->work && a->info == b->info && dscm_request_fits(a, &b->options) &&
            a->auto_scale == b->auto_scale && both_back && a->abduction[0] == '\0' &&
            b->abduction[0] == '\0';
+}
+
+dscm_case dscm_request_case(const dscm_request *request)
+{
+    return (dscm_case){.work = request->work,
+                       .pixels = request->pixels,
+                       .targets = request->targets,
+                       .targets_count = request->targets_count,
+                       .options = request->options,
+                       .auto_scale = request->auto_scale,
+                       .seed = request->seed,
+                       .count = request->count,
+                       .wanted = request->wanted | DSCM_WANT_SCORES};
 }

@@ -14,35 +14,13 @@
 #include <stdint.h>
 
 #include "api/problem.h"
-#include "core/diffscm.h"
+#include "core/scm/pipeline.h"
 
 #define DSCM_REQUEST_FAN_MAX  32 /* counterfactuals of one request */
-#define DSCM_REQUEST_VARS_MAX 16 /* interventions of one counterfactual */
+#define DSCM_REQUEST_VARS_MAX DSCM_TARGET_VARIABLES_MAX
 #define DSCM_REQUEST_NAME_MAX 64
 #define DSCM_SAMPLES_MAX      16
 #define DSCM_DEADLINE_MAX_MS  3600000
-
-typedef enum dscm_work {
-    DSCM_WORK_COUNTERFACTUAL,
-    DSCM_WORK_ABDUCTION,
-    DSCM_WORK_SAMPLE
-} dscm_work;
-
-/* Parts of the reply; bits of dscm_request.wanted. */
-enum {
-    DSCM_WANT_COUNTERFACTUAL = 1,
-    DSCM_WANT_DIFFERENCE = 2,
-    DSCM_WANT_RECONSTRUCTION = 4,
-    DSCM_WANT_TRAJECTORY = 8,
-    DSCM_WANT_REVERSIBILITY = 16, /* a second abduction and prediction: doubles the cost */
-    DSCM_WANT_FACTUAL = 32        /* the image as the model saw it */
-};
-
-/* What is done to which variables: one counterfactual of the fan. */
-typedef struct dscm_target {
-    dscm_intervention items[DSCM_REQUEST_VARS_MAX];
-    size_t count;
-} dscm_target;
 
 typedef struct dscm_request {
     dscm_work work;
@@ -97,6 +75,8 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
  * once where there is none. May take as long as a picture of the largest size takes. */
 bool dscm_request_decode(dscm_request *request, dscm_problem *problem) DSCM_MUST_CHECK;
 void dscm_request_free(dscm_request *request); /* takes NULL */
+/* What the pipeline is asked; borrows from the request. Replies tell of scores, so they are wanted. */
+dscm_case dscm_request_case(const dscm_request *request);
 
 /* Text that two requests share exactly when the abduction of one serves the other, followed by the
  * pixels: hash it to look an abduction up. Returns bytes of which at most `capacity` were written;

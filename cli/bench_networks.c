@@ -96,10 +96,15 @@ dscm_code bench_networks(bench *b, dscm_error *err)
             code = bench_both(b, name, &bundle->edges[e].predictor, true, team, err);
         }
     }
-    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.classifiers_count; i++)
-        code = bench_both(b, "classifier", &bundle->panel.classifiers[i], false, NULL, err);
-    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.vaes_count; i++)
-        code = bench_both(b, "vae", &bundle->panel.vaes[i].net, false, NULL, err);
+    char name[32];
+    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.classifiers_count; i++) {
+        snprintf(name, sizeof name, "classifier %zu", i);
+        code = bench_both(b, name, &bundle->panel.classifiers[i], false, NULL, err);
+    }
+    for (size_t i = 0; code == DSCM_OK && i < bundle->panel.vaes_count; i++) {
+        snprintf(name, sizeof name, "vae %zu", i);
+        code = bench_both(b, name, &bundle->panel.vaes[i].net, false, NULL, err);
+    }
     if (code == DSCM_OK)
         code = bench_both(b, "autoencoder", &bundle->panel.autoencoder, false, NULL, err);
     return code;
@@ -137,6 +142,7 @@ static dscm_code train_with(bench *b, const dscm_dataset *set, size_t threads, d
     train_job j = {.err = err};
     dscm_train_options options = dscm_train_defaults(DSCM_TASK_SCORE);
     options.net = net->config;
+    options.net.parents_count = 0; /* the images have none */
     options.batch = TRAIN_BATCH;
     options.threads = (int)threads;
     options.isa = b->isa;

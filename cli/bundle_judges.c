@@ -97,17 +97,20 @@ dscm_code bundle_take_judges(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     static const char *const own[] = {"oracle", "vae", "pool", "autoencoder", "class_autoencoders"};
     json_t *acceptance, *entry, *evaluation = json_object_get(manifest, "evaluation");
+    const json_t *before = json_object_get(manifest, "panel"); /* of a bundle that is changed */
     size_t i;
     dscm_code code = take_judges(j, "panel", manifest, err);
-    if (code == DSCM_OK && !json_object_get(manifest, "panel"))
-        return dscm_fail(err, DSCM_E_NOT_FOUND, "--judges %s: no panel-classifier-0.st nor others",
-                         j->judges);
     if (code == DSCM_OK) code = take_judges(j, "selection", manifest, err);
+    if (code == DSCM_OK) code = take_list(j, "acceptance", "network", &acceptance, err);
     if (code != DSCM_OK) return code;
-    code = take_list(j, "acceptance", "network", &acceptance, err);
+    if (!acceptance && json_object_get(manifest, "panel") == before)
+        return dscm_fail(err, DSCM_E_NOT_FOUND,
+                         "--judges %s: neither panel-classifier-0.st nor acceptance-0.st is there",
+                         j->judges);
     json_array_foreach(acceptance, i, entry)
         json_object_set_new(entry, "temperature", json_real(1));
     if (acceptance) json_object_set_new(manifest, "acceptance", acceptance);
-    for (size_t k = 0; k < sizeof own / sizeof own[0]; k++) json_object_del(evaluation, own[k]);
+    for (size_t k = 0; json_object_get(manifest, "panel") && k < sizeof own / sizeof own[0]; k++)
+        json_object_del(evaluation, own[k]);
     return code;
 }

@@ -7,6 +7,7 @@
 #ifndef DSCM_CLI_CLI_H
 #define DSCM_CLI_CLI_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ int cmd_bundle(int argc, char **argv);
 int cmd_counterfactual(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_evaluate(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_import(int argc, char **argv);
 int cmd_info(int argc, char **argv);
@@ -119,14 +121,22 @@ dscm_code cli_check_apart(const char *option, const char *path, const char *othe
                           const char *other, dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- progress ---- */
-/* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. */
+/* A bar with rate and time left on a terminal; a plain line every ten seconds elsewhere. The first
+ * comes a second after the start. */
 typedef struct cli_progress {
-    const char *label, *unit;
+    const char *label, *unit;     /* unit "%": without rate and total */
     double total, started, shown; /* total 0: unknown */
     double limit;                 /* seconds after which it ends in any case; 0: none */
+    double left;                  /* seconds left as the run estimates; 0: by the rate */
+    double done;                  /* most that was shown: never less after it */
+    size_t lines;                 /* shown so far */
+    bool quick;                   /* a run that ends before the first line shows nothing */
     bool terminal, ended;         /* ended: the last line, of all that is to be done, is there */
+    atomic_flag busy;
 } cli_progress;
 void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total);
+/* done: in units; less than before shows what was before. May be called by several threads, and as
+ * often as they like. note: or NULL. */
 void cli_progress_show(cli_progress *p, double done, const char *note);
 void cli_progress_end(cli_progress *p);
 double cli_seconds(void); /* monotonic */

@@ -156,7 +156,8 @@ static dscm_code run_all(table_job *j, dscm_error *err)
     dscm_code code = dscm_team_open(&team, (int)j->sessions_count, err);
     if (code != DSCM_OK) return code;
     cli_progress_start(&j->progress, "counterfactual", "images", (double)j->query.rows);
-    j->stop = cli_watch_stop_only();
+    cli_watch_listen();
+    j->stop = (dscm_progress){.keep_going = cli_watch_keep_going};
     double started = cli_seconds();
     dscm_team_run(team, (j->query.rows + j->r->m->batch - 1) / j->r->m->batch, run_part, j);
     cli_progress_end(&j->progress);
@@ -386,8 +387,9 @@ dscm_code cli_sweep(const cli_sweep_run *r, dscm_error *err)
     sweep_job *j = dscm_alloc(1, sizeof *j, "sweep", err);
     if (!j) return DSCM_E_MEMORY;
     dscm_code code = open_sweep(j, r, err);
-    cli_watch_start(&watch, r->m, NULL);
-    if (code == DSCM_OK) code = run_sweep(j, r, &watch.progress, err);
+    cli_watch_start(&watch, r->m, "counterfactual", NULL);
+    const dscm_progress progress = cli_watch_engine(&watch);
+    if (code == DSCM_OK) code = run_sweep(j, r, &progress, err);
     cli_watch_end(&watch);
     if (code == DSCM_OK) dscm_images_round(j->out, j->s.count * size);
     for (size_t i = 0; code == DSCM_OK && i < j->s.count; i++) pictures[i] = j->out + i * size;

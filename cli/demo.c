@@ -5,9 +5,13 @@
  * them itself. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-#include "cli/model.h"
+#include "cli/watch.h"
 #include "core/base/memory.h"
+#include "core/data/idx.h"
+
+#define LABELS_MAX ((size_t)32) /* rows and columns of a sheet that still shows something */
 
 typedef struct demo {
     cli_model m;
@@ -16,12 +20,12 @@ typedef struct demo {
     int variable;
     size_t labels, size; /* size: floats of an image */
     float *factual;      /* (labels, size) */
-    float *result;       /* (labels * labels, size), row by row */
+    uint8_t *pixels;     /* the same in 8 bits */
     bool drawn;          /* the examples, by the model */
-    cli_progress progress;
+    dscm_target targets[LABELS_MAX];
+    dscm_run_item rows[LABELS_MAX];
+    cli_watch watch;
 } demo;
-
-#define LABELS_MAX ((size_t)32) /* rows and columns of a sheet that still shows something */
 
 /* The examples are folder/<label>.png. */
 static dscm_code read_examples(demo *d, const char *folder, dscm_error *err)
@@ -39,80 +43,52 @@ static dscm_code read_examples(demo *d, const char *folder, dscm_error *err)
     return code;
 }
 
-static bool show_step(void *arg, const dscm_progress_event *event)
+/* One sample of each label, each of a random stream of its own. */
+static dscm_code draw_examples(demo *d, dscm_session *session, dscm_error *err)
 {
-    demo *d = arg;
-    cli_progress_show(&d->progress, (double)event->step / (double)event->steps * 100,
-                      event->phase == DSCM_PHASE_ABDUCT ? "abduction" : "prediction");
-    return true;
-}
-
-static dscm_intervention do_label(const demo *d, size_t label)
-{
-    return (dscm_intervention){
-        .variable = d->variable, .value = (double)label, .scale = (double)NAN};
-}
-
-/* One sample of each label. */
-static dscm_code draw_examples(demo *d, dscm_session *session, const dscm_progress *progress,
-                               dscm_error *err)
-{
-    dscm_intervention acts[LABELS_MAX];
-    dscm_query queries[LABELS_MAX];
-    dscm_latent *latent = NULL;
     dscm_options options = dscm_options_defaults();
-    for (size_t k = 0; k < d->labels; k++) {
-        acts[k] = do_label(d, k);
-        queries[k] = (dscm_query){.items = &acts[k], .count = 1};
-    }
-    d->drawn = true;
     dscm_options_draw(d->m.bundle, &options);
+    d->drawn = true;
     dscm_code code = dscm_options_resolve(d->m.bundle, &options, err);
-    if (code == DSCM_OK)
-        code = dscm_latent_draw(session, &latent, d->labels, d->m.seed, 0, &options, err);
-    if (code == DSCM_OK)
-        code = dscm_predict(session, d->factual, latent, queries, &options, progress, err);
-    dscm_latent_free(latent);
+    if (code != DSCM_OK) return code;
+    dscm_run_item item = {.ask = {.work = DSCM_WORK_SAMPLE,
+                                  .targets = d->targets,
+                                  .targets_count = d->labels,
+                                  .options = options,
+                                  .seed = d->m.seed,
+                                  .count = d->labels}};
+    code = dscm_run(session, d->m.bundle, &item, 1, &d->watch.progress, err);
+    for (size_t k = 0; code == DSCM_OK && k < d->labels; k++)
+        memcpy(d->factual + k * d->size, item.result->counterfactuals[k].image,
+               d->size * sizeof *d->factual);
+    dscm_result_free(item.result);
     return code;
 }
 
-static dscm_code find_examples(demo *d, dscm_session *session, const dscm_progress *progress,
-                               dscm_error *err)
+static dscm_code find_examples(demo *d, dscm_session *session, dscm_error *err)
 {
     char folder[4096];
     if (cli_find(folder, sizeof folder, "examples", d->m.info->name, d->m.data_dir, NULL) ==
         DSCM_OK)
         return read_examples(d, folder, err);
-    return draw_examples(d, session, progress, err);
+    d->watch.count = d->labels;
+    d->watch.total = 2 * d->labels; /* the other half is the sheet */
+    return draw_examples(d, session, err);
 }
 
-static dscm_code predict_all(demo *d, dscm_session *session, const dscm_latent *factual,
-                             const dscm_progress *progress, dscm_error *err)
+/* All rows as one batch: an abduction of all examples, every column of each. */
+static dscm_code predict_all(demo *d, dscm_session *session, dscm_error *err)
 {
-    size_t cells = d->labels * d->labels;
-    dscm_latent *latent = NULL;
-    size_t *rows = dscm_alloc(cells, sizeof *rows, "sheet", err);
-    dscm_intervention *acts = dscm_alloc(cells, sizeof *acts, "sheet", err);
-    dscm_query *queries = dscm_alloc(cells, sizeof *queries, "sheet", err);
-    dscm_scale_result *found = dscm_alloc(cells, sizeof *found, "sheet", err);
-    dscm_code code = rows && acts && queries && found ? DSCM_OK : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < cells; i++) {
-        rows[i] = i / d->labels;
-        acts[i] = do_label(d, i % d->labels);
-        queries[i] = (dscm_query){.items = &acts[i], .count = 1};
-    }
-    if (code == DSCM_OK) code = dscm_latent_select(&latent, factual, rows, cells, err);
-    if (code == DSCM_OK && d->m.auto_scale)
-        code = dscm_predict_search(session, d->result, found, latent, queries, &d->m.options, NULL,
-                                   progress, err);
-    else if (code == DSCM_OK)
-        code = dscm_predict(session, d->result, latent, queries, &d->m.options, progress, err);
-    dscm_latent_free(latent);
-    dscm_free(rows);
-    dscm_free(acts);
-    dscm_free(queries);
-    dscm_free(found);
-    return code;
+    for (size_t k = 0; k < d->labels; k++)
+        d->rows[k].ask = (dscm_case){.pixels = d->pixels + k * d->size,
+                                     .targets = d->targets,
+                                     .targets_count = d->labels,
+                                     .options = d->m.options,
+                                     .auto_scale = d->m.auto_scale,
+                                     .wanted = DSCM_WANT_COUNTERFACTUAL};
+    d->watch.first = d->drawn ? d->labels : 0;
+    d->watch.count = d->labels;
+    return dscm_run(session, d->m.bundle, d->rows, d->labels, &d->watch.progress, err);
 }
 
 static dscm_code write_sheet(const demo *d, dscm_error *err)
@@ -123,7 +99,7 @@ static dscm_code write_sheet(const demo *d, dscm_error *err)
     for (size_t row = 0; row < d->labels; row++) {
         cells[row * columns] = d->factual + row * d->size;
         for (size_t k = 0; k < d->labels; k++)
-            cells[row * columns + 1 + k] = d->result + (row * d->labels + k) * d->size;
+            cells[row * columns + 1 + k] = d->rows[row].result->counterfactuals[k].image;
     }
     dscm_code code = cli_write_sheet(&d->m, d->out, cells, d->labels, columns, err);
     dscm_free(cells);
@@ -133,8 +109,6 @@ static dscm_code write_sheet(const demo *d, dscm_error *err)
 static dscm_code run(demo *d, dscm_error *err)
 {
     dscm_session *session = NULL;
-    dscm_latent *latent = NULL;
-    dscm_progress progress = {.on_step = show_step, .arg = d};
     d->variable = cli_scored_variable(&d->m);
     if (d->variable < 0)
         return dscm_fail(err, DSCM_E_INVALID,
@@ -148,27 +122,33 @@ static dscm_code run(demo *d, dscm_error *err)
                          d->cause->name, d->labels, LABELS_MAX);
     d->size = cli_image_size(&d->m);
     d->factual = dscm_alloc(d->labels * d->size, sizeof *d->factual, "examples", err);
-    d->result = dscm_alloc(d->labels * d->labels * d->size, sizeof *d->result, "sheet", err);
-    dscm_code code = d->factual && d->result ? DSCM_OK : DSCM_E_MEMORY;
+    d->pixels = dscm_alloc(d->labels * d->size, 1, "examples", err);
+    for (size_t k = 0; k < d->labels; k++)
+        d->targets[k] = (dscm_target){
+            .items = {{.variable = d->variable, .value = (double)k, .scale = (double)NAN}},
+            .count = 1};
+    dscm_code code = d->factual && d->pixels ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK)
         code = dscm_session_open(&session, d->m.bundle, d->m.batch, (int)d->m.threads, err);
+    cli_watch_start(&d->watch, &d->m, "demo", NULL);
+    if (code == DSCM_OK) code = find_examples(d, session, err);
     if (code == DSCM_OK) {
-        cli_progress_start(&d->progress, "sheet", "%", 0);
-        code = find_examples(d, session, &progress, err);
+        dscm_pixels_from_float(d->pixels, d->factual, d->labels * d->size);
+        code = predict_all(d, session, err);
     }
-    if (code == DSCM_OK)
-        code = dscm_abduct(session, &latent, d->factual, d->labels, &d->m.options, &progress, err);
-    if (code == DSCM_OK) code = predict_all(d, session, latent, &progress, err);
-    if (code == DSCM_OK) cli_progress_end(&d->progress);
+    cli_watch_end(&d->watch);
     if (code == DSCM_OK) code = write_sheet(d, err);
     if (code == DSCM_OK)
         printf("%s: %zu examples%s (first column), each under do(%s = %s … %s)\n", d->out,
                d->labels, d->drawn ? ", drawn by the model" : "", d->cause->name,
                d->cause->labels[0], d->cause->labels[d->labels - 1]);
-    dscm_latent_free(latent);
+    for (size_t k = 0; k < d->labels; k++) {
+        dscm_result_free(d->rows[k].result);
+        dscm_abduction_free(d->rows[k].abduction);
+    }
     dscm_session_free(session);
     dscm_free(d->factual);
-    dscm_free(d->result);
+    dscm_free(d->pixels);
     return code;
 }
 

@@ -67,6 +67,7 @@ static dscm_code open_all(evaluation *e, dscm_error *err)
     dscm_code code = cli_model_open(&e->m, err);
     if (code == DSCM_OK) code = open_data(e, err);
     if (code == DSCM_OK) code = draw_targets(e, err);
+    if (code == DSCM_OK) code = eval_judges_check(e, err);
     if (code == DSCM_OK) code = eval_plan(e, e->methods, false, err);
     if (code == DSCM_OK && *e->frontier) code = eval_plan(e, e->frontier, true, err);
     if (code != DSCM_OK) return code;

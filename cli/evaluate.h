@@ -88,6 +88,8 @@ dscm_code eval_time(evaluation *e, eval_method *r, dscm_error *err) DSCM_MUST_CH
 dscm_code eval_distances(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_identity(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
+/* Refuses judges that the bundle lacks; names the panel where nobody is named and there is one. */
+dscm_code eval_judges_check(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 /* What the judges say of the tables' methods: DIR/judges.json and judges.md. */
 dscm_code eval_judge(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 

@@ -208,13 +208,23 @@ static dscm_code judge_methods(const evaluation *e, dscm_judges *judges, FILE *f
     return code;
 }
 
+dscm_code eval_judges_check(evaluation *e, dscm_error *err)
+{
+    dscm_judges *judges = NULL;
+    if (!e->judges && e->m.info->has_panel) e->judges = "panel";
+    if (!e->judges) return DSCM_OK;
+    dscm_code code = dscm_judges_open(&judges, e->m.bundle, strcmp(e->judges, "selection") == 0,
+                                      e->m.batch, err);
+    dscm_judges_free(judges);
+    return code;
+}
+
 dscm_code eval_judge(evaluation *e, dscm_error *err)
 {
     dscm_judges *judges = NULL;
     dscm_real_figures real;
     char *text = NULL;
     size_t size = 0, reals = e->items.count < REALS_MAX ? e->items.count : REALS_MAX;
-    if (!e->judges) e->judges = e->m.info->has_panel ? "panel" : NULL;
     if (!e->judges) return DSCM_OK;
     dscm_code code = dscm_judges_open(&judges, e->m.bundle, strcmp(e->judges, "selection") == 0,
                                       e->m.batch, err);

@@ -11,6 +11,7 @@
 #include "cli/imagenet_labels.h"
 #include "cli/stage.h"
 #include "core/base/memory.h"
+#include "core/io/choose.h"
 #include "core/io/convert.h"
 #include "core/io/file.h"
 #include "core/models/config.h"
@@ -21,6 +22,7 @@
 
 typedef struct import_run {
     const char *preset_name, *score, *predictor, *out, *schedule_name, *dtype_name;
+    const char *score_key, *predictor_key;
     const char *name, *variable, *labels, *licence, *provenance;
     option_list set;           /* "[score.|predictor.]KEY=VALUE" */
     double scale;              /* NaN: not given */
@@ -163,6 +165,11 @@ static dscm_code open_network(const import_run *r, const char *which, const char
         json_object_set_new(given, "image_size",
                             json_integer((json_int_t)r->score_config.image_size));
     if (code == DSCM_OK) code = dscm_tensors_open(set, from, err);
+    if (code == DSCM_OK) {
+        code = dscm_tensors_choose(*set, "time_embed.0.weight",
+                                   score ? r->score_key : r->predictor_key, err);
+        if (code == DSCM_E_INVALID) dscm_error_prefix(err, "--%s-key", which);
+    }
     if (code == DSCM_OK) code = dscm_net_config_infer(config, *set, from, given, err);
     if (code == DSCM_OK) code = dscm_net_open(net, config, err);
     if (code == DSCM_OK && r->preset)
@@ -336,6 +343,9 @@ int cmd_import(int argc, char **argv)
         {"preset", OPT_TEXT, &r.preset_name, 0, 0, "NAME", "64, 128, 256, 256-uncond or 512"},
         {"score", OPT_TEXT, &r.score, 0, 0, "FILE", "diffusion network (.pt or .safetensors)"},
         {"predictor", OPT_TEXT, &r.predictor, 0, 0, "FILE", "classifier on noised images"},
+        {"score-key", OPT_TEXT, &r.score_key, 0, 0, "KEY",
+         "which of several networks in the file of --score: ema, model, …"},
+        {"predictor-key", OPT_TEXT, &r.predictor_key, 0, 0, "KEY", "the same for --predictor"},
         {"out", OPT_TEXT, &r.out, 0, 0, "DIR", "the bundle's folder"},
         {"dtype", OPT_TEXT, &r.dtype_name, 0, 0, "TYPE", "storage: f32 (default), f16 or bf16"},
         {"set", OPT_LIST, &r.set, 0, 0, "KEY=VALUE",

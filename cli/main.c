@@ -28,6 +28,10 @@ const cli_command cli_commands[] = {
      "Measures counterfactuals of a labelled data set, beside other methods, and writes "
      "report.html "
      "with tables, curves and pictures into the report's folder."},
+    {"calibrate", "measure what verdicts are decided by, on images kept apart", cmd_calibrate,
+     "Fits a temperature per acceptance net and measures the noise-only error and the denoising "
+     "loss "
+     "of real images that trained no network; `bundle --measured` puts all into the bundle."},
     {"train", "train a network of a bundle", cmd_train,
      "Trains one network: the score network that draws, the predictor that guides, the oracle that "
      "judges, the VAE of the CLD, or an autoencoder of IM1 and IM2."},

@@ -53,6 +53,16 @@ static dscm_code parse_memory(const cli_model *m, size_t *bytes, dscm_error *err
     return DSCM_OK;
 }
 
+static void limit_threads(size_t *threads)
+{
+    size_t processors = (size_t)dscm_cpu_count();
+    if (*threads > processors)
+        fprintf(stderr, "note: --threads %zu: this process may use %zu processor%s; %zu thread%s\n",
+                *threads, processors, processors > 1 ? "s" : "", processors,
+                processors > 1 ? "s" : "");
+    if (!*threads || *threads > processors) *threads = processors;
+}
+
 dscm_code cli_model_open(cli_model *m, dscm_error *err)
 {
     char dir[4096];
@@ -64,7 +74,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     if (m->dynamic) m->options.dynamic = 1;
     dscm_code code =
         m->guidance ? dscm_guidance_parse(&m->options.guidance, m->guidance, err) : DSCM_OK;
-    if (!m->threads) m->threads = (size_t)dscm_cpu_count();
+    limit_threads(&m->threads);
     if (code == DSCM_OK) code = parse_scale(m, err);
     if (code == DSCM_OK) code = parse_memory(m, &load.memory, err);
     load.describe = m->describe;

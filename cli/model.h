@@ -4,7 +4,7 @@
 #define DSCM_CLI_MODEL_H
 
 #include "cli/cli.h"
-#include "core/diffscm.h"
+#include "core/scm/pipeline.h"
 
 typedef struct cli_model {
     const char *name, *data_dir, *sampler, *guidance, *scale_text, *memory_text;
@@ -88,7 +88,7 @@ dscm_code cli_parse_scale(const char *text, double *scale, bool *search,
                           dscm_error *err) DSCM_MUST_CHECK;
 /* The interventions of --do options such as "digit=8", each of another variable, into acts
  * (CLI_DOS_MAX). */
-#define CLI_DOS_MAX 64
+#define CLI_DOS_MAX DSCM_TARGET_VARIABLES_MAX
 dscm_code cli_parse_dos(const cli_model *m, const option_list *dos, dscm_intervention *acts,
                         dscm_error *err) DSCM_MUST_CHECK;
 /* A PNG or JPEG file as one image of the model in [-1,1]; of another size only when `resize`.

@@ -1,14 +1,14 @@
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "core/base/clock.h"
+
+#define FIRST_SECONDS 1.0 /* until something is shown */
 
 double cli_seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return dscm_clock_s();
 }
 
 void cli_progress_start(cli_progress *p, const char *label, const char *unit, double total)
@@ -28,39 +28,63 @@ static void print_time(double seconds)
         fprintf(stderr, "%.0f s", seconds);
 }
 
-void cli_progress_show(cli_progress *p, double done, const char *note)
+/* Seconds left: as somebody else estimates, else by the rate so far. */
+static double seconds_left(const cli_progress *p, double elapsed)
+{
+    double left = p->left > 0 ? p->left : elapsed * (p->total - p->done) / p->done;
+    double allowed = p->limit - elapsed;
+    if (p->limit > 0 && left > allowed) left = allowed;
+    return left > 0 ? left : 0;
+}
+
+static void print_line(const cli_progress *p, double elapsed, bool last, const char *note)
 {
     enum { WIDTH = 24 };
-    double now = cli_seconds(), rate = done / (now - p->started + 1e-9);
-    bool last = p->total > 0 && done >= p->total;
-    if (p->ended || (now - p->shown < (p->terminal ? 0.2 : 10.0) && !last)) return;
-    p->shown = now;
-    p->ended = last;
+    double rate = p->done / (elapsed + 1e-9);
+    bool percent = p->unit[0] == '%';
     if (p->terminal) {
-        int filled = p->total > 0 ? (int)(WIDTH * done / p->total) : 0;
+        int filled = p->total > 0 ? (int)(WIDTH * p->done / p->total) : 0;
         fprintf(stderr, "\r\033[K%s [", p->label);
         for (int i = 0; i < WIDTH; i++) fputc(i < filled ? '#' : '.', stderr);
         fprintf(stderr, "] ");
     } else {
         fprintf(stderr, "%s: ", p->label);
     }
-    fprintf(stderr, "%.0f", done);
-    if (p->total > 0) fprintf(stderr, "/%.0f", p->total);
-    if (rate >= 1)
-        fprintf(stderr, " %s, %.1f/s", p->unit, rate);
-    else
-        fprintf(stderr, " %s, %.1f s each", p->unit, 1 / rate);
-    if (p->total > 0 && done > 0 && !last) {
+    fprintf(stderr, "%.0f", p->done);
+    if (p->total > 0 && !percent) fprintf(stderr, "/%.0f", p->total);
+    fprintf(stderr, " %s", p->unit);
+    if (!percent && p->done > 0)
+        fprintf(stderr, rate >= 1 ? ", %.1f/s" : ", %.1f s each", rate >= 1 ? rate : 1 / rate);
+    if (p->total > 0 && p->done > 0 && !last) {
         fprintf(stderr, ", ");
-        double left = (p->total - done) / rate, allowed = p->limit - (now - p->started);
-        print_time(p->limit > 0 && left > allowed ? (allowed > 0 ? allowed : 0) : left);
+        print_time(seconds_left(p, elapsed));
         fprintf(stderr, " left");
     }
     fprintf(stderr, "%s%s", note && *note ? ", " : "", note ? note : "");
     if (!p->terminal) fputc('\n', stderr);
 }
 
+void cli_progress_show(cli_progress *p, double done, const char *note)
+{
+    bool whole = p->total > 0 && done >= p->total;
+    while (atomic_flag_test_and_set(&p->busy))
+        if (!whole) return; /* another thread shows it just now; the last line is worth the wait */
+    double now = cli_seconds();
+    double pause = p->lines == 0 ? FIRST_SECONDS : p->terminal ? 0.2 : 10.0;
+    if (done > p->done) p->done = done;
+    bool last = p->total > 0 && p->done >= p->total;
+    bool due = last ? p->lines || !p->quick : now - p->shown >= pause;
+    if (due && !p->ended) {
+        p->shown = now;
+        p->ended = last;
+        p->lines++;
+        print_line(p, now - p->started, last, note);
+    }
+    atomic_flag_clear(&p->busy);
+}
+
 void cli_progress_end(cli_progress *p)
 {
-    if (p->terminal) fputc('\n', stderr);
+    if (p->terminal && p->lines) fputc('\n', stderr);
+    p->lines = 0;
 }

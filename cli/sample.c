@@ -9,43 +9,35 @@
 typedef struct sampling {
     cli_model *m;
     dscm_session *session;
-    dscm_query *queries; /* (batch) */
-    uint8_t *pixels;     /* (count, size) */
-    float *images;       /* (batch, size) */
-    size_t count, done;
-    cli_watch watch;
+    dscm_target target; /* nothing for unguided samples */
+    uint8_t *pixels;    /* (count, size) */
+    size_t count;
 } sampling;
-
-/* Steps of one part, as steps of the whole run. */
-static bool on_step(void *arg, const dscm_progress_event *event)
-{
-    sampling *s = arg;
-    dscm_progress_event whole = *event;
-    size_t parts = (s->count + s->m->batch - 1) / s->m->batch;
-    whole.step += s->done / s->m->batch * event->steps;
-    whole.steps *= parts;
-    return s->watch.progress.on_step(s->watch.progress.arg, &whole);
-}
 
 /* Draws one batch at a time: a latent of the sampler `residual` is many times the image's size.
  * Every image has a random stream of its own, so the batches change nothing. */
-static dscm_code draw_all(sampling *s, dscm_error *err)
+static dscm_code draw_all(sampling *s, cli_watch *watch, dscm_error *err)
 {
     const cli_model *m = s->m;
     size_t size = cli_image_size(m), n;
-    dscm_progress progress = s->watch.progress;
-    progress.on_step = on_step;
-    progress.arg = s;
-    for (dscm_code code; s->done < s->count; s->done += n) {
-        dscm_latent *latent = NULL;
-        n = s->count - s->done < m->batch ? s->count - s->done : m->batch;
-        code = dscm_latent_draw(s->session, &latent, n, m->seed, s->done, &m->options, err);
-        if (code == DSCM_OK)
-            code = dscm_predict(s->session, s->images, latent, s->queries, &m->options, &progress,
-                                err);
-        dscm_latent_free(latent);
+    for (size_t done = 0; done < s->count; done += n) {
+        n = s->count - done < m->batch ? s->count - done : m->batch;
+        dscm_run_item item = {.ask = {.work = DSCM_WORK_SAMPLE,
+                                      .targets = &s->target,
+                                      .targets_count = s->target.count > 0,
+                                      .options = m->options,
+                                      .seed = m->seed,
+                                      .first = done,
+                                      .count = n}};
+        watch->first = done;
+        watch->count = n;
+        watch->total = s->count;
+        dscm_code code = dscm_run(s->session, m->bundle, &item, 1, &watch->progress, err);
+        for (size_t i = 0; code == DSCM_OK && i < n; i++)
+            dscm_pixels_from_float(s->pixels + (done + i) * size,
+                                   item.result->counterfactuals[i].image, size);
+        dscm_result_free(item.result);
         if (code != DSCM_OK) return code;
-        dscm_pixels_from_float(s->pixels + s->done * size, s->images, n * size);
     }
     return DSCM_OK;
 }
@@ -84,27 +76,20 @@ static dscm_code write_result(const sampling *s, const char *path, dscm_error *e
 static dscm_code run(cli_model *m, const char *out, size_t count, const option_list *dos,
                      dscm_error *err)
 {
-    dscm_intervention acts[CLI_DOS_MAX];
-    size_t size = cli_image_size(m);
     if (m->batch > count) m->batch = count;
-    sampling s = {.m = m, .count = count};
-    s.pixels = dscm_alloc(count * size, 1, "samples", err);
-    s.images = dscm_alloc(m->batch * size, sizeof *s.images, "samples", err);
-    s.queries = dscm_alloc(m->batch, sizeof *s.queries, "samples", err);
-    dscm_code code = s.pixels && s.images && s.queries ? DSCM_OK : DSCM_E_MEMORY;
-    if (code == DSCM_OK) code = cli_parse_dos(m, dos, acts, err);
-    for (size_t i = 0; code == DSCM_OK && i < m->batch; i++)
-        s.queries[i] = (dscm_query){.items = acts, .count = dos->count};
-    cli_watch_start(&s.watch, m, NULL);
+    sampling s = {.m = m, .count = count, .target = {.count = dos->count}};
+    cli_watch watch;
+    s.pixels = dscm_alloc(count * cli_image_size(m), 1, "samples", err);
+    dscm_code code = s.pixels ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) code = cli_parse_dos(m, dos, s.target.items, err);
+    cli_watch_start(&watch, m, "sample", NULL);
     if (code == DSCM_OK)
         code = dscm_session_open(&s.session, m->bundle, m->batch, (int)m->threads, err);
-    if (code == DSCM_OK) code = draw_all(&s, err);
-    cli_watch_end(&s.watch);
+    if (code == DSCM_OK) code = draw_all(&s, &watch, err);
+    cli_watch_end(&watch);
     if (code == DSCM_OK) code = write_result(&s, out, err);
     dscm_session_free(s.session);
     dscm_free(s.pixels);
-    dscm_free(s.images);
-    dscm_free(s.queries);
     return code;
 }
 

@@ -1,9 +1,8 @@
 #include "cli/watch.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
-
-#define QUICK_SECONDS 1.0 /* runs that end sooner show nothing */
 
 static volatile sig_atomic_t interrupted; /* set by the handler; there is no other way out of it */
 
@@ -13,7 +12,7 @@ static void ask_stop(int number)
     interrupted = 1;
 }
 
-static void listen(void)
+void cli_watch_listen(void)
 {
     struct sigaction action = {.sa_handler = ask_stop, .sa_flags = SA_RESETHAND};
     sigemptyset(&action.sa_mask);
@@ -21,30 +20,18 @@ static void listen(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static bool keep_going(void *arg)
+bool cli_watch_keep_going(void *unused)
 {
-    (void)arg;
+    (void)unused;
     return !interrupted;
 }
 
-/* A walk's first event comes when its first step is done: it began when the one before it ended. */
-static void show(cli_watch *w, const dscm_progress_event *event)
+/* Within a step, so that something is there before the first one ends. */
+static bool keep_going(void *arg)
 {
-    static const char *const labels[] = {"inferring noise", "predicting", "scoring"};
-    double now = cli_seconds();
-    bool fresh = !w->open || event->phase != w->phase || event->step <= w->step;
-    if (fresh) {
-        if (w->open && w->shown) cli_progress_end(&w->bar);
-        cli_progress_start(&w->bar, labels[event->phase], "steps", (double)event->steps);
-        w->bar.started = w->last;
-    }
-    w->open = true;
-    w->phase = event->phase;
-    w->step = event->step;
-    w->last = now;
-    if (now - w->began < QUICK_SECONDS) return;
-    w->shown = true;
-    cli_progress_show(&w->bar, (double)event->step, NULL);
+    cli_watch *w = arg;
+    cli_progress_show(&w->bar, 0, NULL);
+    return !interrupted;
 }
 
 static void write_preview(cli_watch *w, const float *image)
@@ -55,30 +42,42 @@ static void write_preview(cli_watch *w, const float *image)
     fprintf(stderr, "note: no preview: %s\n", err.message);
 }
 
-static bool on_step(void *arg, const dscm_progress_event *event)
+static bool on_step(void *arg, const dscm_run_event *event)
 {
     cli_watch *w = arg;
     if (w->preview && event->preview) write_preview(w, event->preview);
-    show(w, event);
+    double done = event->fraction;
+    if (w->total) done = ((double)w->first + done * (double)w->count) / (double)w->total;
+    if (!w->total) w->bar.left = event->eta_ms * 1e-3;
+    cli_progress_show(&w->bar, floor(100 * done), event->phase);
     return !interrupted;
 }
 
-void cli_watch_start(cli_watch *w, const cli_model *m, const char *preview)
+void cli_watch_start(cli_watch *w, const cli_model *m, const char *label, const char *preview)
 {
-    double now = cli_seconds();
-    *w = (cli_watch){.m = m, .preview = preview, .began = now, .last = now};
-    w->progress = (dscm_progress){.on_step = on_step, .arg = w, .keep_going = keep_going};
-    listen();
+    *w = (cli_watch){.m = m, .preview = preview};
+    w->progress = (dscm_run_progress){.on_step = on_step, .arg = w, .keep_going = keep_going};
+    cli_progress_start(&w->bar, label, "%", 100);
+    w->bar.quick = true;
+    cli_watch_listen();
 }
 
 void cli_watch_end(cli_watch *w)
 {
-    if (w->shown) cli_progress_end(&w->bar);
-    w->shown = false;
+    cli_progress_end(&w->bar);
 }
 
-dscm_progress cli_watch_stop_only(void)
+/* Guided steps cost more than those of the abduction; nobody knows how many walks a search takes. */
+static bool on_engine_step(void *arg, const dscm_progress_event *event)
 {
-    listen();
-    return (dscm_progress){.keep_going = keep_going};
+    cli_watch *w = arg;
+    double share = (double)event->step / (double)event->steps;
+    double done = event->phase == DSCM_PHASE_ABDUCT ? share / 4 : (1 + 3 * share) / 4;
+    cli_progress_show(&w->bar, fmin(floor(100 * done), 99), NULL);
+    return !interrupted;
+}
+
+dscm_progress cli_watch_engine(cli_watch *w)
+{
+    return (dscm_progress){.on_step = on_engine_step, .arg = w, .keep_going = keep_going};
 }

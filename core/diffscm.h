@@ -109,7 +109,7 @@ dscm_code dscm_value_parse(const dscm_bundle *bundle, int variable, const char *
 /* ---- options ---- */
 /* How a prediction is drawn towards its targets. */
 typedef enum dscm_guidance {
-    DSCM_GUIDANCE_DEFAULT,     /* conditional where the bundle's score network has parents */
+    DSCM_GUIDANCE_DEFAULT, /* conditional where the network has parents; `published`: anti-causal */
     DSCM_GUIDANCE_ANTI_CAUSAL, /* gradients of the predictors; a network with parents is asked
                                   without them (Sanchez & Tsaftaris 2022) */
     DSCM_GUIDANCE_CONDITIONAL  /* the network is told the factual parents on both walks; down,
@@ -261,16 +261,17 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 void dscm_images_round(float *images, size_t count);
 
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
- * and of 2 beyond, the first at which the predictors, at t = 0, give every guided label of the item
- * at least `confidence` and see every guided number within its variable's tolerance; all from one
+ * and of 2 beyond (conditional guidance: from 1/1.2 of it in steps of a factor 1.4), the first at
+ * which the acceptance nets, or without them the predictors at t = 0, give every guided label of the
+ * item at least `confidence` and see every guided number within its variable's tolerance; all from one
  * abduction. Scales that interventions name are factors of it, and queries name none. A weak scale
  * changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
  * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
  * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
  * what is judged is what a file holds. */
 typedef struct dscm_scale_search {
-    double confidence; /* 0..1; default .997 */
-    double max_scale;  /* strongest guidance tried; default 8 x options->scale */
+    double confidence; /* 0..1; default .997, under conditional guidance .95 */
+    double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
 } dscm_scale_search;
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
 typedef struct dscm_scale_result {
@@ -302,6 +303,18 @@ dscm_code dscm_observe_oracle(dscm_session *session, int variable, float *out, c
 dscm_code dscm_observe_acceptance(dscm_session *session, int variable, size_t net, float *out,
                                   const float *images, size_t count,
                                   dscm_error *err) DSCM_MUST_CHECK;
+
+/* How familiar images are to the score network, against which info.quantiles hold what real images
+ * have. Both: out (count). */
+/* Denoising loss: the mean over pixels, and over eight times in the middles of equal parts of the
+ * schedule, of (eps - eps_theta(x_t, t))^2 with the same noise for every image. */
+dscm_code dscm_denoising_loss(dscm_session *session, double *out, const float *images, size_t count,
+                              dscm_error *err) DSCM_MUST_CHECK;
+/* Mean |difference|, 0..255, of images to their null counterfactual from the latent's top level alone
+ * (dscm_latent_forget), rounded to 256 levels. options: resolved. */
+dscm_code dscm_noise_only_error(dscm_session *session, double *out, const float *images,
+                                size_t count, const dscm_options *options,
+                                dscm_error *err) DSCM_MUST_CHECK;
 
 /* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
  * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do

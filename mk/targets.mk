@@ -47,6 +47,11 @@ check:
 	@$(SUB) all
 	@tools/check.sh build/release
 
+## make layers   which rooms include which; fails on a cycle, on an arrow against their order, on a wrong symbol
+layers: all
+	@python3 tests/layers/rooms.py --print
+	@tests/layers/run.sh $(OUT)
+
 ## make format   lay out all C files as .clang-format says
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/pictures.h"
 #include "core/base/memory.h"
 #include "server/clock.h"
 
@@ -252,15 +253,21 @@ static void finish_job(const dscm_engine *engine, dscm_job *job, dscm_result *re
                        dscm_cache_entry *cached)
 {
     dscm_error err = {0};
-    if (result) result->times.queue = (double)(job->started_us - job->created_us) * 1e-3;
+    dscm_code code = DSCM_OK;
     size_t json_size = 0;
-    char *json = reply_of(engine, job, result, cached, &json_size);
+    if (result) {
+        result->times.queue = (double)(job->started_us - job->created_us) * 1e-3;
+        result->times.decode = request_of(job)->decode_ms;
+        code = dscm_result_render(result, cached ? cached->value.data : NULL, &err);
+    }
+    char *json = code == DSCM_OK ? reply_of(engine, job, result, cached, &json_size) : NULL;
     dscm_cache_entry_unref(engine->cache, cached);
     dscm_blob *outcome = json ? dscm_outcome_pack(json, json_size, result) : NULL;
     dscm_result_free(result);
     if (!outcome) {
         free(json);
-        fail_job(job, dscm_fail(&err, DSCM_E_MEMORY, "no memory for the reply"), &err);
+        if (code == DSCM_OK) code = dscm_fail(&err, DSCM_E_MEMORY, "no memory for the reply");
+        fail_job(job, code, &err);
         return;
     }
     json[strcspn(json, "\n")] = 0; /* data of an event is one line */
@@ -330,7 +337,7 @@ static void run_batch(worker_state *state, batch *l, dscm_cache_entry *cached)
     watch w = {l->jobs, l->count, dscm_clock_ms(), 0};
     dscm_run_progress progress = {on_step, &w, still_wanted};
     for (size_t i = 0; i < l->count; i++)
-        l->items[i] = (dscm_run_item){.request = request_of(l->jobs[i]),
+        l->items[i] = (dscm_run_item){.ask = dscm_request_case(request_of(l->jobs[i])),
                                       .cached = cached ? cached->value.data : NULL};
     size_t model = request_of(l->jobs[0])->model;
     dscm_code code = session_of(state, model, &session, &err);

@@ -1,4 +1,4 @@
-/* The runner of the service: from parsed requests to results, by the engine (api/run.h), with kept
+/* The runner of the service: from parsed requests to results, by the engine (core/scm/pipeline.h), with kept
  * abductions. The only part of the server that calls the engine.
  *
  * Threads: each worker has its own sessions, one per bundle it has met; everything shared is either
@@ -7,7 +7,7 @@
 #ifndef DSCM_SERVER_ENGINE_H
 #define DSCM_SERVER_ENGINE_H
 
-#include "api/run.h"
+#include "api/request.h"
 #include "server/abduction_cache.h"
 #include "server/journal.h"
 #include "server/outcome.h"

@@ -49,6 +49,13 @@ static inline exchange *exchange_of(dscm_exchange *base)
     return (exchange *)base;
 }
 
+/* Address of the peer, and as the trusted proxy's header has it, into the exchange. */
+void dscm_http_find_address_(struct MHD_Connection *connection, char out[DSCM_ADDRESS_SIZE]);
+void dscm_http_find_forwarded_(exchange *e);
+/* In place: percent-encoded octets of a path. */
+void dscm_http_decode_path_(char *path);
+/* The path and query of an absolute request target; others as they are. */
+const char *dscm_http_local_target_(const char *uri);
 exchange *dscm_exchange_ref_(exchange *e);
 void dscm_exchange_unref_(exchange *e);
 /* The reply kept for want of memory: 503, which closes the connection. NULL without memory. */

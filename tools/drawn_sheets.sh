@@ -1,5 +1,5 @@
 #!/bin/sh
-# Draws the pictures of docs/evaluation.md: each method's sheet on digits that the model itself drew,
+# Draws the pictures of docs/evaluation-mnist.md: each method's sheet on digits that the model itself drew,
 # since the images of MNIST are not shown.
 #
 # usage: tools/drawn_sheets.sh DATA_DIR WORK_DIR OUT_DIR

@@ -1,18 +1,20 @@
 #include "core/base/team.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "core/base/cpu.h"
 #include "core/base/memory.h"
 
 /* A loop is announced by raising `round`; workers spin on it briefly and then sleep on `wake`,
  * since layers of small networks follow each other within microseconds. A worker counts itself in
  * `sleepers` before it looks at `round` for the last time, and the announcer raises `round` before
- * it looks at `sleepers`: one of them sees the other, and nobody is woken who is awake. */
+ * it looks at `sleepers`: one of them sees the other, and nobody is woken who is awake. The caller waits
+ * for the last worker in the same way, by `remaining` and `waiting`. With more threads than processors
+ * nobody spins: that would take the processor from the one that is waited for. */
 #define SPINS 4000
 
 typedef void loop_fn(void *arg, size_t index, int worker);
@@ -28,7 +30,9 @@ struct dscm_team {
     member *members; /* size - 1 of them; worker 0 is the caller */
     int started;
     pthread_mutex_t lock; /* guards sleeping on wake; fn, arg, count are published by `round` */
-    pthread_cond_t wake;
+    pthread_cond_t wake, done; /* a round began; its last worker has finished */
+    int spins;
+    atomic_bool waiting; /* the caller sleeps on `done`, or is about to */
     atomic_uint round;
     atomic_int sleepers;
     atomic_bool quit;
@@ -59,7 +63,7 @@ static void take_indices(dscm_team *team, int worker)
 
 static void wait_for_round(dscm_team *team, unsigned seen)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < team->spins; i++) {
         if (atomic_load_explicit(&team->round, memory_order_acquire) != seen) return;
         pause_cpu();
     }
@@ -80,7 +84,10 @@ static void *member_main(void *opaque)
         seen++;
         if (atomic_load_explicit(&team->quit, memory_order_acquire)) return NULL;
         take_indices(team, self->worker);
-        atomic_fetch_sub_explicit(&team->remaining, 1, memory_order_release);
+        if (atomic_fetch_sub(&team->remaining, 1) != 1 || !atomic_load(&team->waiting)) continue;
+        pthread_mutex_lock(&team->lock);
+        pthread_cond_signal(&team->done);
+        pthread_mutex_unlock(&team->lock);
     }
 }
 
@@ -103,7 +110,9 @@ dscm_code dscm_team_open(dscm_team **out, int threads, dscm_error *err)
     if (!team) return DSCM_E_MEMORY;
     pthread_mutex_init(&team->lock, NULL);
     pthread_cond_init(&team->wake, NULL);
+    pthread_cond_init(&team->done, NULL);
     team->size = threads;
+    team->spins = threads > dscm_cpu_count() ? 0 : SPINS;
     team->members = dscm_alloc((size_t)threads, sizeof *team->members, "thread team", err);
     if (!team->members) {
         dscm_team_free(team);
@@ -131,6 +140,7 @@ void dscm_team_free(dscm_team *team)
     announce(team);
     for (int i = 0; i < team->started; i++) pthread_join(team->members[i].thread, NULL);
     pthread_cond_destroy(&team->wake);
+    pthread_cond_destroy(&team->done);
     pthread_mutex_destroy(&team->lock);
     dscm_free(team->members);
     dscm_free(team);
@@ -139,6 +149,19 @@ void dscm_team_free(dscm_team *team)
 int dscm_team_size(const dscm_team *team)
 {
     return team ? team->size : 1;
+}
+
+static void wait_for_members(dscm_team *team)
+{
+    for (int i = 0; i < team->spins; i++) {
+        if (!atomic_load_explicit(&team->remaining, memory_order_acquire)) return;
+        pause_cpu();
+    }
+    pthread_mutex_lock(&team->lock);
+    atomic_store(&team->waiting, true);
+    while (atomic_load(&team->remaining)) pthread_cond_wait(&team->done, &team->lock);
+    atomic_store(&team->waiting, false);
+    pthread_mutex_unlock(&team->lock);
 }
 
 void dscm_team_run(dscm_team *team, size_t count, void (*fn)(void *, size_t, int), void *arg)
@@ -154,11 +177,5 @@ void dscm_team_run(dscm_team *team, size_t count, void (*fn)(void *, size_t, int
     atomic_store_explicit(&team->remaining, team->size - 1, memory_order_relaxed);
     announce(team);
     take_indices(team, 0);
-    for (unsigned spins = 0; atomic_load_explicit(&team->remaining, memory_order_acquire);
-         spins++) {
-        if (spins < SPINS)
-            pause_cpu();
-        else
-            sched_yield();
-    }
+    wait_for_members(team);
 }

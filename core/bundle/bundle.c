@@ -462,14 +462,8 @@ dscm_load_options dscm_load_defaults(void)
         .sessions = 1, .threads = dscm_cpu_count(), .isa = dscm_cpu_best_isa()};
 }
 
-dscm_code dscm_bundle_open(dscm_bundle **out, const char *dir, dscm_error *err)
-{
-    dscm_load_options options = dscm_load_defaults();
-    return dscm_bundle_load(out, dir, &options, err);
-}
-
-dscm_code dscm_bundle_load(dscm_bundle **out, const char *dir, const dscm_load_options *options,
-                           dscm_error *err)
+dscm_code bundle_load(dscm_bundle **out, const char *dir, const dscm_load_options *options,
+                      bundle_session_bytes *session_bytes, dscm_error *err)
 {
     char path[4096];
     unsigned char *text = NULL;
@@ -486,6 +480,7 @@ dscm_code dscm_bundle_load(dscm_bundle **out, const char *dir, const dscm_load_o
         return DSCM_E_MEMORY;
     }
     b->options = *options;
+    b->session_bytes = session_bytes;
     b->manifest = (char *)text;
     dscm_sha256_hex(b->sha256, text, size);
     code = copy_text(&b->dir, dir, err);

@@ -84,9 +84,14 @@ typedef struct bundle_acceptance {
     double temperature;
 } bundle_acceptance;
 
+/* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
+typedef dscm_code bundle_session_bytes(const dscm_bundle *bundle, size_t batch, int threads,
+                                       size_t *bytes, dscm_error *err);
+
 struct dscm_bundle {
     dscm_bundle_info info;
     dscm_load_options options;
+    bundle_session_bytes *session_bytes;
     bundle_net *nets; /* all networks below, in one list */
     char *name, *version, *licence, *provenance, *dir, *manifest;
     char sha256[65];
@@ -138,5 +143,9 @@ int dscm_bundle_edge(const dscm_bundle *bundle, int parent, int child);
 size_t dscm_bundle_conditions(const dscm_bundle *bundle);
 /* Whether the network has a null block for every parent, so that it may be asked without them. */
 bool dscm_bundle_has_null(const dscm_bundle *bundle);
+
+/* dscm_bundle_load, with what tells the memory of its sessions: they belong to a room above this one. */
+dscm_code bundle_load(dscm_bundle **out, const char *dir, const dscm_load_options *options,
+                      bundle_session_bytes *session_bytes, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

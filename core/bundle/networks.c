@@ -8,7 +8,6 @@
 #include "core/bundle/manifest.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
-#include "core/scm/session.h"
 
 /* Packed weights beyond this stay in their files unless memory is granted: packing them takes as
  * long as the packing of some twenty passes, layer by layer, and several times the memory. */
@@ -111,7 +110,7 @@ static dscm_code need(const dscm_bundle *b, size_t *bytes, dscm_error *err)
 {
     const dscm_load_options *o = &b->options;
     size_t session = 0;
-    dscm_code code = dscm_session_measure(b, 1, o->threads, &session, err);
+    dscm_code code = b->session_bytes(b, 1, o->threads, &session, err);
     *bytes = session * (size_t)o->sessions;
     for (const bundle_net *n = b->nets; n; n = n->next)
         *bytes += dscm_weights_bytes(n->weights) + (n->stored ? file_bytes(n) : 0);

@@ -6,7 +6,7 @@
  * in a step.
  *
  *   implicit   ddim downwards; upwards each step is solved for by fixed-point iteration (Pan et al.
- *              2023), so that the top level alone carries the image. What the steps down would still
+ *              2023) with Anderson acceleration, so that the top level alone carries the image. What the steps down would still
  *              miss, small after the iteration, is stored per level and added back: the round trip is
  *              exact. An item that guidance has moved by d so far (root mean square of the noise
  *              estimate's shift, summed over the levels) gets back only 1/(1 + (d/.03)^2) of it, so a

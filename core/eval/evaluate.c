@@ -28,6 +28,7 @@ struct dscm_eval_worker {
     dscm_intervention *acts;
     dscm_query *queries;
     dscm_scale_result *searched;
+    double *given; /* (batch, variables) the factual parents that the abduction is told */
 };
 
 static double now(void)
@@ -64,14 +65,20 @@ static void set_queries(dscm_eval_worker *w, const int *labels, size_t count, bo
     }
 }
 
-/* With a search, w->searched tells what it found and cost. */
-static dscm_code set_targets(dscm_eval_worker *w, const int *labels, size_t count,
+/* shown: labels that the images in `from` have, which the abduction is told. With a search,
+ * w->searched tells what it found and cost. */
+static dscm_code set_targets(dscm_eval_worker *w, const int *shown, const int *labels, size_t count,
                              const dscm_eval_setting *s, const float *from, float *to, bool guided,
                              dscm_error *err)
 {
     dscm_latent *latent = NULL;
+    size_t variables = dscm_bundle_describe(w->data->bundle)->variables_count;
     set_queries(w, labels, count, guided);
-    dscm_code code = dscm_abduct(w->session, &latent, from, count, &s->options, NULL, err);
+    for (size_t i = 0; i < count * variables; i++)
+        w->given[i] =
+            i % variables == (size_t)w->data->variable ? shown[i / variables] : (double)NAN;
+    dscm_code code =
+        dscm_abduct_given(w->session, &latent, from, w->given, count, &s->options, NULL, err);
     if (code == DSCM_OK && guided && s->search)
         code = dscm_predict_search(w->session, to, w->searched, latent, w->queries, &s->options,
                                    NULL, NULL, err);
@@ -86,7 +93,8 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
 {
     (void)first;
     count_cost(w, s, count, rows);
-    dscm_code code = set_targets(w, w->targets, count, s, w->images, w->results, true, err);
+    dscm_code code =
+        set_targets(w, w->factuals, w->targets, count, s, w->images, w->results, true, err);
     /* Each prediction of a search costs the network passes and gradients of one walk down. */
     for (size_t i = 0; code == DSCM_OK && s->search && i < count; i++) {
         double down = rows[i].values[DSCM_COL_GRADIENTS];
@@ -273,7 +281,10 @@ static dscm_code open_buffers(dscm_eval_worker *w, dscm_error *err)
     w->acts = dscm_alloc(w->batch, sizeof *w->acts, "evaluation", err);
     w->queries = dscm_alloc(w->batch, sizeof *w->queries, "evaluation", err);
     w->searched = dscm_alloc(w->batch, sizeof *w->searched, "evaluation", err);
-    if (!w->images || !w->scores || !w->targets || !w->acts || !w->queries || !w->searched)
+    w->given = dscm_alloc(w->batch * dscm_bundle_describe(w->data->bundle)->variables_count,
+                          sizeof *w->given, "evaluation", err);
+    if (!w->given || !w->images || !w->scores || !w->targets || !w->acts || !w->queries ||
+        !w->searched)
         return DSCM_E_MEMORY;
     w->results = w->images + image;
     w->blurred = w->results + image;
@@ -323,6 +334,7 @@ void dscm_eval_worker_free(dscm_eval_worker *w)
     dscm_free(w->queries);
     dscm_free(w->codes);
     dscm_free(w->searched);
+    dscm_free(w->given);
     dscm_free(w);
 }
 
@@ -463,7 +475,8 @@ dscm_code dscm_eval_composition(dscm_eval_worker *w, const dscm_eval_setting *s,
     memcpy(w->results, w->images, count * w->size * sizeof(float));
     for (size_t c = 0; c < cycles; c++) {
         memcpy(w->blurred, w->results, count * w->size * sizeof(float));
-        dscm_code code = set_targets(w, w->factuals, count, s, w->blurred, w->results, guided, err);
+        dscm_code code =
+            set_targets(w, w->factuals, w->factuals, count, s, w->blurred, w->results, guided, err);
         if (code != DSCM_OK) return code;
         deliver(w->results, count * w->size);
         for (size_t i = 0; i < count; i++)
@@ -477,10 +490,11 @@ dscm_code dscm_eval_reversibility(dscm_eval_worker *w, const dscm_eval_setting *
                                   size_t count, double *out, dscm_error *err)
 {
     load_items(w, first, count);
-    dscm_code code = set_targets(w, w->targets, count, s, w->images, w->blurred, true, err);
+    dscm_code code =
+        set_targets(w, w->factuals, w->targets, count, s, w->images, w->blurred, true, err);
     if (code == DSCM_OK) deliver(w->blurred, count * w->size);
     if (code == DSCM_OK)
-        code = set_targets(w, w->factuals, count, s, w->blurred, w->results, true, err);
+        code = set_targets(w, w->targets, w->factuals, count, s, w->blurred, w->results, true, err);
     if (code == DSCM_OK) deliver(w->results, count * w->size);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
         out[i] = mean_gap(w->results + i * w->size, w->images + i * w->size, w->size);

@@ -1,8 +1,9 @@
 /* The pickle of a state dict, read without executing anything.
  *
- * A stack machine over plain values. Only the opcodes that torch.save emits for dictionaries of
- * tensors are known, and only the names in `globals` may be referred to: they are recognised, never
- * called. Anything else is refused by its opcode or name. Memory is bounded by the pickle's size.
+ * A stack machine over plain values, protocols 2 to 5. Only the opcodes that torch.save emits for
+ * checkpoints are known, and only the names of pickle_names.c may be referred to: they are
+ * recognised, never called. Anything else is refused by its opcode or name. Tensors of types that no
+ * network here uses are left out. Memory is bounded by the pickle's size.
  */
 #include <stdio.h>
 #include <string.h>
@@ -28,40 +29,13 @@ typedef enum value_kind {
     V_MARK
 } value_kind;
 
-typedef enum global_kind {
-    G_REBUILD_TENSOR,
-    G_REBUILD_PARAMETER,
-    G_ORDERED_DICT,
-    G_STORAGE
-} global_kind;
-
-static const struct {
-    const char *module, *name;
-    global_kind kind;
-    dscm_dtype dtype;
-} globals[] = {
-    {"torch._utils", "_rebuild_tensor_v2", G_REBUILD_TENSOR, DSCM_F32},
-    {"torch._utils", "_rebuild_parameter", G_REBUILD_PARAMETER, DSCM_F32},
-    {"collections", "OrderedDict", G_ORDERED_DICT, DSCM_F32},
-    {"torch", "FloatStorage", G_STORAGE, DSCM_F32},
-    {"torch", "HalfStorage", G_STORAGE, DSCM_F16},
-    {"torch", "BFloat16Storage", G_STORAGE, DSCM_BF16},
-    {"torch", "DoubleStorage", G_STORAGE, DSCM_F64},
-    {"torch", "LongStorage", G_STORAGE, DSCM_I64},
-    {"torch", "IntStorage", G_STORAGE, DSCM_I32},
-    {"torch", "ShortStorage", G_STORAGE, DSCM_I16},
-    {"torch", "CharStorage", G_STORAGE, DSCM_I8},
-    {"torch", "ByteStorage", G_STORAGE, DSCM_U8},
-    {"torch", "BoolStorage", G_STORAGE, DSCM_BOOL},
-};
-
 typedef struct value {
     value_kind kind;
-    int64_t number;   /* int; index of globals; identity of a dict; index of a tensor */
+    int64_t number;   /* int; dscm_pickle_kind; identity of a dict; index of a tensor */
     const char *text; /* text or storage key, inside the pickle */
     size_t length;    /* of text; items of a tuple; elements of a storage */
     size_t first;     /* tuple: first item in `pool` */
-    dscm_dtype dtype; /* storage */
+    dscm_dtype dtype; /* storage, and its class */
 } value;
 
 typedef struct list {
@@ -159,6 +133,10 @@ static bool above_mark(machine *m, size_t *count)
 static dscm_code set_items(machine *m, size_t count, bool marked)
 {
     value *dict = stack_at(m, count + marked);
+    if (count % 2 == 0 && dict && dict->kind == V_OPAQUE) {
+        m->stack.count -= count + marked;
+        return DSCM_OK;
+    }
     if (count % 2 || !dict || dict->kind != V_DICT)
         return bad(m, "items for something that is no dict");
     int64_t id = dict->number;
@@ -204,13 +182,15 @@ static dscm_code persistent(machine *m)
     if (!id || id->kind != V_TUPLE || id->length != 5) return bad(m, "unknown persistent object");
     const value *cls = tuple_item(m, id, 1), *key = tuple_item(m, id, 2),
                 *count = tuple_item(m, id, 4);
-    if (cls->kind != V_GLOBAL || globals[cls->number].kind != G_STORAGE || key->kind != V_TEXT ||
+    if (cls->kind == V_GLOBAL && cls->number == DSCM_PICKLE_OTHER) {
+        *id = (value){.kind = V_OPAQUE};
+        return DSCM_OK;
+    }
+    if (cls->kind != V_GLOBAL || cls->number != DSCM_PICKLE_STORAGE || key->kind != V_TEXT ||
         count->kind != V_INT || count->number < 0)
         return bad(m, "unknown persistent object");
-    value storage = {.kind = V_STORAGE,
-                     .text = key->text,
-                     .dtype = globals[cls->number].dtype,
-                     .number = count->number};
+    value storage = {
+        .kind = V_STORAGE, .text = key->text, .dtype = cls->dtype, .number = count->number};
     storage.length = key->length;
     m->stack.count--;
     return push(m, storage);
@@ -265,6 +245,7 @@ static dscm_code rebuild_tensor(machine *m, const value *args, value *out)
     size_t need = 0, size = 0;
     if (args->length < 4) return bad(m, "tensor without storage, offset, size and stride");
     const value *storage = tuple_item(m, args, 0), *offset = tuple_item(m, args, 1);
+    if (storage->kind == V_OPAQUE) return DSCM_OK; /* of another type */
     if (storage->kind != V_STORAGE || offset->kind != V_INT || offset->number < 0 ||
         !read_geometry(m, &t, tuple_item(m, args, 2), tuple_item(m, args, 3)))
         return bad(m, "tensor with impossible storage, offset, size or stride");
@@ -292,23 +273,41 @@ static dscm_code reduce(machine *m)
     if (!callee || callee->kind != V_GLOBAL || args->kind != V_TUPLE)
         return bad(m, "call of a non-global");
     dscm_code code = DSCM_OK;
-    switch (globals[callee->number].kind) {
-    case G_ORDERED_DICT:
+    switch ((dscm_pickle_kind)callee->number) {
+    case DSCM_PICKLE_ORDERED_DICT:
         out = (value){.kind = V_DICT, .number = m->dicts++};
         break;
-    case G_REBUILD_TENSOR:
+    case DSCM_PICKLE_REBUILD_TENSOR:
         code = rebuild_tensor(m, args, &out);
         break;
-    case G_REBUILD_PARAMETER:
+    case DSCM_PICKLE_REBUILD_PARAMETER:
         if (args->length < 1) return bad(m, "parameter without a tensor");
         out = *tuple_item(m, args, 0);
         break;
-    case G_STORAGE:
+    case DSCM_PICKLE_STORAGE:
         return bad(m, "call of a storage class");
+    case DSCM_PICKLE_OTHER:
+        break;
     }
     if (code != DSCM_OK) return code;
     m->stack.count -= 2;
     return push(m, out);
+}
+
+static dscm_code push_global(machine *m, const char *module, size_t module_length, const char *name,
+                             size_t length)
+{
+    value v = {.kind = V_GLOBAL};
+    dscm_pickle_kind kind;
+    if (dscm_pickle_name_find(&kind, &v.dtype, module, module_length, name, length)) {
+        v.number = kind;
+        return push(m, v);
+    }
+    return dscm_fail(m->err, DSCM_E_FORMAT,
+                     "%s: data.pkl refers to %.*s.%.*s, which a checkpoint does not need; refused "
+                     "(save the state_dict alone)",
+                     m->set->path, module_length < 80 ? (int)module_length : 80, module,
+                     length < 80 ? (int)length : 80, name);
 }
 
 static dscm_code find_global(machine *m)
@@ -317,16 +316,20 @@ static dscm_code find_global(machine *m)
     const unsigned char *line = memchr(m->p, '\n', (size_t)(m->end - m->p));
     const unsigned char *stop = line ? memchr(line + 1, '\n', (size_t)(m->end - line - 1)) : NULL;
     if (!stop) return bad(m, "global name is cut off");
-    size_t module = (size_t)(line - m->p), name = (size_t)(stop - line - 1);
     m->p = stop + 1;
-    for (size_t i = 0; i < sizeof globals / sizeof globals[0]; i++)
-        if (strlen(globals[i].module) == module && memcmp(globals[i].module, text, module) == 0 &&
-            strlen(globals[i].name) == name && memcmp(globals[i].name, line + 1, name) == 0)
-            return push(m, (value){.kind = V_GLOBAL, .number = (int64_t)i});
-    return dscm_fail(m->err, DSCM_E_FORMAT,
-                     "%s: data.pkl refers to %.*s.%.*s, which a state dict does not need; refused",
-                     m->set->path, module < 80 ? (int)module : 80, text, name < 80 ? (int)name : 80,
-                     (const char *)line + 1);
+    return push_global(m, text, (size_t)(line - (const unsigned char *)text),
+                       (const char *)line + 1, (size_t)(stop - line - 1));
+}
+
+/* Protocol 4: the two names are on the stack. */
+static dscm_code stack_global(machine *m)
+{
+    const value *name = stack_at(m, 0), *module = stack_at(m, 1);
+    if (!module || module->kind != V_TEXT || name->kind != V_TEXT)
+        return bad(m, "global without a name");
+    value a = *module, b = *name;
+    m->stack.count -= 2;
+    return push_global(m, a.text, a.length, b.text, b.length);
 }
 
 /* ---- opcodes ---- */
@@ -366,6 +369,14 @@ static dscm_code memo_op(machine *m, size_t bytes, bool put)
     return put ? memo_put(m, little(raw, bytes)) : memo_get(m, little(raw, bytes));
 }
 
+/* Bytes and long integers, which nothing needs. */
+static dscm_code push_bytes(machine *m, size_t length_bytes)
+{
+    dscm_code code = push_text(m, length_bytes);
+    if (code == DSCM_OK) *stack_at(m, 0) = (value){.kind = V_OPAQUE};
+    return code;
+}
+
 static dscm_code drop(machine *m, size_t count)
 {
     if (count > m->stack.count) return bad(m, "stack runs empty");
@@ -378,7 +389,12 @@ static dscm_code marked_op(machine *m, int opcode)
     size_t count = 0;
     if (!above_mark(m, &count)) return bad(m, "no mark");
     if (opcode == 'u') return set_items(m, count, true);
-    if (opcode == 'e') return drop(m, count + 1); /* appends to a list nobody reads */
+    if (opcode == 'e' || opcode == 0x90) /* appends to a list or set that nobody reads */
+        return drop(m, count + 1);
+    if (opcode == 0x91) { /* FROZENSET */
+        m->stack.count -= count + 1;
+        return push(m, (value){.kind = V_OPAQUE});
+    }
     dscm_code code = make_tuple(m, count);
     if (code != DSCM_OK) return code;
     value tuple = *stack_at(m, 0);
@@ -386,12 +402,51 @@ static dscm_code marked_op(machine *m, int opcode)
     return push(m, tuple);
 }
 
-static dscm_code step(machine *m, int opcode)
+/* PROTO, and the opcodes of protocol 4 and 5. */
+static dscm_code newer_step(machine *m, int opcode)
 {
     const unsigned char *skipped;
     switch (opcode) {
     case 0x80:
-        return take(m, 1, &skipped) ? DSCM_OK : bad(m, "cut off"); /* PROTO */
+        if (!take(m, 1, &skipped)) return bad(m, "cut off");
+        return *skipped <= 5 ? DSCM_OK : bad(m, "pickle protocol above 5");
+    case 0x95: /* FRAME */
+        return take(m, 8, &skipped) ? DSCM_OK : bad(m, "cut off");
+    case 0x94: /* MEMOIZE */
+        return memo_put(m, m->memo.count);
+    case 0x93:
+        return stack_global(m);
+    case 0x8c: /* SHORT_BINUNICODE */
+        return push_text(m, 1);
+    case 0x8d: /* BINUNICODE8 */
+        return push_text(m, 8);
+    case 'C': /* SHORT_BINBYTES */
+        return push_bytes(m, 1);
+    case 'B':  /* BINBYTES */
+    case 0x8b: /* LONG4 */
+        return push_bytes(m, 4);
+    case 0x8e: /* BINBYTES8 */
+    case 0x96: /* BYTEARRAY8 */
+        return push_bytes(m, 8);
+    case 0x8f: /* EMPTY_SET */
+        return push(m, (value){.kind = V_OPAQUE});
+    case 0x90:
+    case 0x91:
+        return marked_op(m, opcode);
+    case 0x81: /* NEWOBJ: as a call */
+        return reduce(m);
+    default:
+        break;
+    }
+    return dscm_fail(m->err, DSCM_E_FORMAT,
+                     "%s: data.pkl: opcode 0x%02x is not allowed in a state dict", m->set->path,
+                     (unsigned)opcode);
+}
+
+static dscm_code step(machine *m, int opcode)
+{
+    const unsigned char *skipped;
+    switch (opcode) {
     case 'c':
         return find_global(m);
     case 'q':
@@ -449,11 +504,8 @@ static dscm_code step(machine *m, int opcode)
     case 'b':
         return drop(m, 1); /* state of an ordered dict: _metadata */
     default:
-        break;
+        return newer_step(m, opcode);
     }
-    return dscm_fail(m->err, DSCM_E_FORMAT,
-                     "%s: data.pkl: opcode 0x%02x is not allowed in a state dict", m->set->path,
-                     (unsigned)opcode);
 }
 
 /* Adds the tensors of a dictionary; nested ones get "key." in front, except below "state_dict". */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,8 +56,15 @@ static dscm_code grow(dscm_tensors *set, dscm_error *err)
     set->capacity = capacity;
     set->slots = slots;
     set->slots_count = 4 * capacity;
-    for (size_t i = 0; i < set->count; i++) *find_slot(set, items[i].info.name) = (uint32_t)(i + 1);
+    dscm_tensors_index(set);
     return DSCM_OK;
+}
+
+void dscm_tensors_index(dscm_tensors *set)
+{
+    if (set->slots_count) memset(set->slots, 0, set->slots_count * sizeof *set->slots);
+    for (size_t i = 0; i < set->count; i++)
+        *find_slot(set, set->items[i].info.name) = (uint32_t)(i + 1);
 }
 
 dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
@@ -80,8 +88,38 @@ dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_ten
     return DSCM_OK;
 }
 
+/* Files that people mistake for weights, named for what they are; NULL: not one of them. */
+static const char *other_kind(const unsigned char *bytes, size_t size)
+{
+    static const struct {
+        size_t at;
+        const char *text, *kind;
+    } kinds[] = {
+        {0, "version https://git-lfs", "a git-lfs pointer, not the file; run git lfs pull"},
+        {257, "ustar",
+         "a tar archive, the PyTorch format before 0.4; save it again with a newer "
+         "torch.save, or unpack it"},
+        {0, "\x89HDF\r\n", "an HDF5 file (Keras); PyTorch or safetensors files are read"},
+        {0, "GGUF", "a GGUF file; PyTorch or safetensors files are read"},
+        {0, "\x1f\x8b", "a gzip file; unpack it"},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t length = strlen(kinds[i].text);
+        if (size >= kinds[i].at + length && memcmp(bytes + kinds[i].at, kinds[i].text, length) == 0)
+            return kinds[i].kind;
+    }
+    size_t at = 0;
+    while (at < size && at < 64 && strchr(" \t\r\n", bytes[at]) && bytes[at]) at++;
+    if (size > at + 5 && (strncasecmp((const char *)bytes + at, "<!doc", 5) == 0 ||
+                          strncasecmp((const char *)bytes + at, "<html", 5) == 0))
+        return "a web page (HTML), not the file; the download needs another address or a login";
+    return NULL;
+}
+
 static dscm_code read_content(dscm_tensors *set, dscm_error *err)
 {
+    const char *other = other_kind(set->bytes, set->size);
+    if (other) return dscm_fail(err, DSCM_E_FORMAT, "%s: %s", set->path, other);
     if (set->size >= 4 && memcmp(set->bytes, "PK\3\4", 4) == 0) return dscm_torch_read(set, err);
     /* A safetensors header of 128 + 256n bytes begins with the same two bytes; its text tells. */
     bool text = set->size > 8 && set->bytes[8] == '{';

@@ -33,6 +33,9 @@ size_t dscm_dtype_size(dscm_dtype dtype);
 dscm_code dscm_tensors_add(dscm_tensors *set, const char *name, const stored_tensor *item,
                            dscm_error *err) DSCM_MUST_CHECK;
 
+/* Rebuilds the table of names after items were renamed or taken out. */
+void dscm_tensors_index(dscm_tensors *set);
+
 /* A file with more tensors than this is refused; the largest published networks have some 2000. */
 #define DSCM_TENSORS_MAX 65536
 
@@ -62,5 +65,17 @@ typedef struct dscm_pickle_source {
 } dscm_pickle_source;
 dscm_code dscm_pickle_read(dscm_tensors *set, const unsigned char *bytes, size_t size,
                            const dscm_pickle_source *source, dscm_error *err) DSCM_MUST_CHECK;
+
+/* What a name inside a pickle stands for. Texts are inside the pickle, not terminated. */
+typedef enum dscm_pickle_kind {
+    DSCM_PICKLE_REBUILD_TENSOR,
+    DSCM_PICKLE_REBUILD_PARAMETER,
+    DSCM_PICKLE_ORDERED_DICT,
+    DSCM_PICKLE_STORAGE,
+    DSCM_PICKLE_OTHER /* of a checkpoint's settings or a tensor of another type: its values are not looked at */
+} dscm_pickle_kind;
+/* False: no name that a checkpoint needs. dtype: of a storage class. */
+bool dscm_pickle_name_find(dscm_pickle_kind *kind, dscm_dtype *dtype, const char *module,
+                           size_t module_length, const char *name, size_t length);
 
 #endif

@@ -224,8 +224,12 @@ static dscm_code read_archive(archive *a, dscm_tensors *set, dscm_error *err)
         a->root = m->name;
         a->root_length = root;
     }
-    if (!pickle) return broken(a, "no data.pkl; is it a TorchScript or other zip?", err);
+    if (!pickle) return broken(a, "no data.pkl; another kind of zip archive", err);
     if (a->root_length > 255) return broken(a, "member names too long", err);
+    if (find_member(a, "constants.pkl"))
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: a TorchScript program; a state_dict saved with torch.save is needed",
+                         set->path);
     const member *order = find_member(a, "byteorder");
     if (order && (order->size != 6 || memcmp(set->bytes + order->offset, "little", 6) != 0))
         return dscm_fail(err, DSCM_E_FORMAT, "%s: not written on a little-endian machine",

@@ -26,13 +26,15 @@ static size_t most_outputs(const dscm_bundle *b)
     return most;
 }
 
-/* What the predictor of a variable sees in an image: most likely label or mean. scratch:
- * (most_outputs). */
+/* What an image shows of a variable: most likely label by the first acceptance net or else by the
+ * predictor, or its mean. scratch: (most_outputs). */
 static dscm_code see(dscm_session *s, int variable, double *out, float *scratch, const float *image,
                      dscm_error *err)
 {
     const dscm_variable *v = &s->bundle->infos[variable];
-    dscm_code code = dscm_observe(s, variable, scratch, image, 1, err);
+    bool accepts = variable == s->bundle->scored && s->bundle->info.acceptance_count;
+    dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, image, 1, err)
+                             : dscm_observe(s, variable, scratch, image, 1, err);
     size_t best = 0;
     for (size_t k = 1; code == DSCM_OK && k < v->labels_count; k++)
         if (scratch[k] > scratch[best]) best = k;
@@ -415,7 +417,8 @@ static void judge_one(verdict *out, const dscm_variable *v, const float *seen, d
     out->probability = fmin(out->probability, (double)seen[(size_t)target]);
 }
 
-/* images, out: (count); guided: (count, edges). One pass of each predictor for all of them. */
+/* images, out: (count); guided: (count, edges). One pass for all of them by every acceptance net, which
+ * no walk is guided by, or where the bundle has none by the predictor. */
 static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
                        verdict *out, dscm_error *err)
 {
@@ -429,11 +432,16 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
         if (!used) continue;
+        size_t nets = parent == s->bundle->scored ? s->bundle->info.acceptance_count : 0;
         float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
-        code = seen ? dscm_observe(s, parent, seen, images, count, err) : DSCM_E_MEMORY;
-        for (size_t i = 0; code == DSCM_OK && i < count; i++)
-            if (guided[i * edges + e].scale != 0)
-                judge_one(&out[i], v, seen + i * outputs, guided[i * edges + e].target);
+        code = seen ? DSCM_OK : DSCM_E_MEMORY;
+        for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {
+            code = nets ? dscm_observe_acceptance(s, parent, net, seen, images, count, err)
+                        : dscm_observe(s, parent, seen, images, count, err);
+            for (size_t i = 0; code == DSCM_OK && i < count; i++)
+                if (guided[i * edges + e].scale != 0)
+                    judge_one(&out[i], v, seen + i * outputs, guided[i * edges + e].target);
+        }
         dscm_free(seen);
     }
     return code;
@@ -491,6 +499,10 @@ static dscm_code search_round(search *q, size_t *count, double scale, double con
     return code;
 }
 
+/* Under conditional guidance most items end at the first rung. */
+#define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
+#define CONDITIONAL_RUNG  1.4
+
 /* Fine rungs where most items end, from a quarter of `usual` to it; a target that needs more is hard,
  * and ten targets wait for the hardest: double then. */
 static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
@@ -498,9 +510,11 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
     size_t count = q->latent->count;
     for (size_t i = 0; i < count; i++) q->active[i] = i;
     dscm_code code = DSCM_OK;
-    double fine = pow(2, 0.25);
-    for (double scale = usual / 4; code == DSCM_OK && count;
-         scale *= scale < usual * (1 - 1e-9) ? fine : 2) {
+    bool conditional = is_conditional(&q->latent->options);
+    double fine = conditional ? CONDITIONAL_RUNG : pow(2, 0.25);
+    double coarse = conditional ? CONDITIONAL_RUNG : 2;
+    for (double scale = conditional ? usual / CONDITIONAL_FIRST : usual / 4;
+         code == DSCM_OK && count; scale *= scale < usual * (1 - 1e-9) ? fine : coarse) {
         bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
         code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
         if (last) break;
@@ -510,7 +524,9 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
 
 dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
 {
-    return (dscm_scale_search){.confidence = 0.997, .max_scale = 8 * options->scale};
+    bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
+    return (dscm_scale_search){.confidence = conditional ? 0.95 : 0.997,
+                               .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 
 dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,

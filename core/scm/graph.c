@@ -129,8 +129,8 @@ dscm_code dscm_options_resolve(const dscm_bundle *b, dscm_options *o, dscm_error
     bool published = sampler == DSCM_SAMPLER_PUBLISHED;
     o->sampler = dscm_sampler_name(sampler); /* static storage */
     if (o->guidance == DSCM_GUIDANCE_DEFAULT)
-        o->guidance =
-            dscm_bundle_has_null(b) ? DSCM_GUIDANCE_CONDITIONAL : DSCM_GUIDANCE_ANTI_CAUSAL;
+        o->guidance = dscm_bundle_has_null(b) && !published ? DSCM_GUIDANCE_CONDITIONAL
+                                                            : DSCM_GUIDANCE_ANTI_CAUSAL;
     if (o->guidance == DSCM_GUIDANCE_CONDITIONAL && !dscm_bundle_conditions(b))
         return dscm_fail(err, DSCM_E_INVALID,
                          "guidance: conditional needs a score network that knows the image's "

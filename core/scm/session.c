@@ -565,3 +565,12 @@ dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *ca
     s->walk.batch = count;
     return dscm_walk_forget(call->path, &s->walk, &denoiser, err);
 }
+
+dscm_code dscm_session_eps(dscm_session *s, float *eps, const float *x, double t, size_t count,
+                           dscm_error *err)
+{
+    const walk_call call = {.told = NULL};
+    walker w = {.s = s, .call = &call};
+    assert(count <= s->batch_max);
+    return run_score(&w, eps, x, t, count) ? DSCM_OK : stopped(err);
+}

@@ -62,6 +62,10 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
 /* dscm_walk_forget for the images in session->walk. */
 dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call,
                               dscm_error *err) DSCM_MUST_CHECK;
+/* eps_theta of `count` <= batch_max images x (count, size) at time t, without guidance; the score
+ * network is told no parent. */
+dscm_code dscm_session_eps(dscm_session *s, float *eps, const float *x, double t, size_t count,
+                           dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
                            size_t extras, size_t conditions, dscm_error *err) DSCM_MUST_CHECK;
 /* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */

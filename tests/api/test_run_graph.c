@@ -2,7 +2,7 @@
 #include "api/base64.h"
 #include "api/image.h"
 #include "api/reply.h"
-#include "api/run.h"
+#include "tests/api/run.h"
 #include "tests/core/scm/two_parents.h"
 
 static char dir[64];
@@ -32,20 +32,9 @@ static dscm_request *ask(const char *fields)
     return request;
 }
 
-static bool run(dscm_run_item *item)
+static bool run(run_item *item)
 {
-    dscm_error err = {0};
-    if (!item->request) return false;
-    if (dscm_run(session, bundle, item, 1, NULL, &err) == DSCM_OK) return true;
-    TEST_FAIL_("%s", err.message);
-    return false;
-}
-
-static void release(dscm_run_item *item)
-{
-    dscm_result_free(item->result);
-    dscm_abduction_free(item->abduction);
-    dscm_request_free((dscm_request *)item->request);
+    return item->request && run_on(session, bundle, item, 1);
 }
 
 /* A search takes the strengths that interventions name as relative ones. Asking for the pictures on
@@ -58,23 +47,23 @@ static void trajectory_changes_nothing(void)
     char plain[256], drawn[256];
     snprintf(plain, sizeof plain, acts, "");
     snprintf(drawn, sizeof drawn, acts, ",\"trajectory\"");
-    dscm_run_item one = {.request = ask(plain)}, other = {.request = ask(drawn)};
+    run_item one = {.request = ask(plain)}, other = {.request = ask(drawn)};
     REQUIRE(run(&one) && run(&other));
     const dscm_image_file *a = dscm_result_file(one.result, "counterfactual-0");
     const dscm_image_file *b = dscm_result_file(other.result, "counterfactual-0");
     REQUIRE(a && b && dscm_result_file(other.result, "trajectory-0"));
     CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
-    release(&one);
-    release(&other);
+    release(&one, 1);
+    release(&other, 1);
 }
 
 /* The way back sets each cause to what was seen, as strongly as it was changed. */
 static void way_back_keeps_strengths(void)
 {
-    dscm_run_item item = {
-        .request = ask("\"intervention\":{\"shape\":{\"do\":\"ring\",\"scale\":20},"
-                       "\"thickness\":{\"do\":9,\"scale\":0}},"
-                       "\"options\":{\"return\":[\"counterfactual\",\"reversibility\"]}")};
+    run_item item = {.request =
+                         ask("\"intervention\":{\"shape\":{\"do\":\"ring\",\"scale\":20},"
+                             "\"thickness\":{\"do\":9,\"scale\":0}},"
+                             "\"options\":{\"return\":[\"counterfactual\",\"reversibility\"]}")};
     dscm_error err = {0};
     dscm_latent *latent = NULL;
     REQUIRE(run(&item));
@@ -94,7 +83,7 @@ static void way_back_keeps_strengths(void)
         sum += fabs((double)back[i] - (double)item.abduction->image[i]);
     CHECK_NEAR(c->reversibility, 127.5 * sum / PIXELS, 1e-9);
     dscm_latent_free(latent);
-    release(&item);
+    release(&item, 1);
 }
 
 /* A fan of more images than go into a pass: each has its pictures on the way, as if it were alone. */
@@ -109,7 +98,7 @@ static void trajectories_of_a_large_fan(void)
                              "%s{\"shape\":\"%s\",\"thickness\":%d}", i ? "," : "", shapes[i], i);
     snprintf(fields + used, sizeof fields - used,
              "],\"options\":{\"scale\":20,\"return\":[\"trajectory\"]}");
-    dscm_run_item fan = {.request = ask(fields)};
+    run_item fan = {.request = ask(fields)};
     REQUIRE(run(&fan));
     for (int i = 0; i < 6; i++) {
         snprintf(fields, sizeof fields,
@@ -117,15 +106,15 @@ static void trajectories_of_a_large_fan(void)
                  "\"options\":{\"scale\":20,\"return\":[\"trajectory\"]}",
                  shapes[i], i);
         snprintf(name, sizeof name, "trajectory-%d", i);
-        dscm_run_item one = {.request = ask(fields)};
+        run_item one = {.request = ask(fields)};
         REQUIRE(run(&one));
         const dscm_image_file *a = dscm_result_file(one.result, "trajectory-0");
         const dscm_image_file *b = dscm_result_file(fan.result, name);
         REQUIRE(a && b);
         CHECK(a->size == b->size && memcmp(a->png, b->png, a->size) == 0);
-        release(&one);
+        release(&one, 1);
     }
-    release(&fan);
+    release(&fan, 1);
 }
 
 /* A reply says what was done in the words that a request takes. */
@@ -135,7 +124,7 @@ static void replies_can_be_asked_again(void)
         "\"intervention\":{\"shape\":\"ring\",\"thickness\":{\"hold\":true}}",
         "\"intervention\":{\"thickness\":{\"shift\":1.5}}"};
     for (size_t i = 0; i < TEST_COUNT(acts); i++) {
-        dscm_run_item item = {.request = ask(acts[i])};
+        run_item item = {.request = ask(acts[i])};
         REQUIRE(run(&item));
         size_t size = 0;
         char *text = dscm_reply_counterfactual(item.result, item.abduction,
@@ -148,7 +137,7 @@ static void replies_can_be_asked_again(void)
         if (i == 1) CHECK_NEAR(value[THICKNESS], before + 1.5, 1e-9);
         CHECK_HAS(text, "\"propagated\":{\"shape\":\"");
         free(text);
-        release(&item);
+        release(&item, 1);
     }
 }
 

@@ -18,7 +18,7 @@ static const dscm_catalogue *catalogue(void)
     return &all;
 }
 
-static bool run(dscm_run_item *items, size_t count)
+static bool run(run_item *items, size_t count)
 {
     return run_on(session, bundle, items, count);
 }
@@ -100,7 +100,7 @@ static void every_edge_has_its_strength(void)
 {
     static const double own[4] = {2, NAN, NAN, 3};
     for (int search = 0; search < 2; search++) {
-        dscm_run_item item = {
+        run_item item = {
             .request = ask(STRENGTHS, search ? "\"scale\":\"auto\",\"return\":[\"reversibility\"]"
                                              : "\"scale\":7,\"return\":[\"reversibility\"]")};
         REQUIRE(item.request != NULL && run(&item, 1));
@@ -142,9 +142,8 @@ static void check_same_images(const dscm_result *a, const dscm_result *b)
 /* Asking for the frames of a searched walk as well does not give another picture. */
 static void a_trajectory_is_of_the_same_picture(void)
 {
-    dscm_run_item plain = {.request = ask(STRENGTHS, "\"scale\":\"auto\"")};
-    dscm_run_item frames = {.request =
-                                ask(STRENGTHS, "\"scale\":\"auto\",\"return\":[\"trajectory\"]")};
+    run_item plain = {.request = ask(STRENGTHS, "\"scale\":\"auto\"")};
+    run_item frames = {.request = ask(STRENGTHS, "\"scale\":\"auto\",\"return\":[\"trajectory\"]")};
     REQUIRE(plain.request && frames.request);
     REQUIRE(run(&plain, 1) && run(&frames, 1));
     check_same_images(plain.result, frames.result);
@@ -157,7 +156,7 @@ static void a_trajectory_is_of_the_same_picture(void)
 static void company_of_other_strength_changes_nothing(void)
 {
     static const char *const options[] = {"\"scale\":2", "\"scale\":9"};
-    dscm_run_item together[2] = {{0}};
+    run_item together[2] = {{0}};
     for (int i = 0; i < 2; i++) {
         together[i].request = ask(STRENGTHS, options[i]);
         REQUIRE(together[i].request != NULL);
@@ -165,7 +164,7 @@ static void company_of_other_strength_changes_nothing(void)
     CHECK(dscm_request_compatible(together[0].request, together[1].request));
     REQUIRE(run(together, 2));
     for (int i = 0; i < 2; i++) {
-        dscm_run_item alone = {.request = ask(STRENGTHS, options[i])};
+        run_item alone = {.request = ask(STRENGTHS, options[i])};
         REQUIRE(alone.request != NULL && run(&alone, 1));
         check_same_images(alone.result, together[i].result);
         release(&alone, 1);
@@ -206,7 +205,7 @@ static void outcomes_are_what_predictors_see(void)
         "[{\"shape\":0},{\"shape\":1},{\"shape\":2},{\"thickness\":{\"shift\":0}},"
         "{\"thickness\":{\"shift\":3}},{\"thickness\":{\"hold\":true}},{\"thickness\":9},"
         "{\"thickness\":{\"shift\":3},\"shape\":1},{\"shape\":0,\"thickness\":{\"shift\":3}}]";
-    dscm_run_item item = {.request = ask(list, "\"scale\":2")};
+    run_item item = {.request = ask(list, "\"scale\":2")};
     int outcomes[2] = {0};
     REQUIRE(item.request != NULL && run(&item, 1));
     for (size_t k = 0; k < item.result->count; k++) {
@@ -218,8 +217,8 @@ static void outcomes_are_what_predictors_see(void)
             if (j != scored(&c->target)) continue;
             CHECK(isnan(seen) ? isnan(c->observed_value) : c->observed_value == seen);
         }
-        CHECK_INT(c->found, all);
-        outcomes[c->found]++;
+        CHECK_INT(c->scores.valid, all);
+        outcomes[c->scores.valid]++;
     }
     CHECK(outcomes[0] >= 2 && outcomes[1] >= 2);
     release(&item, 1);
@@ -240,7 +239,7 @@ static void samples_are_the_seeds(void)
         int n = snprintf(text, sizeof text, body, count, 40);
         REQUIRE(dscm_request_parse_json(&request, DSCM_WORK_SAMPLE, text, (size_t)n, catalogue(),
                                         &problem));
-        dscm_run_item item = {.request = request};
+        run_item item = {.request = request};
         REQUIRE(run(&item, 1));
         CHECK_INT(item.result->count, count);
         const dscm_intervention acts[2] = {{SHAPE, DSCM_DO, 1, 2}, {THICKNESS, DSCM_DO, 8, 5}};
@@ -308,7 +307,7 @@ static double tile_distance(const uint8_t *strip, size_t tiles, size_t f, const 
 /* Each file shows what its name says. */
 static void files_show_what_they_are_called(void)
 {
-    dscm_run_item item = {
+    run_item item = {
         .request =
             ask(STRENGTHS,
                 "\"scale\":4,\"sampler\":\"ddim\",\"return\":[\"counterfactual\",\"factual\","

@@ -283,7 +283,7 @@ def replay_link_gives_the_same_picture(b, url, shots):
     b.open(link)
     b.wait(DONE)
     assert b.js(picture) == first, "the link gives another picture"
-    assert text(b, "scale-value") == "scale 2", text(b, "scale-value")
+    assert text(b, "scale-value") == "scale 0.75", text(b, "scale-value")
 
 
 @case

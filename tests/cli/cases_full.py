@@ -65,10 +65,10 @@ def cases(program, root, path, digits):
         assert code == 1 and "/dev/full: writing failed" in err, err
 
     def test_a_bundle_is_replaced_as_a_whole():
-        folder, nets = fresh("full-bundle"), os.path.join(root, "models", "mnist")
+        folder, nets = fresh("full-bundle"), os.path.join(root, "models", "fashion")
         shutil.copytree(nets, folder, dirs_exist_ok=True)
         before = contents(folder)
-        bundle = ["bundle", "--out", folder, "--name", "other", "--score",
+        bundle = ["bundle", "--out", folder, "--name", "other", "--variable", "garment", "--score",
                   os.path.join(nets, "score.safetensors"), "--predictor",
                   os.path.join(nets, "predictor.safetensors"), "--oracle"]
         size = os.path.getsize(os.path.join(nets, "predictor.safetensors"))

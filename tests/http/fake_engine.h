@@ -19,7 +19,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/image.h"
 #include "server/engine.h"
 
 #define SIDE 28
@@ -100,12 +99,12 @@ static void *fake_alloc(size_t count, size_t size)
     return block;
 }
 
-static dscm_abduction *fake_abduction(const dscm_request *request)
+static dscm_abduction *fake_abduction(const dscm_case *ask)
 {
     dscm_abduction *a = fake_alloc(1, sizeof *a);
     if (!a) return NULL;
     a->info = &fake_info;
-    a->options = request->options;
+    a->options = ask->options;
     a->pixels = fake_alloc(SIDE * SIDE, 1);
     a->image = fake_alloc(SIDE * SIDE, sizeof(float));
     a->reconstruction = fake_alloc(SIDE * SIDE, sizeof(float));
@@ -115,42 +114,34 @@ static dscm_abduction *fake_abduction(const dscm_request *request)
     a->observed[0][3] = 1;
     a->factual[0] = 3;
     a->factual[1] = NAN;
-    a->confidence = 1;
+    a->evidence = dscm_abduction_evidence_none();
     return a;
 }
 
-static dscm_result *fake_result(const dscm_request *request, dscm_error *err)
+static dscm_result *fake_result(const dscm_case *ask)
 {
     dscm_result *r = fake_alloc(1, sizeof *r);
     if (!r) return NULL;
-    r->work = request->work;
+    r->work = ask->work;
     r->info = &fake_info;
-    r->options = request->options;
+    r->options = ask->options;
     r->options.sampler = "obelm";
     r->options.scale = 1;
-    r->seed = request->seed;
-    r->wanted = request->wanted;
-    r->count = request->work == DSCM_WORK_SAMPLE ? request->count : request->targets_count;
+    r->seed = ask->seed;
+    r->wanted = ask->wanted;
+    r->count = ask->work == DSCM_WORK_SAMPLE ? ask->count : ask->targets_count;
     r->counterfactuals = fake_alloc(r->count, sizeof *r->counterfactuals);
-    r->files = fake_alloc(r->count, sizeof *r->files);
-    r->files_count = r->count;
     r->batch = r->count;
-    uint8_t grey[SIDE * SIDE];
-    memset(grey, 128, sizeof grey);
     for (size_t i = 0; i < r->count; i++) {
         dscm_counterfactual *c = &r->counterfactuals[i];
-        c->target = request->targets[i];
+        if (i < ask->targets_count) c->target = ask->targets[i];
         c->image = fake_alloc(SIDE * SIDE, sizeof(float));
-        c->found = true;
+        c->propagated = fake_alloc(2, sizeof(double));
+        c->scores.valid = c->evidence.valid = true;
+        c->outcome = DSCM_OUTCOME_FOUND;
         c->scale = 1;
         c->predictions = 1;
         c->reversibility = NAN;
-        c->propagated = fake_alloc(2, sizeof(double));
-        snprintf(r->files[i].name, sizeof r->files[i].name, "%s-%zu",
-                 request->work == DSCM_WORK_SAMPLE ? "sample" : "counterfactual", i);
-        if (dscm_image_encode(&r->files[i].png, &r->files[i].size, grey, SIDE, SIDE, 1, err) !=
-            DSCM_OK)
-            r->files[i].size = 0;
     }
     return r;
 }
@@ -159,22 +150,21 @@ static dscm_code fake_run(dscm_session *session, const dscm_bundle *bundle, dscm
                           size_t count, const dscm_run_progress *progress, dscm_error *err)
 {
     (void)session, (void)bundle;
-    const dscm_request *request = items[0].request;
-    size_t steps = request->options.steps ? request->options.steps : 10;
+    const dscm_case *ask = &items[0].ask;
+    size_t steps = ask->options.steps ? ask->options.steps : 10;
     for (size_t i = 0; i < count; i++)
-        if (items[i].request->seed == 667) raise(SIGKILL);
-    if (request->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
+        if (items[i].ask.seed == 667) raise(SIGKILL);
+    if (ask->seed == 666) return dscm_fail(err, DSCM_E_SYSTEM, "the fake engine broke");
     dscm_code code = DSCM_OK;
-    if (!items[0].cached && request->work != DSCM_WORK_SAMPLE)
+    if (!items[0].cached && ask->work != DSCM_WORK_SAMPLE)
         code = fake_steps("abduct", 0, steps, count, progress, err);
-    if (code == DSCM_OK && request->work != DSCM_WORK_ABDUCTION)
+    if (code == DSCM_OK && ask->work != DSCM_WORK_ABDUCTION)
         code = fake_steps("predict", steps, steps, count, progress, err);
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
         dscm_run_item *item = &items[i];
-        if (!item->cached && item->request->work != DSCM_WORK_SAMPLE)
-            item->abduction = fake_abduction(item->request);
-        if (item->request->work != DSCM_WORK_ABDUCTION)
-            item->result = fake_result(item->request, err);
+        if (!item->cached && item->ask.work != DSCM_WORK_SAMPLE)
+            item->abduction = fake_abduction(&item->ask);
+        if (item->ask.work != DSCM_WORK_ABDUCTION) item->result = fake_result(&item->ask);
     }
     return code;
 }

@@ -37,6 +37,13 @@ verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | 
 verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep -v '^server/journal[a-z_]*\.[ch]:')"
 # The wall clock jumps: it is for log lines, and nothing may wait by it.
 verdict no-waiting-by-the-wall-clock "$(grep -rnE 'CLOCK_REALTIME|gettimeofday' core api server cli --include='*.[ch]' | grep -v '^server/clock\.h:')"
+verdict rooms "$(python3 tests/layers/rooms.py)"
+planted=$(mktemp -d)
+mkdir -p "$planted/core/base" "$planted/core/nn"
+echo '#include "core/nn/a.h"' >"$planted/core/base/b.h"
+echo '#include "core/base/b.h"' >"$planted/core/nn/a.h"
+verdict a-planted-cycle-is-found "$(python3 tests/layers/rooms.py "$planted" | grep -c '^cycle' | grep -v 1)"
+rm -r "$planted"
 verdict rooted-includes "$(grep -rnE '^ *# *include *"[^/"]*"' core api server cli --include='*.c' --include='*.h')"
 
 sockets='socket|bind|listen|accept4?|connect|send|sendto|sendmsg|recv|recvfrom|recvmsg|getaddrinfo'

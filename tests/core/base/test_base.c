@@ -73,6 +73,20 @@ static void mark(void *arg, size_t index, int worker)
     hits[index] += 1 + 0 * worker;
 }
 
+/* More threads than processors: nobody spins, everybody sleeps and is woken. */
+static void a_team_larger_than_the_machine_finishes(void)
+{
+    enum { ROUNDS = 300, COUNT = 97 };
+    int threads = dscm_cpu_count() + 3;
+    dscm_team *team = NULL;
+    dscm_error err = {0};
+    int hits[COUNT] = {0};
+    REQUIRE(threads <= DSCM_TEAM_MAX && dscm_team_open(&team, threads, &err) == DSCM_OK);
+    for (int round = 0; round < ROUNDS; round++) dscm_team_run(team, COUNT, mark, hits);
+    for (int i = 0; i < COUNT; i++) CHECK_INT(hits[i], ROUNDS);
+    dscm_team_free(team);
+}
+
 static void team_runs_each_index_once(void)
 {
     for (int threads = 1; threads <= 5; threads++) {
@@ -194,6 +208,7 @@ int main(int argc, char **argv)
         {"normal_moments", normal_moments},
         {"permutation_is_complete", permutation_is_complete},
         {"team_runs_each_index_once", team_runs_each_index_once},
+        {"a_team_larger_than_the_machine_finishes", a_team_larger_than_the_machine_finishes},
         {"arena_hands_out_aligned_blocks", arena_hands_out_aligned_blocks},
         {"cpu_is_described", cpu_is_described},
         {"quotas_of_groups_bind", quotas_of_groups_bind},

@@ -154,11 +154,11 @@ static void folders_per_split(void)
     CHECK_INT(set.labels[0], 2); /* a class has one number in every split */
     CHECK_INT(set.classes, CLASSES);
     dscm_dataset_free(&set);
-    CHECK_INT(open_with(&set, "set", "all[-5:]", NULL, &err), DSCM_OK);
+    CHECK_INT(open_with(&set, "set", "all[:5]", NULL, &err), DSCM_OK);
     CHECK_INT(set.count, 5);
     dscm_dataset_free(&set);
     refused("set", "test", NULL, "there are train (60), val (1)");
-    refused("set", "train[5:5]", NULL, "leaves none of 60");
+    refused("set", "train[90%:90.1%]", NULL, "leaves none of 60");
     remove_root();
 }
 
@@ -191,7 +191,7 @@ static void sizes_and_faults(void)
     refused("flat", "all", NULL, "a folder per class is needed");
     refused("empty", "train", NULL, "it is empty");
     refused("nowhere", "train", NULL, "no such file or folder");
-    refused("set", "all[a:b]", NULL, "must be NAME, NAME[FROM:TO]");
+    refused("set", "all[a:b]", NULL, "must be NAME, NAME[FIRST:END]");
     remove_root();
 }
 

@@ -127,9 +127,10 @@ static void every_method_gives_whole_records(void)
         for (size_t i = 0; i < COUNT; i++) {
             double cld = value(i, DSCM_COL_CLD), l1 = value(i, DSCM_COL_L1);
             CHECK(cld >= log(2) && cld <= 1 + log(2));
-            CHECK_NEAR(cld,
-                       log(exp(value(i, DSCM_COL_MINIMALITY)) + exp(value(i, DSCM_COL_DEPARTURE))),
-                       1e-9);
+            /* means over the panel: of a convex function, at least that of the means */
+            double of_means =
+                log(exp(value(i, DSCM_COL_MINIMALITY)) + exp(value(i, DSCM_COL_DEPARTURE)));
+            CHECK(cld >= of_means - 1e-9 && cld <= of_means + 0.1);
             CHECK(l1 >= 0 && l1 <= value(i, DSCM_COL_L2));
             CHECK(value(i, DSCM_COL_CHANGED_05) >= value(i, DSCM_COL_CHANGED_10));
             CHECK(value(i, DSCM_COL_IM1) > 0 && value(i, DSCM_COL_IM2) > 0);
@@ -157,8 +158,9 @@ static void a_search_records_the_scale_and_its_cost(void)
     memcpy(pixels, rig.pixels, sizeof pixels);
     for (size_t i = 0; i < COUNT; i++) {
         double scale = found[i].values[DSCM_COL_SCALE];
-        double walks = 1 + round(2 * log2(2 * scale / o.scale)); /* half of it, times sqrt 2 */
-        CHECK(scale >= o.scale / 4 * (1 - 1e-9) && scale <= 8 * o.scale * (1 + 1e-9));
+        /* rungs of a factor 1.4 from 1/1.2 of it, the last one cut to 3 times it */
+        double walks = 1 + ceil(log(1.2 * scale / o.scale) / log(1.4) - 1e-6);
+        CHECK(scale >= o.scale / 1.2 * (1 - 1e-9) && scale <= 3 * o.scale * (1 + 1e-9));
         CHECK(found[i].values[DSCM_COL_GRADIENTS] >= walks * down);
         CHECK_NEAR(found[i].values[DSCM_COL_PASSES] - found[i].values[DSCM_COL_GRADIENTS],
                    (double)fixed - down, 0);
@@ -185,10 +187,11 @@ static void null_counterfactuals_return_the_image(void)
     REQUIRE(dscm_eval_composition(rig.worker, &s, 0, COUNT, CYCLES, false, off, &err) == DSCM_OK);
     for (size_t i = 0; i < COUNT; i++) {
         CHECK_NEAR(off[i * CYCLES + CYCLES - 1], 0, 1e-9);
-        CHECK(on[i * CYCLES] > 0 && back[i] > 0);
-        CHECK(searched[i * CYCLES] > 0);
+        /* a variable set to its own value changes nothing at any scale, in any cycle */
+        CHECK_NEAR(on[i * CYCLES + CYCLES - 1], 0, 1e-9);
+        CHECK_NEAR(searched[i * CYCLES + CYCLES - 1], 0, 1e-9);
+        CHECK(back[i] > 0);
     }
-    CHECK(memcmp(searched, on, sizeof on) != 0); /* items that are sure at another scale */
 }
 
 static void features_tell_images_apart(void)

@@ -1,4 +1,5 @@
 /* PyTorch files: real ones (data/, written by make_fixtures.py) and ones built here with faults. */
+#include "core/io/choose.h"
 #include "core/io/tensors.h"
 #include "tests/core/io/archive.h"
 #include "tests/harness.h"
@@ -319,8 +320,15 @@ static void pickle_faults(void)
     check_opcodes("ctorch\nload\n", "torch.load");
     check_opcodes("ctorch._utils\n_rebuild_tensor_v2\n)R.", "without storage");
     check_opcodes("(i", "opcode 0x69");
-    check_opcodes("\x81", "opcode 0x81");
-    check_opcodes("\x93", "opcode 0x93");
+    check_opcodes("\x92", "opcode 0x92"); /* NEWOBJ_EX */
+    check_opcodes("\x81", "call of a non-global");
+    check_opcodes("\x93", "global without a name");
+    check_opcodes("\x8c\2os\x8c\6system\x93", "os.system");
+    check_opcodes("\x80\6", "protocol above 5");
+    check_opcodes("\x8c\7x", "cut off");
+    check_opcodes("\x8e\xff\xff\xff\xff\xff\xff\xff\xff.", "cut off");
+    check_opcodes("\x95\1", "cut off");
+    check_opcodes("\x90", "no mark");
     check_opcodes("}", "cut off");
     check_opcodes(".", "no dictionary");
     check_opcodes("N.", "no dictionary");
@@ -335,6 +343,140 @@ static void pickle_faults(void)
 }
 
 /* Dictionaries that share their children: 2^n paths through n of them. */
+/* A dictionary {"NAMEw": tensor} of the storage 0. */
+static void put_network(buffer *p, const char *prefix)
+{
+    put_text(p, "}X");
+    put_number(p, strlen(prefix) + 1, 4);
+    put_text(p, prefix);
+    put_text(p, "w");
+    put_text(p, "ctorch._utils\n_rebuild_tensor_v2\n((X");
+    put_number(p, 7, 4);
+    put_text(p, "storagectorch\nFloatStorage\nX");
+    put_number(p, 1, 4);
+    put_text(p, "0X");
+    put_number(p, 3, 4);
+    put_text(p, "cpuK\1tQ");
+    put_text(p, "K");
+    put_number(p, 0, 1);
+    put_text(p, "K\1\x85K\1\x85\x89NtRs");
+}
+
+static void put_key(buffer *p, const char *key)
+{
+    put_text(p, "X");
+    put_number(p, strlen(key), 4);
+    put_text(p, key);
+}
+
+static buffer zip_of(const buffer *pickle)
+{
+    static const float one = 1;
+    const entry entries[] = {{.name = "a/data.pkl", .bytes = pickle->bytes, .size = pickle->size},
+                             {.name = "a/data/0", .bytes = &one, .size = sizeof one}};
+    return build_zip(entries, 2, false);
+}
+
+/* What stands before the names is found; of several networks one must be named. */
+static void wrappers(void)
+{
+    static const char *const prefixes[] = {"", "module.", "_orig_mod.", "model.diffusion_model."};
+    for (size_t i = 0; i < TEST_COUNT(prefixes); i++) {
+        buffer p = {0};
+        put_network(&p, prefixes[i]);
+        put_text(&p, ".");
+        buffer zip = zip_of(&p);
+        dscm_tensors *set = NULL;
+        dscm_error err = {0};
+        CHECK_INT(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "x.pt", &err), DSCM_OK);
+        CHECK_STR(err.message, "");
+        REQUIRE(set != NULL);
+        CHECK_INT(dscm_tensors_choose(set, "w", NULL, &err), DSCM_OK);
+        CHECK(dscm_tensors_find(set, "w") != NULL);
+        CHECK_INT(dscm_tensors_choose(set, "w", "ema", &err), DSCM_E_INVALID);
+        dscm_tensors_free(set);
+        buffer_free(&zip);
+        buffer_free(&p);
+    }
+}
+
+static void several_networks(void)
+{
+    static const char *const keys[] = {"ema", "model", "state_dict"};
+    buffer p = {0};
+    put_text(&p, "}(");
+    put_key(&p, "ema");
+    put_network(&p, "");
+    put_key(&p, "model");
+    put_network(&p, "module.");
+    put_key(&p, "state_dict");
+    put_network(&p, "");
+    put_text(&p, "u.");
+    buffer zip = zip_of(&p);
+    for (size_t i = 0; i <= TEST_COUNT(keys); i++) {
+        dscm_tensors *set = NULL;
+        dscm_error err = {0};
+        bool named = i < TEST_COUNT(keys);
+        REQUIRE(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "x.pt", &err) == DSCM_OK);
+        CHECK_INT(dscm_tensors_choose(set, "w", named ? keys[i] : NULL, &err),
+                  named ? DSCM_OK : DSCM_E_INVALID);
+        if (named) CHECK_INT(dscm_tensors_count(set), keys[i][0] == 's' ? 3 : 1);
+        if (named) CHECK(dscm_tensors_find(set, "w") != NULL);
+        if (!named) CHECK_HAS(err.message, "\"ema\"");
+        if (!named) CHECK_HAS(err.message, "\"model.module\"");
+        dscm_tensors_free(set);
+    }
+    buffer_free(&zip);
+    buffer_free(&p);
+}
+
+/* Protocol 4, with a tensor of a type that no network uses and settings beside it. */
+static void other_protocols(void)
+{
+    static const char head[] = "\x80\4\x95\0\0\0\0\0\0\0\0}\x94(";
+    static const char odd[] = "\x8c\5torch\x8c\xe"
+                              "ComplexStorage\x93\x94";
+    buffer p = {0};
+    put(&p, head, sizeof head - 1);
+    put_text(&p, "\x8c\3odd\x8c\xctorch._utils\x8c\x12_rebuild_tensor_v2\x93\x94((\x8c\7storage");
+    put(&p, odd, sizeof odd - 1);
+    put_text(&p, "\x8c\1"
+                 "0\x8c\3cpuK\1tQK");
+    put_number(&p, 0, 1);
+    put_text(&p, "K\1\x85K\1\x85\x89NtR\x94");
+    put_text(&p, "\x8c\4args\x8c\x8"
+                 "argparse\x8c\x9Namespace\x93)\x81}\x8c\2lr\x8f\x94sb");
+    put_text(&p, "\x8c\3net");
+    put_network(&p, "");
+    put_text(&p, "u.");
+    buffer zip = zip_of(&p);
+    dscm_tensors *set = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "x.pt", &err), DSCM_OK);
+    CHECK_STR(err.message, "");
+    REQUIRE(set != NULL);
+    CHECK_INT(dscm_tensors_count(set), 1);
+    CHECK(dscm_tensors_find(set, "net.w") != NULL);
+    dscm_tensors_free(set);
+    buffer_free(&zip);
+    buffer_free(&p);
+}
+
+static void other_kinds(void)
+{
+    static const entry script[] = {{.name = "a/constants.pkl", .bytes = "}.", .size = 2},
+                                   {.name = "a/data.pkl", .bytes = "}.", .size = 2}};
+    unsigned char tar[512] = {0};
+    memcpy(tar + 257, "ustar", 5);
+    check_refused(tar, sizeof tar, "tar archive");
+    const char *lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
+    check_refused(lfs, strlen(lfs), "git-lfs pointer");
+    check_refused("\n <!DOCTYPE html><html>", 23, "web page");
+    buffer zip = build_zip(script, 2, false);
+    check_refused(zip.bytes, zip.size, "TorchScript");
+    buffer_free(&zip);
+}
+
 static void shared_dictionaries(void)
 {
     for (int depth = 6; depth <= 12; depth += 6) {
@@ -371,6 +513,10 @@ int main(int argc, char **argv)
                                       {"sound_zip", sound_zip},
                                       {"zip_faults", zip_faults},
                                       {"pickle_faults", pickle_faults},
+                                      {"wrappers", wrappers},
+                                      {"several_networks", several_networks},
+                                      {"other_protocols", other_protocols},
+                                      {"other_kinds", other_kinds},
                                       {"shared_dictionaries", shared_dictionaries}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

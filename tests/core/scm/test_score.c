@@ -95,12 +95,12 @@ static void open_probe(dscm_probe *p, const bundle_net *n, const char *output)
 }
 
 /* code of one image: mu, then log variance */
-static void encode(float *out, const float *image)
+static void encode(const bundle_vae *vae, float *out, const float *image)
 {
     const char *const outputs[] = {"mu", "logvar"};
     for (int k = 0; k < 2; k++) {
         dscm_probe p;
-        open_probe(&p, &bundle->panel.vaes[0].net, outputs[k]);
+        open_probe(&p, &vae->net, outputs[k]);
         memcpy(out + (size_t)k * p.width, dscm_probe_forward(&p, image, 1), p.width * sizeof *out);
         dscm_probe_close(&p);
     }
@@ -110,27 +110,35 @@ static void encode(float *out, const float *image)
  * counterfactual is. Departure: share of the factual's own class that is at least as far. */
 static void cld_from_the_pool(void)
 {
-    size_t n = bundle->panel.vaes[0].net.net->config.latent;
-    float *x = malloc(4 * n * sizeof *x), *cf = x + 2 * n;
-    REQUIRE(bundle->panel.vaes[0].count > 100);
+    size_t vaes = bundle->panel.vaes_count;
+    REQUIRE(vaes > 0);
     for (size_t i = 0; i < COUNT; i++) {
-        double nearer = 0, farther = 0, of_target = 0, of_factual = 0;
-        encode(x, factual + i * PIXELS);
-        encode(cf, changed + i * PIXELS);
-        double moved = dscm_gaussian_kl(cf, cf + n, x, x + n, n);
-        for (size_t p = 0; p < bundle->panel.vaes[0].count; p++) {
-            double d = dscm_gaussian_kl(bundle->panel.vaes[0].mu + p * n,
-                                        bundle->panel.vaes[0].logvar + p * n, x, x + n, n);
-            if (bundle->panel.vaes[0].labels[p] == targets[i]) of_target++, nearer += d <= moved;
-            if (bundle->panel.vaes[0].labels[p] == factuals[i]) of_factual++, farther += d >= moved;
+        double minimality = 0, departure = 0, cld = 0, image = 1e9;
+        for (size_t v = 0; v < vaes; v++) {
+            const bundle_vae *vae = &bundle->panel.vaes[v];
+            size_t n = vae->net.net->config.latent;
+            float *x = malloc(4 * n * sizeof *x), *cf = x + 2 * n;
+            double nearer = 0, farther = 0, of_target = 0, of_factual = 0;
+            encode(vae, x, factual + i * PIXELS);
+            encode(vae, cf, changed + i * PIXELS);
+            double moved = dscm_gaussian_kl(cf, cf + n, x, x + n, n);
+            CHECK(vae->count > 100);
+            for (size_t p = 0; p < vae->count; p++) {
+                double d = dscm_gaussian_kl(vae->mu + p * n, vae->logvar + p * n, x, x + n, n);
+                if (vae->labels[p] == targets[i]) of_target++, nearer += d <= moved;
+                if (vae->labels[p] == factuals[i]) of_factual++, farther += d >= moved;
+            }
+            minimality += nearer / of_target / (double)vaes;
+            departure += farther / of_factual / (double)vaes;
+            cld += dscm_cld(nearer / of_target, farther / of_factual) / (double)vaes;
+            image = fmin(image, fmin(of_target, of_factual));
+            free(x);
         }
         /* rounding of a code may put one image of the pool on the other side */
-        CHECK_NEAR(scores[i].cld_minimality, nearer / of_target, 1.1 / of_target);
-        CHECK_NEAR(scores[i].cld_departure, farther / of_factual, 1.1 / of_factual);
-        CHECK_NEAR(scores[i].cld, dscm_cld(scores[i].cld_minimality, scores[i].cld_departure),
-                   1e-12);
+        CHECK_NEAR(scores[i].cld_minimality, minimality, 1.1 / image);
+        CHECK_NEAR(scores[i].cld_departure, departure, 1.1 / image);
+        CHECK_NEAR(scores[i].cld, cld, 2.2 / image);
     }
-    free(x);
 }
 
 static void reconstruct(float *out, const bundle_net *n, const float *unit)
@@ -163,6 +171,17 @@ static double share_at_least(const bundle_scale *scale, double value)
     double count = 0;
     for (size_t i = 0; i < scale->count; i++) count += scale->values[i] >= value;
     return count / (double)scale->count;
+}
+
+/* Values as a report would have put them into the bundle; it frees them. */
+static dscm_code set_accepted(bundle_scale *scale, dscm_error *err)
+{
+    static const double values[] = {0.05, 0.3, 0.7, 0.9, 1.0, 1.1, 1.3};
+    dscm_free(scale->values);
+    scale->count = TEST_COUNT(values);
+    scale->values = dscm_alloc(scale->count, sizeof *scale->values, "test", err);
+    if (scale->values) memcpy(scale->values, values, sizeof values);
+    return scale->values ? DSCM_OK : DSCM_E_MEMORY;
 }
 
 static void percentiles_among_the_accepted(void)
@@ -200,6 +219,9 @@ int main(int argc, char **argv)
     };
     dscm_error err = {0};
     dscm_code code = dscm_bundle_open(&bundle, "models/mnist", &err);
+    if (code == DSCM_OK) code = set_accepted(&bundle->accepted_cld, &err);
+    if (code == DSCM_OK) code = set_accepted(&bundle->accepted_im1, &err);
+    if (code == DSCM_OK) code = set_accepted(&bundle->accepted_im2, &err);
     if (code == DSCM_OK) code = dscm_session_open(&session, bundle, PASS, 1, &err);
     if (code == DSCM_OK) code = draw_images(&err);
     if (code == DSCM_OK) code = dscm_observe(session, 0, before, factual, COUNT, &err);

@@ -1,0 +1,182 @@
+/* diffscm calibrate: measures, on images that trained no network, what verdicts and outcomes are
+ * decided by; `diffscm bundle --measured` puts it into the bundle. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/model.h"
+#include "core/base/memory.h"
+#include "core/bundle/bundle.h"
+#include "core/data/idx.h"
+#include "core/eval/baselines.h"
+#include "core/eval/calibrate.h"
+#include "core/eval/stats.h"
+#include "core/io/file.h"
+
+typedef struct calibration_job {
+    cli_model m;
+    const char *data_dir, *split, *out;
+    size_t limit, familiarity_limit;
+    double outside; /* share of real images outside each pair of bounds */
+    dscm_dataset data;
+    dscm_session *session;
+    float *images; /* (data.count, size) */
+    int *labels;
+} calibration_job;
+
+/* ---- temperatures ---- */
+static dscm_code fit_net(const calibration_job *j, const bundle_net *n, dscm_temperature *out,
+                         dscm_error *err)
+{
+    dscm_probe probe;
+    size_t size = cli_image_size(&j->m), batch = j->m.batch, count = j->data.count;
+    dscm_code code = dscm_probe_open(&probe, n->net, n->weights, "out", batch, err);
+    if (code != DSCM_OK) return code;
+    float *logits = dscm_alloc(count * probe.width, sizeof *logits, "logits", err);
+    for (size_t b = 0; logits && b < count; b += batch) {
+        size_t part = count - b < batch ? count - b : batch;
+        memcpy(logits + b * probe.width, dscm_probe_forward(&probe, j->images + b * size, part),
+               part * probe.width * sizeof *logits);
+    }
+    code = logits ? dscm_temperature_fit(out, logits, j->labels, count, probe.width, err)
+                  : DSCM_E_MEMORY;
+    dscm_free(logits);
+    dscm_probe_close(&probe);
+    return code;
+}
+
+static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, dscm_error *err)
+{
+    const dscm_bundle *b = j->m.bundle;
+    json_t *list = json_array();
+    dscm_code code = DSCM_OK;
+    json_object_set_new(measured, "temperatures", list);
+    for (size_t i = 0; code == DSCM_OK && i < b->info.acceptance_count; i++) {
+        dscm_temperature t;
+        code = fit_net(j, &b->acceptance[i].net, &t, err);
+        if (code != DSCM_OK) break;
+        json_array_append_new(list, json_real(t.temperature));
+        printf("acceptance net %zu: temperature %.3f, mean negative log-likelihood %.4f -> %.4f\n",
+               i, t.temperature, t.before, t.after);
+    }
+    return code;
+}
+
+/* ---- familiarity ---- */
+/* Two-sided bounds of `count` values, which are sorted. */
+static json_t *bounds_of(const calibration_job *j, const char *what, double *values, size_t count)
+{
+    count = dscm_sort_values(values, count);
+    double low = dscm_quantile_sorted(values, count, j->outside / 2),
+           high = dscm_quantile_sorted(values, count, 1 - j->outside / 2);
+    printf("%s: %.4g..%.4g, median %.4g (%zu images, %g outside)\n", what, low, high,
+           dscm_quantile_sorted(values, count, 0.5), count, j->outside);
+    return json_pack("{s:f, s:f}", "low", low, "high", high);
+}
+
+static dscm_code measure_familiarity(const calibration_job *j, json_t *measured, dscm_error *err)
+{
+    size_t count = j->data.count < j->familiarity_limit ? j->data.count : j->familiarity_limit;
+    size_t size = cli_image_size(&j->m), batch = j->m.batch;
+    if (!count) return DSCM_OK;
+    double *loss = dscm_alloc(2 * count, sizeof *loss, "familiarity", err), *error = loss + count;
+    cli_progress progress;
+    if (!loss) return DSCM_E_MEMORY;
+    dscm_code code = DSCM_OK;
+    cli_progress_start(&progress, "familiarity", "images", (double)count);
+    for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {
+        size_t n = count - b < batch ? count - b : batch;
+        code = dscm_denoising_loss(j->session, loss + b, j->images + b * size, n, err);
+        if (code == DSCM_OK)
+            code = dscm_noise_only_error(j->session, error + b, j->images + b * size, n,
+                                         &j->m.options, err);
+        cli_progress_show(&progress, (double)(b + n), NULL);
+    }
+    cli_progress_end(&progress);
+    if (code == DSCM_OK) {
+        json_t *error_bounds = bounds_of(j, "noise-only error, 0..255", error, count);
+        json_t *loss_bounds = bounds_of(j, "denoising loss", loss, count);
+        json_object_set_new(
+            measured, "quantiles",
+            json_pack("{s:o, s:o}", "noise_only", error_bounds, "denoising_loss", loss_bounds));
+    }
+    dscm_free(loss);
+    return code;
+}
+
+/* ---- the whole ---- */
+static dscm_code open_job(calibration_job *j, dscm_error *err)
+{
+    dscm_code code = cli_model_open(&j->m, err);
+    if (code == DSCM_OK) code = dscm_dataset_open(&j->data, j->data_dir, j->split, err);
+    if (code != DSCM_OK) return code;
+    const dscm_variable *image = &j->m.info->variables[j->m.info->image];
+    size_t size = cli_image_size(&j->m);
+    if (j->data.h != image->h || j->data.w != image->w || j->data.c != image->c)
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: images are not those of the model", j->split);
+    if (j->data.count > j->limit) j->data.count = j->limit;
+    j->images = dscm_alloc(j->data.count * size, sizeof *j->images, "images", err);
+    j->labels = dscm_alloc(j->data.count, sizeof *j->labels, "labels", err);
+    if (!j->images || !j->labels) return DSCM_E_MEMORY;
+    dscm_pixels_to_float(j->images, j->data.pixels, j->data.count * size);
+    for (size_t i = 0; i < j->data.count; i++) j->labels[i] = j->data.labels[i];
+    return dscm_session_open(&j->session, j->m.bundle, j->m.batch, (int)j->m.threads, err);
+}
+
+static dscm_code write_measured(const calibration_job *j, const json_t *measured, dscm_error *err)
+{
+    char *text = json_dumps(measured, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", j->out);
+    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
+    dscm_code code = dscm_file_replace(j->out, pieces, 2, err);
+    free(text);
+    return code;
+}
+
+static dscm_code run_calibration(calibration_job *j, dscm_error *err)
+{
+    json_t *measured = json_object();
+    dscm_code code = open_job(j, err);
+    if (code == DSCM_OK && j->m.info->acceptance_count) code = fit_temperatures(j, measured, err);
+    if (code == DSCM_OK) code = measure_familiarity(j, measured, err);
+    if (code == DSCM_OK) code = write_measured(j, measured, err);
+    json_decref(measured);
+    dscm_session_free(j->session);
+    dscm_free(j->images);
+    dscm_free(j->labels);
+    dscm_dataset_free(&j->data);
+    cli_model_close(&j->m);
+    return code;
+}
+
+int cmd_calibrate(int argc, char **argv)
+{
+    calibration_job j = {.m = CLI_MODEL_DEFAULTS,
+                         .split = "train[45000:50000]",
+                         .limit = 1000000,
+                         .familiarity_limit = 2000,
+                         .outside = 0.005};
+    const cli_option options[] = {
+        {"data", OPT_TEXT, &j.data_dir, 0, 0, "DIR",
+         "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
+        {"split", OPT_TEXT, &j.split, 0, 0, "NAME",
+         "images that trained no network (train[45000:50000])"},
+        {"limit", OPT_SIZE, &j.limit, 10, 1e9, "N", "the first N of them (all)"},
+        {"familiarity-limit", OPT_SIZE, &j.familiarity_limit, 0, 1e9, "N",
+         "of these the first N for noise-only error and denoising loss (2000); 0: neither"},
+        {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
+         "of real images outside each pair of bounds, half on either side (0.005)"},
+        {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},
+        CLI_MODEL_OPTIONS(j.m),
+        {.name = NULL}};
+    option_list rest = {.count = 0};
+    int exit_code =
+        cli_parse(argc, argv, "calibrate --data DIR --out FILE [options]", options, &rest);
+    if (exit_code >= 0) return exit_code;
+    if (!j.data_dir || !j.out || rest.count)
+        return cli_usage(argv[0], "--data and --out are needed, and nothing but options");
+    dscm_error err = {0};
+    return run_calibration(&j, &err) == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);
+}

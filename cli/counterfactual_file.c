@@ -1,0 +1,230 @@
+/* Counterfactuals of an IDX file: parts of it are spread over sessions, which share the threads. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/reply.h"
+#include "cli/counterfactual.h"
+#include "core/base/memory.h"
+#include "core/base/team.h"
+#include "core/data/idx.h"
+
+typedef struct file_run {
+    counterfactual_args *a;
+    dscm_idx images, targets, result;
+    dscm_session *sessions[256];
+    dscm_error errors[256];
+    size_t sessions_count;
+    dscm_target *wanted; /* (count) of no intervention for null counterfactuals */
+    char **replies;      /* (count) JSON lines, or NULL where none are wanted; each with free */
+    size_t count, parts, part; /* images, their parts, images of the largest part */
+    cli_progress progress;
+    _Atomic size_t finished; /* images, by all workers; worker 0 shows it */
+} file_run;
+
+/* ---- progress: of all images, shown by worker 0 ---- */
+typedef struct part_watch {
+    file_run *f;
+    size_t count; /* images of the part */
+    double done;  /* of them, by its progress */
+    bool shows;
+} part_watch;
+
+static bool on_step(void *arg, const dscm_run_event *event)
+{
+    part_watch *w = arg;
+    w->done = event->fraction * (double)w->count;
+    return cli_watch_keep_going(NULL);
+}
+
+static bool keep_going(void *arg)
+{
+    part_watch *w = arg;
+    if (w->shows) cli_progress_show(&w->f->progress, floor((double)w->f->finished + w->done), NULL);
+    return cli_watch_keep_going(NULL);
+}
+
+/* ---- one part ---- */
+static dscm_code take_results(file_run *f, const dscm_run_item *items, size_t first, size_t count,
+                              dscm_error *err)
+{
+    const dscm_reply_ids ids = {NULL, NULL};
+    size_t size = cli_image_size(&f->a->m);
+    for (size_t i = 0; i < count; i++) {
+        const dscm_result *result = items[i].result;
+        dscm_pixels_from_float(f->result.data + (first + i) * size,
+                               result->counterfactuals[0].image, size);
+        if (!f->replies) continue;
+        size_t length = 0;
+        char *reply = dscm_reply_counterfactual(result, items[i].abduction, &ids, &length);
+        f->replies[first + i] = reply;
+        if (!reply) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
+    }
+    return DSCM_OK;
+}
+
+static dscm_code run_items(file_run *f, dscm_run_item *items, size_t first, size_t count,
+                           int worker, dscm_error *err)
+{
+    const cli_model *m = &f->a->m;
+    part_watch watch = {.f = f, .count = count, .shows = worker == 0};
+    const dscm_run_progress progress = {on_step, &watch, keep_going};
+    for (size_t i = 0; i < count; i++)
+        items[i].ask =
+            (dscm_case){.pixels = f->images.data + (first + i) * cli_image_size(m),
+                        .targets = f->wanted + first + i,
+                        .targets_count = 1,
+                        .options = m->options,
+                        .auto_scale = m->auto_scale && !f->a->null,
+                        .noise_only = f->a->noise_only,
+                        .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
+    dscm_code code = dscm_run(f->sessions[worker], m->bundle, items, count, &progress, err);
+    if (code == DSCM_OK) code = take_results(f, items, first, count, err);
+    for (size_t i = 0; i < count; i++) {
+        dscm_result_free(items[i].result);
+        dscm_abduction_free(items[i].abduction);
+    }
+    return code;
+}
+
+static void run_part(void *arg, size_t index, int worker)
+{
+    file_run *f = arg;
+    size_t first = index * f->count / f->parts, end = (index + 1) * f->count / f->parts;
+    dscm_error *err = &f->errors[worker];
+    if (err->code != DSCM_OK) return;
+    dscm_run_item *items = dscm_alloc(end - first, sizeof *items, "batch", err);
+    dscm_code code = items ? run_items(f, items, first, end - first, worker, err) : DSCM_E_MEMORY;
+    dscm_free(items);
+    if (code != DSCM_OK) return;
+    f->finished += end - first;
+    if (worker == 0) cli_progress_show(&f->progress, (double)f->finished, NULL);
+}
+
+/* ---- the files ---- */
+static dscm_code check_files(file_run *f, dscm_error *err)
+{
+    const counterfactual_args *a = f->a;
+    const cli_model *m = &a->m;
+    const dscm_variable *v = &m->info->variables[m->info->image];
+    int scored = cli_scored_variable(m);
+    if (f->images.ndim < 3 || f->images.dims[1] != v->h || f->images.dims[2] != v->w ||
+        f->images.count != f->images.dims[0] * cli_image_size(m))
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: images are not %zux%zux%zu as the model needs",
+                         a->images, v->h, v->w, v->c);
+    if (scored < 0)
+        return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
+    if (!f->count)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: holds no images (0 of %zux%zu); at least 1 is needed", a->images,
+                         v->h, v->w);
+    if (!a->targets) return DSCM_OK;
+    if (f->targets.ndim != 1 || f->targets.dims[0] != f->images.dims[0])
+        return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu targets for %zu images", a->targets,
+                         f->targets.ndim == 1 ? f->targets.dims[0] : 0, f->images.dims[0]);
+    for (size_t i = 0; i < f->count; i++) {
+        size_t label = f->targets.data[i], labels = m->info->variables[scored].labels_count;
+        if (label >= labels)
+            return dscm_fail(err, DSCM_E_INVALID, "%s: target %zu is %zu; allowed are 0..%zu",
+                             a->targets, i, label, labels - 1);
+        f->wanted[i].items[0] =
+            (dscm_intervention){.variable = scored, .value = (double)label, .scale = (double)NAN};
+        f->wanted[i].count = !a->null;
+    }
+    return DSCM_OK;
+}
+
+static dscm_code open_files(file_run *f, dscm_error *err)
+{
+    const counterfactual_args *a = f->a;
+    dscm_code code = dscm_idx_read(&f->images, a->images, err);
+    if (code == DSCM_OK && a->targets) code = dscm_idx_read(&f->targets, a->targets, err);
+    if (code != DSCM_OK) return code;
+    f->count = a->limit && a->limit < f->images.dims[0] ? a->limit : f->images.dims[0];
+    f->wanted = dscm_alloc(f->count, sizeof *f->wanted, "targets", err);
+    if (!f->wanted) return DSCM_E_MEMORY;
+    code = check_files(f, err);
+    if (code != DSCM_OK) return code;
+    f->result = f->images;
+    f->result.dims[0] = f->count;
+    f->result.count = f->count * cli_image_size(&a->m);
+    f->result.data = dscm_alloc(f->result.count, 1, "result", err);
+    if (!f->result.data) return DSCM_E_MEMORY;
+    if (!a->scores && !a->json) return DSCM_OK;
+    f->replies = dscm_alloc(f->count, sizeof *f->replies, "scores", err);
+    return f->replies ? DSCM_OK : DSCM_E_MEMORY;
+}
+
+/* Even parts of at most the batch, as many for each session, and a session for each thread where
+ * there are images enough; threads that are left over join the sessions' teams. */
+static dscm_code open_sessions(file_run *f, dscm_error *err)
+{
+    const cli_model *m = &f->a->m;
+    size_t sessions = f->a->sessions && f->a->sessions < m->threads ? f->a->sessions : m->threads;
+    if (sessions > f->count) sessions = f->count;
+    f->sessions_count = sessions;
+    f->parts = ((f->count + m->batch - 1) / m->batch + sessions - 1) / sessions * sessions;
+    if (f->parts > f->count) f->parts = f->count;
+    f->part = (f->count + f->parts - 1) / f->parts;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < f->sessions_count; i++) {
+        size_t threads = (i + 1) * m->threads / f->sessions_count;
+        threads -= i * m->threads / f->sessions_count;
+        code = dscm_session_open(&f->sessions[i], m->bundle, f->part, (int)threads, err);
+    }
+    return code;
+}
+
+/* Each reply with the index of its image. */
+static dscm_code write_replies(const file_run *f, dscm_error *err)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *lines = open_memstream(&text, &length);
+    if (!lines) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
+    for (size_t i = 0; i < f->count; i++) fprintf(lines, "{\"index\":%zu,%s", i, f->replies[i] + 1);
+    dscm_code code = DSCM_OK;
+    if (fclose(lines) != 0) code = dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
+    if (code == DSCM_OK) code = counterfactual_write_replies(f->a, text, length, f->a->json, err);
+    free(text);
+    return code;
+}
+
+static dscm_code run_parts(file_run *f, dscm_error *err)
+{
+    dscm_team *team = NULL;
+    dscm_code code = dscm_team_open(&team, (int)f->sessions_count, err);
+    if (code != DSCM_OK) return code;
+    cli_progress_start(&f->progress, "counterfactual", "images", (double)f->count);
+    cli_watch_listen();
+    double started = cli_seconds();
+    dscm_team_run(team, f->parts, run_part, f);
+    cli_progress_end(&f->progress);
+    dscm_team_free(team);
+    for (size_t t = 0; t < f->sessions_count; t++)
+        if (f->errors[t].code != DSCM_OK)
+            return dscm_fail(err, f->errors[t].code, "%s", f->errors[t].message);
+    fprintf(stderr, "%zu images in %.3f s\n", f->count, cli_seconds() - started);
+    return DSCM_OK;
+}
+
+dscm_code counterfactual_file(counterfactual_args *a, dscm_error *err)
+{
+    file_run *f = dscm_alloc(1, sizeof *f, "run", err);
+    if (!f) return DSCM_E_MEMORY;
+    f->a = a;
+    dscm_code code = open_files(f, err);
+    if (code == DSCM_OK) code = open_sessions(f, err);
+    if (code == DSCM_OK) code = run_parts(f, err);
+    if (code == DSCM_OK && f->replies) code = write_replies(f, err);
+    if (code == DSCM_OK) code = dscm_idx_write(&f->result, a->out, err);
+    for (size_t t = 0; t < 256; t++) dscm_session_free(f->sessions[t]);
+    for (size_t i = 0; f->replies && i < f->count; i++) free(f->replies[i]);
+    dscm_idx_free(&f->images);
+    dscm_idx_free(&f->targets);
+    dscm_free(f->result.data);
+    dscm_free(f->replies);
+    dscm_free(f->wanted);
+    dscm_free(f);
+    return code;
+}

@@ -1,0 +1,82 @@
+/* How an image looks to the score network: what the verdict "unfamiliar" is decided by. */
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/scm/session.h"
+
+#define LOSS_LEVELS 8 /* times, in the middles of as many equal parts of the schedule */
+#define LOSS_SEED   16
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* x_t of `n` images with the noise of level k, the same for every image, at time t. */
+static void add_noise(float *x, const float *images, const float *noise, size_t n, size_t size,
+                      double signal)
+{
+    float keep = (float)sqrt(signal), add = (float)sqrt(1 - signal);
+    for (size_t i = 0; i < n * size; i++) x[i] = keep * images[i] + add * noise[i % size];
+}
+
+static double squared_error(const float *eps, const float *noise, size_t size)
+{
+    double sum = 0;
+    for (size_t i = 0; i < size; i++) {
+        double gap = (double)eps[i] - (double)noise[i];
+        sum += gap * gap;
+    }
+    return sum / (double)size;
+}
+
+dscm_code dscm_denoising_loss(dscm_session *s, double *out, const float *images, size_t count,
+                              dscm_error *err)
+{
+    const dscm_schedule *schedule = &s->image->schedule;
+    size_t batch = s->batch_max, size = s->size;
+    float *memory = dscm_alloc((2 * batch + 1) * size, sizeof *memory, "denoising loss", err);
+    if (!memory) return DSCM_E_MEMORY;
+    float *x = memory, *eps = x + batch * size, *noise = eps + batch * size;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; i < count; i++) out[i] = 0;
+    for (size_t k = 0; code == DSCM_OK && k < LOSS_LEVELS; k++) {
+        size_t t = (2 * k + 1) * schedule->steps / (2 * LOSS_LEVELS);
+        dscm_rng rng = dscm_rng_make(LOSS_SEED, k);
+        dscm_rng_normal(&rng, noise, size);
+        for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {
+            size_t n = smaller(batch, count - b);
+            add_noise(x, images + b * size, noise, n, size, schedule->alphas_cumprod[t]);
+            code = dscm_session_eps(s, eps, x, (double)t, n, err);
+            for (size_t i = 0; code == DSCM_OK && i < n; i++)
+                out[b + i] += squared_error(eps + i * size, noise, size) / LOSS_LEVELS;
+        }
+    }
+    dscm_free(memory);
+    return code;
+}
+
+dscm_code dscm_noise_only_error(dscm_session *s, double *out, const float *images, size_t count,
+                                const dscm_options *options, dscm_error *err)
+{
+    dscm_latent *latent = NULL;
+    size_t floats = count * s->size;
+    float *again = dscm_alloc(floats, sizeof *again, "reconstruction", err);
+    dscm_query *nothing = dscm_alloc(count, sizeof *nothing, "reconstruction", err);
+    dscm_code code = again && nothing ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) code = dscm_abduct(s, &latent, images, count, options, NULL, err);
+    if (code == DSCM_OK) code = dscm_latent_forget(s, latent, err);
+    if (code == DSCM_OK) code = dscm_predict(s, again, latent, nothing, options, NULL, err);
+    if (code == DSCM_OK) dscm_images_round(again, floats);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        double sum = 0;
+        for (size_t p = i * s->size; p < (i + 1) * s->size; p++)
+            sum += fabs((double)again[p] - (double)images[p]);
+        out[i] = 127.5 * sum / (double)s->size;
+    }
+    dscm_latent_free(latent);
+    dscm_free(again);
+    dscm_free(nothing);
+    return code;
+}

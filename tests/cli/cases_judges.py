@@ -1,0 +1,79 @@
+"""Judges from training to the table: bundle --judges, calibrate, bundle --measured, evaluate --judges."""
+import json, os, shutil, subprocess
+
+
+def cases(program, root, path, digits):
+    """Test functions over the runner's helpers."""
+
+    def run(*args):
+        done = subprocess.run([program, *args], capture_output=True, text=True, timeout=300, cwd=root)
+        return done.returncode, done.stdout, done.stderr
+
+    def works(*args):
+        code, out, err = run(*args)
+        assert code == 0, (args, err)
+        return out
+
+    def test_judges_are_assembled_calibrated_and_asked():
+        judges, model, report = path("judges"), path("judged-model"), path("judged-report")
+        measured = path("judges-measured.json")
+        os.makedirs(judges)
+        shutil.copytree(os.path.join(root, "models", "mnist"), model)
+        code, _, err = run("bundle", "--out", model, "--judges", judges)
+        assert code == 1 and "neither panel-classifier-0.st nor acceptance-0.st" in err, err
+        classifier = ["train", "oracle", "--channels", "8", "--arch"]
+        for name, train in {"panel-classifier-0": [*classifier, "plain_cnn"],
+                            "panel-classifier-1": [*classifier, "resnet"],
+                            "panel-vae-0": ["train", "vae", "--channels", "4", "--latent", "4"],
+                            "panel-vae-1": ["train", "vae", "--arch", "mlp_vae", "--channels", "4"],
+                            "selection-classifier": [*classifier, "cnn"],
+                            "acceptance-0": [*classifier, "plain_cnn"]}.items():
+            works(*train, "--data", digits(), "--samples", "600", "--batch", "20", "--warmup", "5",
+                  "--threads", "1", "--out", os.path.join(judges, f"{name}.st"))
+        works("bundle", "--out", model, "--judges", judges, "--pool-data", digits())
+        with open(os.path.join(model, "manifest.json")) as f:
+            manifest = json.load(f)
+        assert manifest["format"] == "diffscm-bundle-2"
+        assert [len(manifest["panel"][k]) for k in ("classifiers", "vaes")] == [2, 2]
+        assert len(manifest["selection"]["classifiers"]) == 1 and "vaes" not in manifest["selection"]
+        assert "oracle" not in manifest["evaluation"] and "oracle.safetensors" not in manifest["files"]
+        assert manifest["acceptance"][0]["temperature"] == 1
+        # What is measured on images goes into the manifest.
+        out = works("calibrate", "--model", model, "--data", digits(), "--split", "dev",
+                    "--familiarity-limit", "4", "--threads", "1", "--out", measured)
+        assert "temperature" in out and "noise-only error" in out
+        works("bundle", "--out", model, "--measured", measured)
+        with open(measured) as f:
+            wanted = json.load(f)
+        with open(os.path.join(model, "manifest.json")) as f:
+            manifest = json.load(f)
+        assert abs(manifest["acceptance"][0]["temperature"] - wanted["temperatures"][0]) < 1e-6
+        bounds = manifest["quantiles"]["noise_only"]
+        assert 0 < bounds["low"] < bounds["high"] < 128
+        with open(measured, "w") as f:
+            json.dump({"temperatures": [1, 1]}, f)
+        code, _, err = run("bundle", "--out", model, "--measured", measured)
+        assert code == 1 and "2 temperatures for the bundle's 1 acceptance nets" in err, err
+        # Both kinds of judges are asked; the panel unless the others are named.
+        ask = ["evaluate", "--model", model, "--data", digits(), "--methods", "identity,random",
+               "--frontier", "", "--no-cost", "--no-sheets", "--study-limit", "0", "--threads", "1",
+               "--report", report]
+        for judges_named, classifiers, vaes in (([], 2, 2), (["--judges", "selection"], 1, 0)):
+            works(*ask, *judges_named)
+            with open(os.path.join(report, "judges.json")) as f:
+                said = json.load(f)
+            same, other = said["methods"]
+            assert said["judges"] == (judges_named or ["", "panel"])[1]
+            assert len(said["real"]["accuracy"]) == len(same["validity"]) == classifiers
+            assert len(same["cld_of_each"]) == vaes and same["l1_255"] == 0 < other["l1_255"]
+            assert same["faint"] == said["real"]["faint"]
+            with open(os.path.join(report, "judges.md")) as f:
+                lines = [line for line in f if line.startswith("| ")]
+            assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1, lines
+        code, _, err = run(*ask, "--judges", "friends")
+        assert code == 2 and "--judges friends: must be panel or selection" in err, err
+        code, _, err = run(*ask[:1], "--model", "mnist", *ask[3:-1], path("no-panel"), "--judges", "selection")
+        assert code != 0 and "the bundle has no selection judges" in err, err
+        assert "images" not in err, err  # before the work
+
+    return {name: function for name, function in locals().items() if name.startswith("test_")}
