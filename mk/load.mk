@@ -7,10 +7,10 @@ STORM := $(OUT)/storm
 load: all $(STORM)
 	python3 tests/load/load.py $(PROGRAM) $(CASES)
 
-.PHONY: soak
-## make soak     kills the service with a store under load, KILLS (1000) times
+.PHONY: kills
+## make kills    kills the service with a store under load, KILLS (1000) times
 KILLS ?= 1000
-soak: tests
+kills: $(OUT)/tests/http/test_http
 	SOAK_KILLS=$(KILLS) $(OUT)/tests/http/test_http cases_store.test_kills -v
 
 $(STORM): tests/load/storm.c

@@ -254,7 +254,7 @@ def test_files_that_are_no_store_are_refused():
 def test_kills_under_load_lose_nothing():
     """Kills at random moments; SOAK_KILLS in the environment asks for more than a test run has."""
     kills = int(os.environ.get("SOAK_KILLS", "6"))
-    chance = random.Random(kills)
+    chance, crashed = random.Random(kills), 0
     jobs, lock = {}, threading.Lock()
     with store() as flags:
         flags += ["--queue-capacity", "4000", "--client-share", "100",
@@ -267,6 +267,7 @@ def test_kills_under_load_lose_nothing():
             for seed, job in sorted(jobs.items()):
                 state = ended(s, job)
                 assert state["status"] == "succeeded" or state["problem"]["code"] == "job-crashed"
+                crashed += state["status"] == "failed"
                 assert state["status"] != "succeeded" or state["result"]["replay"]["seed"] == seed
         with contextlib.closing(sqlite3.connect(path_of(flags))) as db:
             counts = dict(db.execute("SELECT id, starts FROM jobs"))
@@ -274,7 +275,7 @@ def test_kills_under_load_lose_nothing():
         interrupted = [counts[j] for j in jobs.values() if counts[j] > 1]
         often = sum(1 for n in interrupted if n > 2)
         print(f"  {kills} kills, {len(jobs)} accepted, {len(interrupted)} interrupted, "
-              f"{often} of them started three times or more", flush=True)
+              f"{often} of them started three times or more, {crashed} given up after five", flush=True)
         assert len(jobs) > kills
 
 
