@@ -1,4 +1,5 @@
 /* Forms: parts lie within the body, in order, and fields become a query that can be read. */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
