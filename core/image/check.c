@@ -7,10 +7,8 @@
 #include "core/image/jpeg.h"
 #include "core/image/png.h"
 
-static dscm_code check_size(size_t h, size_t w, const dscm_picture_limits *limits, dscm_error *err)
+dscm_code dscm_picture_fits(size_t h, size_t w, const dscm_picture_limits *limits, dscm_error *err)
 {
-    if (w == 0 || h == 0 || w > 0x7fffffff || h > 0x7fffffff)
-        return dscm_fail(err, DSCM_E_FORMAT, "the image header gives the size %zux%zu", w, h);
     if (w > limits->side || h > limits->side || w * h > limits->pixels)
         return dscm_fail(err, DSCM_E_LIMIT,
                          "the image has %zux%zu pixels; at most %zu a side and %zu in all are "
@@ -19,23 +17,9 @@ static dscm_code check_size(size_t h, size_t w, const dscm_picture_limits *limit
     return DSCM_OK;
 }
 
-static size_t be32(const uint8_t *p)
-{
-    return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-}
-
 static size_t be16(const uint8_t *p)
 {
     return (size_t)p[0] << 8 | p[1];
-}
-
-static dscm_code check_png(const uint8_t *p, size_t size, size_t *h, size_t *w, dscm_error *err)
-{
-    if (size < 33 || be32(p + 8) != 13 || memcmp(p + 12, "IHDR", 4) != 0)
-        return dscm_fail(err, DSCM_E_FORMAT, "the PNG file has no complete header");
-    *w = be32(p + 16);
-    *h = be32(p + 20);
-    return DSCM_OK;
 }
 
 /* By the number of the start-of-frame marker; NULL: baseline or progressive with Huffman codes. */
@@ -123,7 +107,7 @@ dscm_code dscm_picture_check(const void *bytes, size_t size, const dscm_picture_
 {
     dscm_code code;
     if (dscm_png_is(bytes, size)) {
-        code = check_png(bytes, size, h, w, err);
+        code = dscm_png_header(bytes, size, h, w, err);
     } else if (dscm_jpeg_is(bytes, size)) {
         code = check_jpeg(bytes, size, h, w, err);
     } else {
@@ -133,5 +117,8 @@ dscm_code dscm_picture_check(const void *bytes, size_t size, const dscm_picture_
                              "the data is %s file, neither PNG nor JPEG: convert it", name);
         return dscm_fail(err, DSCM_E_FORMAT, "the data is neither a PNG nor a JPEG file");
     }
-    return code ? code : check_size(*h, *w, limits, err);
+    if (code) return code;
+    if (*w == 0 || *h == 0 || *w > 0x7fffffff || *h > 0x7fffffff)
+        return dscm_fail(err, DSCM_E_FORMAT, "the image header gives the size %zux%zu", *w, *h);
+    return dscm_picture_fits(*h, *w, limits, err);
 }

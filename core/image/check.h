@@ -13,4 +13,8 @@
 dscm_code dscm_picture_check(const void *bytes, size_t size, const dscm_picture_limits *limits,
                              size_t *h, size_t *w, dscm_error *err) DSCM_MUST_CHECK;
 
+/* DSCM_E_LIMIT with what is allowed where a picture of this size is larger than limits. */
+dscm_code dscm_picture_fits(size_t h, size_t w, const dscm_picture_limits *limits,
+                            dscm_error *err) DSCM_MUST_CHECK;
+
 #endif

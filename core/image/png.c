@@ -1,4 +1,5 @@
 #include "core/image/png.h"
+#include "core/image/check.h"
 
 #include <png.h>
 #include <setjmp.h>
@@ -75,22 +76,26 @@ bool dscm_png_is(const void *bytes, size_t size)
     return size >= 8 && memcmp(bytes, signature, 8) == 0;
 }
 
+dscm_code dscm_png_header(const uint8_t *p, size_t size, size_t *h, size_t *w, dscm_error *err)
+{
+    if (size < 33 || be32(p + 8) != 13 || memcmp(p + 12, "IHDR", 4) != 0)
+        return dscm_fail(err, DSCM_E_FORMAT, "the PNG file has no complete header");
+    *w = be32(p + 16);
+    *h = be32(p + 20);
+    return DSCM_OK;
+}
+
 /* The header by hand: nothing is believed or allocated before this passes. */
 static dscm_code check_header(const uint8_t *p, size_t size, const dscm_picture_limits *limits,
                               dscm_error *err)
 {
     if (!dscm_png_is(p, size)) return dscm_fail(err, DSCM_E_FORMAT, "the data is not a PNG file");
-    if (size < 33 || be32(p + 8) != 13 || memcmp(p + 12, "IHDR", 4) != 0)
-        return dscm_fail(err, DSCM_E_FORMAT, "the PNG file has no complete header");
-    size_t w = be32(p + 16), h = be32(p + 20);
+    size_t w, h;
+    dscm_code code = dscm_png_header(p, size, &h, &w, err);
+    if (code != DSCM_OK) return code;
     if (w == 0 || h == 0 || w > 0x7fffffff || h > 0x7fffffff)
         return dscm_fail(err, DSCM_E_FORMAT, "the PNG header gives the size %zux%zu", w, h);
-    if (w > limits->side || h > limits->side || w * h > limits->pixels)
-        return dscm_fail(err, DSCM_E_LIMIT,
-                         "the image has %zux%zu pixels; at most %zu a side and %zu in all are "
-                         "accepted",
-                         w, h, limits->side, limits->pixels);
-    return DSCM_OK;
+    return dscm_picture_fits(h, w, limits, err);
 }
 
 /* Text and profiles may expand a thousandfold: skipped without being looked at. libpng holds its

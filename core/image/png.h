@@ -18,6 +18,9 @@
 
 /* The first eight bytes are those of a PNG file. */
 bool dscm_png_is(const void *bytes, size_t size);
+/* Height and width by the header of what dscm_png_is; DSCM_E_FORMAT where it is not complete. */
+dscm_code dscm_png_header(const uint8_t *bytes, size_t size, size_t *h, size_t *w,
+                          dscm_error *err) DSCM_MUST_CHECK;
 /* Decodes to `channels` (1 or 3). DSCM_E_FORMAT: not a sound PNG file; DSCM_E_LIMIT: larger than
  * limits. */
 dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, size_t channels,

@@ -75,23 +75,25 @@ static void ask(int port, const char *request, char *out, size_t size)
     close(fd);
 }
 
+static const dscm_http_options listener = {.host = "127.0.0.1",
+                                           .threads = 1,
+                                           .connections = 16,
+                                           .idle_s = 10,
+                                           .header_ms = 10000,
+                                           .body_ms = 10000,
+                                           .reply_ms = 10000,
+                                           .done = done,
+                                           .slow = slow,
+                                           .starved = note};
+
 static void refusals_survive_failing_allocations(void)
 {
     static const char *const requests[] = {
         "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"};
-    const dscm_http_options options = {.host = "127.0.0.1",
-                                       .threads = 1,
-                                       .connections = 16,
-                                       .idle_s = 10,
-                                       .header_ms = 10000,
-                                       .body_ms = 10000,
-                                       .reply_ms = 10000,
-                                       .head = refuse,
-                                       .handle = handle,
-                                       .done = done,
-                                       .slow = slow,
-                                       .starved = note};
+    dscm_http_options options = listener;
+    options.head = refuse;
+    options.handle = handle;
     dscm_http *http = NULL;
     char reply[4096];
     dscm_error err = {0};
@@ -133,18 +135,9 @@ static void *ask_in_thread(void *arg)
 /* What /readyz asks: a handler that does not return is seen from outside while it lasts. */
 static void a_stalled_listener_is_seen(void)
 {
-    const dscm_http_options options = {.host = "127.0.0.1",
-                                       .threads = 1,
-                                       .connections = 16,
-                                       .idle_s = 10,
-                                       .header_ms = 10000,
-                                       .body_ms = 10000,
-                                       .reply_ms = 10000,
-                                       .head = accept_all,
-                                       .handle = handle_slowly,
-                                       .done = done,
-                                       .slow = slow,
-                                       .starved = note};
+    dscm_http_options options = listener;
+    options.head = accept_all;
+    options.handle = handle_slowly;
     dscm_http *http = NULL;
     dscm_error err = {0};
     pthread_t client;
