@@ -26,19 +26,22 @@ static size_t most_outputs(const dscm_bundle *b)
     return most;
 }
 
-/* What an image shows of a variable: most likely label by the first acceptance net or else by the
- * predictor, or its mean. scratch: (most_outputs). */
-static dscm_code see(dscm_session *s, int variable, double *out, float *scratch, const float *image,
-                     dscm_error *err)
+/* What images show of a variable, out (count): most likely label by the first acceptance net or else by
+ * the predictor, or its mean. scratch: (count, most_outputs). */
+static dscm_code see(dscm_session *s, int variable, double *out, float *scratch,
+                     const float *images, size_t count, dscm_error *err)
 {
     const dscm_variable *v = &s->bundle->infos[variable];
+    size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
     bool accepts = variable == s->bundle->scored && s->bundle->info.acceptance_count;
-    dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, image, 1, err)
-                             : dscm_observe(s, variable, scratch, image, 1, err);
-    size_t best = 0;
-    for (size_t k = 1; code == DSCM_OK && k < v->labels_count; k++)
-        if (scratch[k] > scratch[best]) best = k;
-    if (code == DSCM_OK) *out = v->kind == DSCM_CATEGORICAL ? (double)best : (double)scratch[0];
+    dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, images, count, err)
+                             : dscm_observe(s, variable, scratch, images, count, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++, scratch += outputs) {
+        size_t best = 0;
+        for (size_t k = 1; k < v->labels_count; k++)
+            if (scratch[k] > scratch[best]) best = k;
+        out[i] = v->kind == DSCM_CATEGORICAL ? (double)best : (double)scratch[0];
+    }
     return code;
 }
 
@@ -50,16 +53,24 @@ static dscm_code tell(dscm_session *s, dscm_latent *l, const float *images, cons
     const dscm_bundle *b = s->bundle;
     size_t n = l->conditions;
     bool null = !is_conditional(o) && dscm_bundle_has_null(b);
-    float *scratch = n ? dscm_alloc(most_outputs(b), sizeof *scratch, "observation", err) : NULL;
-    dscm_code code = n && !scratch ? DSCM_E_MEMORY : DSCM_OK;
-    for (size_t i = 0; code == DSCM_OK && i < l->count * n; i++) {
-        int variable = b->edges[b->condition_edges[i % n]].parent;
-        double value = given ? given[i / n * b->variables_count + (size_t)variable] : (double)NAN;
-        l->factuals[i] = null ? (double)NAN : value;
-        if (!null && isnan(value))
-            code = see(s, variable, &l->factuals[i], scratch, images + i / n * s->size, err);
+    for (size_t i = 0; i < l->count * n; i++) l->factuals[i] = (double)NAN;
+    if (null || !n) return DSCM_OK;
+    float *scratch = dscm_alloc(l->count * most_outputs(b), sizeof *scratch, "observation", err);
+    double *seen = dscm_alloc(l->count, sizeof *seen, "observation", err);
+    dscm_code code = scratch && seen ? DSCM_OK : DSCM_E_MEMORY;
+    for (size_t m = 0; code == DSCM_OK && m < n; m++) {
+        int variable = b->edges[b->condition_edges[m]].parent;
+        bool missing = false;
+        for (size_t i = 0; i < l->count; i++) {
+            if (given) l->factuals[i * n + m] = given[i * b->variables_count + (size_t)variable];
+            missing |= isnan(l->factuals[i * n + m]);
+        }
+        if (missing) code = see(s, variable, seen, scratch, images, l->count, err);
+        for (size_t i = 0; code == DSCM_OK && i < l->count; i++)
+            if (isnan(l->factuals[i * n + m])) l->factuals[i * n + m] = seen[i];
     }
     dscm_free(scratch);
+    dscm_free(seen);
     return code;
 }
 
@@ -213,7 +224,7 @@ static dscm_code observe_item(dscm_session *s, const float *image, float *scratc
     const dscm_bundle *b = s->bundle;
     for (size_t v = 0; v < b->variables_count; v++) {
         if (!isnan(observed[v]) || dscm_bundle_edge(b, (int)v, b->info.image) < 0) continue;
-        dscm_code code = see(s, (int)v, &observed[v], scratch, image, err);
+        dscm_code code = see(s, (int)v, &observed[v], scratch, image, 1, err);
         if (code != DSCM_OK) return code;
     }
     return DSCM_OK;
