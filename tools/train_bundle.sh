@@ -13,19 +13,20 @@ set -eu
 name=$1 data=$2 work=$3 out=$4
 program=${DIFFSCM:-build/diffscm}
 held=t10k
+m='train[0:45000]' p='train[50000:60000]' # M and P of docs/evaluation.md
 case $name in
 mnist)
     [ ! -e "$data/dev-images-idx3-ubyte.gz" ] || held=dev
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
-    walk="--steps 5 --ratio 0.98"
-    score="--samples 800000 --ema 0.9995" predictor="--samples 320000" oracle="--samples 260000" vae="--latent 16"
+    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
+    samples=400000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
-    walk="--steps 20 --ratio 0.95 --limit --noise-limit 2.5 --eta 0.3"
-    score="--samples 420000 --ema 0.999" predictor="--samples 240000" oracle="--still --samples 500000" vae="--latent 8"
+    walk="--steps 6 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":6,"scale":1.8},{"sampler":"implicit","steps":20,"scale":1.8}]'
+    samples=260000
     ;;
 *)
     echo "$0: $name: must be mnist or fashion" >&2
@@ -45,31 +46,28 @@ train() {
     cat "$work/$file.txt"
 }
 
+set -f # split names hold brackets
 # shellcheck disable=SC2086  # the settings are lists of words
 {
-    train score score $score --lr 1e-3 --seed 1 --eval-split $held --eval-limit 1000
-    train predictor predictor $predictor --mult 1,2,4,4 --head-channels 64 --lr 1e-3 --seed 2 \
-        --eval-split $held --eval-limit 1000
-    train oracle oracle $oracle --channels 32 --lr 1.5e-3 --dropout 0.2 --seed 7 --eval-split $held
-    train vae vae --samples 120000 --channels 16 $vae --lr 2e-3 --seed 3 --eval-split $held
-    train ae autoencoder --samples 120000 --lr 2e-3 --seed 4 --eval-split $held
+    train score score --conditional --parents $variable --prediction v --split $m --attention 7 \
+        --batch 32 --samples $samples --lr 1e-3 --seed 1
+    train predictor predictor --split $m --batch 64 --samples 130000 --mult 1,2,2 \
+        --head-channels 64 --lr 1e-3 --seed 2 --eval-split $held --eval-limit 1000
     train baseline_ae autoencoder --samples 120000 --lr 2e-3 --seed 5 --eval-split $held
-    for c in 0 1 2 3 4 5 6 7 8 9; do
-        train "ae$c" autoencoder --class $c --samples 90000 --lr 2e-3 --seed "1$c"
-    done
-    for m in 0 1 2; do
-        train "ensemble$m" oracle --channels 8 --samples 200000 --lr 2e-3 --seed "10$m" \
+    for e in 0 1 2; do
+        train "ensemble$e" oracle --channels 8 --samples 200000 --lr 2e-3 --seed "10$e" \
             --eval-split $held
     done
 }
+tools/train_judges.sh "$data" "$work/judges"
+[ -e "$work/measured.json" ] ||
+    printf '{"calibration": %s, "scale": "auto"}\n' "$calibrated" >"$work/measured.json"
 
 set --
-for c in 0 1 2 3 4 5 6 7 8 9; do set -- "$@" --class-autoencoder "$work/ae$c.st"; done
-for m in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$m.st"; done
-[ ! -e "$work/measured.json" ] || set -- "$@" --measured "$work/measured.json"
+for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
 # shellcheck disable=SC2086
-"$program" bundle --out "$out" --name "$name" --provenance "$provenance" --variable $variable \
-    --labels "$labels" --score "$work/score.st" --predictor "$work/predictor.st" \
-    --oracle "$work/oracle.st" --vae "$work/vae.st" --autoencoder "$work/ae.st" \
-    --baseline-autoencoder "$work/baseline_ae.st" \
-    --pool-data "$data" --sampler residual $walk "$@"
+"$program" bundle --out "$out" --name "$name" --version 2 --provenance "$provenance" \
+    --variable $variable --labels "$labels" --score "$work/score.st" \
+    --predictor "$work/predictor.st" --baseline-autoencoder "$work/baseline_ae.st" \
+    --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit $walk "$@"
+"$program" bundle --out "$out" --measured "$work/measured.json"
