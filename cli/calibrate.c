@@ -81,27 +81,34 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     size_t count = j->data.count < j->familiarity_limit ? j->data.count : j->familiarity_limit;
     size_t size = cli_image_size(&j->m), batch = j->m.batch;
     if (!count) return DSCM_OK;
-    double *loss = dscm_alloc(2 * count, sizeof *loss, "familiarity", err), *error;
+    double *loss = dscm_alloc(3 * count, sizeof *loss, "familiarity", err), *error, *contrast;
     cli_progress progress;
     if (!loss) return DSCM_E_MEMORY;
     error = loss + count;
+    contrast = error + count;
+    for (size_t i = 0; i < count; i++) contrast[i] = dscm_contrast(j->images + i * size, size);
     dscm_code code = DSCM_OK;
     cli_progress_start(&progress, "familiarity", "images", (double)count);
     for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {
         size_t n = count - b < batch ? count - b : batch;
-        code = dscm_denoising_loss(j->session, loss + b, j->images + b * size, n, err);
+        const float *images = j->images + b * size;
+        dscm_latent *latent = NULL;
+        code = dscm_denoising_loss(j->session, loss + b, images, n, err);
         if (code == DSCM_OK)
-            code = dscm_noise_only_error(j->session, error + b, j->images + b * size, n,
-                                         &j->m.options, err);
+            code = dscm_abduct(j->session, &latent, images, n, &j->m.options, NULL, err);
+        if (code == DSCM_OK)
+            code = dscm_noise_only_error(j->session, error + b, latent, images, NULL, err);
+        dscm_latent_free(latent);
         cli_progress_show(&progress, (double)(b + n), NULL);
     }
     cli_progress_end(&progress);
     if (code == DSCM_OK) {
         json_t *error_bounds = bounds_of(j, "noise-only error, 0..255", error, count);
         json_t *loss_bounds = bounds_of(j, "denoising loss", loss, count);
-        json_object_set_new(
-            measured, "quantiles",
-            json_pack("{s:o, s:o}", "noise_only", error_bounds, "denoising_loss", loss_bounds));
+        json_t *contrast_bounds = bounds_of(j, "contrast, 0..255", contrast, count);
+        json_object_set_new(measured, "quantiles",
+                            json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds,
+                                      "denoising_loss", loss_bounds, "contrast", contrast_bounds));
     }
     dscm_free(loss);
     return code;
@@ -166,7 +173,7 @@ int cmd_calibrate(int argc, char **argv)
          "images that trained no network (train[45000:50000])"},
         {"limit", OPT_SIZE, &j.limit, 10, 1e9, "N", "the first N of them (all)"},
         {"familiarity-limit", OPT_SIZE, &j.familiarity_limit, 0, 1e9, "N",
-         "of these the first N for noise-only error and denoising loss (2000); 0: neither"},
+         "of these the first N for noise-only error, denoising loss and contrast (2000); 0: none"},
         {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
          "of real images outside each pair of bounds, half on either side (0.005)"},
         {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},

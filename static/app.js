@@ -6,7 +6,7 @@ import {drawGraph} from './graph.js';
 import {examplesOf, markExample, showExamples} from './examples.js';
 import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
-import {clearReply, doText, markPending, outcomeOf, showPreview, showReply} from './results.js';
+import {clearReply, doText, markPending, showPreview, showReply} from './results.js';
 import {Scale} from './scale.js';
 import {Sketch} from './sketch.js';
 
@@ -297,9 +297,9 @@ async function run(request, history, live = false) {
 const SAID = {found: 'found', contested: 'contested', 'not-found': 'not found'};
 
 function sayDone(list) {
-  const found = list.filter((c) => outcomeOf(c) === 'found').length;
+  const found = list.filter((c) => c.outcome === 'found').length;
   say(list.length > 1 ? `Done: ${found} of ${list.length} found.`
-    : `Done: ${doText(list[0].intervention)} ${SAID[outcomeOf(list[0])] ?? list[0].outcome}.`);
+    : `Done: ${doText(list[0].intervention)} ${SAID[list[0].outcome] ?? list[0].outcome}.`);
 }
 
 function cancelRun() {

@@ -107,20 +107,9 @@ function scoreList(list, rows) {
   }));
 }
 
-// The independent network reads something else than the one label that was asked for.
-function doubted(c) {
-  const values = Object.values(c.intervention), o = c.scores.oracle_label;
-  return values.length === 1 && o !== null && o !== undefined && String(o) !== String(values[0]);
-}
-
-// found, contested or not-found: the service's word, or from its scores where it has none for doubt.
-export function outcomeOf(c) {
-  return c.outcome === 'found' && doubted(c) ? 'contested' : c.outcome;
-}
-
 const WORDS = {
   found: ['good', 'Found', ''],
-  contested: ['warn', 'Contested', 'The second opinion disagrees: try “more convincing”.'],
+  contested: ['warn', 'Contested', 'Try “more convincing” or another target.'],
   'not-found': ['bad', 'Not found', 'The picture is the best attempt, not an answer: try “more ' +
     'convincing” or another target.'],
 };
@@ -137,7 +126,7 @@ function strong(cls, text) {
 }
 
 function showOutcome(reply, c) {
-  const [cls, word, help] = WORDS[outcomeOf(c)] ?? ['warn', c.outcome, ''];
+  const [cls, word, help] = WORDS[c.outcome] ?? ['warn', c.outcome, ''];
   const verdict = reply.abduction?.verdict ?? 'good', parts = [];
   if (verdict !== 'good')
     parts.push(strong('warn', VERDICTS[verdict] ?? `${verdict}: ${reply.abduction.verdict_detail} `));
@@ -251,7 +240,7 @@ function fanButton(c, select) {
   const image = document.createElement('img');
   image.src = png(c.image);
   image.alt = '';
-  const [mark, words] = MARKS[outcomeOf(c)] ?? ['?', c.outcome];
+  const [mark, words] = MARKS[c.outcome] ?? ['?', c.outcome];
   const text = document.createElement('span');
   text.textContent = `${valuesText(c.intervention)} ${mark}`;
   button.title = words;

@@ -56,12 +56,6 @@ bool dscm_sampler_exact(const char *name)
     return dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s < DSCM_SAMPLERS && samplers[s].exact;
 }
 
-bool dscm_sampler_checks(const char *name)
-{
-    dscm_sampler s = DSCM_SAMPLERS;
-    return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && samplers[s].rounds > 0;
-}
-
 /* ---- evaluations ---- */
 /* Levels that are evaluated on the way down, from *high to *low. */
 static void down_range(const dscm_path *p, size_t *high, size_t *low)
@@ -291,8 +285,7 @@ static void put_on_grid(dscm_walk *w)
 }
 
 /* residual[k-1] = x_{k-1} - down(x_k); w->spare holds x_{k-1} and w->eps the estimate of x_k, which
- * stays. Items for which the inverse misses x_{k-1} by a bit (values beyond the grid) are marked.
- */
+ * stays. */
 static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     double below = p->alpha_bar[k - 1];
@@ -302,13 +295,8 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
         float *residual = w->residual + (b * p->steps + k - 1) * w->size;
         const float *x0 = w->x0 + b * w->size, *eps = w->eps + b * w->size;
         const float *x = w->spare + b * w->size;
-        bool same = true;
-        for (size_t i = 0; i < w->size; i++) {
-            float down = on_grid(signal * x0[i] + noise * eps[i]);
-            residual[i] = x[i] - down;
-            same &= down + residual[i] == x[i];
-        }
-        if (w->roundtrip_verified) w->roundtrip_verified[b] &= same;
+        for (size_t i = 0; i < w->size; i++)
+            residual[i] = x[i] - on_grid(signal * x0[i] + noise * eps[i]);
     }
 }
 
@@ -452,8 +440,6 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 {
     bool stores = samplers[p->sampler].rounds > 0;
     dscm_code code = DSCM_OK;
-    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++)
-        w->roundtrip_verified[b] = stores;
     if (stores) {
         put_on_grid(w);
         code = evaluate(p, w, d, 0, true, err);
@@ -469,7 +455,6 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 dscm_code dscm_walk_forget(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
                            dscm_error *err)
 {
-    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++) w->roundtrip_verified[b] = false;
     for (size_t i = 0; i < total(w); i++) w->x[i] = rintf(w->x[i] * NOISE_GRID) / NOISE_GRID;
     if (samplers[p->sampler].rounds) memset(w->residual, 0, p->steps * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return DSCM_OK;

@@ -33,7 +33,7 @@ static dscm_code see(dscm_session *s, int variable, double *out, float *scratch,
 {
     const dscm_variable *v = &s->bundle->infos[variable];
     size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
-    bool accepts = variable == s->bundle->scored && s->bundle->info.acceptance_count;
+    bool accepts = variable == s->bundle->info.scored && s->bundle->info.acceptance_count;
     dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, images, count, err)
                              : dscm_observe(s, variable, scratch, images, count, err);
     for (size_t i = 0; code == DSCM_OK && i < count; i++, scratch += outputs) {
@@ -443,7 +443,7 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
         if (!used) continue;
-        size_t nets = parent == s->bundle->scored ? s->bundle->info.acceptance_count : 0;
+        size_t nets = parent == s->bundle->info.scored ? s->bundle->info.acceptance_count : 0;
         float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
         code = seen ? DSCM_OK : DSCM_E_MEMORY;
         for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {

@@ -90,13 +90,73 @@ static dscm_code observe(run *r, const float *images)
                 if (a->observed[v][k] > a->observed[v][best]) best = k;
             a->factual[v] =
                 variable->kind == DSCM_CATEGORICAL ? (double)best : (double)a->observed[v][0];
-            if (variable->kind == DSCM_CATEGORICAL)
+            bool accepts = (int)v == r->info->scored && r->info->acceptance_count;
+            if (variable->kind == DSCM_CATEGORICAL && !accepts)
                 a->evidence.confidence = fmin(a->evidence.confidence, (double)a->observed[v][best]);
         }
         free(rows);
         if (code) return code;
     }
     return DSCM_OK;
+}
+
+/* How sure the acceptance nets are of what they see in the images, on average over the nets. */
+static dscm_code recognise(run *r, const float *images)
+{
+    size_t nets = r->info->acceptance_count;
+    if (r->info->scored < 0 || !nets) return DSCM_OK;
+    size_t labels = r->info->variables[r->info->scored].labels_count, values = r->count * labels;
+    float *rows = run_alloc(r, 2 * values, sizeof(*rows));
+    if (!rows) return DSCM_E_MEMORY;
+    float *sum = rows + values;
+    dscm_code code = DSCM_OK;
+    for (size_t net = 0; !code && net < nets; net++) {
+        code = dscm_observe_acceptance(r->session, r->info->scored, net, rows, images, r->count,
+                                       r->err);
+        for (size_t k = 0; !code && k < values; k++) sum[k] += rows[k] / (float)nets;
+    }
+    for (size_t i = 0; !code && i < r->count; i++) {
+        float best = 0;
+        for (size_t k = 0; k < labels; k++) best = fmaxf(best, sum[i * labels + k]);
+        dscm_abduction_evidence *e = &r->items[i].abduction->evidence;
+        e->confidence = fmin(e->confidence, (double)best);
+    }
+    free(rows);
+    return code;
+}
+
+bool run_checks_noise(const run *r)
+{
+    const dscm_options *o = &r->options;
+    dscm_options d = dscm_options_defaults();
+    return r->info->quantiles.known && dscm_options_resolve(r->bundle, &d, NULL) == DSCM_OK &&
+           o->steps == d.steps && o->ratio == d.ratio && o->guidance == d.guidance &&
+           strcmp(o->sampler, d.sampler) == 0;
+}
+
+/* How familiar the images are to the score network, beside what real images have. */
+static dscm_code measure_familiarity(run *r, const float *images)
+{
+    const dscm_quantiles *q = &r->info->quantiles;
+    if (!q->known) return DSCM_OK;
+    double *values = run_alloc(r, 2 * r->count, sizeof(*values));
+    if (!values) return DSCM_E_MEMORY;
+    double *alone = values + r->count;
+    dscm_progress progress;
+    run_begin(r, PHASE_RECONSTRUCT, 1, &progress);
+    dscm_code code = dscm_denoising_loss(r->session, values, images, r->count, r->err);
+    if (!code && run_checks_noise(r))
+        code = dscm_noise_only_error(r->session, alone, r->joint, images, &progress, r->err);
+    for (size_t i = 0; !code && i < r->count; i++) {
+        dscm_abduction_evidence *e = &r->items[i].abduction->evidence;
+        e->denoising = (dscm_quantile_check){values[i], q->loss};
+        e->contrast =
+            (dscm_quantile_check){dscm_contrast(images + i * r->pixels, r->pixels), q->contrast};
+        if (run_checks_noise(r)) e->noise_only = (dscm_quantile_check){alone[i], q->noise_only};
+    }
+    run_end(r, &r->times.abduct);
+    free(values);
+    return code;
 }
 
 /* What the score network was told of an image is its factual value, whatever a predictor sees. */
@@ -136,16 +196,9 @@ static dscm_code share_latent(run *r)
     return DSCM_OK;
 }
 
-/* The null counterfactuals. Where abduction has checked every step of the way back they are the
- * images themselves, and the walk, a third of all the work, is spared. */
-static dscm_code reconstruct(run *r, const float *images, float *reconstructions)
+/* The null counterfactuals. */
+static dscm_code reconstruct(run *r, float *reconstructions)
 {
-    bool closed = true;
-    for (size_t i = 0; i < r->count; i++) closed &= dscm_latent_roundtrip_verified(r->joint, i);
-    if (closed) {
-        memcpy(reconstructions, images, r->count * r->pixels * sizeof(float));
-        return DSCM_OK;
-    }
     dscm_query *queries = run_alloc(r, r->count, sizeof(*queries)); /* nothing is done to them */
     if (!queries) return DSCM_E_MEMORY;
     dscm_progress progress;
@@ -167,8 +220,10 @@ static dscm_code infer(run *r, const float *images, float *reconstructions)
         code = dscm_latent_forget(r->session, r->joint, r->err);
     run_end(r, &r->times.abduct);
     if (code || !r->scored) return code;
-    code = reconstruct(r, images, reconstructions);
+    code = reconstruct(r, reconstructions);
     if (!code) code = observe(r, images);
+    if (!code) code = recognise(r, images);
+    if (!code) code = measure_familiarity(r, images);
     if (!code) take_told(r);
     return code;
 }

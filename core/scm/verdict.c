@@ -9,22 +9,26 @@
 
 dscm_abduction_evidence dscm_abduction_evidence_none(void)
 {
-    const dscm_quantile_check none = {(double)NAN, (double)NAN, (double)NAN};
-    return (dscm_abduction_evidence){
-        .error_l1 = (double)NAN, .confidence = 1, .noise_only = none, .denoising = none};
+    const dscm_quantile_check none = {(double)NAN, {(double)NAN, (double)NAN}};
+    return (dscm_abduction_evidence){.error_l1 = (double)NAN,
+                                     .confidence = 1,
+                                     .noise_only = none,
+                                     .denoising = none,
+                                     .contrast = none};
 }
 
 /* False for what was not measured: comparisons with NaN are. */
 static bool is_outside(const dscm_quantile_check *check)
 {
-    return check->value < check->low || check->value > check->high;
+    return check->value < check->bounds.low || check->value > check->bounds.high;
 }
 
 dscm_verdict dscm_verdict_of(const dscm_abduction_evidence *e)
 {
     /* A NaN error is no faithful reconstruction either. */
     if (!(e->error_l1 <= ERROR_L1_MAX)) return DSCM_VERDICT_INACCURATE;
-    if (e->confidence < CONFIDENCE_MIN || is_outside(&e->noise_only) || is_outside(&e->denoising))
+    if (e->confidence < CONFIDENCE_MIN || is_outside(&e->noise_only) || is_outside(&e->denoising) ||
+        is_outside(&e->contrast))
         return DSCM_VERDICT_UNFAMILIAR;
     return DSCM_VERDICT_GOOD;
 }
