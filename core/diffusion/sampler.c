@@ -10,7 +10,8 @@
 
 #define BDIA_GAMMA  1.0
 #define QUANTILE    0.99
-#define SHED        0.03 /* guidance so far that halves the residuals, see abducted_share */
+#define SHED        0.03 /* guidance so far at which half of the abducted path is left */
+#define SHED_PIXEL  0.1f /* guidance so far of a pixel at which half of its residual is added */
 #define NOISE_GRID  256.0f
 #define FRESH_NOISE 0x66726573u /* names the streams of fresh noise */
 
@@ -300,25 +301,26 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
-/* How far guidance has moved the noise estimate of each item at the levels so far: root mean square
- * over the image, in standard deviations of the noise, summed in w->spare[item]. */
+/* How far guidance has moved the noise estimate at the levels so far, in standard deviations of the
+ * noise: w->spare holds the sum of its magnitudes per pixel. */
 static void follow_guidance(const dscm_path *p, dscm_walk *w, size_t k)
 {
-    for (size_t b = 0; b < w->batch; b++) {
-        if (k == p->steps) w->spare[b] = 0;
-        if (!w->guided) continue;
-        const float *grad = w->grad + b * w->size;
-        double sum = 0;
-        for (size_t i = 0; i < w->size; i++) sum += (double)grad[i] * (double)grad[i];
-        w->spare[b] += (float)sqrt((1 - p->alpha_bar[k]) * sum / (double)w->size);
+    float share = (float)sqrt(1 - p->alpha_bar[k]);
+    for (size_t i = 0; i < total(w); i++) {
+        if (k == p->steps) w->spare[i] = 0;
+        if (w->guided) w->spare[i] += share * fabsf(w->grad[i]);
     }
 }
 
-/* How much of an item's walk down is still its abducted path, from 1 without guidance to 0. */
+/* How much of an item's walk down is still its abducted path, from 1 without guidance to 0: by the root
+ * mean square over its pixels. */
 static float abducted_share(const dscm_walk *w, size_t item)
 {
-    double moved = (double)w->spare[item] / SHED;
-    return (float)(1 / (1 + moved * moved));
+    const float *moved = w->spare + item * w->size;
+    double sum = 0;
+    for (size_t i = 0; i < w->size; i++) sum += (double)moved[i] * (double)moved[i];
+    double ratio = sqrt(sum / (double)w->size) / SHED;
+    return (float)(1 / (1 + ratio * ratio));
 }
 
 /* Guided estimates of the clean image are limited to its range and the noise estimate follows, as
@@ -376,15 +378,19 @@ static void freshen(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
-/* A residual corrects the step of the abducted path; once guidance has left that path it corrects
- * nothing and draws traces of the factual into the result, so only the abducted share is added. */
+/* A residual corrects the step of the abducted path; where guidance has left that path it corrects
+ * nothing and draws traces of the factual into the result, so only a share is added, pixel by pixel. */
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     put_on_grid(w);
     for (size_t b = 0; b < w->batch; b++) {
         const float *residual = w->residual + (b * p->steps + k - 1) * w->size;
-        float *x = w->x + b * w->size, kept = abducted_share(w, b);
-        for (size_t i = 0; i < w->size; i++) x[i] += kept * residual[i];
+        const float *moved = w->spare + b * w->size;
+        float *x = w->x + b * w->size;
+        for (size_t i = 0; i < w->size; i++) {
+            float ratio = moved[i] / SHED_PIXEL;
+            x[i] += residual[i] / (1 + ratio * ratio);
+        }
     }
 }
 

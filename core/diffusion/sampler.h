@@ -89,8 +89,8 @@ typedef struct dscm_walk {
                     unused */
     float *residual; /* (batch, steps, size) corrections of implicit and residual; else unused */
     float *eps, *grad, *x0,
-        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
-                   item, what guidance has done so far on a walk down in ddim's moves */
+        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare:
+                   what guidance has done so far on a walk down in ddim's moves */
 } dscm_walk;
 
 typedef struct dscm_walk_observer {
