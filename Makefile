@@ -18,7 +18,7 @@ EXTRA   ?= $(if $(WERROR),-Werror)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS) \
              -DDSCM_VERSION='"$(VERSION)"' -DDSCM_PREFIX='"$(PREFIX)"'
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS_$(BUILD)) $(LDFLAGS)
-LIBS    := -larchive -lmicrohttpd -lpng -ljpeg -ljansson -lopenblas -lcrypto -lsqlite3 -lz -lpthread -lm
+LIBS    := -larchive -lmicrohttpd -lpng -ljpeg -ljansson -lopenblas -lcrypto -lsqlite3 -lhiredis -lz -lpthread -lm
 
 # ---- sources: one archive per layer, found by folder --------------------------------------------
 CORE_SRC   := $(wildcard core/*.c core/*/*.c)

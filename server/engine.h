@@ -12,6 +12,7 @@
 #include "server/journal.h"
 #include "server/outcome.h"
 #include "server/quota.h"
+#include "server/shared.h"
 #include "server/worker_pool.h"
 
 /* What a job's task payload holds. */
@@ -34,6 +35,8 @@ dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err
 /* Lets go of the request of an ended job, which is most of what a kept job weighs. Only for the one
  * that took the job from the queue. */
 void dscm_task_drop(dscm_job *job);
+/* The same for a job that another process runs: its cost counts on. */
+void dscm_task_hand_away(dscm_job *job);
 
 /* Its result payload is an outcome (outcome.h): the reply, not what it was made from. A finished job
  * does not keep an abduction alive, which the cache alone bounds. */
@@ -54,7 +57,8 @@ typedef struct dscm_engine {
     const dscm_catalogue *catalogue;
     dscm_abduction_cache *cache;
     dscm_metrics *metrics;
-    dscm_journal *journal; /* NULL: starts and abductions are recorded nowhere */
+    dscm_journal *journal; /* NULL, or where starts and abductions are recorded; at most one */
+    dscm_shared *shared;
     size_t batch;
     int threads;
     long abduction_age_s; /* told in replies */

@@ -26,6 +26,8 @@ struct dscm_queue {
     line *turn;                  /* whose turn it is; NULL: empty */
     size_t capacity, share, depth, idle;
     bool closed;
+    void (*on_idle)(void *arg); /* NULL: nobody asks */
+    void *on_idle_arg;
 };
 
 dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share, dscm_error *err)
@@ -163,10 +165,17 @@ static dscm_job *take_next(dscm_queue *queue)
     return line_cut(queue, l, NULL);
 }
 
+void dscm_queue_watch(dscm_queue *queue, void (*idle)(void *arg), void *arg)
+{
+    queue->on_idle = idle;
+    queue->on_idle_arg = arg;
+}
+
 dscm_job *dscm_queue_take(dscm_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
     queue->idle++;
+    if (!queue->depth && queue->on_idle) queue->on_idle(queue->on_idle_arg);
     while (!queue->depth && !queue->closed) pthread_cond_wait(&queue->arrived, &queue->lock);
     queue->idle--;
     dscm_job *job = queue->depth ? take_next(queue) : NULL;

@@ -35,6 +35,8 @@ dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)
                                  void *arg) DSCM_MUST_CHECK;
 /* What a push by this client would return now: to refuse before a request is even parsed. */
 dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client);
+/* Calls `idle` under the queue's lock whenever a taker begins to wait. Before the first taker. */
+void dscm_queue_watch(dscm_queue *queue, void (*idle)(void *arg), void *arg);
 /* Waits for a job; NULL once the queue is closed and empty. */
 dscm_job *dscm_queue_take(dscm_queue *queue);
 /* Fills jobs[] with up to `max` waiting jobs that `fits`, without waiting and skipping none of a

@@ -33,7 +33,10 @@ typedef struct dscm_settings {
     long queue_capacity, client_share, client_cost;
     long deadline_ms, deadline_max_ms, wait_s, wait_max_s, drain_s;
     /* kept results */
-    char store[DSCM_SETTING_TEXT]; /* "memory" or "sqlite:PATH" */
+    char store[DSCM_SETTING_TEXT]; /* "memory", "sqlite:PATH", "redis://…" or "redis+unix://…" */
+    char store_password_file[DSCM_SETTING_TEXT];
+    char role[DSCM_SETTING_TEXT]; /* "both", "api" or "work" */
+    long claim_ms;
     long jobs_max, jobs_age_s, jobs_mb, abductions_mb, abductions_age_s;
     /* transport */
     long http_threads, connections, client_connections, streams;
