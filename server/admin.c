@@ -71,6 +71,11 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
         gauges.store_sync_s = f.sync_us * 1e-6;
         gauges.store_backlog = atomic_load(&s->backlog_waiting);
     }
+    dscm_shared_figures shared;
+    if (s->shared) {
+        dscm_shared_count(s->shared, &shared);
+        gauges.shared = &shared;
+    }
     char *body = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&body, &size);

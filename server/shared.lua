@@ -11,6 +11,7 @@
 --   waiting     zset: waiting jobs by deadline                  clients  hash: how many of each
 --   claims:SHA  stream, group "workers": one entry per claimed job, idle since the last heartbeat
 --   workers:SHA zset: processes that run this model, until when they are taken for alive
+--   alive       when a process was heard last   grace  until when nobody's jobs are taken over
 --   finished    zset: ended jobs by time   sizes  hash   bytes  number
 -- Channels: bell (a job changed), work (a model has a job), cancel (a job), drop (an abduction).
 --
@@ -22,6 +23,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local KEPT_AFTER = 86400 -- seconds that an ended job's id still answers "expired"
 local EVENTS_MAX = 128
 local DEATHS_MAX = 5
+local STALE = 1500
 local NEVER = 4102444800000 -- a deadline that does not come
 
 local function J(id) return P .. 'j:' .. id end
@@ -247,9 +249,19 @@ local function give_back(id, died, age)
     return true
 end
 
+-- When nobody at all was heard, this server was away, or its clock jumped: all get a lease's time to
+-- say that they are alive.
+local function hear(lease)
+    local alive = tonumber(call('GET', P .. 'alive') or now)
+    if now - alive > lease / 2 then call('SET', P .. 'grace', now + lease, 'PX', lease) end
+    call('SET', P .. 'alive', now)
+end
+
 -- Jobs whose worker has been silent for the time of a lease. Returns how many, and how many failed.
 local function take_over(sha, worker, lease, age)
     local claims, taken, poison = P .. 'claims:' .. sha, 0, 0
+    local grace = tonumber(call('GET', P .. 'grace') or 0)
+    if grace > now and grace <= now + lease then return 0, 0 end
     local found = call('XAUTOCLAIM', claims, 'workers', worker, lease, '0-0', 'COUNT', 64)[2]
     for i = #found, 1, -1 do -- the oldest is put back last, so that it is the next
         local entry = found[i]
@@ -278,10 +290,13 @@ local function next_of(sha)
     return id or ''
 end
 
--- worker lease age want sha...: keeps the worker registered; gives jobs from its models in turn
-function op.claim(worker, lease, age, want, ...)
+-- worker lease age want sent sha...: keeps the worker registered; gives jobs from its models in turn.
+-- sent: when, by this server's clock. What waited longer is not heard by its worker any more.
+function op.claim(worker, lease, age, want, sent, ...)
     local out, taken, poison = {}, 0, 0
-    want = tonumber(want)
+    want, lease = tonumber(want), tonumber(lease)
+    if now - tonumber(sent) > STALE then want = 0 end
+    hear(lease)
     for _, sha in ipairs({...}) do
         local claims, workers = P .. 'claims:' .. sha, P .. 'workers:' .. sha
         if call('EXISTS', claims) == 0 then
@@ -320,10 +335,11 @@ function op.claim(worker, lease, age, want, ...)
             tostring(canceled.disconnect), tostring(canceled.client)}
 end
 
--- worker lease count sha... (id run)...: what became of each of its jobs
+-- worker lease count sha... (id run)...: the time, and what became of each of its jobs
 function op.beat(worker, lease, count, ...)
-    local args, out = {...}, {}
-    count = tonumber(count)
+    local args, out = {...}, {tostring(now)}
+    count, lease = tonumber(count), tonumber(lease)
+    hear(lease)
     call('SET', P .. 'p:' .. worker, 1, 'PX', 3 * lease)
     for i = 1, count do call('ZADD', P .. 'workers:' .. args[i], now + lease, worker) end
     for i = count + 1, #args, 2 do
@@ -475,7 +491,7 @@ function op.sweep(lease, age, count, bytes, patience)
         if not oldest then break end
         forget(oldest)
     end
-    sweep_orphans(lease, tonumber(patience), age)
+    sweep_orphans(tonumber(lease), tonumber(patience), age)
     local workers, running = 0, 0
     for _, sha in ipairs(call('SMEMBERS', P .. 'models')) do
         workers = workers + call('ZCOUNT', P .. 'workers:' .. sha, now, '+inf')

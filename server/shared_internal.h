@@ -83,6 +83,8 @@ struct dscm_shared {
     pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_wake;
     bool wake, beat_now; /* keeper_lock */
+    int64_t
+        clock_ms; /* Redis' clock less the monotonic one, when it was heard last; the keeper's */
     atomic_bool claiming, ending;
 };
 

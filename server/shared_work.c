@@ -233,9 +233,9 @@ static bool claim_jobs(dscm_shared *shared, dscm_redis *redis)
 {
     dscm_service *s = shared->service;
     size_t idle = dscm_queue_idle(s->queue), depth = dscm_queue_depth(s->queue);
-    size_t most = idle * (size_t)s->settings.batch, n = 4;
-    char lease[24], age[24], want[24];
-    dscm_span args[4 + DSCM_MODELS_MAX] = {dscm_span_text(shared->worker)};
+    size_t most = idle * (size_t)s->settings.batch, n = 5;
+    char lease[24], age[24], want[24], sent[24];
+    dscm_span args[5 + DSCM_MODELS_MAX] = {dscm_span_text(shared->worker)};
     bool broken = false;
     snprintf(lease, sizeof lease, "%ld", s->settings.claim_ms);
     snprintf(age, sizeof age, "%ld", s->settings.jobs_age_s);
@@ -243,6 +243,8 @@ static bool claim_jobs(dscm_shared *shared, dscm_redis *redis)
     args[1] = dscm_span_text(lease);
     args[2] = dscm_span_text(age);
     args[3] = dscm_span_text(want);
+    snprintf(sent, sizeof sent, "%lld", (long long)(dscm_clock_ms() + shared->clock_ms));
+    args[4] = dscm_span_text(sent);
     n += model_args(shared, args + n);
     dscm_redis_reply *reply = ask(shared, redis, "claim", args, n, &broken);
     const dscm_redis_reply *list = dscm_redis_at(reply, 2);
@@ -284,8 +286,10 @@ static bool beat_some(dscm_shared *shared, dscm_redis *redis, dscm_job **jobs, s
         args[n++] = dscm_span_text(runs[i]);
     }
     dscm_redis_reply *reply = ask(shared, redis, "beat", args, n, &broken);
-    for (size_t i = 0; i < count && i < dscm_redis_count(reply); i++)
-        if (!dscm_job_ended(jobs[i])) dscm_shared_orders_(shared, jobs[i], dscm_redis_at(reply, i));
+    if (reply) shared->clock_ms = atoll(dscm_redis_text(reply, 0)) - dscm_clock_ms();
+    for (size_t i = 0; i < count && i + 1 < dscm_redis_count(reply); i++)
+        if (!dscm_job_ended(jobs[i]))
+            dscm_shared_orders_(shared, jobs[i], dscm_redis_at(reply, i + 1));
     dscm_redis_reply_free(reply);
     return !broken;
 }

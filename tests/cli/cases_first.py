@@ -1,7 +1,7 @@
 """What somebody meets in the first minutes: help, pipes, names that are slightly wrong."""
 import json, os, re, shutil, subprocess
 
-COMMANDS = ("demo", "counterfactual", "sample", "serve", "info", "evaluate", "calibrate", "train", "bundle",
+COMMANDS = ("demo", "counterfactual", "sample", "serve", "work", "info", "evaluate", "calibrate", "train", "bundle",
             "import", "bench", "verify")
 FAST = ["--steps", "5", "--threads", "1"]
 

@@ -42,8 +42,10 @@ class Redis:
 
     def call(self, *words, db=0):
         """A command by redis-cli; its output."""
-        r = subprocess.run(["redis-cli", "-s", self.socket, "-n", str(db), *words],
-                           capture_output=True, text=True)
+        password = self.flags[1] if self.flags[:1] == ("--requirepass",) else None
+        env = dict(os.environ, **({"REDISCLI_AUTH": password} if password else {}))
+        r = subprocess.run(["redis-cli", "-s", self.socket, "-n", str(db), *words], text=True,
+                           capture_output=True, env=env)
         return r.stdout.strip()
 
     def url(self):

@@ -35,6 +35,7 @@ verdict only-jpeg-has-libjpeg "$(includes 'jpeglib' core api server cli | grep -
 verdict only-archive-has-libarchive "$(includes 'archive(_entry)?\.h' core api server cli | grep -v '^core/data/archive\.c:')"
 verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
 verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep -v '^server/journal[a-z_]*\.[ch]:')"
+verdict only-redis-has-hiredis "$(includes 'hiredis' core api server cli | grep -v '^server/redis\.c:')"
 # The wall clock jumps: it is for log lines, and nothing may wait by it.
 verdict no-waiting-by-the-wall-clock "$(grep -rnE 'CLOCK_REALTIME|gettimeofday' core api server cli --include='*.[ch]' | grep -v '^server/clock\.h:')"
 verdict rooms "$(python3 tests/layers/rooms.py)"
