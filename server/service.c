@@ -327,7 +327,12 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
                               .journal = s->journal,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
-                              .abduction_age_s = o->abductions_age_s};
+                              .abduction_age_s = o->abductions_age_s,
+                              .long_cost = (size_t)o->long_cost};
+    size_t others = s->workers > 1 ? s->workers - 1 : 1;
+    code = dscm_queue_limit_long(s->queue, dscm_engine_is_long, &s->engine,
+                                 o->client_long ? (size_t)o->client_long : others, s->workers, err);
+    if (code != DSCM_OK) return code;
     dscm_job_runner runner = dscm_engine_runner(&s->engine);
     code = dscm_service_recover(s, err);
     if (code != DSCM_OK) return code;
