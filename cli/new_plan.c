@@ -10,6 +10,7 @@
 #define TRIAL_SECONDS 1.0
 #define STEPS_LEAST   20
 #define SAMPLES_MOST  20000000
+#define WARMUP_MOST   200  /* steps */
 #define REST          0.15 /* of the time: calibration, measurement, starting of stages */
 #define CLASSES_IM    20   /* an autoencoder per class for at most so many */
 
@@ -141,7 +142,8 @@ static void word(json_t *list, const char *format, ...)
     json_array_append_new(list, json_string(text));
 }
 
-static json_t *words_of(const new_plan *p, const template *t, int number, size_t seed)
+static json_t *words_of(const new_plan *p, const template *t, int number, size_t seed,
+                        size_t samples)
 {
     json_t *w = json_array();
     size_t levels = levels_of(p->size);
@@ -151,6 +153,8 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
     word(w, "--batch=%zu", t->batch);
     word(w, "--lr=%g", t->rate);
     word(w, "--seed=%zu", seed);
+    size_t warmup = samples / t->batch / 10; /* short trainings would never reach their rate */
+    word(w, "--warmup=%zu", warmup < WARMUP_MOST ? warmup : WARMUP_MOST);
     if (t->task != DSCM_TASK_AUTOENCODER) word(w, "--channels=%zu", t->channels);
     if (t->dropout > 0) word(w, "--dropout=%g", t->dropout);
     if (t->latent) word(w, "--latent=%zu", t->latent);
@@ -209,7 +213,7 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t
                 snprintf(s->name, sizeof s->name, "panel-autoencoder-%zu", k);
             else
                 snprintf(s->name, sizeof s->name, "%s", t->name);
-            s->words = words_of(p, t, (int)k, 10 * i + 11 + 1000 * k);
+            s->words = words_of(p, t, (int)k, 10 * i + 11 + 1000 * k, count);
             s->samples = count;
             s->seconds = (double)count / rate;
         }
