@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "cli/cli.h"
+#include "core/base/version.h"
 #include "core/kernels/gemm.h"
 
 const cli_command cli_commands[] = {
@@ -120,6 +122,9 @@ int main(int argc, char **argv)
 {
     fill_standard_files();
     if (!stack_suffices()) return EXIT_FAILED;
+    /* Before OpenBLAS is loaded: threads of its own are never used, and it ends the program where the
+     * system does not grant them. */
+    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0) return EXIT_FAILED;
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */

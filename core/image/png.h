@@ -16,6 +16,10 @@
 #include "core/base/error.h"
 #include "core/image/picture.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The first eight bytes are those of a PNG file. */
 bool dscm_png_is(const void *bytes, size_t size);
 /* Height and width by the header of what dscm_png_is; DSCM_E_FORMAT where it is not complete. */
@@ -29,5 +33,9 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
 /* The same pixels give the same bytes. Caller releases *png with free. */
 dscm_code dscm_png_encode(uint8_t **png, size_t *size, const dscm_picture *picture,
                           dscm_error *err) DSCM_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
