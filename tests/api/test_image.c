@@ -139,8 +139,9 @@ static void limits_allow_telephone_pictures(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"limits_allow_telephone_pictures", limits_allow_telephone_pictures},
-        
+    static const test_case cases[] = {
+        {"limits_allow_telephone_pictures", limits_allow_telephone_pictures},
+
         {"transparent_parts_show_the_background", transparent_parts_show_the_background},
         {"each_kind_of_model_has_its_fit", each_kind_of_model_has_its_fit},
         {"limits_are_exact", limits_are_exact},
