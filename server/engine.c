@@ -134,9 +134,17 @@ static dscm_code engine_open(void *arg, void **out, dscm_error *err)
     return DSCM_OK;
 }
 
+bool dscm_engine_is_long(void *arg, const dscm_job *job)
+{
+    const dscm_engine *engine = arg;
+    const dscm_task *task = job->task.data;
+    return engine->long_cost && dscm_request_cost(task->request) > engine->long_cost;
+}
+
+/* A long job would make those of a short one wait, and nobody count it. */
 static bool engine_fits(void *arg, const dscm_job *first, const dscm_job *other)
 {
-    (void)arg;
+    if (dscm_engine_is_long(arg, other) && !dscm_engine_is_long(arg, first)) return false;
     const dscm_task *a = first->task.data, *b = other->task.data;
     if (dscm_job_suspect(first) || dscm_job_suspect(other)) return false;
     return !a->cached && !b->cached && dscm_request_compatible(a->request, b->request);

@@ -62,7 +62,11 @@ typedef struct dscm_engine {
     size_t batch;
     int threads;
     long abduction_age_s; /* told in replies */
+    size_t long_cost;     /* network passes beyond which a job is long; 0: none is */
 } dscm_engine;
+
+/* Whether a job that waits is long; arg: the engine. For dscm_queue_limit_long. */
+bool dscm_engine_is_long(void *arg, const dscm_job *job);
 
 /* Fills the table for dscm_worker_pool_open; engine must outlive the worker pool. */
 dscm_job_runner dscm_engine_runner(dscm_engine *engine);

@@ -301,8 +301,11 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     public.decorate = dscm_routes_decorate;
     public.done = dscm_routes_done;
     dscm_code code = dscm_http_open(&s->admin, &admin, err);
-    if (code == DSCM_OK && strcmp(o->role, "work") != 0)
-        code = dscm_http_open(&s->http, &public, err);
+    if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--admin-port (DIFFSCM_ADMIN_PORT)");
+    if (code != DSCM_OK) return code;
+    if (strcmp(o->role, "work") == 0) return DSCM_OK;
+    code = dscm_http_open(&s->http, &public, err);
+    if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--port (DIFFSCM_PORT)");
     return code;
 }
 
@@ -341,7 +344,15 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
                               .shared = s->shared,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
-                              .abduction_age_s = o->abductions_age_s};
+                              .abduction_age_s = o->abductions_age_s,
+                              .long_cost = (size_t)o->long_cost};
+    size_t others = s->workers > 1 ? s->workers - 1 : 1;
+    /* What is claimed from a shared store is for workers that are idle: none of it may wait here. */
+    if (s->shared) others = s->workers;
+    code = dscm_queue_limit_long(s->queue, dscm_engine_is_long, &s->engine,
+                                 o->client_long && !s->shared ? (size_t)o->client_long : others,
+                                 s->workers, err);
+    if (code != DSCM_OK) return code;
     dscm_job_runner runner = dscm_engine_runner(&s->engine);
     code = dscm_service_recover(s, err);
     if (s->shared) dscm_queue_watch(s->queue, worker_idle, s->shared);

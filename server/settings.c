@@ -57,6 +57,10 @@ static const dscm_setting table[] = {
         "client-cost", client_cost, "250000", 0, 1000000000,
         "network passes (images x steps x passes) that the waiting and running jobs of one client "
         "may cost together; a single job may cost more; more get 429; 0 is no limit"),
+    NUMBER("long-cost", long_cost, "20000", 0, 1000000000,
+           "network passes beyond which a job is long; 0: none is"),
+    NUMBER("client-long", client_long, "0", 0, 1024,
+           "workers that the long jobs of one client may hold at the same time; 0 is all but one"),
     NUMBER("deadline-ms", deadline_ms, "120000", 1, 86400000,
            "deadline of a job whose request names none"),
     NUMBER("deadline-max-ms", deadline_max_ms, "3600000", 1, 86400000,

@@ -29,7 +29,8 @@ verdict core-includes "$(includes '(api|server|cli|tests)/|microhttpd|sys/socket
 verdict api-includes "$(includes '(server|cli|tests)/|microhttpd|cblas|png\.h|jpeglib|sys/socket|netinet|arpa/' api)"
 verdict server-includes "$(includes '(cli|tests)/|cblas|png\.h|jpeglib' server)"
 verdict cli-includes "$(includes 'tests/|microhttpd|cblas|png\.h|jpeglib' cli)"
-verdict only-gemm-has-blas "$(includes 'cblas' core api server cli | grep -v '^core/kernels/gemm\.c:')"
+verdict only-openblas-has-blas "$(includes 'cblas|dlfcn' core api server cli | grep -v '^core/kernels/openblas\.[ch]:')"
+verdict only-kernels-have-openblas "$(includes 'core/kernels/openblas' core api server cli | grep -v '^core/kernels/')"
 verdict only-png-has-libpng "$(includes 'png\.h' core api server cli | grep -v '^core/image/png\.c:')"
 verdict only-jpeg-has-libjpeg "$(includes 'jpeglib' core api server cli | grep -v '^core/image/jpeg\.c:')"
 verdict only-archive-has-libarchive "$(includes 'archive(_entry)?\.h' core api server cli | grep -v '^core/data/archive\.c:')"
@@ -38,6 +39,13 @@ verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep
 verdict only-redis-has-hiredis "$(includes 'hiredis' core api server cli | grep -v '^server/redis\.c:')"
 # The wall clock jumps: it is for log lines, and nothing may wait by it.
 verdict no-waiting-by-the-wall-clock "$(grep -rnE 'CLOCK_REALTIME|gettimeofday' core api server cli --include='*.[ch]' | grep -v '^server/clock\.h:')"
+# Public headers include public ones only, and the export list has their functions and no other.
+public=$(mktemp -d)
+sed -n 's/^#include "\(core[^"]*\)"/\1/p' include/diffscm/diffscm.h | xargs -I{} install -D -m 644 {} "$public/{}"
+verdict public-headers-are-closed "$(comm -13 <(cd "$public" && find core -type f | sort) \
+    <(sed -n 's/^ *# *include *"\([^"]*\)"/\1/p' $(find "$public" -type f) | sort -u))"
+verdict public-functions-are-listed "$(python3 tests/install/public.py functions "$public" | diff - include/diffscm/symbols)"
+rm -r "$public"
 verdict rooms "$(python3 tests/layers/rooms.py)"
 planted=$(mktemp -d)
 mkdir -p "$planted/core/base" "$planted/core/nn"
