@@ -23,6 +23,9 @@ const cli_command cli_commands[] = {
     {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve,
      "Serves counterfactuals over HTTP, with a page, until SIGTERM. Every option can also be given "
      "as an environment variable (DIFFSCM_QUEUE_CAPACITY=64) or in a file (queue-capacity = 64)."},
+    {"work", "run jobs that services accept into a shared store", cmd_work,
+     "Runs jobs of its models from a Redis store (--store redis://HOST) that services accept into, "
+     "until SIGTERM. Takes the options of serve; only the admin listener is opened."},
     {"info", "describe a model", cmd_info,
      "Prints a model's variables, defaults, calibrated scales and scores; without MODEL, those of "
      "mnist, and which models there are."},
@@ -34,6 +37,10 @@ const cli_command cli_commands[] = {
      "Fits a temperature per acceptance net and measures the noise-only error and the denoising "
      "loss "
      "of real images that trained no network; `bundle --measured` puts all into the bundle."},
+    {"new", "make a model of your own pictures", cmd_new,
+     "Reads a folder of pictures, plans by the data and this machine's speed, trains the networks "
+     "of a model and the judges that take no part in it, finds the scale it needs, measures it and "
+     "writes the model's folder. Ended in any way, the same command goes on."},
     {"train", "train a network of a bundle", cmd_train,
      "Trains one network: the score network that draws, the predictor that guides, the oracle that "
      "judges, the VAE of the CLD, or an autoencoder of IM1 and IM2."},
@@ -124,7 +131,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */
-    if (argc > 1 && strcmp(argv[1], "serve") == 0) return status;
+    if (argc > 1 && (strcmp(argv[1], "serve") == 0 || strcmp(argv[1], "work") == 0)) return status;
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "diffscm: standard output: %s\n", strerror(errno));
         if (status == EXIT_DONE) status = EXIT_FAILED;

@@ -2,7 +2,7 @@
  *
  * Rules of decoding: palette and low depths are expanded; 16 bits are scaled to 8; alpha is laid
  * over the grey level `background`; for one channel, grey = .2126 R + .7152 G + .0722 B (Rec. 709);
- * for three, grey is repeated. Colour profiles, gamma, text and private chunks are skipped unread:
+ * for three, grey is repeated; the orientation of an eXIf chunk is applied. Colour profiles, gamma, text and private chunks are skipped unread:
  * what they unfold to costs nothing and cannot spoil a picture; only their frame (length, checksum,
  * a name that allows skipping) must be right. Header and limits are checked before libpng sees the
  * file, and every warning is an error, so that of what is accepted all picture data was read. The
