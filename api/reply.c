@@ -183,6 +183,7 @@ static json_t *abduction_brief(const dscm_abduction *a, const dscm_reply_ids *id
     json_object_set_new(out, "verdict", json_string(dscm_verdict_name(a->verdict)));
     json_object_set_new(out, "verdict_detail", json_string(dscm_verdict_words(a->verdict)));
     json_object_set_new(out, "familiarity", familiarity(&a->evidence));
+    json_object_set_new(out, "inverted", json_boolean(a->inverted));
     return out;
 }
 

@@ -13,6 +13,7 @@
 #include "core/eval/baselines.h"
 #include "core/eval/calibrate.h"
 #include "core/eval/stats.h"
+#include "core/image/ink.h"
 #include "core/io/file.h"
 
 typedef struct calibration_job {
@@ -81,12 +82,17 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     size_t count = j->data.count < j->familiarity_limit ? j->data.count : j->familiarity_limit;
     size_t size = cli_image_size(&j->m), batch = j->m.batch;
     if (!count) return DSCM_OK;
-    double *loss = dscm_alloc(3 * count, sizeof *loss, "familiarity", err), *error, *contrast;
+    double *loss = dscm_alloc(4 * count, sizeof *loss, "familiarity", err), *error, *contrast,
+           *border;
     cli_progress progress;
     if (!loss) return DSCM_E_MEMORY;
     error = loss + count;
     contrast = error + count;
-    for (size_t i = 0; i < count; i++) contrast[i] = dscm_contrast(j->images + i * size, size);
+    border = contrast + count;
+    for (size_t i = 0; i < count; i++) {
+        contrast[i] = dscm_contrast(j->images + i * size, size);
+        border[i] = dscm_border_level(j->data.pixels + i * size, j->data.h, j->data.w);
+    }
     dscm_code code = DSCM_OK;
     cli_progress_start(&progress, "familiarity", "images", (double)count);
     for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {
@@ -106,9 +112,11 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
         json_t *error_bounds = bounds_of(j, "noise-only error, 0..255", error, count);
         json_t *loss_bounds = bounds_of(j, "denoising loss", loss, count);
         json_t *contrast_bounds = bounds_of(j, "contrast, 0..255", contrast, count);
-        json_object_set_new(measured, "quantiles",
-                            json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds,
-                                      "denoising_loss", loss_bounds, "contrast", contrast_bounds));
+        json_t *all = json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds, "denoising_loss",
+                                loss_bounds, "contrast", contrast_bounds);
+        if (j->data.c == 1)
+            json_object_set_new(all, "border", bounds_of(j, "border, 0..255", border, count));
+        json_object_set_new(measured, "quantiles", all);
     }
     dscm_free(loss);
     return code;

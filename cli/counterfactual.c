@@ -141,6 +141,7 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     cli_model *m = &a->m;
     dscm_target *targets = NULL;
     size_t count = 0, size = cli_image_size(m);
+    bool inverted = false;
     float *image = NULL;
     uint8_t *pixels = dscm_alloc(size, 1, "image", err);
     dscm_session *session = NULL;
@@ -148,7 +149,8 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     cli_watch watch;
     dscm_code code = pixels ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK) code = parse_targets(a, &targets, &count, err);
-    if (code == DSCM_OK) code = cli_read_image(m, a->rest.items[0], a->resize, &image, err);
+    if (code == DSCM_OK)
+        code = cli_read_image(m, a->rest.items[0], a->resize, &image, &inverted, err);
     cli_watch_start(&watch, m, "counterfactual", a->preview);
     if (code == DSCM_OK)
         code = dscm_session_open(&session, m->bundle, count < m->batch ? count : m->batch,
@@ -156,6 +158,7 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     if (code == DSCM_OK) {
         dscm_pixels_from_float(pixels, image, size);
         item.ask = (dscm_case){.pixels = pixels,
+                               .inverted = inverted,
                                .targets = targets,
                                .targets_count = count,
                                .options = m->options,

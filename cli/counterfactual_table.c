@@ -364,7 +364,7 @@ static dscm_code open_sweep(sweep_job *j, const cli_sweep_run *r, dscm_error *er
     if (code != DSCM_OK) return code;
     memcpy(j->query.factuals, j->given, n * sizeof(double));
     code = make_queries(r, &j->s, j->acts, j->queries, j->query.factuals, err);
-    if (code == DSCM_OK) code = cli_read_image(r->m, r->picture, r->resize, &j->image, err);
+    if (code == DSCM_OK) code = cli_read_image(r->m, r->picture, r->resize, &j->image, NULL, err);
     if (code == DSCM_OK)
         code = dscm_session_open(&j->session, r->m->bundle,
                                  j->s.count < r->m->batch ? j->s.count : r->m->batch,

@@ -37,6 +37,7 @@ typedef struct dscm_variable {
     double min, max;           /* continuous: range of allowed values */
     double tolerance;   /* continuous: a value is met when seen no farther from it than this */
     size_t h, w, c;     /* image */
+    bool dark_ground;   /* image: nearly all real ones have a dark border (calibrated bundles) */
     const int *parents; /* indices of variables, in ascending order */
     size_t parents_count;
 } dscm_variable;
@@ -61,6 +62,7 @@ typedef struct dscm_quantiles {
     dscm_bounds noise_only; /* dscm_noise_only_error under the bundle's default options */
     dscm_bounds loss;       /* dscm_denoising_loss */
     dscm_bounds contrast;   /* dscm_contrast */
+    dscm_bounds border;     /* mean level of the outermost pixels, 0..255; grey images */
 } dscm_quantiles;
 
 typedef struct dscm_bundle_info {

@@ -82,10 +82,9 @@ async function takeFile(file) {
   if (!file || !model) return;
   hideProblem();
   try {
-    const {blob, inverted} = await prepared(file, imageVariable());
+    const blob = await prepared(file);
     setImage(await blobBase64(blob), blob.type);
-    newPicture(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
-      : `${file.name} chosen.`);
+    newPicture(`${file.name} chosen.`);
   } catch {
     if (image) { // the one before must not pass for this one; a drawing cannot
       setImage(null);

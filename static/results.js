@@ -133,6 +133,7 @@ function showOutcome(reply, c) {
   parts.push(strong(verdict === 'good' ? cls : 'warn', `${word}: ${doText(c.intervention)}. `));
   if (c.outcome !== 'found' && c.detail) parts.push(`${c.detail} `);
   if (help) parts.push(`${help} `);
+  if (reply.abduction?.inverted) parts.push('Dark ink on light paper was inverted. ');
   parts.push(`The model saw ${observedText(reply)} in the picture.`);
   $('outcome').replaceChildren(...parts);
 }

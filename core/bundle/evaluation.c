@@ -198,6 +198,8 @@ static dscm_code load_acceptance(dscm_bundle *b, const manifest *m, const json_t
     return code;
 }
 
+#define DARK_BORDER 96 /* of 255: ground below this is dark */
+
 static dscm_code load_bounds(const manifest *m, const json_t *object, const char *key,
                              dscm_bounds *out, dscm_error *err)
 {
@@ -216,14 +218,18 @@ static dscm_code load_quantiles(dscm_bundle *b, const manifest *m, const json_t 
     const json_t *object = json_object_get(root, "quantiles");
     dscm_quantiles *q = &b->info.quantiles;
     const dscm_bounds open = {(double)NAN, (double)NAN};
-    *q = (dscm_quantiles){false, open, open, open};
+    *q = (dscm_quantiles){false, open, open, open, open};
     if (!object) return DSCM_OK;
     dscm_code code =
-        manifest_keys(m, object, "quantiles", "noise_only denoising_loss contrast", err);
+        manifest_keys(m, object, "quantiles", "noise_only denoising_loss contrast border", err);
     if (code == DSCM_OK) code = load_bounds(m, object, "noise_only", &q->noise_only, err);
     if (code == DSCM_OK) code = load_bounds(m, object, "denoising_loss", &q->loss, err);
     if (code == DSCM_OK) code = load_bounds(m, object, "contrast", &q->contrast, err);
+    if (code == DSCM_OK && json_object_get(object, "border"))
+        code = load_bounds(m, object, "border", &q->border, err);
     q->known = code == DSCM_OK;
+    bool dark = q->border.high < DARK_BORDER; /* false without bounds */
+    b->variables[b->info.image].info.dark_ground = b->infos[b->info.image].dark_ground = dark;
     return code;
 }
 

@@ -48,6 +48,7 @@ static dscm_abduction *abduction_make(run *r, const dscm_case *ask)
     if (!a) return NULL;
     a->info = r->info;
     a->options = ask->options;
+    a->inverted = ask->inverted;
     a->error_l1 = a->error_max = NAN;
     a->evidence = dscm_abduction_evidence_none();
     a->verdict = DSCM_VERDICT_INACCURATE; /* until it is judged */

@@ -367,11 +367,11 @@ def a_photograph_of_paper_becomes_ink(b, url, shots):
          "t.items.add(new File([p], 'paper.jpg', {type: 'image/jpeg'}));"
          "window.dispatchEvent(new DragEvent('drop', {dataTransfer: t, cancelable: true})); },"
          "'image/jpeg')")
-    b.wait("/inverted/.test(document.getElementById('status').textContent)")
-    b.wait("document.getElementById('picture').naturalWidth === 28")
+    b.wait("/paper.jpg chosen/.test(document.getElementById('status').textContent)")
     b.click("#variables input[value='3']")
     b.wait(DONE)
     assert "The model saw digit 7" in text(b, "outcome"), text(b, "outcome")
+    assert "was inverted" in text(b, "outcome"), text(b, "outcome")
     b.screenshot(os.path.join(shots, "paper.png"))
 
 
