@@ -173,7 +173,7 @@ int cmd_calibrate(int argc, char **argv)
                          .split = "train[45000:50000]",
                          .limit = 1000000,
                          .familiarity_limit = 2000,
-                         .outside = 0.005};
+                         .outside = 0.002};
     const cli_option options[] = {
         {"data", OPT_TEXT, &j.data_dir, 0, 0, "DIR",
          "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
@@ -183,7 +183,7 @@ int cmd_calibrate(int argc, char **argv)
         {"familiarity-limit", OPT_SIZE, &j.familiarity_limit, 0, 1e9, "N",
          "of these the first N for noise-only error, denoising loss and contrast (2000); 0: none"},
         {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
-         "of real images outside each pair of bounds, half on either side (0.005)"},
+         "of real images outside each pair of bounds, half on either side (0.002)"},
         {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},
         CLI_MODEL_OPTIONS(j.m),
         {.name = NULL}};
