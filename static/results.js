@@ -66,9 +66,8 @@ function scoreRows(reply, c) {
   add(first, s.probability?.after, `Seen as ${valuesText(c.intervention)}`,
     `${percent(s.probability?.before ?? 0)} → ${percent(s.probability?.after ?? 0)}`,
     'How sure the model is, before and after.');
-  add(first, s.oracle_label, 'Second opinion',
-    doubted(c) ? `disagrees: ${s.oracle_label}` : `agrees: ${s.oracle_label}`,
-    'What another network, which took no part, sees in the answer.');
+  add(first, s.oracle_label, 'Outside opinion', s.oracle_label,
+    'What networks that took no part in anything see in the answer.');
   const moved = movedBy(reply, c);
   add(first, moved, 'Followed', moved,
     'Other variables that moved with what was set; each keeps what is its own.');
@@ -232,7 +231,7 @@ export function showReply(reply, request, onShow = () => {}) {
   select(current < answers.length ? current : 0);
 }
 
-const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: the second opinion disagrees'],
+const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: not all agree'],
   'not-found': ['–', 'not found']};
 
 function fanButton(c, select) {

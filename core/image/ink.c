@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INK_MIN   16           /* of 255: less is no ink when its extent is looked for */
-#define INK_SIDE  (20.0 / 28)  /* of the output's shorter side that the ink's longer side fills */
-#define LINE_MEAN 170          /* ink's mean level weighted by itself below which lines are thin */
-#define BROADEN   0.8          /* of a neighbour's level */
+#define INK_MIN   16          /* of 255: less is no ink when its extent is looked for */
+#define INK_SIDE  (20.0 / 28) /* of the output's shorter side that the ink's longer side fills */
+#define LINE_MEAN 170         /* ink's mean level weighted by itself below which lines are thin */
+#define BROADEN   0.8         /* of a neighbour's level */
 
 double dscm_border_level(const uint8_t *pixels, size_t h, size_t w)
 {
@@ -83,8 +83,7 @@ static void broaden(uint8_t *levels, uint8_t *spare, size_t h, size_t w)
         for (size_t x = 1; x + 1 < w; x++) {
             size_t i = y * w + x;
             const uint8_t near[] = {spare[i - 1], spare[i + 1], spare[i - w], spare[i + w]};
-            for (size_t k = 0; k < 4; k++)
-                levels[i] = (uint8_t)fmax(levels[i], BROADEN * near[k]);
+            for (size_t k = 0; k < 4; k++) levels[i] = (uint8_t)fmax(levels[i], BROADEN * near[k]);
         }
 }
 

@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 
+from drawings import drawings
 from webdriver import Browser, NoBrowser
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -353,6 +354,25 @@ def files_dropped_on_the_page(b, url, shots):
     b.wait("/noise.png chosen/.test(document.getElementById('status').textContent)")
     assert b.js("return sent") > 700000
     b.wait("document.getElementById('picture').naturalWidth === 512")
+
+
+@case
+def drawn_digits_are_familiar(b, url, shots):
+    """At most a tenth of drawn digits are unfamiliar to the model, and nearly all are seen as drawn."""
+    count = strange = read = 0
+    fresh(b, url)
+    for digit, strokes in drawings(2):
+        b.click("#clear")
+        b.js("document.querySelectorAll('#variables input').forEach(i => { i.checked = false; })")
+        b.draw("#sketch", strokes)
+        b.wait("/^Choose what/.test(document.getElementById('status').textContent)")
+        b.click(f"#variables input[value='{(int(digit) + 3) % 10}']")
+        b.wait(DONE)
+        count += 1
+        strange += "Unfamiliar" in text(b, "outcome")
+        read += f"The model saw digit {digit}" in text(b, "outcome")
+    print(f"  drawn digits: {count}, unfamiliar {strange}, seen as drawn {read}")
+    assert strange <= count / 10 and read >= 0.9 * count, (count, strange, read)
 
 
 @case
