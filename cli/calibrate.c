@@ -66,14 +66,14 @@ static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, ds
 }
 
 /* ---- familiarity ---- */
-/* Two-sided bounds of `count` values, which are sorted. */
-static json_t *bounds_of(const calibration_job *j, const char *what, double *values, size_t count)
+/* Two-sided bounds of `count` values, which are sorted, with a share of them outside. */
+static json_t *bounds_of(double outside, const char *what, double *values, size_t count)
 {
     count = dscm_sort_values(values, count);
-    double low = dscm_quantile_sorted(values, count, j->outside / 2),
-           high = dscm_quantile_sorted(values, count, 1 - j->outside / 2);
+    double low = dscm_quantile_sorted(values, count, outside / 2),
+           high = dscm_quantile_sorted(values, count, 1 - outside / 2);
     printf("%s: %.4g..%.4g, median %.4g (%zu images, %g outside)\n", what, low, high,
-           dscm_quantile_sorted(values, count, 0.5), count, j->outside);
+           dscm_quantile_sorted(values, count, 0.5), count, outside);
     return json_pack("{s:f, s:f}", "low", low, "high", high);
 }
 
@@ -109,13 +109,13 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     }
     cli_progress_end(&progress);
     if (code == DSCM_OK) {
-        json_t *error_bounds = bounds_of(j, "noise-only error, 0..255", error, count);
-        json_t *loss_bounds = bounds_of(j, "denoising loss", loss, count);
-        json_t *contrast_bounds = bounds_of(j, "contrast, 0..255", contrast, count);
+        json_t *error_bounds = bounds_of(j->outside, "noise-only error, 0..255", error, count);
+        json_t *loss_bounds = bounds_of(j->outside, "denoising loss", loss, count);
+        json_t *contrast_bounds = bounds_of(0, "contrast, 0..255", contrast, count);
         json_t *all = json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds, "denoising_loss",
                                 loss_bounds, "contrast", contrast_bounds);
         if (j->data.c == 1)
-            json_object_set_new(all, "border", bounds_of(j, "border, 0..255", border, count));
+            json_object_set_new(all, "border", bounds_of(0, "border, 0..255", border, count));
         json_object_set_new(measured, "quantiles", all);
     }
     dscm_free(loss);
@@ -183,7 +183,8 @@ int cmd_calibrate(int argc, char **argv)
         {"familiarity-limit", OPT_SIZE, &j.familiarity_limit, 0, 1e9, "N",
          "of these the first N for noise-only error, denoising loss and contrast (2000); 0: none"},
         {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
-         "of real images outside each pair of bounds, half on either side (0.002)"},
+         "of real images outside each pair of bounds, half on either side (0.002); none are "
+         "outside those of contrast and border"},
         {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},
         CLI_MODEL_OPTIONS(j.m),
         {.name = NULL}};
