@@ -10,7 +10,8 @@
 
 #define SIZE_MOST    64 /* larger pictures are brought to SIZE_CHOSEN */
 #define SIZE_CHOSEN  32
-#define CLASS_LEAST  10 /* pictures of a class, so that each split has some */
+#define CLASS_LEAST  10  /* pictures of a class, so that each split has some */
+#define UNEVEN       1.5 /* the largest class to the smallest, from which on draws are balanced */
 #define LABEL_LENGTH 200
 
 /* Whether the networks take images of that size: they halve it two or three times. */
@@ -108,8 +109,9 @@ static dscm_code write_split(const dscm_dataset *set, const char *folder, const 
     return code;
 }
 
-/* A class must have images in each of the three splits, and several where something is measured. */
-static dscm_code check_counts(const new_plan *plan, const dscm_dataset *set, dscm_error *err)
+/* A class must have images in each of the three splits, and several where something is measured. Where
+ * classes differ much in size, a rare one would hardly be learnt. */
+static dscm_code check_counts(new_plan *plan, const dscm_dataset *set, dscm_error *err)
 {
     size_t counts[256] = {0};
     for (size_t i = 0; i < set->count; i++) counts[set->labels[i]]++;
@@ -120,6 +122,16 @@ static dscm_code check_counts(const new_plan *plan, const dscm_dataset *set, dsc
                              "(hundreds make a useful model)",
                              plan->data, json_string_value(json_array_get(plan->labels, k)),
                              counts[k], CLASS_LEAST);
+    size_t least = counts[0], most = counts[0];
+    for (size_t k = 1; k < set->classes; k++) {
+        least = counts[k] < least ? counts[k] : least;
+        most = counts[k] > most ? counts[k] : most;
+    }
+    plan->balance = (double)most > UNEVEN * (double)least;
+    if (plan->balance)
+        fprintf(stderr,
+                "%s: classes have %zu to %zu pictures: each is drawn as often in training\n",
+                plan->data, least, most);
     return DSCM_OK;
 }
 
