@@ -75,7 +75,8 @@ typedef struct dscm_bundle_info {
     int image; /* index of the image variable that queries are about */
     const dscm_calibration *calibrations;
     size_t calibrations_count;
-    bool auto_scale; /* default: a scale searched per item, see dscm_scale_search */
+    bool auto_scale;   /* default: a scale searched per item, see dscm_scale_search */
+    double confidence; /* of that search, 0..1; NaN: the default of the guidance */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     bool has_panel;          /* they took no part in making the model or its choices (format 2) */
     int scored;              /* index of the variable that all judging nets are about, or -1 */
@@ -276,7 +277,9 @@ typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
 } dscm_scale_search;
-dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
+/* options: resolved. A bundle may name a confidence of its own. */
+dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle,
+                                             const dscm_options *options);
 typedef struct dscm_scale_result {
     double scale;       /* strength used */
     bool valid;         /* false: no scale makes every guided label the likeliest and brings every

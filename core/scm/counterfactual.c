@@ -533,10 +533,13 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
     return code;
 }
 
-dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
+dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const dscm_options *options)
 {
     bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
-    return (dscm_scale_search){.confidence = conditional ? 0.95 : 0.997,
+    double own = bundle->info.confidence;
+    return (dscm_scale_search){.confidence = !isnan(own)   ? own
+                                             : conditional ? 0.95
+                                                           : 0.997,
                                .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 
@@ -548,7 +551,7 @@ dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *re
     dscm_path path = {0};
     size_t count = latent->count, edges = s->bundle->edges_count;
     dscm_options unit_options = *options;
-    dscm_scale_search defaults = dscm_scale_search_defaults(options);
+    dscm_scale_search defaults = dscm_scale_search_defaults(s->bundle, options);
     dscm_code code = check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     unit_options.scale = 1;

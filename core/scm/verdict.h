@@ -38,6 +38,7 @@ typedef struct dscm_abduction_evidence {
         noise_only; /* mean |image rebuilt from the top state alone - image|, 0..255 */
     dscm_quantile_check denoising; /* denoising loss of the image */
     dscm_quantile_check contrast;  /* standard deviation of its values */
+    dscm_quantile_check border;    /* mean level of its outermost pixels; grey images */
 } dscm_abduction_evidence;
 
 /* Confidence 1, nothing else measured. */
