@@ -171,6 +171,7 @@ static json_t *familiarity(const dscm_abduction_evidence *e)
     set_check(out, "noise_only", &e->noise_only);
     set_check(out, "denoising_loss", &e->denoising);
     set_check(out, "contrast", &e->contrast);
+    set_check(out, "border", &e->border);
     return out;
 }
 

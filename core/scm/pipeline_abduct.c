@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/image/ink.h"
 #include "core/scm/pipeline_internal.h"
 
 void dscm_abduction_free(dscm_abduction *a)
@@ -153,6 +154,10 @@ static dscm_code measure_familiarity(run *r, const float *images)
         e->denoising = (dscm_quantile_check){values[i], q->loss};
         e->contrast =
             (dscm_quantile_check){dscm_contrast(images + i * r->pixels, r->pixels), q->contrast};
+        if (r->image->c == 1)
+            e->border = (dscm_quantile_check){
+                dscm_border_level(r->items[i].abduction->pixels, r->image->h, r->image->w),
+                q->border};
         if (run_checks_noise(r)) e->noise_only = (dscm_quantile_check){alone[i], q->noise_only};
     }
     run_end(r, &r->times.abduct);
