@@ -8,11 +8,12 @@ FAILING_RUN = python3 tests/alloc/run.py $(PROGRAM) $(FAILING) $(OUT)/tests/http
 alloc: all $(OUT)/tests/http/test_http $(FAILING)
 	$(FAILING_RUN) --seconds 100
 
-## make soak     every failing allocation of every command, ten minutes of 1 % under load, kills, fuzzing; hours
+## make soak     every failing allocation of every command, ten minutes of 1 % under load, kills, chaos, fuzzing; hours
 soak: all $(OUT)/tests/http/test_http $(FAILING)
 	$(FAILING_RUN) --commands --whole --seconds 1000000
 	$(FAILING_RUN) --service --seconds 2000
 	@$(SUB) kills
+	@$(SUB) chaos
 	@$(SUB) fuzz FUZZ_SECONDS=600
 
 $(FAILING): tests/alloc/failing.c
