@@ -58,6 +58,7 @@ if [ -z "$unit" ]; then
     [ "${build##*/}" = release ] && suite install tests/install/run.sh "$build"
     [ -f tests/cli/run.py ] && suite cli python3 tests/cli/run.py "$build/diffscm"
     [ -f tests/api/docs.py ] && suite api-docs python3 tests/api/docs.py "$build/diffscm"
+    [ -f tests/deploy/run.py ] && suite deploy python3 tests/deploy/run.py "$build/diffscm"
     [ -f tests/browser/run.py ] && suite browser python3 tests/browser/run.py "$build/diffscm"
 fi
 
