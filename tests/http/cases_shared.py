@@ -1,5 +1,5 @@
 """Several processes over one Redis: --store redis+unix://… under kills, pauses, lost memory, and replicas."""
-import contextlib, http.client, signal, subprocess, threading, time
+import contextlib, http.client, signal, subprocess, tempfile, threading, time
 
 import lib
 from lib import Redis, Server, events, picture, until
@@ -253,6 +253,16 @@ def test_nobody_has_the_model():
         assert "0" * 64 in r.text and int(r.headers["retry-after"]) >= 1, r.text
 
 
+def test_jobs_of_a_model_that_nobody_runs_any_more_fail():
+    with cluster(workers=1, flags=("--claim-ms", "200", "--drain-s", "0"), gate=True) as (_, (a,), (w,)):
+        jobs = [accept(a, value=i, steps=2 + i) for i in range(2)]
+        a.wait_state(jobs[0], "running")
+        assert w.stop() == 0
+        for job in jobs:
+            state = ended(a, job)
+            assert state["status"] == "failed" and state["problem"]["code"] == "no-worker", state
+
+
 def test_a_paused_store_is_told_and_waited_for():
     with Redis() as redis, cluster(redis=redis, gate=True) as (_, (a,), (w,)):
         running = accept(a, steps=20)
@@ -349,3 +359,19 @@ def test_a_password_comes_from_a_file():
         r = subprocess.run([lib.PROGRAM, "--serve", "--port", "0", "--admin-port", "0", "--store", redis.url()],
                            capture_output=True, text=True)
         assert r.returncode == 1 and "NOAUTH" in r.stderr, r.stderr
+
+
+def test_a_user_with_few_rights_suffices():
+    with Redis() as redis, tempfile.NamedTemporaryFile("w", suffix=".password") as file:
+        file.write("secret\n")
+        file.flush()
+        assert redis.call("ACL", "SETUSER", "worker", "on", ">secret", "~diffscm:*", "&diffscm:*", "+@all",
+                          "-@admin", "-@dangerous") == "OK"
+        port = lib.free_port()
+        redis.call("CONFIG", "SET", "bind", "127.0.0.1")
+        assert redis.call("CONFIG", "SET", "port", str(port)) == "OK"
+        with Server("--store", f"redis://worker@127.0.0.1:{port}/3", "--store-password-file", file.name) as s:
+            assert s.post().status == 200
+            job = accept(s)
+            assert ended(s, job)["status"] == "succeeded"
+            assert redis.call("EXISTS", f"diffscm:j:{job}", db=3) == "1"

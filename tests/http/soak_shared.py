@@ -1,5 +1,5 @@
 """A shared store under kills and load, for longer than a test run has time: make chaos."""
-import contextlib, http.client, os, random, signal, socket, subprocess, tempfile, threading, time
+import contextlib, http.client, os, random, subprocess, tempfile, threading, time
 
 import lib
 from lib import Redis, Server, events, picture, until
@@ -9,12 +9,6 @@ LIMITS = ["--queue-capacity", "4000", "--client-share", "100", "--deadline-ms", 
           "--jobs-age-s", "100000", "--client-cost", "0"]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Fleet:
     """Services and workers over one Redis; any of them can be killed, and comes back."""
 
@@ -22,7 +16,7 @@ class Fleet:
         self.redis, self.stack, self.step_ms = redis, stack, step_ms
         self.store = ["--store", redis.url(), *LIMITS, *flags]
         self.roles = ["api"] * apis + ["work"] * workers
-        self.ports = [free_port() for _ in range(apis)]
+        self.ports = [lib.free_port() for _ in range(apis)]
         self.members = [None] * len(self.roles)
         for i in range(len(self.roles)):
             self.start(i)
@@ -165,7 +159,7 @@ http {{
 @contextlib.contextmanager
 def nginx(ports):
     with tempfile.TemporaryDirectory(prefix="diffscm-nginx-") as folder:
-        port = free_port()
+        port = lib.free_port()
         servers = " ".join(f"server 127.0.0.1:{p} max_fails=1 fail_timeout=1s;" for p in ports)
         with open(folder + "/nginx.conf", "w") as file:
             file.write(NGINX.format(folder=folder, servers=servers, port=port))
