@@ -602,7 +602,7 @@ def a_poor_model_is_told(b, url, shots):
         manifest["quality"] = {"poor": True, "poor_because": "results blur", "would_help": "time"}
         with open(os.path.join(model, "manifest.json"), "w") as file:
             json.dump(manifest, file)
-        service = Service(ARGS.program, ARGS.data_dir, "--models", folder)
+        service = Service(ARGS.program, ARGS.data_dir, "--models", model)
         try:
             b.open(service.url)
             b.wait("!document.getElementById('poor').hidden")
