@@ -46,7 +46,7 @@ typedef struct dscm_train_options {
      * together, with this probability (Ho & Salimans 2021). */
     const double *parents;
     double parent_dropout; /* 0..1; 0.1 */
-    double clean_share;    /* predictors: share of the images at t = 0, where a predictor observes; the
+    double clean_share; /* predictors: share of the images at t = 0, where a predictor observes; the
                               others at uniform t. 0..1; 0 */
 } dscm_train_options;
 
