@@ -3,16 +3,18 @@
 #
 #   docker build -t diffscm .
 #   docker run --rm --read-only -p 127.0.0.1:8080:8080 -e DIFFSCM_ALLOW_ANONYMOUS=on diffscm
-FROM debian:bookworm-slim AS build
+# A point release by name; a digest is stricter: --build-arg BASE=debian@sha256:...
+ARG BASE=debian:12.11-slim
+FROM $BASE AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc libc6-dev make libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev \
         libopenblas-dev libarchive-dev libssl-dev libsqlite3-dev zlib1g-dev && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN make -j"$(nproc)" all && make install DESTDIR=/image PREFIX=/usr && strip /image/usr/bin/diffscm
+RUN make -j"$(nproc)" all && make install-program DESTDIR=/image PREFIX=/usr && strip /image/usr/bin/diffscm
 
-FROM debian:bookworm-slim
+FROM $BASE
 RUN apt-get update && apt-get install -y --no-install-recommends \
         libmicrohttpd12 libpng16-16 libjpeg62-turbo libjansson4 libopenblas0-pthread libarchive13 \
         libssl3 libsqlite3-0 zlib1g && \

@@ -6,19 +6,24 @@ CC      ?= gcc
 OUT     := build/$(BUILD)
 comma   := ,
 PREFIX  ?= /usr/local
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^\#define DSCM_VERSION  *"\(.*\)"/\1/p' core/base/version.h)
 
 # snprintf cuts messages on purpose, and what the compiler proves about it varies with -O.
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Wpointer-arith -Wno-format-truncation
-CFLAGS_release := -O2 -g
-LDFLAGS_release := -Wl,-z,relro,-z,now,-z,noexecstack
+# Position-independent objects serve program and shared library alike. 3 checks more than 2 where compiler
+# and C library know it, and is a warning elsewhere.
+FORTIFY := $(shell echo '\#include <features.h>' | $(CC) -O2 -D_FORTIFY_SOURCE=3 -Werror -E -x c - >/dev/null 2>&1 && echo 3 || echo 2)
+CFLAGS_release := -O2 -g -fPIC -fno-semantic-interposition -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
+HARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack
+LDFLAGS_release := -pie $(HARDEN)
 CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -fsanitize=thread
 EXTRA   ?= $(if $(WERROR),-Werror)
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS) \
-             -DDSCM_VERSION='"$(VERSION)"' -DDSCM_PREFIX='"$(PREFIX)"'
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS_$(BUILD)) $(LDFLAGS)
-LIBS    := -larchive -lmicrohttpd -lpng -ljpeg -ljansson -lopenblas -lcrypto -lsqlite3 -lz -lpthread -lm
+# OpenBLAS is loaded at run time (core/kernels/openblas.c).
+CORE_LIBS := -larchive -lpng -ljpeg -ljansson -lcrypto -lz -ldl -lpthread -lm
+LIBS    := -lmicrohttpd -lsqlite3 $(CORE_LIBS)
 
 # ---- sources: one archive per layer, found by folder --------------------------------------------
 CORE_SRC   := $(wildcard core/*.c core/*/*.c)
@@ -61,10 +66,12 @@ build/diffscm: build/release/diffscm
 include $(wildcard mk/*.mk)
 
 # ---- rules ----------------------------------------------------------------------------------------
+# Objects are made anew when compiler or flags change; -Werror changes no object.
 STAMP := $(OUT)/flags
+STAMPED = $(CC) $(subst ','\'',$(filter-out -Werror,$(ALL_CFLAGS)))
 $(STAMP): FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(subst ','\'',$(ALL_CFLAGS))' | cmp -s - $@ || echo '$(CC) $(subst ','\'',$(ALL_CFLAGS))' > $@
+	@echo '$(STAMPED)' | cmp -s - $@ || echo '$(STAMPED)' > $@
 
 $(OUT)/%.o: %.c $(STAMP)
 	@mkdir -p $(@D)

@@ -9,12 +9,11 @@
 #include "core/image/png.h"
 #include "core/image/resize.h"
 
-/* What is accepted grows with the model, and colour images are photographs: those of a telephone's
- * camera have 12 million pixels. */
-static dscm_picture_limits limits_of(const dscm_variable *image, size_t side_max)
+dscm_picture_limits dscm_image_limits(const dscm_variable *image, size_t side_max)
 {
-    size_t area = 256 * image->h * image->w, least = image->c == 1 ? 1u << 21 : 1u << 24;
-    return (dscm_picture_limits){.side = side_max, .pixels = area < least ? least : area};
+    size_t area = image ? 256 * image->h * image->w : 0;
+    return (dscm_picture_limits){.side = side_max ? side_max : DSCM_IMAGE_SIDE_MAX,
+                                 .pixels = area < DSCM_IMAGE_PIXELS ? DSCM_IMAGE_PIXELS : area};
 }
 
 /* Greyscale models have a black background; behind transparent photographs it is white. */
@@ -57,7 +56,7 @@ bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size
 {
     dscm_error err = {0};
     size_t h, w;
-    dscm_picture_limits limits = limits_of(image, side_max);
+    dscm_picture_limits limits = dscm_image_limits(image, side_max);
     if (dscm_picture_check(bytes, size, &limits, &h, &w, &err) != DSCM_OK) {
         report(problem, pointer, &err);
         return false;
@@ -94,7 +93,7 @@ uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t
 {
     dscm_error err = {0};
     dscm_picture picture = {0};
-    dscm_picture_limits limits = limits_of(image, side_max);
+    dscm_picture_limits limits = dscm_image_limits(image, side_max);
     uint8_t *pixels = NULL;
     if (!dscm_image_check(image, bytes, size, side_max, resize, pointer, problem)) return NULL;
     if (decode(&picture, image, bytes, size, &limits, &err) == DSCM_OK) {

@@ -10,6 +10,17 @@
 
 #include "api/problem.h"
 #include "core/diffscm.h"
+#include "core/image/picture.h"
+
+/* Pictures of at least so many pixels are accepted, for greyscale models too: what people photograph
+ * with a telephone has 12 to 16 million. */
+#define DSCM_IMAGE_PIXELS ((size_t)1 << 24)
+/* Largest width or height where nothing else is said. */
+#define DSCM_IMAGE_SIDE_MAX ((size_t)8192)
+
+/* What a model accepts; it grows with the model's own image. side_max: as below, 0 for the default.
+ * image NULL: what every model accepts. */
+dscm_picture_limits dscm_image_limits(const dscm_variable *image, size_t side_max);
 
 /* Pixels (H,W,C) of the image variable from a PNG or JPEG file. An image of another size is fitted
  * by the rule of its kind (greyscale models: area average, aspect kept, centred on the background;

@@ -10,6 +10,7 @@
 #include "api/base64.h"
 #include "api/json.h"
 #include "api/reply_internal.h"
+#include "core/base/version.h"
 
 json_t *reply_image(const uint8_t *png, size_t size)
 {

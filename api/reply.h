@@ -79,6 +79,7 @@ char *dscm_event_preview(const dscm_run_event *event, const dscm_bundle_info *in
 typedef struct dscm_model_limits {
     size_t body_bytes; /* largest request body */
     long deadline_max_ms;
+    size_t image_side; /* largest width or height of a picture; 0: the default */
 } dscm_model_limits;
 /* {"models":[…]} of GET /models. */
 char *dscm_reply_models(const dscm_catalogue *catalogue, const dscm_model_limits *limits,

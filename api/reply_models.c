@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "api/image.h"
 #include "api/json.h"
 #include "api/reply_internal.h"
 
@@ -86,11 +87,14 @@ static json_t *from_manifest(const dscm_bundle_info *info, const char *key)
     return part ? part : json_null();
 }
 
-static json_t *limits_of(const dscm_model_limits *limits)
+/* image: of the model, NULL: what all models accept. */
+static json_t *limits_of(const dscm_model_limits *limits, const dscm_variable *image)
 {
-    return json_pack("{s:I, s:I, s:i, s:i}", "body_bytes", (json_int_t)limits->body_bytes,
+    dscm_picture_limits picture = dscm_image_limits(image, limits->image_side);
+    return json_pack("{s:I, s:I, s:i, s:i, s:I, s:I}", "body_bytes", (json_int_t)limits->body_bytes,
                      "deadline_ms", (json_int_t)limits->deadline_max_ms, "counterfactuals",
-                     DSCM_REQUEST_FAN_MAX, "samples", DSCM_SAMPLES_MAX);
+                     DSCM_REQUEST_FAN_MAX, "samples", DSCM_SAMPLES_MAX, "image_side",
+                     (json_int_t)picture.side, "image_pixels", (json_int_t)picture.pixels);
 }
 
 static json_t *brief(const dscm_model_entry *entry)
@@ -108,7 +112,8 @@ char *dscm_reply_models(const dscm_catalogue *catalogue, const dscm_model_limits
     json_t *list = json_array();
     for (size_t i = 0; i < catalogue->count; i++)
         json_array_append_new(list, brief(&catalogue->models[i]));
-    return reply_text(json_pack("{s:o, s:o}", "models", list, "limits", limits_of(limits)), size);
+    return reply_text(json_pack("{s:o, s:o}", "models", list, "limits", limits_of(limits, NULL)),
+                      size);
 }
 
 char *dscm_reply_model(const dscm_model_entry *entry, const dscm_model_limits *limits, size_t *size)
@@ -126,6 +131,6 @@ char *dscm_reply_model(const dscm_model_entry *entry, const dscm_model_limits *l
                         json_pack("{s:b, s:b, s:b}", "cld", info->has_cld, "im", info->has_im,
                                   "oracle", info->has_oracle));
     json_object_set_new(out, "bytes", json_integer((json_int_t)info->bytes));
-    json_object_set_new(out, "limits", limits_of(limits));
+    json_object_set_new(out, "limits", limits_of(limits, &info->variables[info->image]));
     return reply_text(out, size);
 }

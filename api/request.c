@@ -183,7 +183,8 @@ static void take_image(request_parser *p, const void *bytes, size_t size, void *
     r->file_memory = memory;
     r->file_resize = p->resize;
     r->file_pointer = p->from_query ? "" : "/image";
-    r->file_side_max = p->catalogue->image_side_max ? p->catalogue->image_side_max : 8192;
+    r->file_side_max =
+        p->catalogue->image_side_max ? p->catalogue->image_side_max : DSCM_IMAGE_SIDE_MAX;
     bool good = p->catalogue->decode_later
                     ? dscm_image_check(&r->info->variables[r->info->image], bytes, size,
                                        r->file_side_max, p->resize, r->file_pointer, p->problem)

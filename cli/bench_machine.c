@@ -4,6 +4,7 @@
 
 #include "cli/bench.h"
 #include "core/base/memory.h"
+#include "core/base/version.h"
 #include "core/kernels/gemm.h"
 #include "core/kernels/simd/peak_simd.h"
 

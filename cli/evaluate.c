@@ -9,6 +9,7 @@
 #include "cli/report.h"
 #include "core/base/memory.h"
 #include "core/base/rng.h"
+#include "core/base/team.h"
 
 static const char methods_default[] =
     "ours,ours:scale=calibrated,published:ratio=0.75:dynamic=1:scale=1,"

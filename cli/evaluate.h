@@ -9,6 +9,7 @@
 #define DSCM_CLI_EVALUATE_H
 
 #include "cli/model.h"
+#include "core/base/team.h"
 #include "core/eval/evaluate.h"
 #include "core/eval/stats.h"
 

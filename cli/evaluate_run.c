@@ -6,6 +6,7 @@
 
 #include "cli/evaluate.h"
 #include "core/base/memory.h"
+#include "core/base/team.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"

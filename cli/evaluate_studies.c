@@ -7,6 +7,7 @@
 
 #include "cli/evaluate.h"
 #include "core/base/memory.h"
+#include "core/base/team.h"
 #include "core/eval/identity.h"
 #include "core/io/file.h"
 

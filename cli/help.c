@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/completion.h"
+#include "core/base/version.h"
 
 static bool roff;       /* the manual page is being written */
 static bool completion; /* a shell's completion is being written */

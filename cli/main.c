@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "cli/cli.h"
+#include "core/base/version.h"
 #include "core/kernels/gemm.h"
 
 const cli_command cli_commands[] = {
@@ -32,6 +34,10 @@ const cli_command cli_commands[] = {
      "Fits a temperature per acceptance net and measures the noise-only error and the denoising "
      "loss "
      "of real images that trained no network; `bundle --measured` puts all into the bundle."},
+    {"new", "make a model of your own pictures", cmd_new,
+     "Reads a folder of pictures, plans by the data and this machine's speed, trains the networks "
+     "of a model and the judges that take no part in it, finds the scale it needs, measures it and "
+     "writes the model's folder. Ended in any way, the same command goes on."},
     {"train", "train a network of a bundle", cmd_train,
      "Trains one network: the score network that draws, the predictor that guides, the oracle that "
      "judges, the VAE of the CLD, or an autoencoder of IM1 and IM2."},
@@ -116,6 +122,9 @@ int main(int argc, char **argv)
 {
     fill_standard_files();
     if (!stack_suffices()) return EXIT_FAILED;
+    /* Before OpenBLAS is loaded: threads of its own are never used, and it ends the program where the
+     * system does not grant them. */
+    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0) return EXIT_FAILED;
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */

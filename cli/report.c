@@ -7,6 +7,7 @@
 
 #include "cli/page.h"
 #include "core/base/memory.h"
+#include "core/base/version.h"
 
 #define RESAMPLES 1000
 

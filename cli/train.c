@@ -37,7 +37,7 @@ typedef struct train_run {
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
     const char *attention, *pool, *size, *arch, *parents, *prediction, *variable, *table;
     train_values variables; /* out of the table; count 0: none */
-    bool relabel, no_cache, conditional;
+    bool relabel, no_cache, conditional, quiet;
     size_t classes, data_channels;
     double *values, *held_values; /* of the parents or the predicted variable: (images, count) */
     size_t class_number, threads, eval_limit;
@@ -350,7 +350,7 @@ static dscm_code run(train_run *r, dscm_error *err)
     }
     if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
-    if (code == DSCM_OK) describe_data(r);
+    if (code == DSCM_OK && !r->quiet) describe_data(r);
     if (code == DSCM_OK && dscm_trainer_samples(r->trainer))
         fprintf(stderr, "%s: going on at %zu of %zu samples\n", r->checkpoint,
                 dscm_trainer_samples(r->trainer), r->options.samples);
@@ -427,6 +427,7 @@ int cmd_train(int argc, char **argv)
         {"relabel", OPT_FLAG, &r.relabel, 0, 0, NULL, "number the labels that occur from 0"},
         {"classes", OPT_SIZE, &r.classes, 2, 256, "N",
          "so many classes, also those without an image (those that occur)"},
+        {"quiet", OPT_FLAG, &r.quiet, 0, 0, NULL, "do not say what was understood of the data"},
         {"no-cache", OPT_FLAG, &r.no_cache, 0, 0, NULL, "decode pictures anew, keep none"},
         {"split", OPT_TEXT, &r.split, 0, 0, "NAME",
          "what to train on: NAME, NAME[A:B] or NAME[A%:B%] (train)"},

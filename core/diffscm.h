@@ -21,7 +21,10 @@
 
 #include "core/base/cpu.h"
 #include "core/base/error.h"
-#include "core/base/team.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* ---- variables and graph ---- */
 typedef enum dscm_kind { DSCM_CATEGORICAL, DSCM_CONTINUOUS, DSCM_IMAGE } dscm_kind;
@@ -216,12 +219,13 @@ bool dscm_sampler_checks(const char *name); /* NULL: no */
 /* A new latent of chosen items (an index may repeat: one abduction, many interventions). */
 dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
                              size_t count, dscm_error *err) DSCM_MUST_CHECK;
-/* Serialised form: little endian, versioned, checked on reading. *bytes is released with dscm_free.
- */
+/* Serialised form: little endian, versioned, checked on reading. *bytes is released with dscm_free. */
 dscm_code dscm_latent_write(const dscm_latent *latent, void **bytes, size_t *size,
                             dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_latent_read(dscm_latent **out, const dscm_bundle *bundle, const void *bytes,
                            size_t size, dscm_error *err) DSCM_MUST_CHECK;
+
+void dscm_free(void *block); /* takes NULL; as in core/base/memory.h, which is not public */
 
 typedef enum dscm_action {
     DSCM_DO,    /* do(v := value) */
@@ -359,5 +363,9 @@ dscm_code dscm_score_seen(dscm_session *session, dscm_scores *out, const float *
                           const float *counterfactual, int variable, const int *targets,
                           const int *factuals, size_t count, const dscm_seen *seen,
                           dscm_error *err) DSCM_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

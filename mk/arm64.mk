@@ -10,7 +10,7 @@ CFLAGS_arm64 := -O2 -g -static
 
 ARM64_PARTS := base kernels nn models diffusion
 # Not: what calls OpenBLAS, and what reads JSON.
-ARM64_OUT   := core/kernels/gemm.c core/kernels/linalg.c \
+ARM64_OUT   := core/kernels/gemm.c core/kernels/linalg.c core/kernels/openblas.c \
                  core/models/config.c core/models/infer.c core/models/presets.c
 ARM64_SRC   := $(filter-out $(ARM64_OUT),$(wildcard $(ARM64_PARTS:%=core/%/*.c))) tests/arm64/gemm_plain.c
 ARM64_TESTS := $(patsubst %.c,$(OUT)/cross/%,$(filter-out tests/core/models/test_infer.c,\

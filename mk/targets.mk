@@ -3,18 +3,21 @@
 # As many jobs as processors, unless the user said how many.
 SUB = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
-.PHONY: run demo serve test unit asan tsan fuzz bench check layers format install uninstall
+# Stages that print one line each, and what they did only when they fail. V=1: all of it.
+STAGE = +@V=$(V) tools/stage.sh
 
-## make run      install what is missing (Debian), build, start the service and print its page
+.PHONY: run demo serve test unit asan tsan fuzz bench check layers format install install-program uninstall
+
+## make run      install what is missing (Debian), build, start the service, print its address; PORT=8081, V=1
 run:
 	@tools/setup.sh build
-	@$(SUB) all
-	@tools/run.sh build/diffscm
+	$(STAGE) build $(SUB) all
+	@V=$(V) PORT=$(PORT) tools/run.sh build/diffscm
 
 ## make demo     a sheet of 10 digits x 10 targets from the shipped bundle, as build/demo.png
 demo:
 	@tools/setup.sh build
-	@$(SUB) all
+	$(STAGE) build $(SUB) all
 	build/diffscm demo --out build/demo.png
 
 ## make test     install what is missing, build, run every test; WERROR=1: warnings are errors
@@ -56,20 +59,26 @@ layers: all
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-## make install  program, manual page, shell completion, models and page below PREFIX (default /usr/local); DESTDIR is honoured
+## make install  program, library, manual page, completion, models, page and documents below PREFIX (/usr/local); DESTDIR is honoured
 SHARE := $(DESTDIR)$(PREFIX)/share/diffscm
+DOC   := $(DESTDIR)$(PREFIX)/share/doc/diffscm
 SHELLS := bash:bash-completion/completions/diffscm zsh:zsh/site-functions/_diffscm
 MANUAL := $(DESTDIR)$(PREFIX)/share/man/man1/diffscm.1
-install: all
+install: install-program install-library
+	@find README.md CHANGELOG.md LICENSE docs examples/embed.c -type f -print0 | \
+	    xargs -0 -I{} install -D -m 644 {} "$(DOC)/{}"
+
+## make install-program  the same without library and documents
+install-program: all
 	install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/diffscm
 	@if $(PROGRAM) --man >$(OUT)/diffscm.1; then install -D -m 644 $(OUT)/diffscm.1 $(MANUAL); \
 	    else echo 'install: no manual page: $(PROGRAM) does not run on this machine'; fi
 	@for shell in $(SHELLS); do $(PROGRAM) --completion $${shell%%:*} >$(OUT)/completion && \
 	    install -D -m 644 $(OUT)/completion $(DESTDIR)$(PREFIX)/share/$${shell##*:}; done
-	@find models static examples -type f -print0 | xargs -0 -I{} install -D -m 644 {} "$(SHARE)/{}"
+	@find models static examples -type f ! -name '*.c' -print0 | xargs -0 -I{} install -D -m 644 {} "$(SHARE)/{}"
 
-uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(MANUAL) $(SHARE) \
+uninstall: uninstall-library
+	rm -rf $(DESTDIR)$(PREFIX)/bin/diffscm $(MANUAL) $(SHARE) $(DOC) \
 	    $(foreach shell,$(SHELLS),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(shell))))
 
 ## make clean    remove build/

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/version.h"
 #include "server/service.h"
 
 void dscm_admin_head(void *service, dscm_exchange *exchange)

@@ -6,7 +6,8 @@
 static dscm_model_limits limits_of(const dscm_service *service)
 {
     return (dscm_model_limits){(size_t)service->settings.body_kb << 10,
-                               service->settings.deadline_max_ms};
+                               service->settings.deadline_max_ms,
+                               service->catalogue.image_side_max};
 }
 
 void dscm_get_models(dscm_service *service, dscm_exchange *exchange, const dscm_captures *captures)

@@ -291,7 +291,10 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     public.decorate = dscm_routes_decorate;
     public.done = dscm_routes_done;
     dscm_code code = dscm_http_open(&s->admin, &admin, err);
-    if (code == DSCM_OK) code = dscm_http_open(&s->http, &public, err);
+    if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--admin-port (DIFFSCM_ADMIN_PORT)");
+    if (code != DSCM_OK) return code;
+    code = dscm_http_open(&s->http, &public, err);
+    if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--port (DIFFSCM_PORT)");
     return code;
 }
 

@@ -55,6 +55,7 @@ done
 
 if [ -z "$unit" ]; then
     suite layers tests/layers/run.sh "$build"
+    [ "${build##*/}" = release ] && suite install tests/install/run.sh "$build"
     [ -f tests/cli/run.py ] && suite cli python3 tests/cli/run.py "$build/diffscm"
     [ -f tests/api/docs.py ] && suite api-docs python3 tests/api/docs.py "$build/diffscm"
     [ -f tests/browser/run.py ] && suite browser python3 tests/browser/run.py "$build/diffscm"

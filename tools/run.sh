@@ -1,11 +1,7 @@
 #!/bin/sh
-# The end of `make run`: starts the service and prints its page; without a service in the program,
-# writes the demo sheet.
+# The end of `make run`: the service, which prints its address when it answers. PORT, or DIFFSCM_PORT,
+# chooses its port; log lines below warnings are left out unless V is set.
 set -eu
 program=${1:?PROGRAM}
-port=${PORT:-8080}
-if "$program" serve --help >/dev/null 2>&1; then
-    echo "diffscm: the page is at http://localhost:$port/   (Ctrl-C stops the service)"
-    exec "$program" serve --port "$port"
-fi
-exec "$program" demo --out build/demo.png
+[ -n "${V:-}" ] || export DIFFSCM_LOG_LEVEL="${DIFFSCM_LOG_LEVEL:-warn}"
+exec "$program" serve ${PORT:+--port "$PORT"}

@@ -8,7 +8,7 @@
 set -eu
 
 BUILD='gcc libc6-dev libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev libopenblas-dev libarchive-dev libssl-dev libsqlite3-dev zlib1g-dev'
-TEST='python3 curl dataset-fashion-mnist chromium chromium-driver'
+TEST='g++ pkg-config binutils python3 curl dataset-fashion-mnist chromium chromium-driver'
 ARM64='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static'
 CHECK='clang-format cppcheck binutils'
 

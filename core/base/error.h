@@ -8,6 +8,10 @@
 #ifndef DSCM_CORE_BASE_ERROR_H
 #define DSCM_CORE_BASE_ERROR_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum dscm_code {
     DSCM_OK = 0,
     /* the caller's data is bad */
@@ -45,5 +49,9 @@ void dscm_error_prefix(dscm_error *err, const char *format, ...) DSCM_PRINTF(2, 
 /* Short stable name such as "invalid" or "not-found"; "unknown-code" for anything outside the
  * table. Static storage. */
 const char *dscm_code_name(dscm_code code);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,6 +7,8 @@
 
 #include <jpeglib.h>
 
+#include "core/image/orient.h"
+
 /* State of one call; on the heap because locals do not survive longjmp reliably. */
 typedef struct jpeg_state {
     struct jpeg_decompress_struct d;
@@ -53,27 +55,13 @@ bool dscm_jpeg_is(const void *bytes, size_t size)
     return size >= 3 && p[0] == 0xff && p[1] == 0xd8 && p[2] == 0xff;
 }
 
-static unsigned get16(const uint8_t *p, bool little)
+/* Of the first APP1 segment that holds EXIF: XMP and others come in APP1 too. */
+static int find_orientation(const struct jpeg_decompress_struct *d)
 {
-    return little ? p[0] | (unsigned)p[1] << 8 : p[1] | (unsigned)p[0] << 8;
-}
-
-/* EXIF orientation 1..8 of an APP1 segment (tag 0x0112 in the first directory); 1 when absent. */
-static int exif_orientation(const uint8_t *p, size_t size)
-{
-    if (size < 22 || memcmp(p, "Exif\0\0", 6) != 0) return 1;
-    p += 6;
-    size -= 6;
-    bool little = p[0] == 'I';
-    size_t at = little ? get16(p + 4, true) | (size_t)get16(p + 6, true) << 16
-                       : get16(p + 6, false) | (size_t)get16(p + 4, false) << 16;
-    if (at > size - 2) return 1;
-    size_t entries = get16(p + at, little);
-    for (size_t i = 0; i < entries && at + 2 + 12 * (i + 1) <= size; i++) {
-        const uint8_t *entry = p + at + 2 + 12 * i;
-        if (get16(entry, little) != 0x0112) continue;
-        unsigned value = get16(entry + 8, little);
-        return value >= 1 && value <= 8 ? (int)value : 1;
+    for (jpeg_saved_marker_ptr m = d->marker_list; m; m = m->next) {
+        bool exif = m->data_length >= 6 && memcmp(m->data, "Exif\0\0", 6) == 0;
+        int found = exif ? dscm_exif_orientation(m->data, m->data_length) : 0;
+        if (found) return found;
     }
     return 1;
 }
@@ -112,9 +100,7 @@ static bool read_pixels(jpeg_state *s, const void *bytes, size_t size, size_t ch
                  limits->side, limits->pixels);
         longjmp(s->jump, 1);
     }
-    *orientation = s->d.marker_list
-                       ? exif_orientation(s->d.marker_list->data, s->d.marker_list->data_length)
-                       : 1;
+    *orientation = find_orientation(&s->d);
     choose_size(s, channels, side_wanted);
     jpeg_start_decompress(&s->d);
     size_t row = (size_t)s->d.output_width * channels;
@@ -131,24 +117,16 @@ static bool read_pixels(jpeg_state *s, const void *bytes, size_t size, size_t ch
     return true;
 }
 
-/* Orientations 5..8 exchange the sides; bit patterns say which axes run backwards. */
-static dscm_code turn(dscm_picture *out, const uint8_t *in, size_t h, size_t w, int orientation,
-                      dscm_error *err)
+/* The pixels as they are seen; s no longer owns them. */
+static dscm_code take_pixels(dscm_picture *out, jpeg_state *s, int orientation, dscm_error *err)
 {
-    bool swap = orientation >= 5;
-    bool flip_x = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
-    bool flip_y = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
-    out->h = swap ? w : h;
-    out->w = swap ? h : w;
-    out->pixels = malloc(h * w * out->c);
-    if (!out->pixels) return dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
-    for (size_t y = 0; y < out->h; y++)
-        for (size_t x = 0; x < out->w; x++) {
-            size_t tx = flip_x ? out->w - 1 - x : x, ty = flip_y ? out->h - 1 - y : y;
-            size_t from = swap ? tx * w + ty : ty * w + tx;
-            memcpy(out->pixels + (y * out->w + x) * out->c, in + from * out->c, out->c);
-        }
-    return DSCM_OK;
+    out->h = s->d.output_height;
+    out->w = s->d.output_width;
+    out->pixels = s->pixels;
+    s->pixels = NULL;
+    dscm_code code = dscm_picture_turn(out, orientation, err);
+    if (code != DSCM_OK) dscm_picture_free(out);
+    return code;
 }
 
 dscm_code dscm_jpeg_decode(dscm_picture *out, const void *bytes, size_t size, size_t channels,
@@ -167,7 +145,7 @@ dscm_code dscm_jpeg_decode(dscm_picture *out, const void *bytes, size_t size, si
     int orientation = 1;
     dscm_code code = DSCM_OK;
     if (read_pixels(s, bytes, size, channels, side_wanted, limits, &orientation))
-        code = turn(out, s->pixels, s->d.output_height, s->d.output_width, orientation, err);
+        code = take_pixels(out, s, orientation, err);
     else if (s->too_large)
         code = dscm_fail(err, DSCM_E_LIMIT, "the image has %s", s->message);
     else

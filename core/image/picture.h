@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct dscm_picture {
     size_t h, w, c;  /* c = 1 or 3 */
     uint8_t *pixels; /* (H,W,C), from malloc; owned */
@@ -16,5 +20,9 @@ typedef struct dscm_picture_limits {
 } dscm_picture_limits;
 
 void dscm_picture_free(dscm_picture *picture); /* takes an empty one; leaves it empty */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

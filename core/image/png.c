@@ -1,5 +1,6 @@
 #include "core/image/png.h"
 #include "core/image/check.h"
+#include "core/image/orient.h"
 
 #include <png.h>
 #include <setjmp.h>
@@ -139,6 +140,21 @@ static size_t find_idat_end(const uint8_t *p, size_t size)
     return end;
 }
 
+/* By the file's eXIf chunk, wherever it stands; frames and checksums are libpng's to check. */
+static int find_orientation(const uint8_t *p, size_t size)
+{
+    size_t at = 8;
+    while (size - at >= 12) {
+        size_t length = be32(p + at);
+        if (length > size - at - 12) break;
+        int found =
+            memcmp(p + at + 4, "eXIf", 4) == 0 ? dscm_exif_orientation(p + at + 8, length) : 0;
+        if (found) return found;
+        at += length + 12;
+    }
+    return 1;
+}
+
 /* With the last row libpng unfolds all compressed data that is left, a thousandfold of megabytes, only
  * to call it an error: no more may be left than that row can take. */
 static void check_rest(png_state *s, size_t packed_row)
@@ -218,9 +234,12 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
     }
     if (good && !out->pixels)
         code = dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
+    else if (good)
+        code = dscm_picture_turn(out, find_orientation(bytes, size), err);
     else if (!good)
         code = dscm_fail(err, s->info ? DSCM_E_FORMAT : DSCM_E_MEMORY,
                          "the PNG file is damaged: %s", s->message);
+    if (code != DSCM_OK) dscm_picture_free(out);
     png_destroy_read_struct(&s->png, &s->info, NULL);
     state_free(s);
     return code;

@@ -2,7 +2,7 @@
  *
  * Rules of decoding: palette and low depths are expanded; 16 bits are scaled to 8; alpha is laid
  * over the grey level `background`; for one channel, grey = .2126 R + .7152 G + .0722 B (Rec. 709);
- * for three, grey is repeated. Colour profiles, gamma, text and private chunks are skipped unread:
+ * for three, grey is repeated; the orientation of an eXIf chunk is applied. Colour profiles, gamma, text and private chunks are skipped unread:
  * what they unfold to costs nothing and cannot spoil a picture; only their frame (length, checksum,
  * a name that allows skipping) must be right. Header and limits are checked before libpng sees the
  * file, and every warning is an error, so that of what is accepted all picture data was read. The
@@ -15,6 +15,10 @@
 
 #include "core/base/error.h"
 #include "core/image/picture.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* The first eight bytes are those of a PNG file. */
 bool dscm_png_is(const void *bytes, size_t size);
@@ -29,5 +33,9 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
 /* The same pixels give the same bytes. Caller releases *png with free. */
 dscm_code dscm_png_encode(uint8_t **png, size_t *size, const dscm_picture *picture,
                           dscm_error *err) DSCM_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

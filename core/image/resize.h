@@ -5,6 +5,10 @@
 #include "core/base/error.h"
 #include "core/image/picture.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Area average: every output pixel is the mean of the input area it covers. */
 dscm_code dscm_resize_area(uint8_t *out, size_t oh, size_t ow, const dscm_picture *in,
                            dscm_error *err) DSCM_MUST_CHECK;
@@ -14,5 +18,9 @@ dscm_code dscm_resize_fit(uint8_t *out, size_t oh, size_t ow, const dscm_picture
 /* Photographs, as ImageNet preprocessing does: the largest centred part of the output's aspect. */
 dscm_code dscm_resize_crop(uint8_t *out, size_t oh, size_t ow, const dscm_picture *in,
                            dscm_error *err) DSCM_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,26 +1,26 @@
 #include "core/kernels/gemm.h"
 
-#include <cblas.h>
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 
-/* OpenBLAS's own calls; declared by its cblas.h, not by every other one. */
-void openblas_set_num_threads(int threads);
-char *openblas_get_config(void);
-char *openblas_get_corename(void);
+#include "core/kernels/openblas.h"
 
 void dscm_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                size_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
+    const dscm_openblas *blas = dscm_openblas_load(NULL);
+    assert(blas);
+    blas->sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans,
                 trans_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b,
                 (int)ldb, beta, c, (int)ldc);
 }
 
 const char *dscm_gemm_library(void)
 {
-    return openblas_get_config();
+    const dscm_openblas *blas = dscm_openblas_load(NULL);
+    return blas ? blas->config : "no OpenBLAS";
 }
 
 #define CHECK_MAX 70
@@ -50,7 +50,8 @@ dscm_code dscm_gemm_check(dscm_error *err)
 {
     static const size_t sizes[][3] = {
         {1, 1, 1}, {7, 33, 19}, {50, 50, 64}, {70, 64, 70}, {64, 17, 3}};
-    openblas_set_num_threads(1);
+    const dscm_openblas *blas = dscm_openblas_load(err);
+    if (!blas) return DSCM_E_SYSTEM;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (int t = 0; t < 4; t++) {
             double gap = check_product(sizes[i][0], sizes[i][1], sizes[i][2], t & 1, t & 2);
@@ -59,8 +60,7 @@ dscm_code dscm_gemm_check(dscm_error *err)
                     err, DSCM_E_SYSTEM,
                     "matrix product %zux%zux%zu is wrong by %g: %s, core type %s; set "
                     "OPENBLAS_CORETYPE (for example Haswell) or install a newer OpenBLAS",
-                    sizes[i][0], sizes[i][1], sizes[i][2], gap, openblas_get_config(),
-                    openblas_get_corename());
+                    sizes[i][0], sizes[i][1], sizes[i][2], gap, blas->config, blas->core);
         }
     return DSCM_OK;
 }

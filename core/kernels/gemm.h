@@ -1,4 +1,4 @@
-/* Matrix products through BLAS; the only file pair that knows <cblas.h>.
+/* Matrix products through OpenBLAS.
  *
  * Row-major, float. Each call runs on one thread: the program's own threads split the work.
  */
@@ -16,10 +16,10 @@ void dscm_gemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float a
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                size_t ldc);
 
-/* Call once before any thread uses dscm_gemm: sets one BLAS thread per caller and compares a few
- * products with plain loops. A library older than the processor may return wrong results; then this
- * is DSCM_E_SYSTEM and the message names library version, core type and the variable that overrides
- * it. Cheap; may be called again. */
+/* Must have succeeded before dscm_gemm is used; dscm_bundle_load calls it. Loads OpenBLAS and compares a
+ * few products with plain loops. DSCM_E_SYSTEM where OpenBLAS is not installed, or where it is older
+ * than the processor and returns wrong results: the message names library version, core type and the
+ * variable that overrides it. Takes some milliseconds; any thread may call it. */
 dscm_code dscm_gemm_check(dscm_error *err) DSCM_MUST_CHECK;
 
 /* Library version and core type, static storage. */

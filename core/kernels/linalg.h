@@ -8,7 +8,8 @@
 #include "core/base/error.h"
 
 /* Eigenvalues (n), ascending, and eigenvectors of a symmetric matrix a (n,n): on return row i of
- * `a` is the eigenvector of values[i]. n: 1..4096. DSCM_E_SYSTEM when LAPACK does not converge. */
+ * `a` is the eigenvector of values[i]. n: 1..4096. DSCM_E_SYSTEM when LAPACK does not converge or is
+ * not installed. */
 dscm_code dscm_eigen_symmetric(double *a, double *values, size_t n,
                                dscm_error *err) DSCM_MUST_CHECK;
 

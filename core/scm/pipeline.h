@@ -13,6 +13,10 @@
 #include "core/diffscm.h"
 #include "core/scm/verdict.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define DSCM_TARGET_VARIABLES_MAX 16 /* interventions of one counterfactual */
 #define DSCM_FRAMES_MAX           12 /* images of a trajectory */
 
@@ -175,5 +179,9 @@ typedef struct dscm_run_item {
 dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,
                    size_t count, const dscm_run_progress *progress,
                    dscm_error *err) DSCM_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

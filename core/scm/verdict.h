@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* ---- of an abduction ---- */
 typedef enum dscm_verdict {
     DSCM_VERDICT_GOOD,       /* reconstructed faithfully and familiar to the model */
@@ -65,5 +69,9 @@ dscm_outcome dscm_outcome_of(const dscm_outcome_evidence *evidence);
 const char *dscm_outcome_name(dscm_outcome outcome); /* "found", "contested", "not-found" */
 /* A sentence or two on why it was not simply found; NULL when it was. Static storage. */
 const char *dscm_outcome_words(const dscm_outcome_evidence *evidence);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -125,9 +125,23 @@ static void differences_have_their_colours(void)
     free(png);
 }
 
+/* A telephone's picture of a drawing is accepted, a scan of four times that is not. */
+static void limits_allow_telephone_pictures(void)
+{
+    const dscm_variable large = {.kind = DSCM_IMAGE, .h = 512, .w = 512, .c = 3};
+    dscm_picture_limits least = dscm_image_limits(NULL, 0);
+    CHECK(least.side >= 4624 && least.pixels >= 4624u * 3468u);
+    CHECK(least.pixels < 8160u * 6144u);
+    CHECK(dscm_image_limits(&grey, 0).pixels == least.pixels);
+    CHECK(dscm_image_limits(&large, 64).pixels == (size_t)256 * 512 * 512);
+    CHECK_INT(dscm_image_limits(&large, 64).side, 64);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
+        {"limits_allow_telephone_pictures", limits_allow_telephone_pictures},
+
         {"transparent_parts_show_the_background", transparent_parts_show_the_background},
         {"each_kind_of_model_has_its_fit", each_kind_of_model_has_its_fit},
         {"limits_are_exact", limits_are_exact},

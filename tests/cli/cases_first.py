@@ -1,5 +1,5 @@
 """What somebody meets in the first minutes: help, pipes, names that are slightly wrong."""
-import json, os, re, shutil, subprocess
+import json, os, re, shutil, signal, subprocess, urllib.request
 
 COMMANDS = ("demo", "counterfactual", "sample", "serve", "info", "evaluate", "calibrate", "train", "bundle",
             "import", "bench", "verify")
@@ -10,6 +10,33 @@ def cases(program, root, refused, run, path):
     """Test functions over the runner's helpers."""
     seven = os.path.join(root, "examples", "mnist", "7.png")
     one = ["counterfactual", seven, "--do", "digit=8", *FAST]
+
+    def test_make_run_says_a_line_per_stage_and_the_address_once():
+        env = {**os.environ, "DIFFSCM_ADMIN_PORT": "0", "PORT": "0", "V": ""}
+        child = subprocess.Popen(["make", "--no-print-directory", "run"], cwd=root, env=env, text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        lines = []
+        for line in child.stdout:
+            lines.append(line)
+            if "diffscm serves" in line:
+                with urllib.request.urlopen(line.split()[-1] + "models", timeout=60) as reply:
+                    assert reply.status == 200
+                break
+        os.killpg(child.pid, signal.SIGINT)
+        rest, err = child.communicate(timeout=60)
+        assert len(lines) <= 2 and re.match(r"build \.\.\. done \(\d+ s\)\n", lines[-2]), (lines, err)
+        assert "http" not in rest and '"ready"' not in err, (rest, err)
+
+    def test_a_stage_shows_what_failed():
+        script = os.path.join(root, "tools", "stage.sh")
+        for verbose, seen in (("", ("good ... done (0 s)\n", "bad ... failed\n")), ("1", ("x\n", "x\n"))):
+            env = {**os.environ, "V": verbose}
+            done = subprocess.run([script, "good", "echo", "x"], capture_output=True, text=True, env=env)
+            assert (done.returncode, done.stdout, done.stderr) == (0, seen[0], ""), done
+            done = subprocess.run([script, "bad", "sh", "-c", "echo x; exit 7"], capture_output=True,
+                                  text=True, env=env)
+            assert (done.returncode, done.stdout) == (7, seen[1]), done
+            assert verbose or done.stderr == "x\n", done
 
     def test_help_fits_a_terminal():
         code, text, _ = run("--help")

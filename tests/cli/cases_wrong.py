@@ -1,5 +1,5 @@
 """Wrong use and damaged files: one clear line, the right exit code, and nothing left behind."""
-import gzip, os, shutil, signal, struct, subprocess, time
+import gzip, os, resource, shutil, signal, socket, struct, subprocess, time
 
 from waiting import PATIENCE, catches, until
 
@@ -92,6 +92,27 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         done = subprocess.run(["sh", "-c", 'ulimit -s 64; exec "$0" info', program],
                               capture_output=True, text=True)
         assert done.returncode == 1 and "64 KiB (ulimit -s), needed are 256" in done.stderr, done
+
+    def test_the_version_needs_no_thread_of_its_own():
+        def no_threads():
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+            if os.geteuid() == 0:  # root is not limited
+                os.setgid(65534)
+                os.setuid(65534)
+        copy = path("limited")
+        os.chmod(path("."), 0o755)
+        shutil.copy(program, copy)
+        for args, code in ((["--version"], 0), (["--help"], 0), (["info", "nowhere"], 1)):
+            done = subprocess.run([copy, *args], capture_output=True, text=True,
+                                  preexec_fn=no_threads)
+            assert done.returncode == code and "OpenBLAS" not in done.stderr, done
+
+    def test_a_port_in_use_names_the_option():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            own = ["serve", "--models", "mnist"]
+            refused([*own, "--admin-port", "0", "--port", port], 1, "--port (DIFFSCM_PORT)", port)
+            refused([*own, "--port", "0", "--admin-port", port], 1, "--admin-port", port)
 
     def test_nothing_verified_is_no_success():
         code, out, err = run("verify", one[1])

@@ -37,6 +37,7 @@ def test_models_openapi_and_request_id():
         assert s.get("/models/fake").status == 200
         limits = s.get("/models").json["limits"]
         assert (limits["counterfactuals"], limits["samples"]) == (32, 16), limits
+        assert limits["image_side"] == 1024 and limits["image_pixels"] >= 4624 * 3468, limits
         s.get("/models/none").problem(404, "not-found")
         assert s.get("/openapi.json").headers["content-type"] == "application/json"
         r = s.get("/v1/models", {"X-Request-Id": "abc-123"})

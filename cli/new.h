@@ -1,0 +1,80 @@
+/* What the files of `diffscm new` share: the plan, and what is done under it.
+ *
+ * A plan is made once from the data and this machine's speed, and stored before any network is
+ * trained; a run that was ended in any way goes on under the stored plan. It holds the words that
+ * `diffscm train` gets and numbers of training samples, never a time that decides something, so that
+ * the same plan gives the same weights on the same thread count and instruction set.
+ */
+#ifndef DSCM_CLI_NEW_H
+#define DSCM_CLI_NEW_H
+
+#include <jansson.h>
+
+#include "cli/cli.h"
+#include "core/train/trainer.h"
+
+enum { NEW_STAGES_MAX = 48, NEW_PATH = 4200 };
+
+/* One network. The score network is the last stage. */
+typedef struct new_stage {
+    char name[40]; /* of its files: score, predictor, or as `bundle --judges` expects it */
+    json_t *words; /* array of strings, owned: task and options of `diffscm train` */
+    size_t samples;
+    double seconds; /* estimated */
+} new_stage;
+
+typedef struct new_plan {
+    char data[4096], data_sha256[65], variable[64], name[256], effort[64];
+    size_t size, channels, classes, count, threads;
+    size_t parts[3]; /* images of M, S and P */
+    double seconds;  /* asked for, all stages together; 0: samples were */
+    new_stage stages[NEW_STAGES_MAX];
+    size_t stages_count;
+    json_t *labels; /* array of strings, owned */
+} new_plan;
+
+/* Chooses networks, and samples such that all stages together take about plan->seconds here, or with
+ * `samples` > 0 so many for the score network and shares of them for the others. `m`: the data of M.
+ * small: the networks of effort "minutes". */
+dscm_code new_plan_make(new_plan *plan, const dscm_dataset *m, bool small, size_t samples,
+                        dscm_error *err) DSCM_MUST_CHECK;
+dscm_code new_plan_write(const new_plan *plan, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code new_plan_read(new_plan *plan, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+void new_plan_print(const new_plan *plan);
+void new_plan_close(new_plan *plan); /* takes a zeroed one */
+new_stage *new_plan_score(new_plan *plan);
+/* Share of plan->seconds that is left for calibration and measurement. */
+double new_plan_rest(const new_plan *plan);
+
+/* How the data is read. */
+typedef struct new_reading {
+    const char *size; /* "32", or NULL: the pictures' own where they are square and fit, else 32 */
+    const char *labels_file; /* names of the classes, or NULL */
+    const char *split;       /* of the data, or NULL: "train" where there are splits, else all */
+} new_reading;
+/* Reads the data, says what was understood and writes it as IDX files M, S and P (60, 15 and 25 per
+ * cent of each class, in the set's order) into `folder`; fills the plan's fields about data. */
+dscm_code new_convert(new_plan *plan, const char *folder, const new_reading *reading,
+                      dscm_error *err) DSCM_MUST_CHECK;
+
+/* What was measured of the finished model. Shares are 0..1, NaN where nothing could be measured. */
+typedef struct new_figures {
+    const char *sampler;            /* borrowed */
+    size_t steps, chosen_by, count; /* images that chose the scale; that were measured */
+    double scale, accepted;         /* chosen, and what the acceptance nets say of it */
+    double accuracy, valid; /* means over the panel's classifiers: of real images, of results */
+    double precision, real_precision, cld, im1, l1, null_l1;
+    char poor[400]; /* why, or empty */
+    char help[400]; /* what would help, or empty */
+} new_figures;
+/* Finds the scale that a bundle needs, on a part of split S of `data`, and measures the model on the
+ * rest of it. */
+dscm_code new_measure(const new_plan *plan, const char *bundle, const char *data, new_figures *out,
+                      dscm_error *err) DSCM_MUST_CHECK;
+/* measured.json for `diffscm bundle --measured`; card.md of the bundle. */
+dscm_code new_write_measured(const new_plan *plan, const new_figures *figures, const char *path,
+                             dscm_error *err) DSCM_MUST_CHECK;
+dscm_code new_write_card(const new_plan *plan, const new_figures *figures, const char *path,
+                         dscm_error *err) DSCM_MUST_CHECK;
+
+#endif

@@ -1,0 +1,208 @@
+/* The data of `diffscm new`: read as people have it, written as IDX files of three splits. */
+#include <string.h>
+
+#include "cli/new.h"
+#include "core/base/cpu.h"
+#include "core/base/memory.h"
+#include "core/data/idx.h"
+#include "core/data/split.h"
+#include "core/io/file.h"
+
+#define SIZE_MOST    64 /* larger pictures are brought to SIZE_CHOSEN */
+#define SIZE_CHOSEN  32
+#define CLASS_LEAST  10 /* pictures of a class, so that each split has some */
+#define LABEL_LENGTH 200
+
+/* Whether the networks take images of that size: they halve it two or three times. */
+static bool size_fits(size_t size)
+{
+    return size >= 8 && size <= SIZE_MOST && size % (size > 32 ? 8 : 4) == 0;
+}
+
+/* The split that was asked for; else "train" where the data has splits, and every picture otherwise. */
+static dscm_code read_set(dscm_dataset *out, const char *path, size_t size, const char *split,
+                          dscm_error *err)
+{
+    char cache[4096];
+    dscm_dataset_options o = {.h = size,
+                              .w = size,
+                              .threads = dscm_cpu_count(),
+                              .relabel = true,
+                              .cache = cli_data_cache(cache, sizeof cache)};
+    if (split) return dscm_dataset_read(out, path, split, &o, err);
+    dscm_error first = {0}, second = {0};
+    dscm_code code = dscm_dataset_read(out, path, "train", &o, &first);
+    bool idx = code == DSCM_OK && strncmp(out->facts.kind, "IDX", 3) == 0;
+    if (code == DSCM_OK && (idx || out->facts.splits[0])) return DSCM_OK;
+    if (code != DSCM_OK && code != DSCM_E_NOT_FOUND)
+        return dscm_fail(err, code, "%s", first.message);
+    dscm_dataset_free(out);
+    dscm_code all = dscm_dataset_read(out, path, "all", &o, &second);
+    if (all == DSCM_OK) return DSCM_OK;
+    return code == DSCM_OK ? dscm_fail(err, all, "%s", second.message)
+                           : dscm_fail(err, code, "%s", first.message);
+}
+
+/* Pictures of several sizes, not square or large are read again at a chosen size. */
+static dscm_code read_sized(dscm_dataset *out, const char *path, size_t size, const char *split,
+                            dscm_error *err)
+{
+    dscm_error first = {0};
+    dscm_code code = read_set(out, path, size, split, size ? err : &first);
+    if (size) return code;
+    if (code != DSCM_OK && code != DSCM_E_MISMATCH)
+        return dscm_fail(err, code, "%s", first.message);
+    if (code == DSCM_OK && out->h == out->w && size_fits(out->h)) return DSCM_OK;
+    if (code == DSCM_OK && strncmp(out->facts.kind, "IDX", 3) == 0) {
+        size_t w = out->w, h = out->h;
+        dscm_dataset_free(out);
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "%s: IDX images of %zux%zu, which are taken as they are; needed are "
+                         "square ones of 8 to 64 pixels a side, a multiple of 4 (over 32: of 8)",
+                         path, w, h);
+    }
+    if (code == DSCM_OK) dscm_dataset_free(out);
+    fprintf(stderr,
+            "%s: pictures differ in size, are not square or do not fit: all become %dx%d "
+            "(--size)\n",
+            path, SIZE_CHOSEN, SIZE_CHOSEN);
+    return read_set(out, path, SIZE_CHOSEN, split, err);
+}
+
+static dscm_code write_file(const char *folder, const char *split, const char *what,
+                            const dscm_idx *idx, dscm_error *err)
+{
+    char path[NEW_PATH];
+    if (snprintf(path, sizeof path, "%s/%s-%s-idx%d-ubyte", folder, split, what, idx->ndim) >=
+        (int)sizeof path)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", folder);
+    return dscm_idx_write(idx, path, err);
+}
+
+static dscm_code write_split(const dscm_dataset *set, const char *folder, const char *name,
+                             const char *slice, size_t *count, dscm_error *err)
+{
+    dscm_split split;
+    size_t pixels = set->h * set->w * set->c, n = 0;
+    uint32_t *keep = dscm_alloc(set->count, sizeof *keep, "split", err);
+    uint8_t *images = dscm_alloc(set->count, pixels, "split", err);
+    uint8_t *labels = dscm_alloc(set->count, 1, "split", err);
+    dscm_code code = keep && images && labels ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) code = dscm_split_parse(&split, slice, err);
+    if (code == DSCM_OK) n = dscm_split_select(&split, set->labels, set->count, keep);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(images + i * pixels, set->pixels + keep[i] * pixels, pixels);
+        labels[i] = set->labels[keep[i]];
+    }
+    const dscm_idx x = {.dims = {n, set->h, set->w, set->c},
+                        .ndim = set->c == 1 ? 3 : 4,
+                        .count = n * pixels,
+                        .data = images};
+    const dscm_idx y = {.dims = {n}, .ndim = 1, .count = n, .data = labels};
+    if (code == DSCM_OK) code = write_file(folder, name, "images", &x, err);
+    if (code == DSCM_OK) code = write_file(folder, name, "labels", &y, err);
+    *count = n;
+    dscm_free(keep);
+    dscm_free(images);
+    dscm_free(labels);
+    return code;
+}
+
+/* A class must have images in each of the three splits, and several where something is measured. */
+static dscm_code check_counts(const new_plan *plan, const dscm_dataset *set, dscm_error *err)
+{
+    size_t counts[256] = {0};
+    for (size_t i = 0; i < set->count; i++) counts[set->labels[i]]++;
+    for (size_t k = 0; k < set->classes; k++)
+        if (counts[k] < CLASS_LEAST)
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "%s: class %s has %zu pictures; at least %d of each are needed "
+                             "(hundreds make a useful model)",
+                             plan->data, json_string_value(json_array_get(plan->labels, k)),
+                             counts[k], CLASS_LEAST);
+    return DSCM_OK;
+}
+
+/* The next line of a text that ends in a zero byte; *length without its end. */
+static const char *next_line(const char **text, size_t *length)
+{
+    const char *line = *text;
+    size_t whole = strcspn(line, "\n");
+    *length = whole && line[whole - 1] == '\r' ? whole - 1 : whole;
+    *text = line + whole + (line[whole] == '\n');
+    return line;
+}
+
+/* Names by the folders, a file, or the numbers. */
+static dscm_code name_classes(new_plan *plan, const dscm_dataset *set, const char *file,
+                              dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    char number[24];
+    plan->labels = json_array();
+    dscm_code code = file ? dscm_file_read(file, (size_t)1 << 20, &bytes, &size, err) : DSCM_OK;
+    const char *text = (const char *)bytes;
+    if (code == DSCM_OK && size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3;
+    for (size_t k = 0; code == DSCM_OK && k < set->classes; k++) {
+        snprintf(number, sizeof number, "%zu", k);
+        const char *name = set->names ? set->names[k] : number;
+        size_t n = strlen(name);
+        if (file) name = next_line(&text, &n);
+        if (!n || n > LABEL_LENGTH || memchr(name, '\n', n) ||
+            json_array_append_new(plan->labels, json_stringn(name, n)))
+            code = dscm_fail(err, DSCM_E_INVALID,
+                             "%s: the name of class %zu is empty, longer than %d bytes or not "
+                             "UTF-8; there are %zu classes",
+                             file ? file : plan->data, k, LABEL_LENGTH, set->classes);
+        for (size_t i = 0; code == DSCM_OK && i < k; i++)
+            if (json_equal(json_array_get(plan->labels, i), json_array_get(plan->labels, k)))
+                code = dscm_fail(err, DSCM_E_INVALID, "%s: classes %zu and %zu have one name",
+                                 file ? file : plan->data, i, k);
+    }
+    if (code == DSCM_OK && file && *text)
+        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: more names than the %zu classes", file,
+                         set->classes);
+    dscm_free(bytes);
+    return code;
+}
+
+static dscm_code parse_square(const char *text, size_t *size, dscm_error *err)
+{
+    size_t w = 0, h = 0;
+    dscm_code code = text ? cli_parse_size(text, &w, &h, err) : DSCM_OK;
+    if (code == DSCM_OK && text && (w != h || !size_fits(w)))
+        code = dscm_fail(err, DSCM_E_INVALID,
+                         "--size %s: must be one number of 8 to 64, a multiple of 4 (over 32: of "
+                         "8)",
+                         text);
+    *size = w;
+    return code;
+}
+
+dscm_code new_convert(new_plan *plan, const char *folder, const new_reading *reading,
+                      dscm_error *err)
+{
+    static const struct {
+        const char *name, *slice;
+    } parts[] = {{"M", "M[0%:60%]"}, {"S", "S[60%:75%]"}, {"P", "P[75%:100%]"}};
+    dscm_dataset set = {0};
+    size_t size = 0;
+    dscm_code code = parse_square(reading->size, &size, err);
+    if (code == DSCM_OK) code = read_sized(&set, plan->data, size, reading->split, err);
+    if (code == DSCM_OK) {
+        cli_data_describe(&set, plan->data);
+        plan->size = set.h;
+        plan->channels = set.c;
+        plan->classes = set.classes;
+        plan->count = set.count;
+        memcpy(plan->data_sha256, set.sha256, sizeof plan->data_sha256);
+        code = dscm_dataset_check_classes(&set, 0, err);
+    }
+    if (code == DSCM_OK) code = name_classes(plan, &set, reading->labels_file, err);
+    if (code == DSCM_OK) code = check_counts(plan, &set, err);
+    for (int i = 0; code == DSCM_OK && i < 3; i++)
+        code = write_split(&set, folder, parts[i].name, parts[i].slice, &plan->parts[i], err);
+    dscm_dataset_free(&set);
+    return code;
+}

@@ -1,0 +1,357 @@
+/* The plan of `diffscm new`: from data and this machine's speed to networks and numbers of samples,
+ * and its file. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/new.h"
+#include "core/io/file.h"
+
+#define TRIAL_SECONDS 1.0
+#define STEPS_LEAST   20
+#define SAMPLES_MOST  20000000
+#define WARMUP_MOST   200  /* steps */
+#define REST          0.15 /* of the time: calibration, measurement, starting of stages */
+#define CLASSES_IM    20   /* an autoencoder per class for at most so many */
+
+/* Weights beyond `most` images hardly improve a judge, so the time goes to the score network. */
+typedef struct template
+{
+    const char *name;
+    dscm_task task;
+    dscm_arch arch;
+    const char *split;
+    size_t channels, latent, batch;
+    double dropout, rate;
+    bool still;
+    double share;   /* of the time */
+    double samples; /* of the score network's, where samples were asked for */
+    size_t most;
+    bool large; /* not for effort "minutes" */
+}
+template;
+
+/* The regime of tools/train_bundle.sh and tools/train_judges.sh. */
+static const template templates[] = {
+    {"acceptance-0", DSCM_TASK_ORACLE, DSCM_ARCH_PLAIN_CNN, "M", 8, 0, 64, .2, 2e-3, false, .05, .5,
+     400000, false},
+    {"acceptance-1", DSCM_TASK_ORACLE, DSCM_ARCH_RESNET, "M", 8, 0, 64, 0, 2e-3, false, .06, .5,
+     400000, false},
+    {"panel-classifier-0", DSCM_TASK_ORACLE, DSCM_ARCH_CNN, "P", 16, 0, 64, .3, 2e-3, true, .06, .4,
+     200000, false},
+    {"panel-classifier-1", DSCM_TASK_ORACLE, DSCM_ARCH_PLAIN_CNN, "P", 12, 0, 64, .4, 2e-3, true,
+     .03, .4, 200000, false},
+    {"panel-classifier-2", DSCM_TASK_ORACLE, DSCM_ARCH_RESNET, "P", 8, 0, 64, .2, 2e-3, true, .05,
+     .4, 200000, true},
+    {"panel-vae-0", DSCM_TASK_VAE, DSCM_ARCH_VAE, "P", 6, 16, 64, 0, 2e-3, true, .02, .3, 150000,
+     false},
+    {"panel-vae-1", DSCM_TASK_VAE, DSCM_ARCH_MLP_VAE, "P", 24, 16, 64, 0, 2e-3, true, .02, .3,
+     150000, true},
+    {"panel-vae-2", DSCM_TASK_VAE, DSCM_ARCH_VAE, "P", 5, 20, 64, 0, 2e-3, true, .02, .3, 150000,
+     true},
+    {"panel-autoencoder", DSCM_TASK_AUTOENCODER, DSCM_ARCH_AUTOENCODER, "P", 4, 0, 64, 0, 2e-3,
+     false, .015, .1, 60000, false},
+    {"panel-autoencoder-%d", DSCM_TASK_AUTOENCODER, DSCM_ARCH_AUTOENCODER, "P", 4, 0, 32, 0, 2e-3,
+     false, .02, .05, 15000, false},
+    {"selection-classifier", DSCM_TASK_ORACLE, DSCM_ARCH_CNN, "M", 16, 0, 64, .2, 2e-3, true, .04,
+     .3, 150000, true},
+    {"selection-vae", DSCM_TASK_VAE, DSCM_ARCH_VAE, "M", 6, 18, 64, 0, 2e-3, true, .02, .3, 150000,
+     true},
+    {"predictor", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 64, 0, 1e-3, false, .12, .3,
+     500000, false},
+    {"score", DSCM_TASK_SCORE, DSCM_ARCH_UNET, "M", 32, 0, 32, 0, 1e-3, false, 1, 1, SAMPLES_MOST,
+     false}};
+#define TEMPLATES (sizeof templates / sizeof templates[0])
+
+/* Halved until 8 pixels or less are left. */
+static size_t levels_of(size_t size)
+{
+    return size > 32 ? 4 : 3;
+}
+
+static dscm_train_options options_of(const new_plan *p, const template *t)
+{
+    dscm_train_options o = dscm_train_defaults(t->task);
+    bool labels = t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE;
+    o.net.arch = t->arch;
+    o.net.image_size = p->size;
+    o.net.in_channels = p->channels;
+    o.net.model_channels = t->channels;
+    o.net.dropout = t->dropout;
+    if (t->latent) o.net.latent = t->latent;
+    if (labels) o.net.out_channels = p->classes;
+    if (t->task == DSCM_TASK_SCORE || t->task == DSCM_TASK_PREDICTOR) {
+        o.net.levels = levels_of(p->size);
+        for (size_t i = 0; i < o.net.levels; i++) o.net.channel_mult[i] = i ? 2 : 1;
+        o.net.attention_count = 0;
+    }
+    if (t->task == DSCM_TASK_SCORE) {
+        o.net.out_channels = p->channels;
+        o.net.attention_count = 1;
+        o.net.attention_resolutions[0] = p->size >> (o.net.levels - 1);
+        o.net.prediction = DSCM_PREDICT_V;
+        o.net.parents_count = 1;
+        o.net.parents[0] = (dscm_parent){.classes = p->classes};
+        snprintf(o.net.parents[0].name, sizeof o.net.parents[0].name, "%s", p->variable);
+    }
+    o.net.deep = strchr(t->name, '%') != NULL;
+    o.batch = t->batch;
+    o.threads = (int)p->threads;
+    o.still = t->still;
+    return o;
+}
+
+/* Samples per second of a few steps. */
+static dscm_code time_training(const new_plan *plan, const template *t, const dscm_dataset *set,
+                               double *rate, dscm_error *err)
+{
+    dscm_train_options o = options_of(plan, t);
+    dscm_trainer *trainer = NULL;
+    dscm_step_report report;
+    double *parents = NULL;
+    dscm_code code = DSCM_OK;
+    if (o.net.parents_count) {
+        parents = calloc(set->count, sizeof *parents);
+        if (!parents) return dscm_fail(err, DSCM_E_MEMORY, "out of memory");
+        o.parents = parents;
+    }
+    code = dscm_trainer_open(&trainer, &o, set, err);
+    if (code == DSCM_OK) code = dscm_trainer_step(trainer, &report, err); /* warms caches */
+    double start = cli_seconds(), used = 0, wanted = fmin(TRIAL_SECONDS, .002 * plan->seconds);
+    size_t steps = 0;
+    while (code == DSCM_OK && (!steps || used < wanted)) {
+        code = dscm_trainer_step(trainer, &report, err);
+        steps++;
+        used = cli_seconds() - start;
+    }
+    dscm_trainer_free(trainer);
+    free(parents);
+    if (code == DSCM_OK) *rate = (double)(steps * t->batch) / used;
+    return code;
+}
+
+/* ---- the words of a stage ---- */
+static void word(json_t *list, const char *format, ...) DSCM_PRINTF(2, 3);
+static void word(json_t *list, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    json_array_append_new(list, json_string(text));
+}
+
+static json_t *words_of(const new_plan *p, const template *t, int number, size_t seed,
+                        size_t samples)
+{
+    json_t *w = json_array();
+    size_t levels = levels_of(p->size);
+    const char *mult = levels == 4 ? "1,2,2,2" : "1,2,2";
+    word(w, "%s", dscm_task_name(t->task));
+    word(w, "--split=%s", t->split);
+    word(w, "--batch=%zu", t->batch);
+    word(w, "--lr=%g", t->rate);
+    word(w, "--seed=%zu", seed);
+    size_t warmup = samples / t->batch / 10; /* short trainings would never reach their rate */
+    word(w, "--warmup=%zu", warmup < WARMUP_MOST ? warmup : WARMUP_MOST);
+    if (t->task != DSCM_TASK_AUTOENCODER) word(w, "--channels=%zu", t->channels);
+    if (t->dropout > 0) word(w, "--dropout=%g", t->dropout);
+    if (t->latent) word(w, "--latent=%zu", t->latent);
+    if (t->still) word(w, "--still");
+    if (strchr(t->name, '%')) word(w, "--class=%d", number);
+    if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE)
+        word(w, "--classes=%zu", p->classes);
+    if (t->task == DSCM_TASK_ORACLE || t->task == DSCM_TASK_VAE)
+        word(w, "--arch=%s", dscm_arch_name(t->arch));
+    if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_SCORE) word(w, "--mult=%s", mult);
+    if (t->task == DSCM_TASK_SCORE) {
+        word(w, "--conditional");
+        word(w, "--parents=%s", p->variable);
+        word(w, "--prediction=v");
+        word(w, "--attention=%zu", p->size >> (levels - 1));
+    }
+    return w;
+}
+
+static size_t whole_batches(double samples, const template *t)
+{
+    double least = STEPS_LEAST * (double)t->batch;
+    double most = (double)t->most;
+    samples = samples < least ? least : samples > most ? most : samples;
+    return (size_t)samples / t->batch * t->batch;
+}
+
+/* Samples of one network; *left: seconds that are not given away yet. */
+static size_t share_of_time(const new_plan *p, const template *t, double rate, size_t nets,
+                            double *left)
+{
+    double training = (1 - REST) * p->seconds;
+    double seconds = t->task == DSCM_TASK_SCORE ? *left : training * t->share / (double)nets;
+    size_t samples = whole_batches(seconds * rate, t);
+    *left -= (double)samples / rate * (double)nets;
+    return samples;
+}
+
+dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t samples,
+                        dscm_error *err)
+{
+    dscm_code code = DSCM_OK;
+    double left = (1 - REST) * p->seconds;
+    for (size_t i = 0; code == DSCM_OK && i < TEMPLATES; i++) {
+        const template *t = &templates[i];
+        bool per_class = strchr(t->name, '%') != NULL;
+        size_t nets = !per_class ? 1 : p->classes <= CLASSES_IM ? p->classes : 0;
+        double rate = 1;
+        if ((small && t->large) || !nets) continue;
+        code = time_training(p, t, set, &rate, err);
+        size_t count = samples ? whole_batches((double)samples * t->samples, t)
+                               : share_of_time(p, t, rate, nets, &left);
+        for (size_t k = 0; code == DSCM_OK && k < nets; k++) {
+            new_stage *s = &p->stages[p->stages_count++];
+            if (per_class)
+                snprintf(s->name, sizeof s->name, "panel-autoencoder-%zu", k);
+            else
+                snprintf(s->name, sizeof s->name, "%s", t->name);
+            s->words = words_of(p, t, (int)k, 10 * i + 11 + 1000 * k, count);
+            s->samples = count;
+            s->seconds = (double)count / rate;
+        }
+    }
+    return code;
+}
+
+new_stage *new_plan_score(new_plan *p)
+{
+    return &p->stages[p->stages_count - 1];
+}
+
+double new_plan_rest(const new_plan *p)
+{
+    double training = 0;
+    for (size_t i = 0; i < p->stages_count; i++) training += p->stages[i].seconds;
+    return training * REST / (1 - REST);
+}
+
+/* ---- its file ---- */
+dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < p->stages_count; i++) {
+        const new_stage *s = &p->stages[i];
+        json_array_append_new(list,
+                              json_pack("{s:s, s:O, s:I, s:f}", "name", s->name, "train", s->words,
+                                        "samples", (json_int_t)s->samples, "seconds", s->seconds));
+    }
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:f, s:O, s:o}", "format",
+        "diffscm-plan-2", "data", p->data, "data_sha256", p->data_sha256, "variable", p->variable,
+        "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
+        (json_int_t)p->channels, "classes", (json_int_t)p->classes, "count", (json_int_t)p->count,
+        "parts", (json_int_t)p->parts[0], (json_int_t)p->parts[1], (json_int_t)p->parts[2],
+        "threads", (json_int_t)p->threads, "seconds", p->seconds, "labels", p->labels, "stages",
+        list);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    dscm_code code = text ? DSCM_OK
+                          : dscm_fail(err, DSCM_E_INVALID,
+                                      "the plan cannot be written: a name or label is not UTF-8");
+    const dscm_piece pieces[] = {{text, text ? strlen(text) : 0}, {"\n", 1}};
+    if (code == DSCM_OK) code = dscm_file_replace(path, pieces, 2, err);
+    free(text);
+    json_decref(root);
+    return code;
+}
+
+static bool read_stage(new_stage *out, json_t *entry)
+{
+    const char *name;
+    json_t *words, *text;
+    json_int_t samples;
+    size_t i;
+    if (json_unpack(entry, "{s:s, s:o, s:I, s:F}", "name", &name, "train", &words, "samples",
+                    &samples, "seconds", &out->seconds) != 0 ||
+        samples < 1 || strlen(name) >= sizeof out->name || strchr(name, '/') ||
+        !json_array_size(words) || json_array_size(words) > 24)
+        return false;
+    json_array_foreach(words, i, text)
+    {
+        if (!json_is_string(text)) return false;
+    }
+    snprintf(out->name, sizeof out->name, "%s", name);
+    out->samples = (size_t)samples;
+    out->words = json_incref(words);
+    return true;
+}
+
+static bool read_plan(new_plan *p, json_t *root)
+{
+    json_int_t size, channels, classes, count, threads, parts[3];
+    const char *format, *data, *sha256, *variable, *name, *effort;
+    json_t *labels, *list;
+    if (json_unpack(root,
+                    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:F, s:o, "
+                    "s:o}",
+                    "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable,
+                    "name", &name, "effort", &effort, "size", &size, "channels", &channels,
+                    "classes", &classes, "count", &count, "parts", &parts[0], &parts[1], &parts[2],
+                    "threads", &threads, "seconds", &p->seconds, "labels", &labels, "stages",
+                    &list) != 0 ||
+        strcmp(format, "diffscm-plan-2") != 0 || classes < 2 || threads < 1 || size < 4 ||
+        channels < 1 || !json_array_size(list) || json_array_size(list) > NEW_STAGES_MAX ||
+        json_array_size(labels) != (size_t)classes)
+        return false;
+    for (; p->stages_count < json_array_size(list); p->stages_count++)
+        if (!read_stage(&p->stages[p->stages_count], json_array_get(list, p->stages_count)))
+            return false;
+    if (strcmp(new_plan_score(p)->name, "score") != 0) return false;
+    snprintf(p->data, sizeof p->data, "%s", data);
+    snprintf(p->data_sha256, sizeof p->data_sha256, "%s", sha256);
+    snprintf(p->variable, sizeof p->variable, "%s", variable);
+    snprintf(p->name, sizeof p->name, "%s", name);
+    snprintf(p->effort, sizeof p->effort, "%s", effort);
+    for (int i = 0; i < 3; i++) p->parts[i] = (size_t)parts[i];
+    p->size = (size_t)size;
+    p->channels = (size_t)channels;
+    p->classes = (size_t)classes;
+    p->count = (size_t)count;
+    p->threads = (size_t)threads;
+    p->labels = json_incref(labels);
+    return true;
+}
+
+dscm_code new_plan_read(new_plan *p, const char *path, dscm_error *err)
+{
+    json_error_t parse;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &parse);
+    bool good = root && read_plan(p, root);
+    json_decref(root);
+    return good ? DSCM_OK
+                : dscm_fail(err, DSCM_E_FORMAT,
+                            "%s: not a plan of this version of diffscm new; remove it to begin "
+                            "anew",
+                            path);
+}
+
+void new_plan_print(const new_plan *p)
+{
+    double total = new_plan_rest(p);
+    fprintf(stderr,
+            "plan: %zu images of %zux%zu, %s, %zu classes; M %zu train the model, S %zu choose and "
+            "measure, P %zu train its judges; %zu threads, effort %s\n",
+            p->count, p->size, p->size, p->channels == 1 ? "grey" : "colour", p->classes,
+            p->parts[0], p->parts[1], p->parts[2], p->threads, p->effort);
+    for (size_t i = 0; i < p->stages_count; i++) {
+        const new_stage *s = &p->stages[i];
+        fprintf(stderr, "  %-20s %8zu samples, about %.1f min\n", s->name, s->samples,
+                s->seconds / 60);
+        total += s->seconds;
+    }
+    fprintf(stderr, "  with calibration and measurement about %.0f min\n", ceil(total / 60));
+}
+
+void new_plan_close(new_plan *p)
+{
+    for (size_t i = 0; i < NEW_STAGES_MAX; i++) json_decref(p->stages[i].words);
+    json_decref(p->labels);
+    *p = (new_plan){.stages_count = 0};
+}

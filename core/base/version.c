@@ -1,0 +1,6 @@
+#include "core/base/version.h"
+
+const char *dscm_version(void)
+{
+    return DSCM_VERSION;
+}

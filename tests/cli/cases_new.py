@@ -1,0 +1,107 @@
+"""diffscm new: a folder of pictures becomes a model that answers; killed at any moment, it goes on to the
+same one; more samples go on from it."""
+import json, os, random, shutil, signal, struct, subprocess, time, zlib
+
+
+def cases(program, root, refused, run, path):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def picture(name, size, at, seed):
+        """A bright bar on dark ground; `at`: its first row."""
+        rows = b"".join(b"\0" + bytes([220 if at <= y < at + 4 else 30 + (x * y * seed) % 19 for x in range(size)])
+                        for y in range(size))
+        with open(name, "wb") as f:
+            f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)) +
+                    chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+    def pictures():
+        for label, first in (("above", 1), ("below", 7)):
+            os.makedirs(path(f"bars/{label}"), exist_ok=True)
+            for i in range(40):
+                picture(path(f"bars/{label}/{i:02}.png"), 12, first + i % 2, 1 + i)
+
+    def manifest(folder):
+        with open(path(folder + "/manifest.json")) as f:
+            return json.load(f)
+
+    def new(folder, samples):
+        return [program, "new", "--data", path("bars"), "--variable", "place", "--samples", str(samples),
+                "--threads", "1", "--out", path(folder)]
+
+    def finished(folder, samples):
+        done = subprocess.run(new(folder, samples), capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def test_new_makes_a_model_and_goes_on_after_kills():
+        pictures()
+        first = finished("bars-1", 640)
+        assert "classes: above 40, below 40" in first.stderr and "plan: 80 images" in first.stderr, first.stderr
+        assert f"diffscm serve --models {path('bars-1')}" in first.stdout, first.stdout
+        m = manifest("bars-1")
+        assert m["variables"][0]["name"] == "place" and m["licence"] == "not stated", m
+        assert m["variables"][0]["labels"] == ["above", "below"], m
+        assert m["defaults"]["scale"] == "auto" and len(m["acceptance"]) == 2, m
+        assert len(m["panel"]["classifiers"]) == 2 and m["quality"]["samples"] == 640, m
+        # So short a training does not make a good model, which is told; the judges learn bars at once.
+        assert m["quality"]["poor"] is True and "longer training" in m["quality"]["would_help"], m["quality"]
+        assert m["quality"]["panel_accuracy"] > 0.9 and m["quality"]["null_l1_255"] <= 0.5, m["quality"]
+        assert "**Poor**" in open(path("bars-1/card.md")).read()
+        code, out, err = run("counterfactual", path("bars/above/00.png"), "--model", path("bars-1"),
+                             "--do", "place=below", "--out", path("bar.png"), "--threads", "1")
+        assert code == 0 and os.path.exists(path("bar.png")), err
+        again = finished("bars-1", 640)  # nothing is left to do, and it says so
+        assert "is ready" in again.stdout and "[1/" not in again.stderr, again.stderr
+        # The same command again, killed at ten moments of its way.
+        draw = random.Random(3)
+        kills = 0
+        while kills < 10:
+            p = subprocess.Popen(new("bars-2", 640), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 start_new_session=True)
+            try:
+                p.wait(draw.uniform(0.2, 2.5))
+                break
+            except subprocess.TimeoutExpired:
+                os.kill(p.pid, signal.SIGKILL)
+                p.wait()
+                kills += 1
+        finished("bars-2", 640)
+        assert manifest("bars-2")["files"] == m["files"]
+        assert manifest("bars-2")["quality"] == m["quality"]
+
+    def test_new_goes_on_to_more_samples():
+        assert os.path.exists(path("bars-2/manifest.json")), "needs the case before"
+        before = manifest("bars-2")
+        done = finished("bars-2", 960)
+        assert "score: " in done.stderr or "[10/" in done.stderr, done.stderr
+        after = manifest("bars-2")
+        assert after["quality"]["samples"] == 960, after["quality"]
+        assert after["files"]["score.safetensors"] != before["files"]["score.safetensors"]
+        assert after["files"]["predictor.safetensors"] == before["files"]["predictor.safetensors"]
+        assert not [f for f in os.listdir(path("bars-2.work")) if f.startswith("bundle-")]
+        refused(new("bars-2", 700)[1:], 2, "--samples 700", "can only be raised")
+
+    def test_new_refuses_in_one_line():
+        os.makedirs(path("there"), exist_ok=True)
+        out = ["--out", path("n")]
+        refused(["new", "--data", path("nowhere"), *out], 1, "nowhere: no such file or folder")
+        assert not os.path.exists(path("n.work"))
+        refused(["new", "--data", path("nowhere"), "--out", path("there")], 2, "is there already")
+        refused(["new", "--data", path("nowhere"), *out, "--effort", "weeks"], 2, "weeks")
+        refused(["new", "--data", path("nowhere"), *out, "--time-limit", "soon"], 2, "soon")
+        refused(["new", "--data", path("nowhere"), *out, "--variable", "a,b"], 2, "a,b")
+        refused(["new", "--data", path("nowhere"), *out, "--size", "33"], 2, "33")
+        os.makedirs(path("one/alone"), exist_ok=True)
+        picture(path("one/alone/0.png"), 12, 2, 1)
+        got, _, err = run("new", "--data", path("one"), *out)
+        assert got == 2 and "at least two classes" in err.splitlines()[-1], err
+        for i in range(9):
+            os.makedirs(path("one/few"), exist_ok=True)
+            picture(path(f"one/few/{i}.png"), 12, 2, 1 + i)
+        got, _, err = run("new", "--data", path("one"), *out)
+        assert got == 2 and "class alone has 1 pictures" in err.splitlines()[-1], err
+        assert not os.path.exists(path("n.work")) and not os.path.exists(path("n"))
+        shutil.rmtree(path("one"))
+
+    return {k: v for k, v in locals().items() if k.startswith("test_")}
