@@ -3,12 +3,13 @@
 #
 #   docker build -t diffscm .
 #   docker run --rm --read-only -p 127.0.0.1:8080:8080 -e DIFFSCM_ALLOW_ANONYMOUS=on diffscm
+#   docker run --rm --read-only diffscm work --store redis://HOST      # a worker of a shared store
 # A point release by name; a digest is stricter: --build-arg BASE=debian@sha256:...
 ARG BASE=debian:12.11-slim
 FROM $BASE AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc libc6-dev make libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev \
-        libopenblas-dev libarchive-dev libssl-dev libsqlite3-dev zlib1g-dev && \
+        libopenblas-dev libarchive-dev libssl-dev libsqlite3-dev libhiredis-dev zlib1g-dev && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
@@ -17,7 +18,7 @@ RUN make -j"$(nproc)" all && make install-program DESTDIR=/image PREFIX=/usr && 
 FROM $BASE
 RUN apt-get update && apt-get install -y --no-install-recommends \
         libmicrohttpd12 libpng16-16 libjpeg62-turbo libjansson4 libopenblas0-pthread libarchive13 \
-        libssl3 libsqlite3-0 zlib1g && \
+        libssl3 libsqlite3-0 libhiredis0.14 zlib1g && \
     rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* && \
     useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin diffscm
 COPY --from=build /image/ /

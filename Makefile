@@ -23,7 +23,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CF
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS_$(BUILD)) $(LDFLAGS)
 # OpenBLAS is loaded at run time (core/kernels/openblas.c).
 CORE_LIBS := -larchive -lpng -ljpeg -ljansson -lcrypto -lz -ldl -lpthread -lm
-LIBS    := -lmicrohttpd -lsqlite3 $(CORE_LIBS)
+LIBS    := -lmicrohttpd -lsqlite3 -lhiredis $(CORE_LIBS)
 
 # ---- sources: one archive per layer, found by folder --------------------------------------------
 CORE_SRC   := $(wildcard core/*.c core/*/*.c)

@@ -47,6 +47,7 @@ static const dscm_problem_kind KINDS[DSCM_PROBLEM_COUNT] = {
     [DSCM_PROBLEM_LOADING] = {"loading", 503, "The service is starting"},
     [DSCM_PROBLEM_DRAINING] = {"draining", 503, "The service is stopping"},
     [DSCM_PROBLEM_STORE_UNAVAILABLE] = {"store-unavailable", 503, "The job could not be stored"},
+    [DSCM_PROBLEM_NO_WORKER] = {"no-worker", 503, "No worker has the model"},
     [DSCM_PROBLEM_UPLOADS_FULL] = {"uploads-full", 503, "Too much is being uploaded"},
     [DSCM_PROBLEM_DEADLINE] = {"deadline", 504, "The deadline passed before the result was ready"},
 };

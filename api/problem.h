@@ -50,6 +50,7 @@ typedef enum dscm_problem_code {
     DSCM_PROBLEM_LOADING,
     DSCM_PROBLEM_DRAINING,
     DSCM_PROBLEM_STORE_UNAVAILABLE, /* the job could not be written to the store */
+    DSCM_PROBLEM_NO_WORKER,         /* no process of a shared store runs the model */
     DSCM_PROBLEM_UPLOADS_FULL,
     DSCM_PROBLEM_DEADLINE,
     DSCM_PROBLEM_COUNT

@@ -41,6 +41,7 @@ int cmd_morpho(int argc, char **argv);
 int cmd_new(int argc, char **argv);
 int cmd_sample(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_work(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 

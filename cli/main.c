@@ -23,6 +23,9 @@ const cli_command cli_commands[] = {
     {"serve", "serve counterfactuals over HTTP, with a page", cmd_serve,
      "Serves counterfactuals over HTTP, with a page, until SIGTERM. Every option can also be given "
      "as an environment variable (DIFFSCM_QUEUE_CAPACITY=64) or in a file (queue-capacity = 64)."},
+    {"work", "run jobs that services accept into a shared store", cmd_work,
+     "Runs jobs of its models from a Redis store (--store redis://HOST) that services accept into, "
+     "until SIGTERM. Takes the options of serve; only the admin listener is opened."},
     {"info", "describe a model", cmd_info,
      "Prints a model's variables, defaults, calibrated scales and scores; without MODEL, those of "
      "mnist, and which models there are."},
@@ -128,7 +131,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */
-    if (argc > 1 && strcmp(argv[1], "serve") == 0) return status;
+    if (argc > 1 && (strcmp(argv[1], "serve") == 0 || strcmp(argv[1], "work") == 0)) return status;
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "diffscm: standard output: %s\n", strerror(errno));
         if (status == EXIT_DONE) status = EXIT_FAILED;

@@ -71,7 +71,9 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     m->options.sampler = m->sampler;
     m->options.steps = m->steps;
     m->options.ratio = m->ratio;
-    if (m->dynamic) m->options.dynamic = 1;
+    if (m->dynamic && m->no_dynamic)
+        return dscm_fail(err, DSCM_E_INVALID, "--dynamic and --no-dynamic exclude each other");
+    if (m->dynamic || m->no_dynamic) m->options.dynamic = m->dynamic;
     dscm_code code =
         m->guidance ? dscm_guidance_parse(&m->options.guidance, m->guidance, err) : DSCM_OK;
     limit_threads(&m->threads);

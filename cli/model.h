@@ -10,7 +10,7 @@ typedef struct cli_model {
     const char *name, *data_dir, *sampler, *guidance, *scale_text, *memory_text;
     size_t steps, batch, threads;
     double ratio;
-    bool dynamic, auto_scale;
+    bool dynamic, no_dynamic, auto_scale;
     bool draws;    /* options are those of samples, see dscm_options_draw */
     bool describe; /* only the manifest: enough to look at a model, not to run it */
     uint64_t seed;
@@ -59,6 +59,7 @@ typedef struct cli_model {
          "not of samples (the bundle's default)"},                                                 \
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
+        {"no-dynamic", OPT_FLAG, &(m).no_dynamic, 0, 0, NULL, "published without it"},             \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \
         {"batch",                                                                                  \
          OPT_SIZE,                                                                                 \

@@ -1,5 +1,6 @@
 /* diffscm serve: the service in the foreground until SIGTERM or SIGINT. A second one stops at once;
- * SIGHUP reads the keys file again. --check asks a running service for its health. */
+ * SIGHUP reads the keys file again. --check asks a running service for its health. diffscm work is
+ * the same without the public listener: it runs jobs that others accept into a shared store. */
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -133,7 +134,10 @@ static int run(const dscm_settings *settings)
     if (dscm_service_open(&service, settings, NULL, NULL, &err) != DSCM_OK)
         return cli_fail("serve", &err);
     if (isatty(STDOUT_FILENO)) puts("Stop with Ctrl-C.");
-    printf("diffscm serves http://%s:%d/\n", settings->host, dscm_service_port(service));
+    if (dscm_service_port(service))
+        printf("diffscm serves http://%s:%d/\n", settings->host, dscm_service_port(service));
+    else
+        printf("diffscm works for %s\n", settings->store);
     fflush(stdout);
     while (sigwait(&signals, &number) == 0 && number == SIGHUP) dscm_service_reload(service);
     if (pthread_create(&second, NULL, second_signal, &signals) == 0) pthread_detach(second);
@@ -170,4 +174,17 @@ int cmd_serve(int argc, char **argv)
     }
     if (find_folders(&settings, &err) != DSCM_OK) return cli_fail("serve", &err);
     return run(&settings);
+}
+
+/* The same program with --role work, which no other source may change. */
+int cmd_work(int argc, char **argv)
+{
+    enum { ARGS_MAX = 256 };
+    char *args[ARGS_MAX + 3];
+    if (argc > ARGS_MAX) return cli_usage("work", "more than %d arguments", ARGS_MAX);
+    memcpy(args, argv, (size_t)argc * sizeof *args);
+    args[argc] = "--role";
+    args[argc + 1] = "work";
+    args[argc + 2] = NULL;
+    return cmd_serve(argc + 2, args);
 }

@@ -210,6 +210,15 @@ bool dscm_abduction_cache_delete(dscm_abduction_cache *cache, const char *id, co
     return entry != NULL;
 }
 
+void dscm_abduction_cache_forget(dscm_abduction_cache *cache, const char *id)
+{
+    pthread_mutex_lock(&cache->lock);
+    dscm_cache_entry *entry = cache->newest;
+    while (entry && (!entry->ready || strcmp(entry->id, id) != 0)) entry = entry->older;
+    if (entry) drop(cache, entry);
+    pthread_mutex_unlock(&cache->lock);
+}
+
 void dscm_cache_entry_unref(dscm_abduction_cache *cache, dscm_cache_entry *entry)
 {
     if (!entry) return;

@@ -55,6 +55,7 @@ void dscm_abduction_cache_abandon(dscm_abduction_cache *cache, dscm_cache_entry 
 dscm_cache_entry *dscm_abduction_cache_find(dscm_abduction_cache *cache, const char *id,
                                             const char *owner);
 bool dscm_abduction_cache_delete(dscm_abduction_cache *cache, const char *id, const char *owner);
+void dscm_abduction_cache_forget(dscm_abduction_cache *cache, const char *id); /* whoever owns it */
 void dscm_cache_entry_unref(dscm_abduction_cache *cache, dscm_cache_entry *entry); /* takes NULL */
 void dscm_abduction_cache_sweep(dscm_abduction_cache *cache, int64_t now_ms);
 void dscm_abduction_cache_count(dscm_abduction_cache *cache, size_t *entries, size_t *bytes);

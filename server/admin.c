@@ -37,9 +37,9 @@ static void ready(dscm_service *s, dscm_exchange *exchange)
         text(exchange, 503, "draining\n");
     else if (!atomic_load(&s->ready))
         text(exchange, 503, "loading\n");
-    else if (dscm_queue_depth(s->queue) >= (size_t)s->settings.queue_capacity)
+    else if (!s->shared && dscm_queue_depth(s->queue) >= (size_t)s->settings.queue_capacity)
         text(exchange, 503, "full\n");
-    else if (dscm_http_busy_ms(s->http) > STALLED_MS)
+    else if (s->http && dscm_http_busy_ms(s->http) > STALLED_MS)
         text(exchange, 503, "stalled\n");
     else
         text(exchange, 200, "ready\n");
@@ -50,10 +50,11 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
     bool loaded = atomic_load(&s->ready);
     dscm_metrics_gauges gauges = {.routes = dscm_route_names,
                                   .models = loaded ? s->model_labels : NULL,
-                                  .queue_depth = dscm_queue_depth(s->queue),
+                                  .queue_depth = dscm_service_depth(s),
                                   .queue_capacity = (size_t)s->settings.queue_capacity,
                                   .workers = loaded ? s->workers : 0,
-                                  .connections = loaded ? dscm_http_connections(s->http) : 0,
+                                  .connections =
+                                      loaded && s->http ? dscm_http_connections(s->http) : 0,
                                   .bodies_bytes = dscm_quota_used(s->bodies),
                                   .log_dropped = dscm_log_dropped(&s->log),
                                   .start_wall = s->start_wall,
@@ -70,6 +71,11 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
         gauges.store_failures = f.failures;
         gauges.store_sync_s = f.sync_us * 1e-6;
         gauges.store_backlog = atomic_load(&s->backlog_waiting);
+    }
+    dscm_shared_figures shared;
+    if (s->shared) {
+        dscm_shared_count(s->shared, &shared);
+        gauges.shared = &shared;
     }
     char *body = NULL;
     size_t size = 0;

@@ -49,16 +49,22 @@ dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err
     return DSCM_OK;
 }
 
-void dscm_task_drop(dscm_job *job)
+void dscm_task_hand_away(dscm_job *job)
 {
     dscm_task *task = job->task.data;
     dscm_request_free(task->request);
     dscm_quota_return(&task->bytes);
-    dscm_quota_return(&task->cost);
     dscm_cache_entry_unref(task->cache, task->cached);
     task->request = NULL;
     task->cached = NULL;
     dscm_job_shrink(job, sizeof *task);
+}
+
+void dscm_task_drop(dscm_job *job)
+{
+    dscm_task *task = job->task.data;
+    dscm_task_hand_away(job);
+    dscm_quota_return(&task->cost);
 }
 
 static void outcome_free(void *data)
@@ -128,9 +134,17 @@ static dscm_code engine_open(void *arg, void **out, dscm_error *err)
     return DSCM_OK;
 }
 
+bool dscm_engine_is_long(void *arg, const dscm_job *job)
+{
+    const dscm_engine *engine = arg;
+    const dscm_task *task = job->task.data;
+    return engine->long_cost && dscm_request_cost(task->request) > engine->long_cost;
+}
+
+/* A long job would make those of a short one wait, and nobody count it. */
 static bool engine_fits(void *arg, const dscm_job *first, const dscm_job *other)
 {
-    (void)arg;
+    if (dscm_engine_is_long(arg, other) && !dscm_engine_is_long(arg, first)) return false;
     const dscm_task *a = first->task.data, *b = other->task.data;
     if (dscm_job_suspect(first) || dscm_job_suspect(other)) return false;
     return !a->cached && !b->cached && dscm_request_compatible(a->request, b->request);
@@ -301,8 +315,12 @@ static void record_abduction(const dscm_engine *engine, const dscm_job *job,
                              const dscm_cache_entry *entry)
 {
     size_t size;
-    uint8_t *key = engine->journal ? key_of(request_of(job), &size) : NULL;
-    if (key) dscm_journal_keep_abduction(engine->journal, entry->id, job->owner, key, size);
+    bool wanted = engine->journal || engine->shared;
+    uint8_t *key = wanted ? key_of(request_of(job), &size) : NULL;
+    if (key && engine->journal)
+        dscm_journal_keep_abduction(engine->journal, entry->id, job->owner, key, size);
+    if (key && engine->shared)
+        dscm_shared_keep_abduction(engine->shared, entry->id, job->owner, key, size);
     free(key);
 }
 
@@ -436,6 +454,7 @@ static bool place_job(worker_state *state, dscm_job *job, batch *l, hits *h)
         atomic_fetch_add(&engine->metrics->cache_hits, 1);
         h->jobs[h->count] = job;
         h->cached[h->count++] = entry;
+        if (engine->shared) record_abduction(engine, job, entry); /* its time there runs anew */
         if (!l->count) run_hits(state, h);
         return true;
     case DSCM_ACQUIRE_MISS:
@@ -493,6 +512,7 @@ static void engine_starting(void *arg, dscm_job *const *jobs, size_t count)
 {
     const dscm_engine *engine = arg;
     if (engine->journal) dscm_journal_start(engine->journal, jobs, count);
+    if (engine->shared) dscm_shared_start(engine->shared, jobs, count);
 }
 
 dscm_job_runner dscm_engine_runner(dscm_engine *engine)

@@ -12,6 +12,7 @@
 #include "server/journal.h"
 #include "server/outcome.h"
 #include "server/quota.h"
+#include "server/shared.h"
 #include "server/worker_pool.h"
 
 /* What a job's task payload holds. */
@@ -34,6 +35,8 @@ dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err
 /* Lets go of the request of an ended job, which is most of what a kept job weighs. Only for the one
  * that took the job from the queue. */
 void dscm_task_drop(dscm_job *job);
+/* The same for a job that another process runs: its cost counts on. */
+void dscm_task_hand_away(dscm_job *job);
 
 /* Its result payload is an outcome (outcome.h): the reply, not what it was made from. A finished job
  * does not keep an abduction alive, which the cache alone bounds. */
@@ -54,11 +57,16 @@ typedef struct dscm_engine {
     const dscm_catalogue *catalogue;
     dscm_abduction_cache *cache;
     dscm_metrics *metrics;
-    dscm_journal *journal; /* NULL: starts and abductions are recorded nowhere */
+    dscm_journal *journal; /* NULL, or where starts and abductions are recorded; at most one */
+    dscm_shared *shared;
     size_t batch;
     int threads;
     long abduction_age_s; /* told in replies */
+    size_t long_cost;     /* network passes beyond which a job is long; 0: none is */
 } dscm_engine;
+
+/* Whether a job that waits is long; arg: the engine. For dscm_queue_limit_long. */
+bool dscm_engine_is_long(void *arg, const dscm_job *job);
 
 /* Fills the table for dscm_worker_pool_open; engine must outlive the worker pool. */
 dscm_job_runner dscm_engine_runner(dscm_engine *engine);

@@ -276,13 +276,14 @@ static enum MHD_Result proceed(exchange *e)
         e->base.body = e->body;
         if (e->link && !dscm_link_enter(e->link, DSCM_LINK_WORK)) return MHD_NO;
         e->http->options.handle(e->http->options.arg, &e->base);
-        body_free(e);
+        if (e->answered || !e->base.keep_body) body_free(e);
     } else if (!e->answered && e->base.resume) {
         if (atomic_load(&e->base.gone)) {
             e->base.status = 499;
             return MHD_NO;
         }
         e->base.resume(&e->base);
+        if (e->answered || !e->base.keep_body) body_free(e);
     }
     return e->answered ? dscm_exchange_respond_(e) : MHD_YES; /* else it is parked */
 }

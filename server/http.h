@@ -52,7 +52,9 @@ struct dscm_exchange {
     void (*finished)(dscm_exchange *exchange); /* end of a stream; NULL */
     dscm_event_reader events;                  /* closed by `finished` */
     dscm_quota_share stream; /* of the open streams; given back with the exchange at the latest */
-    bool flags[4];           /* meaning by handler */
+    bool flags[6];           /* meaning by handler */
+    long wait_s;             /* that the request waits for its result; meaning by handler */
+    bool keep_body;          /* parked by `handle`, whose `resume` reads the body again */
     int status;              /* of the reply; 0 before, 499 when the client left */
     size_t sent;             /* bytes of the body, 0 for streams */
     bool uploads_full;       /* refused because the quota of bodies was used up */

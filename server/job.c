@@ -44,16 +44,17 @@ static void make_room(dscm_job *job, dscm_event_kind kind)
 }
 
 /* With the lock held. Without memory the event is left out: the state still tells the truth. */
-static void add_event(dscm_job *job, dscm_event_kind kind, const char *data)
+static uint64_t add_event(dscm_job *job, dscm_event_kind kind, const char *data)
 {
     make_room(job, kind);
     job->last_event++;
     char *copy = dscm_strdup(data ? data : "{}", NULL);
     if (!copy || job->events_count == DSCM_EVENTS_MAX) {
         dscm_free(copy);
-        return;
+        return job->last_event;
     }
     job->events[job->events_count++] = (dscm_event){job->last_event, kind, copy};
+    return job->last_event;
 }
 
 dscm_code dscm_job_create(dscm_job **out, const char *owner, const char *client, dscm_payload task,
@@ -76,6 +77,7 @@ dscm_code dscm_job_create(dscm_job **out, const char *owner, const char *client,
     atomic_init(&job->readers, 0);
     atomic_init(&job->references, 1);
     atomic_init(&job->stop, false);
+    atomic_init(&job->stale, false);
     pthread_mutex_init(&job->lock, NULL);
     job->state = DSCM_JOB_QUEUED;
     add_event(job, DSCM_EVENT_QUEUED, NULL);
@@ -95,6 +97,7 @@ void dscm_job_unref(dscm_job *job)
     payload_release(&job->task);
     payload_release(&job->result);
     dscm_free(job->problem);
+    dscm_job_unref(job->other);
     while (job->events_count) drop_event(job, job->events_count - 1);
     pthread_mutex_destroy(&job->lock);
     dscm_free(job);
@@ -143,16 +146,24 @@ static void unlock_and_wake(dscm_job *job)
     dscm_job_unref(job);
 }
 
+/* Without the lock: only the worker that runs the job makes events, so they keep their order. */
+static void tell_sink(dscm_job *job, uint64_t id, dscm_event_kind kind, const char *data)
+{
+    if (job->sink && job->sink->event) job->sink->event(job->sink->arg, job, id, kind, data);
+}
+
 bool dscm_job_start(dscm_job *job)
 {
     pthread_mutex_lock(&job->lock);
     bool started = job->state == DSCM_JOB_QUEUED && !job->ending && !job->released;
+    uint64_t id = 0;
     if (started) {
         job->state = DSCM_JOB_RUNNING;
         job->started_us = dscm_clock_us();
-        add_event(job, DSCM_EVENT_STARTED, NULL);
+        id = add_event(job, DSCM_EVENT_STARTED, NULL);
     }
     unlock_and_wake(job);
+    if (started) tell_sink(job, id, DSCM_EVENT_STARTED, "{}");
     return started;
 }
 
@@ -163,8 +174,9 @@ bool dscm_job_progress(dscm_job *job, size_t step, size_t steps, dscm_event_kind
     job->step = step;
     job->steps = steps;
     if (data && !terminal(job) && !job->ending) {
-        add_event(job, kind, data);
+        uint64_t id = add_event(job, kind, data);
         unlock_and_wake(job);
+        tell_sink(job, id, kind, data);
     } else {
         pthread_mutex_unlock(&job->lock);
     }
@@ -296,7 +308,70 @@ void dscm_job_refuse(dscm_job *job, const dscm_problem *problem)
                         .problem = dscm_alloc(1, sizeof *problem, "a problem", NULL)};
     if (end.problem) *end.problem = *problem;
     atomic_store(&job->stop, true);
+    pthread_mutex_lock(&job->lock);
+    job->refused = true;
+    pthread_mutex_unlock(&job->lock);
     dscm_job_publish(job, &end);
+}
+
+const char *dscm_event_name(dscm_event_kind kind)
+{
+    return event_names[kind];
+}
+
+bool dscm_event_find(const char *name, dscm_event_kind *out)
+{
+    for (size_t i = 0; i < sizeof event_names / sizeof event_names[0]; i++)
+        if (strcmp(event_names[i], name) == 0) return *out = (dscm_event_kind)i, true;
+    return false;
+}
+
+/* With the lock held: the events behind those that are known. Of the last one the end has the data. */
+static void add_news(dscm_job *job, const dscm_job_news *news)
+{
+    for (size_t i = 0; i < news->count; i++) {
+        const dscm_event *event = &news->events[i];
+        if (event->id <= job->last_event) continue;
+        job->last_event = event->id - 1;
+        add_event(job, event->kind, event->data);
+    }
+}
+
+void dscm_job_update(dscm_job *job, const dscm_job_news *news)
+{
+    pthread_mutex_lock(&job->lock);
+    bool open = !terminal(job);
+    if (open) {
+        add_news(job, news);
+        if (news->state == DSCM_JOB_RUNNING && job->state != DSCM_JOB_RUNNING)
+            job->started_us = dscm_clock_us();
+        job->step = news->step;
+        job->steps = news->steps;
+        job->position = news->position;
+        if (!news->end) job->state = news->state;
+    }
+    if (open && news->end) {
+        dscm_free(job->problem);
+        job->state = news->end->state;
+        job->reason = news->end->reason;
+        job->problem = news->end->problem;
+        job->result = news->end->result;
+        job->finished_us = dscm_clock_us();
+    }
+    unlock_and_wake(job);
+    if (!open && news->end) dscm_job_end_free(news->end);
+}
+
+void dscm_job_abandon(dscm_job *job)
+{
+    pthread_mutex_lock(&job->lock);
+    job->released = true;
+    if (!terminal(job) && !job->ending) {
+        job->ending = true;
+        job->end_state = DSCM_JOB_QUEUED;
+    }
+    atomic_store(&job->stop, true);
+    unlock_and_wake(job);
 }
 
 dscm_record dscm_job_recorded(dscm_job *job)

@@ -95,12 +95,15 @@ typedef struct dscm_job_end {
 
 struct dscm_job;
 
-/* Who is told of a job's end before anybody else learns of it. Neither function may block. */
+/* Who is told of a job's end before anybody else learns of it. No function may block. */
 typedef struct dscm_job_sink {
     /* Takes over `end` and calls dscm_job_publish when it is recorded. */
     void (*end)(void *arg, struct dscm_job *job, const dscm_job_end *end);
     /* A released job stopped before it ended: it is to run again after the next start. */
     void (*release)(void *arg, struct dscm_job *job);
+    /* An event that is not the last, in the order of events; NULL: nobody asks. */
+    void (*event)(void *arg, struct dscm_job *job, uint64_t id, dscm_event_kind kind,
+                  const char *data);
     void *arg;
 } dscm_job_sink;
 
@@ -113,6 +116,9 @@ typedef struct dscm_job {
     double created_wall;             /* Unix time */
     const dscm_job_sink *sink;       /* NULL: its changes are recorded nowhere */
     unsigned deaths;                 /* earlier runs during which the process died */
+    unsigned run;                    /* of a shared store: which claim this is, from 1 */
+    bool mirror;          /* a copy of a job in a shared store, where its changes come from */
+    atomic_bool stale;    /* a mirror that is about to be read again */
     atomic_bool detached; /* survives the request that made it (respond-async, idempotent) */
     atomic_size_t references;
     atomic_int readers; /* streams that show its events: previews are made for them only */
@@ -120,6 +126,9 @@ typedef struct dscm_job {
 
     pthread_mutex_t lock;
     dscm_record record;
+    bool refused;           /* it was not accepted: `problem` tells why */
+    struct dscm_job *other; /* of a mirror: the earlier job of its idempotency key; reference */
+    size_t position;        /* of a waiting mirror: jobs before it, when it was read last */
     bool released; /* waiting is over though the job has not ended: it runs after the next start */
     bool ending;   /* its end is decided and being recorded as end_state, end_reason */
     dscm_job_state end_state;
@@ -182,6 +191,21 @@ bool dscm_job_publish(dscm_job *job, const dscm_job_end *end);
 /* The state as decided: a job whose end is being recorded has it already. */
 dscm_job_state dscm_job_decided(dscm_job *job, dscm_job_reason *reason);
 void dscm_job_end_free(const dscm_job_end *end); /* of an end that nobody took */
+
+/* What a shared store tells of a mirror. */
+typedef struct dscm_job_news {
+    dscm_job_state state; /* a terminal one comes with `end` */
+    size_t step, steps, position;
+    const dscm_event *events; /* in order; those known already are left out. Data is copied. */
+    size_t count;
+    const dscm_job_end *end; /* NULL, or what the mirror takes over; its data is not used */
+} dscm_job_news;
+/* Brings a mirror up to date and wakes who waits. */
+void dscm_job_update(dscm_job *job, const dscm_job_news *news);
+/* The job is another process's from now on: it stops here and its end is told to nobody. */
+void dscm_job_abandon(dscm_job *job);
+const char *dscm_event_name(dscm_event_kind kind);
+bool dscm_event_find(const char *name, dscm_event_kind *out); /* by its name */
 
 /* Fails a job that was not accepted: past the sink. */
 void dscm_job_refuse(dscm_job *job, const dscm_problem *problem);

@@ -24,6 +24,8 @@ struct dscm_jobs {
                      dscm_job **existing, bool *same, dscm_error *err);
     /* By id; `owner` must be the job's, or it is as unknown as any other. */
     dscm_find_result (*find)(dscm_jobs *jobs, const char *id, const char *owner, dscm_job **out);
+    /* By id, whoever owns it; NULL: unknown. */
+    dscm_job *(*get)(dscm_jobs *jobs, const char *id);
     /* An id that answers "expired" from now on. */
     void (*put_expired)(dscm_jobs *jobs, const char *id, const char *owner);
     /* Forgets a job that was never published (the queue was full). */

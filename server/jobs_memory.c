@@ -177,6 +177,16 @@ static dscm_find_result store_find(dscm_jobs *jobs, const char *id, const char *
     return result;
 }
 
+static dscm_job *store_get(dscm_jobs *jobs, const char *id)
+{
+    store *s = (store *)jobs;
+    pthread_mutex_lock(&s->lock);
+    const entry *e = find_id(s, id);
+    dscm_job *job = e ? dscm_job_ref(e->job) : NULL;
+    pthread_mutex_unlock(&s->lock);
+    return job;
+}
+
 static void store_forget(dscm_jobs *jobs, dscm_job *job)
 {
     store *s = (store *)jobs;
@@ -260,6 +270,7 @@ dscm_code dscm_jobs_memory_open(dscm_jobs **out, const dscm_jobs_limits *limits,
     s->face = (dscm_jobs){.put = store_put,
                           .put_expired = store_put_expired,
                           .find = store_find,
+                          .get = store_get,
                           .forget = store_forget,
                           .sweep = store_sweep,
                           .each_live = store_each_live,

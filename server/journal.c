@@ -315,7 +315,7 @@ dscm_code dscm_journal_open(dscm_journal **out, const dscm_journal_options *opti
     if (!j) return DSCM_E_MEMORY;
     j->options = *options;
     j->lock_file = -1;
-    j->sink = (dscm_job_sink){record_end, record_release, j};
+    j->sink = (dscm_job_sink){.end = record_end, .release = record_release, .arg = j};
     pthread_mutex_init(&j->lock, NULL);
     pthread_mutex_init(&j->read_lock, NULL);
     pthread_condattr_t attributes;

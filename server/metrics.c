@@ -171,6 +171,30 @@ static void render_store(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *ou
             atomic_load(&m->crashed));
 }
 
+static void render_shared(dscm_metrics *m, const dscm_shared_figures *f, FILE *out)
+{
+    if (!f) return;
+    gauge(out, "diffscm_store_up", "1 while the store answers.", f->connected);
+    counter(out, "diffscm_store_operations_total", "Changes of jobs that the store answered.",
+            f->operations);
+    counter(out, "diffscm_store_failures_total", "Lost connections and refusals of the store.",
+            f->failures);
+    gauge(out, "diffscm_store_pending", "Changes not answered yet.", (double)f->pending);
+    gauge(out, "diffscm_store_answer_seconds", "Time of a round of operations, moving average.",
+          f->answer_us * 1e-6);
+    gauge(out, "diffscm_store_running", "Jobs that any process has claimed.", (double)f->running);
+    gauge(out, "diffscm_store_workers", "Processes alive that run jobs, once per model.",
+          (double)f->workers);
+    counter(out, "diffscm_claims_total", "Jobs that this process claimed.", f->claimed);
+    counter(out, "diffscm_takeovers_total", "Jobs that this process found with a dead one.",
+            f->taken_over);
+    counter(out, "diffscm_claims_lost_total", "Jobs that another process took from this one.",
+            f->lost);
+    counter(out, "diffscm_jobs_crashed_total",
+            "Jobs that failed since processes ended too often while they ran.",
+            atomic_load(&m->crashed));
+}
+
 void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *out)
 {
     render_requests(m, g, out);
@@ -198,6 +222,7 @@ void dscm_metrics_render(dscm_metrics *m, const dscm_metrics_gauges *g, FILE *ou
     gauge(out, "diffscm_abductions_bytes", "Bytes of kept abductions.", (double)g->abduction_bytes);
     gauge(out, "diffscm_connections", "Open public connections.", (double)g->connections);
     render_store(m, g, out);
+    render_shared(m, g->shared, out);
     counter(out, "diffscm_log_dropped_total", "Lines of the log that were lost.", g->log_dropped);
     gauge(out, "diffscm_body_bytes", "Bytes of request bodies that arrive or wait.",
           (double)g->bodies_bytes);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "server/job.h"
+#include "server/shared.h"
 
 #define DSCM_METRICS_ROUTES   32
 #define DSCM_METRICS_STATUSES 26
@@ -70,6 +71,7 @@ typedef struct dscm_metrics_gauges {
     size_t store_pending, store_backlog;
     unsigned long long store_written, store_commits, store_failures;
     double store_sync_s;
+    const dscm_shared_figures *shared; /* of the shared store; NULL: there is none */
     const char *version;
 } dscm_metrics_gauges;
 

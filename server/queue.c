@@ -9,7 +9,14 @@
 typedef struct place {
     dscm_job *job;
     struct place *next;
+    bool is_long;
 } place;
+
+/* A long job that a taker holds; job NULL: an unused entry. */
+typedef struct held {
+    const dscm_job *job;
+    char client[DSCM_OWNER_SIZE];
+} held;
 
 typedef struct line {
     char client[DSCM_OWNER_SIZE];
@@ -26,6 +33,12 @@ struct dscm_queue {
     line *turn;                  /* whose turn it is; NULL: empty */
     size_t capacity, share, depth, idle;
     bool closed;
+    void (*on_idle)(void *arg); /* NULL: nobody asks */
+    void *on_idle_arg;
+    bool (*is_long)(void *arg, const dscm_job *job); /* NULL: no job is */
+    void *is_long_arg;
+    size_t long_most, takers;
+    held *held; /* (takers) */
 };
 
 dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share, dscm_error *err)
@@ -52,6 +65,18 @@ dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share, dscm_
     return DSCM_OK;
 }
 
+dscm_code dscm_queue_limit_long(dscm_queue *queue, bool (*is_long)(void *arg, const dscm_job *job),
+                                void *arg, size_t most, size_t takers, dscm_error *err)
+{
+    queue->held = dscm_alloc(takers, sizeof *queue->held, "the queue", err);
+    if (!queue->held) return DSCM_E_MEMORY;
+    queue->is_long = is_long;
+    queue->is_long_arg = arg;
+    queue->long_most = most;
+    queue->takers = takers;
+    return DSCM_OK;
+}
+
 void dscm_queue_free(dscm_queue *queue)
 {
     if (!queue) return;
@@ -60,6 +85,7 @@ void dscm_queue_free(dscm_queue *queue)
     pthread_cond_destroy(&queue->arrived);
     dscm_free(queue->places);
     dscm_free(queue->lines);
+    dscm_free(queue->held);
     dscm_free(queue);
 }
 
@@ -141,7 +167,7 @@ dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)
         if (!l) l = line_add(queue, job->client);
         place *p = queue->free_places;
         queue->free_places = p->next;
-        *p = (place){job, NULL};
+        *p = (place){job, NULL, queue->is_long && queue->is_long(queue->is_long_arg, job)};
         if (l->last)
             l->last->next = p;
         else
@@ -163,15 +189,78 @@ static dscm_job *take_next(dscm_queue *queue)
     return line_cut(queue, l, NULL);
 }
 
+void dscm_queue_watch(dscm_queue *queue, void (*idle)(void *arg), void *arg)
+{
+    queue->on_idle = idle;
+    queue->on_idle_arg = arg;
+}
+
+/* Whether another long job of the client may be taken. */
+static bool long_fits(const dscm_queue *queue, const char *client)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < queue->takers; i++)
+        count += queue->held[i].job && strcmp(queue->held[i].client, client) == 0;
+    return count < queue->long_most;
+}
+
+static void hold(dscm_queue *queue, const dscm_job *job)
+{
+    size_t i = 0;
+    while (i < queue->takers && queue->held[i].job) i++;
+    if (i == queue->takers) return; /* more takers than were said: nobody is kept waiting */
+    queue->held[i].job = job;
+    memcpy(queue->held[i].client, job->client, sizeof job->client);
+}
+
+/* With the lock held: the first job in turn that may run; NULL: none of those inside. */
+static dscm_job *take_runnable(dscm_queue *queue)
+{
+    if (!queue->depth) return NULL;
+    if (!queue->is_long || queue->closed) return take_next(queue);
+    line *l = queue->turn;
+    do {
+        bool fits = long_fits(queue, l->client);
+        place *before = NULL, *p = l->first;
+        while (p && p->is_long && !fits) before = p, p = p->next;
+        if (p) {
+            bool is_long = p->is_long;
+            queue->turn = l->next;
+            dscm_job *job = line_cut(queue, l, before);
+            if (is_long) hold(queue, job);
+            return job;
+        }
+        l = l->next;
+    } while (l != queue->turn);
+    return NULL;
+}
+
 dscm_job *dscm_queue_take(dscm_queue *queue)
 {
+    dscm_job *job = NULL;
     pthread_mutex_lock(&queue->lock);
     queue->idle++;
-    while (!queue->depth && !queue->closed) pthread_cond_wait(&queue->arrived, &queue->lock);
+    job = take_runnable(queue);
+    if (!job && !queue->closed && queue->on_idle) queue->on_idle(queue->on_idle_arg);
+    while (!job && !queue->closed) {
+        pthread_cond_wait(&queue->arrived, &queue->lock);
+        job = take_runnable(queue);
+    }
     queue->idle--;
-    dscm_job *job = queue->depth ? take_next(queue) : NULL;
     pthread_mutex_unlock(&queue->lock);
     return job;
+}
+
+void dscm_queue_done(dscm_queue *queue, const dscm_job *job)
+{
+    pthread_mutex_lock(&queue->lock);
+    for (size_t i = 0; i < queue->takers; i++)
+        if (queue->held[i].job == job) {
+            queue->held[i].job = NULL;
+            pthread_cond_signal(&queue->arrived);
+            break;
+        }
+    pthread_mutex_unlock(&queue->lock);
 }
 
 dscm_job *dscm_queue_take_any(dscm_queue *queue)
@@ -182,22 +271,41 @@ dscm_job *dscm_queue_take_any(dscm_queue *queue)
     return job;
 }
 
+/* With the lock held: jobs of a line that no taker may take now. */
+static bool kept_waiting(const dscm_queue *queue, const line *l, const place *p)
+{
+    return p->is_long && !queue->closed && !long_fits(queue, l->client);
+}
+
+static size_t count_runnable(const dscm_queue *queue)
+{
+    size_t count = queue->depth;
+    line *l = queue->is_long ? queue->turn : NULL;
+    for (line *first = l; l; l = l->next == first ? NULL : l->next)
+        for (place *p = l->first; p; p = p->next) count -= kept_waiting(queue, l, p);
+    return count;
+}
+
 size_t dscm_queue_take_more(dscm_queue *queue, dscm_job **jobs, size_t max, size_t leave,
                             bool (*fits)(void *arg, const dscm_job *job), void *arg)
 {
     size_t count = 0;
     pthread_mutex_lock(&queue->lock);
+    size_t runnable = count_runnable(queue);
     /* One fitting job from each line in turn, until a whole round finds none. */
-    for (bool found = true; found && count < max && queue->depth > leave;) {
+    for (bool found = true; found && count < max && queue->depth;) {
         found = false;
         line *l = queue->turn;
         size_t lines = 0;
         for (line *r = l; r && (lines == 0 || r != l); r = r->next) lines++;
-        for (; lines && count < max && queue->depth > leave; lines--) {
+        for (; lines && count < max; lines--) {
             line *next = l->next;
             place *before = NULL, *p = l->first;
-            while (p && !fits(arg, p->job)) before = p, p = p->next;
+            /* What idle takers could have is left to them. */
+            while (p && !((runnable > leave || kept_waiting(queue, l, p)) && fits(arg, p->job)))
+                before = p, p = p->next;
             if (p) {
+                runnable -= !kept_waiting(queue, l, p);
                 jobs[count++] = line_cut(queue, l, before);
                 found = true;
             }

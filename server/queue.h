@@ -28,6 +28,13 @@ dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share,
                           dscm_error *err) DSCM_MUST_CHECK;
 void dscm_queue_free(dscm_queue *queue); /* takes NULL; drops jobs still inside */
 
+/* Long jobs, as `is_long` says of a waiting one, of one client are held by at most `most` (1 or more)
+ * takers at a time, so that others find a free one; takers pass over more of them, also for later jobs
+ * of the same client. Once the queue is closed, all are taken. `takers` is how many threads call dscm_queue_take. Before the first push. */
+dscm_code dscm_queue_limit_long(dscm_queue *queue, bool (*is_long)(void *arg, const dscm_job *job),
+                                void *arg, size_t most, size_t takers,
+                                dscm_error *err) DSCM_MUST_CHECK;
+
 /* Takes over the caller's reference when it returns DSCM_PUSHED, and only then. `ready` (or NULL)
  * is called under the queue's lock once the job is sure to be accepted and before a worker can see
  * it: there the request that waits for the job is parked. */
@@ -35,11 +42,15 @@ dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)
                                  void *arg) DSCM_MUST_CHECK;
 /* What a push by this client would return now: to refuse before a request is even parsed. */
 dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client);
-/* Waits for a job; NULL once the queue is closed and empty. */
+/* Calls `idle` under the queue's lock whenever a taker begins to wait. Before the first taker. */
+void dscm_queue_watch(dscm_queue *queue, void (*idle)(void *arg), void *arg);
+/* Waits for a job that may run; NULL once the queue is closed and empty. */
 dscm_job *dscm_queue_take(dscm_queue *queue);
+/* The taker of this job is free again. Compares the pointer only: the job may be gone. */
+void dscm_queue_done(dscm_queue *queue, const dscm_job *job);
 /* Fills jobs[] with up to `max` waiting jobs that `fits`, without waiting and skipping none of a
- * client's own earlier jobs that fit. Leaves at least `leave` jobs in the queue (for idle workers).
- */
+ * client's own earlier jobs that fit. Leaves at least `leave` jobs in the queue that idle takers
+ * may take. */
 size_t dscm_queue_take_more(dscm_queue *queue, dscm_job **jobs, size_t max, size_t leave,
                             bool (*fits)(void *arg, const dscm_job *job), void *arg);
 /* Takes the job out; false when it is not inside (a worker has it). */

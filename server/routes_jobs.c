@@ -29,7 +29,10 @@ void dscm_answer_status(dscm_service *service, dscm_exchange *exchange, dscm_job
     status.estimate_ms = NAN;
     status.state = dscm_job_peek(job, &status.step, &status.steps, &reason);
     if (status.state == DSCM_JOB_QUEUED) {
-        size_t position = dscm_queue_position(service->queue, job);
+        pthread_mutex_lock(&job->lock);
+        size_t position = job->position; /* of a mirror */
+        pthread_mutex_unlock(&job->lock);
+        if (!job->mirror) position = dscm_queue_position(service->queue, job);
         status.queue_position = (long)position;
         status.estimate_ms = dscm_service_estimate_ms(service, position);
     }
@@ -134,6 +137,7 @@ void dscm_answer_job(dscm_service *service, dscm_exchange *exchange, dscm_job *j
 /* The exchange's job, or NULL after a refusal. The exchange holds the reference. */
 static dscm_job *find_job(dscm_service *service, dscm_exchange *exchange, const char *id)
 {
+    if (service->shared && !dscm_job_at_hand(service, exchange, id)) return NULL;
     switch (service->jobs->find(service->jobs, id, exchange->owner, &exchange->job)) {
     case DSCM_FOUND:
         return exchange->job;
@@ -169,7 +173,7 @@ void dscm_delete_job(dscm_service *service, dscm_exchange *exchange, const dscm_
         return;
     }
     dscm_service_cancel(service, job, DSCM_REASON_CLIENT);
-    if (!job->sink || dscm_job_ended(job)) {
+    if ((!job->sink && !job->mirror) || dscm_job_ended(job)) {
         dscm_answer_status(service, exchange, job, 200);
         return;
     }
@@ -221,6 +225,10 @@ void dscm_delete_abduction(dscm_service *service, dscm_exchange *exchange,
                            const dscm_captures *captures)
 {
     const char *id = captures->text[0];
+    if (service->shared) {
+        dscm_drop_shared_abduction(service, exchange, id);
+        return;
+    }
     bool found = dscm_abduction_cache_delete(service->abductions, id, exchange->owner);
     dscm_blob *stored = service->journal && strlen(id) < DSCM_ID_SIZE
                             ? dscm_journal_find_abduction(service->journal, id, exchange->owner)
@@ -268,12 +276,14 @@ void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job
     exchange->flags[DSCM_FLAG_READER] = true;
     atomic_fetch_add(&service->metrics.streams, 1);
     atomic_fetch_add(&job->readers, 1);
+    if (job->mirror) dscm_shared_view(service->shared, job);
     dscm_exchange_stream(exchange, "text/event-stream");
 }
 
 bool dscm_stream_allowed(dscm_service *service, dscm_exchange *exchange)
 {
     const char *client = *exchange->owner ? exchange->owner : exchange->address;
+    if (dscm_quota_held(&exchange->stream)) return true; /* the handler is called again */
     dscm_quota_result result = dscm_quota_take(service->streams, client, &exchange->stream, 1);
     if (result == DSCM_QUOTA_TAKEN) return true;
     atomic_fetch_add(&service->metrics.rejects[DSCM_REJECT_STREAMS], 1);

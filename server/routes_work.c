@@ -21,6 +21,7 @@ typedef struct submission {
     char inferred[DSCM_ID_SIZE]; /* id of an abduction that is to be inferred again, or "" */
     dscm_job *job;
     dscm_journal_op *record; /* with a journal: the acceptance, not written yet */
+    dscm_shared_op *offer;   /* with a shared store: the same */
 } submission;
 
 /* ---- reading ---- */
@@ -158,6 +159,36 @@ static bool same_factuals(submission *s, const dscm_abduction *abduction)
     return false;
 }
 
+/* The store has the abduction, from which a worker infers it again. False after parking or a
+ * refusal. */
+static bool find_shared(submission *s, const char *id)
+{
+    dscm_exchange *e = s->exchange;
+    dscm_blob *key = NULL;
+    dscm_problem problem = {0};
+    dscm_problem_code code = DSCM_PROBLEM_NOT_FOUND;
+    if (!e->flags[DSCM_FLAG_ASKED] && strlen(id) < DSCM_ID_SIZE) {
+        dscm_ask_store(e, dscm_shared_find_abduction(s->service->shared, id, e->owner));
+        return false;
+    }
+    if (e->flags[DSCM_FLAG_ASKED]) code = dscm_store_answer(e, &key);
+    if (code == DSCM_PROBLEM_NOT_FOUND) {
+        dscm_problem_add(&problem, DSCM_PROBLEM_UNKNOWN_ABDUCTION, "/abduction",
+                         "there is no abduction \"%s\" (it may have expired): send the image", id);
+        dscm_exchange_problem(e, &problem);
+    } else if (code != DSCM_PROBLEM_NONE) {
+        dscm_refuse_store(e);
+    } else if (!dscm_stored_abduction_apply(s->request, key->bytes, key->size, NULL)) {
+        code = DSCM_PROBLEM_INVALID_PARAMETER;
+        dscm_problem_add(&problem, code, "/abduction",
+                         "the abduction was made with another model, sampler, number of steps, "
+                         "ratio or factual values: ask for the same");
+        dscm_exchange_problem(e, &problem);
+    }
+    dscm_blob_unref(key);
+    return code == DSCM_PROBLEM_NONE;
+}
+
 /* Fetches the abduction that the request names and checks that it fits. */
 static bool find_kept(submission *s)
 {
@@ -165,6 +196,7 @@ static bool find_kept(submission *s)
     if (!*id) return true;
     s->cached = dscm_abduction_cache_find(s->service->abductions, id, s->exchange->owner);
     dscm_problem problem = {0};
+    if (!s->cached && s->service->shared) return find_shared(s, id);
     if (!s->cached && find_stored(s, id)) return true;
     if (!s->cached) {
         dscm_problem_add(&problem, DSCM_PROBLEM_UNKNOWN_ABDUCTION, "/abduction",
@@ -224,10 +256,16 @@ static dscm_code prepare_record(submission *s, const char *model, dscm_error *er
     dscm_blob *request =
         dscm_stored_request_pack(s->work, json, e->query, model, e->body, e->body_size);
     if (!request) return dscm_fail(err, DSCM_E_MEMORY, "no memory to record the request");
-    s->job->sink = dscm_journal_sink(s->service->journal);
-    s->job->record = DSCM_RECORD_PENDING;
-    dscm_code code =
-        dscm_journal_prepare(&s->record, s->job, (int)s->work, request, s->key, digest, err);
+    dscm_code code = DSCM_OK;
+    if (s->service->shared) {
+        s->offer = dscm_shared_prepare(s->service->shared, s->job, model, s->work, request, s->key,
+                                       digest);
+        if (!s->offer) code = dscm_fail(err, DSCM_E_MEMORY, "no memory to record the request");
+    } else {
+        s->job->sink = dscm_journal_sink(s->service->journal);
+        s->job->record = DSCM_RECORD_PENDING;
+        code = dscm_journal_prepare(&s->record, s->job, (int)s->work, request, s->key, digest, err);
+    }
     dscm_blob_unref(request);
     return code;
 }
@@ -247,7 +285,8 @@ static bool make_job(submission *s)
                                s->prefer.async || s->key != NULL, &err);
         if (code != DSCM_OK) task.release(task.data);
     }
-    if (code == DSCM_OK && s->service->journal) code = prepare_record(s, model, &err);
+    if (code == DSCM_OK && (s->service->journal || s->service->shared))
+        code = prepare_record(s, model, &err);
     if (code == DSCM_OK) return true;
     dscm_problem problem = {0};
     dscm_problem_from_error(&problem, &err);
@@ -266,7 +305,8 @@ static bool store_job(submission *s, bool *repeated)
     bool same = true;
     if (s->key) digest_request(s, body);
     dscm_problem problem = {0};
-    if (s->service->jobs->put(s->service->jobs, s->job, s->key, body, &existing, &same, &err) !=
+    const char *key = s->service->shared ? NULL : s->key; /* the store knows the keys of all */
+    if (s->service->jobs->put(s->service->jobs, s->job, key, body, &existing, &same, &err) !=
         DSCM_OK) {
         dscm_problem_from_error(&problem, &err);
         dscm_exchange_problem(s->exchange, &problem);
@@ -320,19 +360,18 @@ static void waited(dscm_exchange *exchange)
      * journal that is a promise. */
     bool promise = !dscm_job_over(job) && !atomic_exchange(&job->detached, true);
     if (promise && service->journal) dscm_journal_promise(service->journal, job);
+    if (promise && service->shared) dscm_shared_promise(service->shared, job);
     if (dscm_job_over(job))
         dscm_answer_job(exchange->service, exchange, job);
     else
         recorded(exchange);
 }
 
-static void wait_for_job(submission *s)
+void dscm_wait_for_job(dscm_exchange *exchange)
 {
-    const dscm_settings *o = &s->service->settings;
-    long wait = s->prefer.wait_s < 0 ? o->wait_s : s->prefer.wait_s;
-    if (wait > o->wait_max_s) wait = o->wait_max_s;
-    s->exchange->resume = waited;
-    dscm_exchange_park(s->exchange, s->job, DSCM_AFTER_END, dscm_clock_ms() + wait * 1000);
+    exchange->resume = waited;
+    dscm_exchange_park(exchange, exchange->job, DSCM_AFTER_END,
+                       dscm_clock_ms() + exchange->wait_s * 1000);
 }
 
 /* Under the queue's lock, before any worker can see the job: hands it to the journal and parks the
@@ -342,7 +381,7 @@ static void accepted(void *arg)
     submission *s = arg;
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
     if (s->record) dscm_journal_accept(s->service->journal, s->record, s->job->detached);
-    if (!async && !stream) wait_for_job(s);
+    if (!async && !stream) dscm_wait_for_job(s->exchange);
     if (async && !stream && s->record) {
         s->exchange->resume = recorded;
         dscm_exchange_park(s->exchange, s->job, DSCM_AFTER_RECORD, DSCM_NEVER);
@@ -420,16 +459,33 @@ static void hand_picture_over(submission *s)
         request->file_memory = body;
 }
 
+/* What the reply needs to know of the request. */
+static void note_wishes(submission *s, bool repeated)
+{
+    const dscm_settings *o = &s->service->settings;
+    dscm_exchange *e = s->exchange;
+    e->wait_s = s->prefer.wait_s < 0 ? o->wait_s : s->prefer.wait_s;
+    if (e->wait_s > o->wait_max_s) e->wait_s = o->wait_max_s;
+    e->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
+    e->flags[DSCM_FLAG_SUBMITTER] = !repeated;
+    e->flags[DSCM_FLAG_ASYNC] = s->prefer.async;
+    e->flags[DSCM_FLAG_STREAM] = s->accept == DSCM_MEDIA_EVENTS;
+    e->job = dscm_job_ref(s->job);
+}
+
 static void hand_over(submission *s, bool repeated)
 {
     dscm_service *service = s->service;
     if (!repeated && !charge(s)) return;
-    if (!repeated) hand_picture_over(s);
+    if (!repeated && !s->offer) hand_picture_over(s);
     bool async = s->prefer.async, stream = s->accept == DSCM_MEDIA_EVENTS;
-    s->exchange->flags[DSCM_FLAG_PNG] = s->accept == DSCM_MEDIA_PNG;
-    s->exchange->flags[DSCM_FLAG_SUBMITTER] = !repeated;
-    s->exchange->flags[DSCM_FLAG_ASYNC] = async;
-    s->exchange->job = dscm_job_ref(s->job);
+    note_wishes(s, repeated);
+    if (s->offer) {
+        dscm_shared_op *offer = s->offer;
+        s->offer = NULL;
+        dscm_accept_shared(service, s->exchange, offer);
+        return;
+    }
     bool parks = !repeated && !stream && (!async || s->record);
     if (!repeated) {
         dscm_push_result result =
@@ -447,7 +503,7 @@ static void hand_over(submission *s, bool repeated)
     else if (async)
         recorded(s->exchange);
     else
-        wait_for_job(s);
+        dscm_wait_for_job(s->exchange);
 }
 
 /* Asked before the job is made: it would run for nobody. */
@@ -460,7 +516,7 @@ static bool has_stream(submission *s)
  * request with its key may still find its job. */
 static bool has_room(submission *s)
 {
-    if (s->key) return true;
+    if (s->key || s->service->shared) return true;
     dscm_push_result result = dscm_queue_room(s->service->queue, client_of(s));
     if (result != DSCM_PUSHED) refuse_push(s, result);
     return result == DSCM_PUSHED;
@@ -476,6 +532,7 @@ static void submit(dscm_service *service, dscm_exchange *exchange, dscm_work wor
     dscm_request_free(s.request);
     dscm_cache_entry_unref(service->abductions, s.cached);
     dscm_journal_op_free(s.record);
+    dscm_shared_op_free(s.offer);
     dscm_job_unref(s.job);
 }
 

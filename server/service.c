@@ -20,6 +20,8 @@
 #define LOG_MS          1000 /* for the last lines, when nobody reads the log */
 #define STREAMS_MIN     16   /* that a client may have in any case */
 #define LINGER_MS       3000 /* for replies to get out once all jobs have ended */
+#define LEAVE_MS        5000 /* for a shared store to be told what does not end here */
+#define CLAIMS_MAX      8192
 
 /* ---- models ---- */
 
@@ -150,6 +152,10 @@ static dscm_code load_models(dscm_service *service, dscm_error *err)
 
 void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason reason)
 {
+    if (job->mirror) {
+        dscm_shared_cancel(service->shared, job, reason);
+        return;
+    }
     if (!dscm_job_cancel(job, reason)) return; /* a worker ends it, or it had ended */
     atomic_fetch_add(&service->metrics.jobs[DSCM_JOB_CANCELED][reason], 1);
     if (!dscm_queue_remove(service->queue, job)) return;
@@ -220,6 +226,7 @@ static void job_expired(void *journal, const char *id)
 static dscm_code open_stores(dscm_service *s, dscm_error *err)
 {
     const dscm_settings *o = &s->settings;
+    bool redis = strncmp(o->store, "redis", 5) == 0;
     size_t share = (size_t)(o->queue_capacity * o->client_share / 100);
     dscm_jobs_limits limits = {(size_t)o->jobs_max, (size_t)o->jobs_mb << 20,
                                (int64_t)o->jobs_age_s * 1000000, NULL, NULL};
@@ -232,7 +239,9 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     limits.expired = s->journal ? job_expired : NULL;
     limits.arg = s->journal;
     if (code == DSCM_OK) code = dscm_jobs_memory_open(&s->jobs, &limits, err);
-    if (code == DSCM_OK) code = dscm_queue_open(&s->queue, (size_t)o->queue_capacity, share, err);
+    /* The bounds of a shared queue are kept where it is; here is what this process has claimed. */
+    size_t capacity = redis ? CLAIMS_MAX : (size_t)o->queue_capacity;
+    if (code == DSCM_OK) code = dscm_queue_open(&s->queue, capacity, redis ? capacity : share, err);
     size_t streams = (size_t)(o->streams * o->client_share / 100);
     if (streams < STREAMS_MIN) streams = STREAMS_MIN;
     if (code == DSCM_OK) code = dscm_quota_open(&s->streams, (size_t)o->streams, streams, err);
@@ -246,6 +255,7 @@ static dscm_code open_stores(dscm_service *s, dscm_error *err)
     if (code == DSCM_OK)
         code = dscm_abduction_cache_open(&s->abductions, (size_t)o->abductions_mb << 20,
                                          (int64_t)o->abductions_age_s * 1000, err);
+    if (code == DSCM_OK && redis) code = dscm_shared_open(&s->shared, s, err);
     return code;
 }
 
@@ -293,9 +303,15 @@ static dscm_code open_listeners(dscm_service *s, dscm_error *err)
     dscm_code code = dscm_http_open(&s->admin, &admin, err);
     if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--admin-port (DIFFSCM_ADMIN_PORT)");
     if (code != DSCM_OK) return code;
+    if (strcmp(o->role, "work") == 0) return DSCM_OK;
     code = dscm_http_open(&s->http, &public, err);
     if (code == DSCM_E_SYSTEM) dscm_error_prefix(err, "--port (DIFFSCM_PORT)");
     return code;
+}
+
+static void worker_idle(void *shared)
+{
+    dscm_shared_wake(shared);
 }
 
 static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
@@ -325,14 +341,28 @@ static dscm_code open_workers(dscm_service *s, const dscm_engine_calls *calls,
                               .cache = s->abductions,
                               .metrics = &s->metrics,
                               .journal = s->journal,
+                              .shared = s->shared,
                               .batch = (size_t)o->batch,
                               .threads = (int)threads,
-                              .abduction_age_s = o->abductions_age_s};
+                              .abduction_age_s = o->abductions_age_s,
+                              .long_cost = (size_t)o->long_cost};
+    size_t others = s->workers > 1 ? s->workers - 1 : 1;
+    /* What is claimed from a shared store is for workers that are idle: none of it may wait here. */
+    if (s->shared) others = s->workers;
+    code = dscm_queue_limit_long(s->queue, dscm_engine_is_long, &s->engine,
+                                 o->client_long && !s->shared ? (size_t)o->client_long : others,
+                                 s->workers, err);
+    if (code != DSCM_OK) return code;
     dscm_job_runner runner = dscm_engine_runner(&s->engine);
     code = dscm_service_recover(s, err);
-    if (code != DSCM_OK) return code;
-    return dscm_worker_pool_open(&s->pool, s->queue, &runner, s->workers, (size_t)o->batch,
-                                 &s->metrics, err);
+    if (s->shared) dscm_queue_watch(s->queue, worker_idle, s->shared);
+    if (strcmp(o->role, "api") == 0)
+        s->workers = 0;
+    else if (code == DSCM_OK)
+        code = dscm_worker_pool_open(&s->pool, s->queue, &runner, s->workers, (size_t)o->batch,
+                                     &s->metrics, err);
+    if (code == DSCM_OK && s->shared) code = dscm_shared_begin(s->shared, err);
+    return code;
 }
 
 dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
@@ -368,7 +398,7 @@ dscm_code dscm_service_open(dscm_service **out, const dscm_settings *settings,
     atomic_store(&s->ready, true);
     dscm_log_write(&s->log, DSCM_LOG_INFO, "ready",
                    json_pack("{s:s, s:i, s:i, s:I, s:I, s:I}", "host", settings->host, "port",
-                             dscm_http_port(s->http), "admin_port", dscm_http_port(s->admin),
+                             dscm_service_port(s), "admin_port", dscm_http_port(s->admin),
                              "workers", (json_int_t)s->workers, "threads",
                              (json_int_t)s->engine.threads, "models",
                              (json_int_t)s->catalogue.count));
@@ -384,24 +414,36 @@ static void nap(void)
     nanosleep(&time, NULL);
 }
 
+/* Promised jobs of a shared store are no affair of this process; those it runs are no mirrors. */
 static void count_live(void *arg, dscm_job *job)
 {
-    (void)job;
-    ++*(size_t *)arg;
+    if (!job->mirror || !atomic_load(&job->detached)) ++*(size_t *)arg;
 }
 
-static size_t live_jobs(dscm_service *s)
+static size_t awaited_jobs(dscm_service *s)
 {
     size_t live = 0;
     s->jobs->each_live(s->jobs, count_live, &live);
     return live;
 }
 
+static size_t live_jobs(dscm_service *s)
+{
+    return awaited_jobs(s) + (s->shared ? dscm_shared_running(s->shared) : 0);
+}
+
+static void end_waits(void *arg, dscm_job *job)
+{
+    (void)arg;
+    dscm_job_release(job);
+}
+
 /* A job that was promised and is on disk is left for the next start. */
 static void leave(void *arg, dscm_job *job)
 {
     dscm_service *service = arg;
-    if (!service->journal || !atomic_load(&job->detached)) {
+    bool kept = service->journal || job->mirror;
+    if (!kept || !atomic_load(&job->detached)) {
         dscm_service_cancel(service, job, DSCM_REASON_SHUTDOWN);
         return;
     }
@@ -415,11 +457,18 @@ static void leave(void *arg, dscm_job *job)
  * and ends within a step. */
 static void drain(dscm_service *s, int64_t until_ms)
 {
+    /* Jobs that clients of this process wait for may find no other worker. */
+    while (s->shared && awaited_jobs(s) && dscm_clock_ms() < until_ms) nap();
+    if (s->shared) dscm_shared_quiesce(s->shared);
     while (live_jobs(s) && dscm_clock_ms() < until_ms) nap();
-    while (live_jobs(s)) {
+    int64_t leave_ms = dscm_clock_ms() + LEAVE_MS;
+    if (s->shared) dscm_shared_release(s->shared);
+    /* A shared store that is away takes no cancel: its jobs end by their deadlines. */
+    while (live_jobs(s) && (!s->shared || dscm_clock_ms() < leave_ms)) {
         s->jobs->each_live(s->jobs, leave, s);
         nap();
     }
+    if (s->shared) s->jobs->each_live(s->jobs, end_waits, NULL);
 }
 
 void dscm_service_stop(dscm_service *s)
@@ -442,6 +491,7 @@ void dscm_service_stop(dscm_service *s)
     dscm_worker_pool_free(s->pool);      /* replies asked it for waiting times */
     dscm_http_free(s->admin);            /* 7. health answers until here */
     dscm_journal_free(s->journal);       /* writes what is pending */
+    dscm_shared_free(s->shared);         /* so does this */
     if (s->jobs) s->jobs->free(s->jobs); /* 8. results let go of abductions … */
     for (size_t i = 0; i < s->backlog_count; i++) dscm_job_unref(s->backlog[i]);
     free(s->backlog);
@@ -473,17 +523,25 @@ double dscm_service_estimate_ms(dscm_service *service, size_t position)
 {
     double each = service->pool ? dscm_worker_pool_job_ms(service->pool) : 0;
     if (each <= 0) return NAN;
-    return each * (double)(position / service->workers + 1);
+    return each * (double)(position / (service->workers ? service->workers : 1) + 1);
+}
+
+size_t dscm_service_depth(dscm_service *service)
+{
+    dscm_shared_figures figures;
+    if (!service->shared) return dscm_queue_depth(service->queue);
+    dscm_shared_count(service->shared, &figures);
+    return figures.waiting;
 }
 
 long dscm_service_retry_after(dscm_service *service)
 {
-    double ms = dscm_service_estimate_ms(service, dscm_queue_depth(service->queue));
+    double ms = dscm_service_estimate_ms(service, dscm_service_depth(service));
     if (!(ms > 1000)) return 1;
     return ms > 60000 ? 60 : (long)ceil(ms * 1e-3);
 }
 
 int dscm_service_port(const dscm_service *service)
 {
-    return dscm_http_port(service->http);
+    return service->http ? dscm_http_port(service->http) : 0;
 }

@@ -21,6 +21,7 @@
 #include "server/metrics.h"
 #include "server/queue.h"
 #include "server/settings.h"
+#include "server/shared.h"
 #include "server/worker_pool.h"
 
 #define DSCM_MODELS_MAX 64
@@ -33,16 +34,17 @@ typedef struct dscm_service {
     dscm_assets *assets;
     dscm_jobs *jobs;
     dscm_queue *queue;
-    dscm_journal *journal; /* NULL: jobs are in memory only */
+    dscm_journal *journal; /* jobs are also in a file; NULL: they are not */
+    dscm_shared *shared;   /* jobs are in Redis; NULL: they are not */
     dscm_job **backlog;    /* read from the journal, references; the housekeeper queues them */
     size_t backlog_count;
     atomic_size_t backlog_waiting; /* the same, for the metrics */
     dscm_abduction_cache *abductions;
-    dscm_quota *streams; /* open event streams */
-    dscm_quota *costs;   /* network passes of jobs that wait or run; NULL: no limit */
-    dscm_quota *bodies;  /* bytes of request bodies that arrive or wait in the queue */
-    dscm_http *http, *admin;
-    dscm_worker_pool *pool;
+    dscm_quota *streams;     /* open event streams */
+    dscm_quota *costs;       /* network passes of jobs that wait or run; NULL: no limit */
+    dscm_quota *bodies;      /* bytes of request bodies that arrive or wait in the queue */
+    dscm_http *http, *admin; /* http NULL: this process only works */
+    dscm_worker_pool *pool;  /* NULL: this process only accepts */
     dscm_engine engine;
     dscm_bundle *bundles[DSCM_MODELS_MAX];
     dscm_model_entry models[DSCM_MODELS_MAX];
@@ -77,7 +79,7 @@ void dscm_service_cancel(dscm_service *service, dscm_job *job, dscm_job_reason r
 /* Reads the keys file again and logs how that went. */
 void dscm_service_reload(dscm_service *service);
 
-int dscm_service_port(const dscm_service *service); /* of the public listener */
+int dscm_service_port(const dscm_service *service); /* of the public listener; 0: there is none */
 
 /* ---- hooks of the listeners (routes.c, admin.c) ---- */
 extern const char *const dscm_route_names[]; /* by route index, NULL after the last */
@@ -93,6 +95,7 @@ void dscm_admin_done(void *service, dscm_exchange *exchange, int64_t took_us);
 /* ---- for handlers ---- */
 /* Seconds after which a refused client may try again. */
 long dscm_service_retry_after(dscm_service *service);
+size_t dscm_service_depth(dscm_service *service); /* jobs that wait, wherever they do */
 /* Milliseconds until a job at that place of the queue is done, NaN before the first job. */
 double dscm_service_estimate_ms(dscm_service *service, size_t position);
 

@@ -8,6 +8,7 @@
 
 #include "core/base/text.h"
 #include "server/log.h"
+#include "server/redis.h"
 
 #define AT(field) offsetof(dscm_settings, field)
 #define TEXT(name, field, value, help)                                                             \
@@ -56,6 +57,10 @@ static const dscm_setting table[] = {
         "client-cost", client_cost, "250000", 0, 1000000000,
         "network passes (images x steps x passes) that the waiting and running jobs of one client "
         "may cost together; a single job may cost more; more get 429; 0 is no limit"),
+    NUMBER("long-cost", long_cost, "20000", 0, 1000000000,
+           "network passes beyond which a job is long; 0: none is"),
+    NUMBER("client-long", client_long, "0", 0, 1024,
+           "workers that the long jobs of one client may hold at the same time; 0 is all but one"),
     NUMBER("deadline-ms", deadline_ms, "120000", 1, 86400000,
            "deadline of a job whose request names none"),
     NUMBER("deadline-max-ms", deadline_max_ms, "3600000", 1, 86400000,
@@ -66,7 +71,15 @@ static const dscm_setting table[] = {
     NUMBER("drain-s", drain_s, "20", 0, 3600,
            "seconds that accepted jobs get to finish after SIGTERM"),
     TEXT("store", store, "memory",
-         "memory: jobs end with the process; sqlite:PATH: they are kept in that file"),
+         "memory: jobs end with the process; sqlite:PATH: they are kept in that file; "
+         "redis://[USER@]HOST[:PORT][/DB] or redis+unix:///PATH[?db=N]: several processes share "
+         "them"),
+    TEXT("store-password-file", store_password_file, "",
+         "file with the password of a redis store; empty: it asks for none"),
+    TEXT("role", role, "both",
+         "with a redis store: both accepts and runs jobs, api only accepts, work only runs"),
+    NUMBER("claim-ms", claim_ms, "10000", 200, 600000,
+           "milliseconds without a sign of life after which others take a worker's jobs over"),
     NUMBER("jobs-max", jobs_max, "4096", 1, 1000000, "finished jobs that are kept at most"),
     NUMBER("jobs-age-s", jobs_age_s, "900", 1, 604800, "seconds that a finished job is kept"),
     NUMBER("jobs-mb", jobs_mb, "256", 1, 1048576, "megabytes of results that are kept at most"),
@@ -310,6 +323,25 @@ static dscm_code check_origins(const dscm_settings *s, dscm_error *err)
     return DSCM_OK;
 }
 
+static dscm_code check_store(const dscm_settings *s, dscm_error *err)
+{
+    static const char *const roles[] = {"both", "api", "work"};
+    dscm_redis_address address;
+    size_t role = 0;
+    while (role < 3 && strcmp(s->role, roles[role]) != 0) role++;
+    if (role == 3)
+        return dscm_fail(err, DSCM_E_INVALID, "role is \"%s\", allowed are both, api and work",
+                         s->role);
+    bool single =
+        strcmp(s->store, "memory") == 0 || (strncmp(s->store, "sqlite:", 7) == 0 && s->store[7]);
+    if (single && role)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "role is \"%s\", which needs a store that processes share, and store is "
+                         "\"%s\": give --store redis://HOST",
+                         s->role, s->store);
+    return single ? DSCM_OK : dscm_redis_parse(&address, s->store, err);
+}
+
 /* What no single value can tell. */
 static dscm_code check_together(const dscm_settings *s, dscm_error *err)
 {
@@ -320,10 +352,8 @@ static dscm_code check_together(const dscm_settings *s, dscm_error *err)
     if (s->wait_s > s->wait_max_s)
         return dscm_fail(err, DSCM_E_MISMATCH, "wait-s is %ld, more than wait-max-s (%ld)",
                          s->wait_s, s->wait_max_s);
-    bool sqlite = strncmp(s->store, "sqlite:", 7) == 0 && s->store[7];
-    if (strcmp(s->store, "memory") != 0 && !sqlite)
-        return dscm_fail(err, DSCM_E_INVALID, "store is \"%s\", allowed are memory and sqlite:PATH",
-                         s->store);
+    dscm_code code = check_store(s, err);
+    if (code != DSCM_OK) return code;
     if (dscm_log_level_find(s->log_level) < 0)
         return dscm_fail(err, DSCM_E_INVALID,
                          "log-level is \"%s\", allowed are debug, info, warn, error and silent",

@@ -30,10 +30,13 @@ typedef struct dscm_settings {
     long workers, threads, batch; /* workers 0: from processors and threads; threads 0: from the
                                      size of the models' images */
     long memory_mb;               /* of weights and sessions; 0: no limit */
-    long queue_capacity, client_share, client_cost;
+    long queue_capacity, client_share, client_cost, long_cost, client_long;
     long deadline_ms, deadline_max_ms, wait_s, wait_max_s, drain_s;
     /* kept results */
-    char store[DSCM_SETTING_TEXT]; /* "memory" or "sqlite:PATH" */
+    char store[DSCM_SETTING_TEXT]; /* "memory", "sqlite:PATH", "redis://…" or "redis+unix://…" */
+    char store_password_file[DSCM_SETTING_TEXT];
+    char role[DSCM_SETTING_TEXT]; /* "both", "api" or "work" */
+    long claim_ms;
     long jobs_max, jobs_age_s, jobs_mb, abductions_mb, abductions_age_s;
     /* transport */
     long http_threads, connections, client_connections, streams;

@@ -109,8 +109,10 @@ static void *work(void *arg)
             pthread_rwlock_wrlock(&w->pool->alone);
         else
             pthread_rwlock_rdlock(&w->pool->alone);
+        const dscm_job *first = jobs[0];
         run_batch(w, jobs, count);
         pthread_rwlock_unlock(&w->pool->alone);
+        dscm_queue_done(w->pool->queue, first);
     }
     return NULL;
 }

@@ -209,7 +209,7 @@ def program_prints_the_same(program, host, folder):
     example = os.path.join(ROOT, "examples/mnist/3.png")
     with open(example, "rb") as source:
         request = urllib.request.Request(f"http://{host}/counterfactual?do.digit=*&steps=5",
-                                         source.read(), {"Content-Type": "image/png"})
+                                         source.read(), {"Content-Type": "image/png", "Prefer": "wait=60"})
     with urllib.request.urlopen(request, timeout=300) as reply:
         served = json.load(reply)
     run = subprocess.run([program, "counterfactual", example, "--do", "digit=*", "--steps", "5",

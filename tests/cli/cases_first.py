@@ -1,7 +1,7 @@
 """What somebody meets in the first minutes: help, pipes, names that are slightly wrong."""
 import json, os, re, shutil, signal, subprocess, urllib.request
 
-COMMANDS = ("demo", "counterfactual", "sample", "serve", "info", "evaluate", "calibrate", "train", "bundle",
+COMMANDS = ("demo", "counterfactual", "sample", "serve", "work", "info", "evaluate", "calibrate", "train", "bundle",
             "import", "bench", "verify")
 FAST = ["--steps", "5", "--threads", "1"]
 
@@ -37,6 +37,18 @@ def cases(program, root, refused, run, path):
                                   text=True, env=env)
             assert (done.returncode, done.stdout) == (7, seen[1]), done
             assert verbose or done.stderr == "x\n", done
+
+    def test_the_published_sampler_runs_with_and_without_dynamic_normalisation():
+        def picture(name, *flags):
+            args = ["counterfactual", seven, "--do", "digit=8", "--sampler", "published", "--steps", "10"]
+            code, out, err = run(*args, *flags, "--scale", "64", "-o", path(name))
+            assert code == 0, err
+            with open(path(name), "rb") as f:
+                return f.read()
+        by_default = picture("by-default.png")
+        assert picture("dynamic.png", "--dynamic") == by_default
+        assert picture("static.png", "--no-dynamic") != by_default
+        refused([*one, "--dynamic", "--no-dynamic", "-o", path("x.png")], 2, "--no-dynamic")
 
     def test_help_fits_a_terminal():
         code, text, _ = run("--help")

@@ -206,6 +206,29 @@ def test_what_the_jobs_of_a_client_cost_has_a_limit():
         until(lambda: ask(s, "127.0.0.1", 4)[0] == 202)
 
 
+def test_long_jobs_of_a_client_leave_a_worker_to_others():
+    def ask(s, source, steps):
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=PATIENCE,
+                                       source_address=(source, 0))
+        c.request("POST", f"/counterfactual?do.digit=8&scale=1&steps={steps}", picture(),
+                  {"Content-Type": "image/png", "Prefer": "respond-async"})
+        job = json.loads(c.getresponse().read())["id"]
+        c.close()
+        return job
+    with Server("--workers", "2", "--batch", "1", "--long-cost", "100", gate=True) as s:
+        held = ask(s, "127.0.0.1", 100)
+        s.wait_metric("diffscm_workers_busy", 1)
+        waits = ask(s, "127.0.0.1", 100)
+        brief = ask(s, "127.0.0.1", 4) # goes to the worker that the long one may not have
+        s.wait_metric("diffscm_workers_busy", 2)
+        assert s.get(f"/jobs/{waits}").json["status"] == "queued"
+        assert s.get(f"/jobs/{brief}").json["status"] == "running"
+        other = ask(s, "127.0.0.2", 100)
+        s.open_gate()
+        for job in (held, waits, brief, other):
+            s.wait_state(job, "succeeded")
+
+
 def test_a_deadline_holds_while_another_infers_the_same_picture():
     with Server("--workers", "2", gate=True) as s:
         s.post(headers={"Prefer": "respond-async"})

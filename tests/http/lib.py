@@ -1,7 +1,7 @@
 """Client side of the HTTP tests: a server process, requests, raw sockets, pictures."""
-import base64, http.client, json, os, signal, socket, struct, subprocess, tempfile, time, zlib
+import atexit, base64, http.client, json, os, signal, socket, struct, subprocess, tempfile, time, zlib
 
-STORE = "memory"  # or sqlite: servers whose flags name no store get a file of their own; set by run.py
+STORE = "memory"  # or sqlite, redis: servers whose flags name no store get one of their own; set by run.py
 PROGRAM = None  # the fake server (tests/http/test_http); set by run.py
 
 
@@ -22,6 +22,62 @@ def until(condition, what=None):
     raise AssertionError(f"waited {PATIENCE} s in vain: {what or condition}")
 
 
+class Redis:
+    """A redis-server of its own on a private unix socket; the system's is left alone. Each call of url()
+    gives another empty database."""
+
+    def __init__(self, *flags):
+        self.folder = tempfile.TemporaryDirectory(prefix="diffscm-redis-")
+        self.flags, self.databases = flags, 0
+        self.socket = self.folder.name + "/redis.sock"
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700",
+             "--dir", self.folder.name, "--save", "", "--databases", "4096", "--daemonize", "no",
+             *self.flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: self.call("PING") == "PONG", "redis-server starts")
+
+    def call(self, *words, db=0):
+        """A command by redis-cli; its output."""
+        password = self.flags[1] if self.flags[:1] == ("--requirepass",) else None
+        env = dict(os.environ, **({"REDISCLI_AUTH": password} if password else {}))
+        r = subprocess.run(["redis-cli", "-s", self.socket, "-n", str(db), *words], text=True,
+                           capture_output=True, env=env)
+        return r.stdout.strip()
+
+    def url(self):
+        self.databases += 1
+        return f"redis+unix://{self.socket}?db={self.databases}"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        self.folder.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.close()
+
+
+REDIS = None  # of the cases that run with every store; started when first needed
+
+
+def shared_redis():
+    global REDIS
+    if not REDIS:
+        REDIS = Redis()
+        atexit.register(REDIS.close)
+    return REDIS
+
+
 class Server:
     """The server with the given flags; a context manager that stops it and checks its exit. With a
     gate, no job gets beyond its first step before open_gate()."""
@@ -40,6 +96,8 @@ class Server:
         if STORE == "sqlite" and "--store" not in flags:
             self.folder = tempfile.TemporaryDirectory(prefix="diffscm-store-")
             self.flags += ("--store", f"sqlite:{self.folder.name}/jobs.db")
+        if STORE == "redis" and "--store" not in flags:
+            self.flags += ("--store", shared_redis().url())
 
     def __enter__(self):
         self.process = subprocess.Popen(

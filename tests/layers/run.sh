@@ -36,8 +36,16 @@ verdict only-jpeg-has-libjpeg "$(includes 'jpeglib' core api server cli | grep -
 verdict only-archive-has-libarchive "$(includes 'archive(_entry)?\.h' core api server cli | grep -v '^core/data/archive\.c:')"
 verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
 verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep -v '^server/journal[a-z_]*\.[ch]:')"
+verdict only-redis-has-hiredis "$(includes 'hiredis' core api server cli | grep -v '^server/redis\.c:')"
 # The wall clock jumps: it is for log lines, and nothing may wait by it.
 verdict no-waiting-by-the-wall-clock "$(grep -rnE 'CLOCK_REALTIME|gettimeofday' core api server cli --include='*.[ch]' | grep -v '^server/clock\.h:')"
+# Public headers include public ones only, and the export list has their functions and no other.
+public=$(mktemp -d)
+sed -n 's/^#include "\(core[^"]*\)"/\1/p' include/diffscm/diffscm.h | xargs -I{} install -D -m 644 {} "$public/{}"
+verdict public-headers-are-closed "$(comm -13 <(cd "$public" && find core -type f | sort) \
+    <(sed -n 's/^ *# *include *"\([^"]*\)"/\1/p' $(find "$public" -type f) | sort -u))"
+verdict public-functions-are-listed "$(python3 tests/install/public.py functions "$public" | diff - include/diffscm/symbols)"
+rm -r "$public"
 verdict rooms "$(python3 tests/layers/rooms.py)"
 planted=$(mktemp -d)
 mkdir -p "$planted/core/base" "$planted/core/nn"

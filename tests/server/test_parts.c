@@ -52,6 +52,54 @@ static void queue_serves_clients_in_turn(void)
     dscm_queue_free(queue);
 }
 
+static bool takes_a_week(void *arg, const dscm_job *job)
+{
+    return strcmp(job->owner, arg) == 0 && job->deadline_ms == 7;
+}
+
+static bool any(void *arg, const dscm_job *job)
+{
+    (void)arg, (void)job;
+    return true;
+}
+
+/* Two takers: the second long job of a client waits for the first, and lets later ones pass. */
+static void queue_limits_long_jobs(void)
+{
+    dscm_queue *queue;
+    char owner[] = "a";
+    REQUIRE(dscm_queue_open(&queue, 10, 10, NULL) == DSCM_OK);
+    REQUIRE(dscm_queue_limit_long(queue, takes_a_week, owner, 1, 2, NULL) == DSCM_OK);
+    dscm_job *first = make_job("a", 7), *second = make_job("a", 7), *third = make_job("a", 7);
+    dscm_job *brief = make_job("a", DSCM_NEVER), *other = make_job("b", 7), *more[4];
+    push(queue, first);
+    push(queue, second);
+    push(queue, third);
+    push(queue, brief);
+    dscm_job *got = dscm_queue_take(queue);
+    CHECK(got == first);
+    CHECK(dscm_queue_take(queue) == brief);
+    push(queue, other);
+    /* What an idle taker could have is left to it; what it may not have is not. */
+    CHECK_INT(dscm_queue_take_more(queue, more, 1, 1, any, NULL), 1);
+    CHECK(more[0] == second);
+    CHECK(dscm_queue_take(queue) == other);
+    dscm_queue_done(queue, other); /* holds nothing that is counted */
+    CHECK_INT(dscm_queue_depth(queue), 1);
+    dscm_queue_done(queue, first);
+    CHECK(dscm_queue_take(queue) == third); /* would wait for ever */
+    push(queue, dscm_job_ref(second));
+    dscm_queue_close(queue);
+    CHECK(dscm_queue_take(queue) == second); /* a closed queue is emptied */
+    CHECK(dscm_queue_take(queue) == NULL);
+    dscm_job *const all[] = {first, second, second, third, brief, other};
+    for (size_t i = 0; i < TEST_COUNT(all); i++) {
+        dscm_job_unref(all[i]); /* the queue's */
+        dscm_job_unref(all[i]);
+    }
+    dscm_queue_free(queue);
+}
+
 static void queue_has_limits(void)
 {
     dscm_queue *queue;
@@ -555,6 +603,7 @@ int main(int argc, char **argv)
          waiting_for_an_abduction_ends_with_the_deadline},
 
         {"queue_serves_clients_in_turn", queue_serves_clients_in_turn},
+        {"queue_limits_long_jobs", queue_limits_long_jobs},
         {"queue_has_limits", queue_has_limits},
         {"queue_finds_late_jobs", queue_finds_late_jobs},
         {"queue_gives_companions", queue_gives_companions},

@@ -1,0 +1,511 @@
+-- The shared store: every change of a job that several processes must agree on, as one script, so
+-- that each is atomic. ARGV[1] names the operation. Keys are made here, so Redis Cluster is not
+-- supported. Time is the server's: clocks of the processes do not matter.
+--
+--   j:ID        hash: the job            e:ID  stream: its events, ids as clients see them
+--   k:DIGEST    hash: job and request of an idempotency key
+--   a:ID        hash: a kept abduction   x:ID  owner of a job that was kept and is gone
+--   p:PROCESS   lives while the process does
+--   v:ID        lives while somebody watches the job
+--   ring:SHA    clients that wait for this model, next first    line:SHA:CLIENT  their jobs
+--   waiting     zset: waiting jobs by deadline                  clients  hash: how many of each
+--   claims:SHA  stream, group "workers": one entry per claimed job, idle since the last heartbeat
+--   workers:SHA zset: processes that run this model, until when they are taken for alive
+--   alive       when a process was heard last   grace  until when nobody's jobs are taken over
+--   finished    zset: ended jobs by time   sizes  hash   bytes  number
+-- Channels: bell (a job changed), work (a model has a job), cancel (a job), drop (an abduction).
+--
+-- Operations that may be repeated after a lost reply give the same answer again.
+local P = 'diffscm:'
+local call = redis.call
+local t = call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local KEPT_AFTER = 86400 -- seconds that an ended job's id still answers "expired"
+local EVENTS_MAX = 128
+local DEATHS_MAX = 5
+local STALE = 1500
+local NEVER = 4102444800000 -- a deadline that does not come
+
+local function J(id) return P .. 'j:' .. id end
+local function E(id) return P .. 'e:' .. id end
+
+local function bell(id) call('PUBLISH', P .. 'bell', id) end
+
+local function get(id, ...)
+    local values = call('HMGET', J(id), ...)
+    for i = 1, #values do values[i] = values[i] or '' end
+    return values
+end
+
+local function ended(state) return state == 'succeeded' or state == 'failed' or state == 'canceled' end
+
+-- ---- waiting ----
+
+local function queue(id, sha, client, deadline, front)
+    local line = P .. 'line:' .. sha .. ':' .. client
+    if call('EXISTS', line) == 0 then
+        call(front and 'LPUSH' or 'RPUSH', P .. 'ring:' .. sha, client)
+    end
+    call(front and 'LPUSH' or 'RPUSH', line, id)
+    call('ZADD', P .. 'waiting', deadline, id)
+    call('HINCRBY', P .. 'clients', client, 1)
+    call('SADD', P .. 'models', sha)
+    call('PUBLISH', P .. 'work', sha)
+end
+
+local function uncount(id, client)
+    call('ZREM', P .. 'waiting', id)
+    if call('HINCRBY', P .. 'clients', client, -1) <= 0 then call('HDEL', P .. 'clients', client) end
+end
+
+local function unqueue(id, sha, client)
+    if not call('ZSCORE', P .. 'waiting', id) then return false end
+    local line = P .. 'line:' .. sha .. ':' .. client
+    uncount(id, client)
+    call('LREM', line, 1, id)
+    if call('EXISTS', line) == 0 then call('LREM', P .. 'ring:' .. sha, 0, client) end
+    return true
+end
+
+-- How many will be taken before this one.
+local function position(id, sha, client)
+    local own = call('LPOS', P .. 'line:' .. sha .. ':' .. client, id)
+    if not own then return 0 end
+    local ahead, earlier = own, true
+    for _, other in ipairs(call('LRANGE', P .. 'ring:' .. sha, 0, 499)) do
+        if other == client then
+            earlier = false
+        else
+            local most = own + (earlier and 1 or 0)
+            local length = call('LLEN', P .. 'line:' .. sha .. ':' .. other)
+            ahead = ahead + (length < most and length or most)
+        end
+    end
+    return ahead
+end
+
+-- ---- ends ----
+
+local function add_event(id, number, kind, data)
+    if call('XLEN', E(id)) >= EVENTS_MAX then
+        for _, entry in ipairs(call('XRANGE', E(id), '-', '+', 'COUNT', 4)) do
+            if entry[2][2] == 'progress' or entry[2][2] == 'preview' then
+                call('XDEL', E(id), entry[1])
+                break
+            end
+        end
+    end
+    call('XADD', E(id), number .. '-0', 'kind', kind, 'data', data)
+    call('HSET', J(id), 'last', number)
+end
+
+local function unclaim(sha, entry)
+    if entry == '' then return end
+    call('XACK', P .. 'claims:' .. sha, 'workers', entry)
+    call('XDEL', P .. 'claims:' .. sha, entry)
+end
+
+-- The first write frees memory: Redis lets the rest of a script pass then even when it is full.
+local function finish(id, state, fields, number, data, age)
+    call('HDEL', J(id), 'request')
+    local j = get(id, 'owner', 'last', 'key', 'preview')
+    if state == 'canceled' and j[4] ~= '' then call('XDEL', E(id), j[4] .. '-0') end
+    call('HSET', J(id), 'state', state, 'finished', now, unpack(fields))
+    add_event(id, number or tonumber(j[2]) + 1, state, data)
+    call('EXPIRE', J(id), age)
+    call('EXPIRE', E(id), age)
+    if j[3] ~= '' then call('EXPIRE', j[3], age) end
+    call('SET', P .. 'x:' .. id, j[1], 'EX', age + KEPT_AFTER)
+    local size = call('HSTRLEN', J(id), 'result')
+    call('ZADD', P .. 'finished', now, id)
+    call('HSET', P .. 'sizes', id, size)
+    call('INCRBY', P .. 'bytes', size)
+    bell(id)
+end
+
+-- Jobs that the script itself canceled, by reason: whoever called counts them.
+local canceled = {client = 0, disconnect = 0, deadline = 0, shutdown = 0}
+
+local function finish_canceled(id, reason, age)
+    canceled[reason] = canceled[reason] + 1
+    finish(id, 'canceled', {'reason', reason}, nil, '{"reason":"' .. reason .. '"}', age)
+end
+
+local function finish_failed(id, code, detail, age)
+    finish(id, 'failed', {'code', code, 'detail', detail}, nil, '', age)
+end
+
+-- ---- operations ----
+
+local op = {}
+
+-- id owner client sha work left_ms promised process request key digest capacity share age
+function op.accept(id, owner, client, sha, work, left, promised, process, request, key, digest,
+                   capacity, share, age)
+    if call('EXISTS', J(id)) == 1 then return {'ok'} end
+    if key ~= '' then
+        local known = call('HMGET', key, 'id', 'digest')
+        if known[1] and call('EXISTS', J(known[1])) == 1 then
+            return {known[2] == digest and 'same' or 'other', known[1]}
+        end
+    end
+    if call('ZCOUNT', P .. 'workers:' .. sha, now, '+inf') == 0 then return {'no-worker'} end
+    if call('ZCARD', P .. 'waiting') >= tonumber(capacity) then return {'full'} end
+    if tonumber(call('HGET', P .. 'clients', client) or 0) >= tonumber(share) then return {'share'} end
+    local deadline = left == '' and NEVER or now + tonumber(left)
+    local life = left == '' and 604800 or math.ceil(tonumber(left) / 1000) + tonumber(age) + 3600
+    call('HSET', J(id), 'state', 'queued', 'owner', owner, 'client', client, 'sha', sha, 'work', work,
+         'promised', promised, 'process', process, 'request', request, 'key', key, 'created', now,
+         'deadline', deadline, 'deaths', 0, 'run', 0, 'last', 1)
+    call('XADD', E(id), '1-0', 'kind', 'queued', 'data', '{}')
+    call('EXPIRE', J(id), life)
+    call('EXPIRE', E(id), life)
+    if key ~= '' then
+        call('HSET', key, 'id', id, 'digest', digest)
+        call('EXPIRE', key, life)
+    end
+    queue(id, sha, client, deadline, false)
+    return {'ok'}
+end
+
+function op.promise(id)
+    if call('EXISTS', J(id)) == 0 then return {'none'} end
+    call('HSET', J(id), 'promised', 1)
+    return {'ok'}
+end
+
+-- id, and the number of the last event that is known
+function op.load(id, after)
+    local j = get(id, 'state', 'owner', 'client', 'sha', 'work', 'created', 'deadline', 'finished',
+                  'reason', 'code', 'detail', 'problem', 'step', 'steps', 'last', 'result', 'promised')
+    if j[1] == '' then
+        local owner = call('GET', P .. 'x:' .. id)
+        return owner and {'expired', owner} or {'none'}
+    end
+    local place = j[1] == 'queued' and position(id, j[4], j[3]) or 0
+    local age = j[8] ~= '' and now - tonumber(j[8]) or 0
+    local out = {'job', j[1], j[2], j[3], j[5], tostring(now - tonumber(j[6])),
+                 tostring(tonumber(j[7]) - now), tostring(age), j[9], j[10], j[11], j[12], j[13], j[14],
+                 tostring(place), j[16], j[17]}
+    local events = {}
+    for _, entry in ipairs(call('XRANGE', E(id), '(' .. after .. '-0', '+')) do
+        events[#events + 1] = string.match(entry[1], '%d+')
+        events[#events + 1] = entry[2][2]
+        events[#events + 1] = entry[2][4]
+    end
+    out[#out + 1] = events
+    return out
+end
+
+function op.view(id)
+    call('SET', P .. 'v:' .. id, 1, 'EX', 10)
+    return {'ok'}
+end
+
+-- id reason age; of a job that was promised, "disconnect" is no reason
+function op.cancel(id, reason, age)
+    local j = get(id, 'state', 'sha', 'client', 'promised')
+    if j[1] == '' then return {'none'} end
+    if ended(j[1]) then return {'ended'} end
+    if reason == 'disconnect' and j[4] == '1' then return {'kept'} end
+    if unqueue(id, j[2], j[3]) then
+        finish_canceled(id, reason, age)
+        return {'canceled'}
+    end
+    call('HSETNX', J(id), 'cancel', reason)
+    call('PUBLISH', P .. 'cancel', id)
+    return {'told'}
+end
+
+-- ---- of workers ----
+
+local function mine(id, worker, run)
+    local j = get(id, 'worker', 'run', 'state')
+    return j[1] == worker and j[2] == run and not ended(j[3])
+end
+
+local function orders(id)
+    local reason = call('HGET', J(id), 'cancel')
+    local seen = call('EXISTS', P .. 'v:' .. id)
+    return {reason and 'cancel' or 'ok', reason or '', tostring(seen)}
+end
+
+-- Gives a claimed job back, or ends it when nobody wants it any more.
+local function give_back(id, died, age)
+    local j = get(id, 'state', 'sha', 'client', 'deadline', 'deaths', 'cancel', 'promised', 'process', 'entry')
+    if j[1] == '' or ended(j[1]) then return false end
+    local deaths = tonumber(j[5]) + (died and 1 or 0)
+    unclaim(j[2], j[9])
+    call('HSET', J(id), 'state', 'queued', 'worker', '', 'entry', '', 'started', 0, 'deaths', deaths)
+    if j[6] ~= '' then
+        finish_canceled(id, j[6], age)
+    elseif deaths >= DEATHS_MAX then
+        finish_failed(id, 'job-crashed', 'the service ended ' .. deaths ..
+            ' times while it ran this job: it is not tried again', age)
+    else
+        queue(id, j[2], j[3], j[4], true)
+        bell(id)
+    end
+    return true
+end
+
+-- When nobody at all was heard, this server was away, or its clock jumped: all get a lease's time to
+-- say that they are alive.
+local function hear(lease)
+    local alive = tonumber(call('GET', P .. 'alive') or now)
+    if now - alive > lease / 2 then call('SET', P .. 'grace', now + lease, 'PX', lease) end
+    call('SET', P .. 'alive', now)
+end
+
+-- Jobs whose worker has been silent for the time of a lease. Returns how many, and how many failed.
+local function take_over(sha, worker, lease, age)
+    local claims, taken, poison = P .. 'claims:' .. sha, 0, 0
+    local grace = tonumber(call('GET', P .. 'grace') or 0)
+    if grace > now and grace <= now + lease then return 0, 0 end
+    local found = call('XAUTOCLAIM', claims, 'workers', worker, lease, '0-0', 'COUNT', 64)[2]
+    for i = #found, 1, -1 do -- the oldest is put back last, so that it is the next
+        local entry = found[i]
+        if entry then
+            local id = entry[2][2]
+            local known = get(id, 'entry', 'started')
+            if known[1] == entry[1] and give_back(id, known[2] == '1', age) then
+                taken = taken + 1
+                if call('HGET', J(id), 'state') == 'failed' then poison = poison + 1 end
+            else
+                unclaim(sha, entry[1])
+            end
+        end
+    end
+    return taken, poison
+end
+
+local function next_of(sha)
+    local ring = P .. 'ring:' .. sha
+    local client = call('LPOP', ring)
+    if not client then return nil end
+    local line = P .. 'line:' .. sha .. ':' .. client
+    local id = call('LPOP', line)
+    if call('EXISTS', line) == 1 then call('RPUSH', ring, client) end
+    if id then uncount(id, client) end
+    return id or ''
+end
+
+-- worker lease age want sent sha...: keeps the worker registered; gives jobs from its models in turn.
+-- sent: when, by this server's clock. What waited longer is not heard by its worker any more.
+function op.claim(worker, lease, age, want, sent, ...)
+    local out, taken, poison = {}, 0, 0
+    want, lease = tonumber(want), tonumber(lease)
+    if now - tonumber(sent) > STALE then want = 0 end
+    hear(lease)
+    for _, sha in ipairs({...}) do
+        local claims, workers = P .. 'claims:' .. sha, P .. 'workers:' .. sha
+        if call('EXISTS', claims) == 0 then
+            call('XGROUP', 'CREATE', claims, 'workers', '0', 'MKSTREAM')
+        end
+        call('ZADD', workers, now + lease, worker)
+        local more, bad = take_over(sha, worker, lease, age)
+        taken, poison = taken + more, poison + bad
+        -- The rest is for the others: nobody claims more than a fair part.
+        local part = math.ceil(call('ZCARD', P .. 'waiting') / call('ZCOUNT', workers, now, '+inf'))
+        local most = want - #out
+        if most > part then most = part end
+        while most > 0 do
+            local id = next_of(sha)
+            if not id then break end
+            local j = get(id, 'owner', 'client', 'work', 'request', 'deadline', 'deaths', 'created',
+                          'promised', 'process', 'state')
+            if j[10] == 'queued' then
+                if tonumber(j[5]) <= now then
+                    finish_canceled(id, 'deadline', age)
+                elseif j[8] == '0' and call('EXISTS', P .. 'p:' .. j[9]) == 0 then
+                    finish_canceled(id, 'disconnect', age)
+                else
+                    local run = call('HINCRBY', J(id), 'run', 1)
+                    local entry = call('XADD', claims, '*', 'job', id)
+                    call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', 1, 'STREAMS', claims, '>')
+                    call('HSET', J(id), 'worker', worker, 'entry', entry, 'started', 0)
+                    out[#out + 1] = {id, j[1], j[2], j[3], j[4], tostring(tonumber(j[5]) - now), j[6],
+                                     tostring(run), tostring(now - tonumber(j[7]))}
+                    most = most - 1
+                end
+            end
+        end
+    end
+    return {tostring(taken), tostring(poison), out, tostring(canceled.deadline),
+            tostring(canceled.disconnect), tostring(canceled.client)}
+end
+
+-- worker lease count sha... (id run)...: the time, and what became of each of its jobs
+function op.beat(worker, lease, count, ...)
+    local args, out = {...}, {tostring(now)}
+    count, lease = tonumber(count), tonumber(lease)
+    hear(lease)
+    call('SET', P .. 'p:' .. worker, 1, 'PX', 3 * lease)
+    for i = 1, count do call('ZADD', P .. 'workers:' .. args[i], now + lease, worker) end
+    for i = count + 1, #args, 2 do
+        local id = args[i]
+        if mine(id, worker, args[i + 1]) then
+            local j = get(id, 'sha', 'entry')
+            call('XCLAIM', P .. 'claims:' .. j[1], 'workers', worker, 0, j[2], 'JUSTID')
+            out[#out + 1] = orders(id)
+        else
+            out[#out + 1] = {'lost', '', '0'}
+        end
+    end
+    return out
+end
+
+function op.start(id, worker, run)
+    if not mine(id, worker, run) then return {'lost', '', '0'} end
+    call('HSET', J(id), 'state', 'running', 'started', 1)
+    call('HINCRBY', J(id), 'starts', 1)
+    return orders(id)
+end
+
+function op.event(id, worker, run, number, kind, data, step, steps)
+    if not mine(id, worker, run) then return {'lost', '', '0'} end
+    local j = get(id, 'preview', 'last')
+    if tonumber(number) > tonumber(j[2]) then
+        if kind == 'preview' then
+            if j[1] ~= '' then call('XDEL', E(id), j[1] .. '-0') end
+            call('HSET', J(id), 'preview', number)
+        end
+        call('HSET', J(id), 'step', step, 'steps', steps)
+        add_event(id, number, kind, data)
+        bell(id)
+    end
+    return orders(id)
+end
+
+-- id worker run state reason problem result number data age
+function op.finish(id, worker, run, state, reason, problem, result, number, data, age)
+    local j = get(id, 'worker', 'run', 'state', 'sha', 'entry', 'last')
+    if j[1] ~= worker or j[2] ~= run then return {'lost'} end
+    if ended(j[3]) then return {'ok'} end
+    unclaim(j[4], j[5])
+    if tonumber(number) <= tonumber(j[6]) then number = tonumber(j[6]) + 1 end
+    finish(id, state, {'reason', reason, 'problem', problem, 'result', result}, number, data, age)
+    return {'ok'}
+end
+
+function op.release(id, worker, run, age)
+    if mine(id, worker, run) then give_back(id, false, age) end
+    return {'ok'}
+end
+
+-- The worker ends and has given back what it had.
+function op.leave(worker, ...)
+    for _, sha in ipairs({...}) do
+        call('ZREM', P .. 'workers:' .. sha, worker)
+        if call('EXISTS', P .. 'claims:' .. sha) == 1 then
+            local left = call('XPENDING', P .. 'claims:' .. sha, 'workers', '-', '+', 1, worker)
+            if #left == 0 then call('XGROUP', 'DELCONSUMER', P .. 'claims:' .. sha, 'workers', worker) end
+        end
+    end
+    call('DEL', P .. 'p:' .. worker)
+    return {'ok'}
+end
+
+-- ---- abductions ----
+
+function op.keep(id, owner, key, age)
+    call('HSET', P .. 'a:' .. id, 'owner', owner, 'key', key)
+    call('EXPIRE', P .. 'a:' .. id, age)
+    return {'ok'}
+end
+
+function op.find(id, owner, age)
+    local a = call('HMGET', P .. 'a:' .. id, 'owner', 'key')
+    if not a[1] or a[1] ~= owner then return {'none'} end
+    call('EXPIRE', P .. 'a:' .. id, age)
+    return {'ok', a[2]}
+end
+
+function op.drop(id, owner)
+    if call('HGET', P .. 'a:' .. id, 'owner') ~= owner then return {'none'} end
+    call('DEL', P .. 'a:' .. id)
+    call('PUBLISH', P .. 'drop', id)
+    return {'ok'}
+end
+
+-- ---- housekeeping ----
+
+local function forget(id, owner)
+    local key = call('HGET', J(id), 'key')
+    local size = tonumber(call('HGET', P .. 'sizes', id) or 0)
+    if key and key ~= '' and call('HGET', key, 'id') == id then call('DEL', key) end
+    call('DEL', J(id), E(id))
+    call('ZREM', P .. 'finished', id)
+    call('HDEL', P .. 'sizes', id)
+    call('DECRBY', P .. 'bytes', size)
+end
+
+-- Waiting jobs of models that no process has run for a while.
+local function sweep_orphans(lease, patience, age)
+    for _, sha in ipairs(call('SMEMBERS', P .. 'models')) do
+        local workers, since = P .. 'workers:' .. sha, call('HGET', P .. 'orphans', sha)
+        call('ZREMRANGEBYSCORE', workers, '-inf', now - 1)
+        if call('ZCARD', workers) > 0 then
+            if since then call('HDEL', P .. 'orphans', sha) end
+        elseif not since then
+            call('HSET', P .. 'orphans', sha, now)
+        else
+            if call('EXISTS', P .. 'claims:' .. sha) == 1 then take_over(sha, 'sweep', lease, age) end
+            for _ = 1, now - since > patience and 200 or 0 do
+                local id = next_of(sha)
+                if not id then
+                    if call('XLEN', P .. 'claims:' .. sha) == 0 then
+                        call('SREM', P .. 'models', sha)
+                        call('HDEL', P .. 'orphans', sha)
+                        call('DEL', P .. 'claims:' .. sha)
+                    end
+                    break
+                end
+                if call('HGET', J(id), 'state') == 'queued' then
+                    finish_failed(id, 'no-worker', 'no worker has the bundle with SHA-256 ' .. sha ..
+                        ' any more: send the request again', age)
+                end
+            end
+        end
+    end
+end
+
+-- lease age count bytes patience
+function op.sweep(lease, age, count, bytes, patience)
+    local limit, finished = {'LIMIT', 0, 200}, P .. 'finished'
+    for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'waiting', '-inf', now, unpack(limit))) do
+        local j = get(id, 'sha', 'client', 'state')
+        if j[3] == '' then
+            call('ZREM', P .. 'waiting', id)
+        elseif unqueue(id, j[1], j[2]) then
+            finish_canceled(id, 'deadline', age)
+        end
+    end
+    for _, id in ipairs(call('ZRANGEBYSCORE', finished, '-inf', now - age * 1000, unpack(limit))) do
+        forget(id)
+    end
+    for _ = 1, 200 do
+        if call('ZCARD', finished) <= tonumber(count) and
+           tonumber(call('GET', P .. 'bytes') or 0) <= tonumber(bytes) then break end
+        local oldest = call('ZRANGE', finished, 0, 0)[1]
+        if not oldest then break end
+        forget(oldest)
+    end
+    sweep_orphans(tonumber(lease), tonumber(patience), age)
+    local workers, running = 0, 0
+    for _, sha in ipairs(call('SMEMBERS', P .. 'models')) do
+        workers = workers + call('ZCOUNT', P .. 'workers:' .. sha, now, '+inf')
+        running = running + call('XLEN', P .. 'claims:' .. sha)
+    end
+    return {tostring(call('ZCARD', P .. 'waiting')), tostring(running), tostring(workers),
+            tostring(canceled.deadline), tostring(canceled.disconnect), tostring(canceled.client)}
+end
+
+-- A full server refuses writes that may need memory, unless the script has written before. These
+-- must pass: they end jobs, which frees memory, or keep claims from being taken for dead.
+local always = {claim = true, beat = true, start = true, finish = true, release = true, cancel = true,
+                leave = true, sweep = true}
+local name = ARGV[1]
+if always[name] then call('DEL', P .. 'none') end
+if not op[name] then return redis.error_reply('ERR unknown operation ' .. tostring(name)) end
+return op[name](unpack(ARGV, 2))
