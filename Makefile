@@ -16,8 +16,10 @@ FORTIFY := $(shell echo '\#include <features.h>' | $(CC) -O2 -D_FORTIFY_SOURCE=3
 CFLAGS_release := -O2 -g -fPIC -fno-semantic-interposition -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
 HARDEN  := -Wl,-z,relro,-z,now,-z,noexecstack
 LDFLAGS_release := -pie $(HARDEN)
-CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-CFLAGS_tsan    := -O1 -g -fsanitize=thread
+# Line tables and no more: the debug information of the whole program is linked into every test.
+CFLAGS_asan    := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
+CFLAGS_tsan    := -O1 -g1 -fsanitize=thread
 EXTRA   ?= $(if $(WERROR),-Werror)
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. $(WARN) $(CFLAGS_$(BUILD)) $(EXTRA) $(CFLAGS)
 ALL_LDFLAGS = $(CFLAGS_$(BUILD)) $(LDFLAGS_$(BUILD)) $(LDFLAGS)
@@ -46,7 +48,7 @@ ISA_FLAGS_avx2   := -mavx2 -mfma -mf16c
 ISA_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mavx2 -mfma -mf16c -mprefer-vector-width=512
 SIMD_CFLAGS := -ffp-contract=fast -fno-math-errno -fno-trapping-math $(if $(filter release arm64,$(BUILD)),-O3)
 # AddressSanitizer sees where each access lands; looking at each pointer too makes kernels four times slower.
-SIMD_CFLAGS += $(if $(filter asan,$(BUILD)),-fno-sanitize=alignment$(comma)null$(comma)object-size$(comma)pointer-overflow)
+SIMD_CFLAGS += $(if $(filter asan fuzz,$(BUILD)),-fno-sanitize=alignment$(comma)null$(comma)object-size$(comma)pointer-overflow)
 
 obj = $(patsubst %.c,$(OUT)/%.o,$(1))
 SIMD_OBJ := $(foreach isa,$(ISAS),$(patsubst %.c,$(OUT)/%.$(isa).o,$(SIMD_SRC)))
@@ -55,6 +57,9 @@ API_LIB  := $(OUT)/libdiffscm_api.a
 SERVER_LIB := $(OUT)/libdiffscm_server.a
 PROGRAM  := $(OUT)/diffscm
 TESTS    := $(patsubst %.c,$(OUT)/%,$(TEST_SRC))
+ifneq ($(ONLY),)
+TESTS    := $(shell printf '%s\n' $(TESTS) | grep -E -e '$(ONLY)')
+endif
 
 .PHONY: all tests clean help FORCE
 ## make          build the program as build/diffscm; BUILD=asan|tsan: instrumented, in build/$(BUILD)

@@ -6,6 +6,7 @@
 
 #include "cli/bundle.h"
 #include "cli/bundle_causal.h"
+#include "cli/labels.h"
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/diffscm.h"
@@ -82,43 +83,11 @@ static dscm_code split_labels(json_t *list, const char *text, dscm_error *err)
     return DSCM_OK;
 }
 
-/* One label a line, in UTF-8. */
-static dscm_code read_label_file(json_t *list, const char *path, dscm_error *err)
-{
-    unsigned char *bytes = NULL;
-    size_t size = 0;
-    dscm_code code = dscm_file_read(path, (size_t)1 << 20, &bytes, &size, err);
-    if (code != DSCM_OK) return code;
-    char *line = (char *)bytes;
-    if (size >= 3 && memcmp(line, "\xef\xbb\xbf", 3) == 0) line += 3; /* byte order mark */
-    while (code == DSCM_OK && *line) {
-        size_t n = strcspn(line, "\n"), length = n && line[n - 1] == '\r' ? n - 1 : n;
-        if (!length || json_array_append_new(list, json_stringn(line, length)) != 0)
-            code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %zu is empty or not UTF-8", path,
-                             json_array_size(list) + 1);
-        line += n + (line[n] == '\n');
-    }
-    dscm_free(bytes);
-    return code;
-}
-
-/* A label names one class: of two that are alike one could never be asked for. */
 static dscm_code label_list(const bundle_job *j, json_t *list, dscm_error *err)
 {
-    size_t i, k;
-    json_t *a, *b;
-    dscm_code code = j->labels_file ? read_label_file(list, j->labels_file, err)
+    dscm_code code = j->labels_file ? cli_labels_read(list, j->labels_file, err)
                                     : split_labels(list, j->labels, err);
-    if (code != DSCM_OK) return code;
-    for (i = 0; (a = json_array_get(list, i)); i++)
-        for (k = 0; k < i && (b = json_array_get(list, k)); k++)
-            if (json_equal(a, b))
-                return dscm_fail(
-                    err, DSCM_E_INVALID,
-                    "labels %zu and %zu are both \"%s\"; each class needs a name of its "
-                    "own",
-                    k + 1, i + 1, json_string_value(a));
-    return DSCM_OK;
+    return code == DSCM_OK ? cli_labels_differ(list, err) : code;
 }
 
 /* The image's entry but for its parents. */

@@ -9,16 +9,14 @@
 #include <jansson.h>
 
 #include "cli/imagenet_labels.h"
+#include "cli/labels.h"
 #include "cli/stage.h"
-#include "core/base/memory.h"
 #include "core/io/choose.h"
 #include "core/io/convert.h"
 #include "core/io/file.h"
 #include "core/models/config.h"
 #include "core/models/infer.h"
 #include "core/models/presets.h"
-
-#define LABEL_FILE_MAX ((size_t)16 << 20)
 
 typedef struct import_run {
     const char *preset_name, *score, *predictor, *out, *schedule_name, *dtype_name;
@@ -196,19 +194,8 @@ static dscm_code check_pair(const import_run *r, dscm_error *err)
 /* ---- manifest ---- */
 static dscm_code read_labels(const import_run *r, json_t *labels, dscm_error *err)
 {
-    unsigned char *text = NULL;
-    size_t size = 0, want = r->predictor_config.out_channels;
-    dscm_code code = dscm_file_read(r->labels, LABEL_FILE_MAX, &text, &size, err);
-    if (code != DSCM_OK) return code;
-    for (char *line = (char *)text, *next; line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = '\0';
-        line[strcspn(line, "\r")] = '\0';
-        if (!*line || json_array_append_new(labels, json_string(line)) != 0)
-            code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %zu is empty or not UTF-8", r->labels,
-                             json_array_size(labels) + 1);
-    }
-    dscm_free(text);
+    size_t want = r->predictor_config.out_channels;
+    dscm_code code = cli_labels_read(labels, r->labels, err);
     if (code == DSCM_OK && json_array_size(labels) != want)
         code = dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu labels, but %s tells %zu classes apart",
                          r->labels, json_array_size(labels), r->predictor, want);

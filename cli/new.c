@@ -227,7 +227,7 @@ static dscm_code calibrate_stage(new_job *j, const char *bundle, dscm_error *err
         add(a, "--data=%s", j->work);
         add(a, "--split=S");
         add(a, "--limit=2000");
-        add(a, "--familiarity-limit=128");
+        add(a, "--familiarity-limit=%zu", j->plan.measured * 2 / 3);
         add(a, "--model=%s", bundle);
         add(a, "--threads=%zu", j->plan.threads);
         add(a, "--out=%s", found);
@@ -543,6 +543,8 @@ int cmd_new(int argc, char **argv)
          "names of the classes, one a line (the folders' names, or numbers)"},
         {"size", OPT_TEXT, &j.reading.size, 0, 0, "N",
          "pictures become NxN (their own size where it fits, or 32)"},
+        {"flip", OPT_FLAG, &j.plan.flip, 0, 0, NULL,
+         "mirror pictures at random in training: where left and right mean nothing"},
         {"threads", OPT_SIZE, &j.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},
         {.name = NULL}};
     option_list rest = {.count = 0};

@@ -27,7 +27,10 @@ typedef struct new_plan {
     char data[4096], data_sha256[65], variable[64], name[256], effort[64];
     size_t size, channels, classes, count, threads;
     size_t parts[3]; /* images of M, S and P */
-    double seconds;  /* asked for, all stages together; 0: samples were */
+    size_t measured; /* images that are measured, besides a quarter as many that choose the scale */
+    bool balance,
+        flip;       /* of what is still to be planned: classes differ in size; mirrored images */
+    double seconds; /* asked for, all stages together; 0: samples were */
     new_stage stages[NEW_STAGES_MAX];
     size_t stages_count;
     json_t *labels; /* array of strings, owned */

@@ -1,17 +1,17 @@
 /* The data of `diffscm new`: read as people have it, written as IDX files of three splits. */
 #include <string.h>
 
+#include "cli/labels.h"
 #include "cli/new.h"
 #include "core/base/cpu.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/data/split.h"
-#include "core/io/file.h"
 
-#define SIZE_MOST    64 /* larger pictures are brought to SIZE_CHOSEN */
-#define SIZE_CHOSEN  32
-#define CLASS_LEAST  10 /* pictures of a class, so that each split has some */
-#define LABEL_LENGTH 200
+#define SIZE_MOST   64 /* larger pictures are brought to SIZE_CHOSEN */
+#define SIZE_CHOSEN 32
+#define CLASS_LEAST 10  /* pictures of a class, so that each split has some */
+#define UNEVEN      1.5 /* the largest class to the smallest, from which on draws are balanced */
 
 /* Whether the networks take images of that size: they halve it two or three times. */
 static bool size_fits(size_t size)
@@ -108,8 +108,9 @@ static dscm_code write_split(const dscm_dataset *set, const char *folder, const 
     return code;
 }
 
-/* A class must have images in each of the three splits, and several where something is measured. */
-static dscm_code check_counts(const new_plan *plan, const dscm_dataset *set, dscm_error *err)
+/* A class must have images in each of the three splits, and several where something is measured. Where
+ * classes differ much in size, a rare one would hardly be learnt. */
+static dscm_code check_counts(new_plan *plan, const dscm_dataset *set, dscm_error *err)
 {
     size_t counts[256] = {0};
     for (size_t i = 0; i < set->count; i++) counts[set->labels[i]]++;
@@ -120,51 +121,41 @@ static dscm_code check_counts(const new_plan *plan, const dscm_dataset *set, dsc
                              "(hundreds make a useful model)",
                              plan->data, json_string_value(json_array_get(plan->labels, k)),
                              counts[k], CLASS_LEAST);
+    size_t least = counts[0], most = counts[0];
+    for (size_t k = 1; k < set->classes; k++) {
+        least = counts[k] < least ? counts[k] : least;
+        most = counts[k] > most ? counts[k] : most;
+    }
+    plan->balance = (double)most > UNEVEN * (double)least;
+    if (plan->balance)
+        fprintf(stderr,
+                "%s: classes have %zu to %zu pictures: each is drawn as often in training\n",
+                plan->data, least, most);
     return DSCM_OK;
 }
 
-/* The next line of a text that ends in a zero byte; *length without its end. */
-static const char *next_line(const char **text, size_t *length)
-{
-    const char *line = *text;
-    size_t whole = strcspn(line, "\n");
-    *length = whole && line[whole - 1] == '\r' ? whole - 1 : whole;
-    *text = line + whole + (line[whole] == '\n');
-    return line;
-}
-
-/* Names by the folders, a file, or the numbers. */
+/* Names by a file, the folders, or the numbers. */
 static dscm_code name_classes(new_plan *plan, const dscm_dataset *set, const char *file,
                               dscm_error *err)
 {
-    unsigned char *bytes = NULL;
-    size_t size = 0;
     char number[24];
     plan->labels = json_array();
-    dscm_code code = file ? dscm_file_read(file, (size_t)1 << 20, &bytes, &size, err) : DSCM_OK;
-    const char *text = (const char *)bytes;
-    if (code == DSCM_OK && size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3;
-    for (size_t k = 0; code == DSCM_OK && k < set->classes; k++) {
+    dscm_code code = file ? cli_labels_read(plan->labels, file, err) : DSCM_OK;
+    for (size_t k = 0; !file && k < set->classes; k++) {
         snprintf(number, sizeof number, "%zu", k);
-        const char *name = set->names ? set->names[k] : number;
-        size_t n = strlen(name);
-        if (file) name = next_line(&text, &n);
-        if (!n || n > LABEL_LENGTH || memchr(name, '\n', n) ||
-            json_array_append_new(plan->labels, json_stringn(name, n)))
+        json_t *label = json_string(set->names ? set->names[k] : number);
+        if (!label || strchr(json_string_value(label), '\n'))
             code = dscm_fail(err, DSCM_E_INVALID,
-                             "%s: the name of class %zu is empty, longer than %d bytes or not "
-                             "UTF-8; there are %zu classes",
-                             file ? file : plan->data, k, LABEL_LENGTH, set->classes);
-        for (size_t i = 0; code == DSCM_OK && i < k; i++)
-            if (json_equal(json_array_get(plan->labels, i), json_array_get(plan->labels, k)))
-                code = dscm_fail(err, DSCM_E_INVALID, "%s: classes %zu and %zu have one name",
-                                 file ? file : plan->data, i, k);
+                             "%s: the name of class %zu is not UTF-8 or has a "
+                             "line break",
+                             plan->data, k);
+        json_array_append_new(plan->labels, label ? label : json_string(number));
     }
-    if (code == DSCM_OK && file && *text)
-        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: more names than the %zu classes", file,
-                         set->classes);
-    dscm_free(bytes);
-    return code;
+    size_t count = json_array_size(plan->labels);
+    if (code == DSCM_OK && count != set->classes)
+        code = dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu names, but there are %zu classes", file,
+                         count, set->classes);
+    return code == DSCM_OK ? cli_labels_differ(plan->labels, err) : code;
 }
 
 static dscm_code parse_square(const char *text, size_t *size, dscm_error *err)

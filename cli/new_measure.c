@@ -9,12 +9,10 @@
 #include "core/diffscm.h"
 #include "core/eval/judges.h"
 
-#define CHOOSE_MOST  48 /* images of S that choose the scale */
-#define MEASURE_MOST 192
-#define ENOUGH       .9 /* of them that must be accepted as their target for a scale to do */
-#define VALID_SLACK  .05
-#define NULL_MOST    .5 /* of 255, where do(own value) should change nothing */
-#define REAL_SHARE   .6 /* of the precision of real images */
+#define ENOUGH      .9 /* of them that must be accepted as their target for a scale to do */
+#define VALID_SLACK .05
+#define NULL_MOST   .5 /* of 255, where do(own value) should change nothing */
+#define REAL_SHARE  .6 /* of the precision of real images */
 
 static const double scales[] = {1, 1.5, 2, 3, 4.5};
 
@@ -115,8 +113,8 @@ static dscm_code open_all(measuring *m, const char *bundle, const char *data, ds
     dscm_code code = dscm_dataset_open(&m->data, data, "S", err);
     if (code == DSCM_OK) code = dscm_bundle_open(&m->bundle, bundle, err);
     if (code != DSCM_OK) return code;
-    m->count =
-        m->data.count < CHOOSE_MOST + MEASURE_MOST ? m->data.count : CHOOSE_MOST + MEASURE_MOST;
+    m->count = m->plan->measured + m->plan->measured / 4;
+    if (m->count > m->data.count) m->count = m->data.count;
     m->chosen_by = m->count / 5;
     m->size = m->plan->size * m->plan->size * m->plan->channels;
     m->options = dscm_options_defaults();

@@ -7,12 +7,15 @@
 #include "cli/new.h"
 #include "core/io/file.h"
 
-#define TRIAL_SECONDS 1.0
-#define STEPS_LEAST   20
-#define SAMPLES_MOST  20000000
-#define WARMUP_MOST   200  /* steps */
-#define REST          0.15 /* of the time: calibration, measurement, starting of stages */
-#define CLASSES_IM    20   /* an autoencoder per class for at most so many */
+#define TRIAL_SECONDS  1.0
+#define STEPS_LEAST    20
+#define SAMPLES_MOST   20000000
+#define WARMUP_MOST    200  /* steps */
+#define REST           0.15 /* of the time: calibration, measurement, starting of stages */
+#define MEASURED_MOST  192
+#define MEASURED_LEAST 24
+#define MEASURED_COST  60 /* images trained on in the time that one is measured in, at most */
+#define CLASSES_IM     20 /* an autoencoder per class for at most so many */
 
 /* Weights beyond `most` images hardly improve a judge, so the time goes to the score network. */
 typedef struct template
@@ -159,6 +162,9 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
     if (t->dropout > 0) word(w, "--dropout=%g", t->dropout);
     if (t->latent) word(w, "--latent=%zu", t->latent);
     if (t->still) word(w, "--still");
+    if (p->balance && t->task != DSCM_TASK_VAE && t->task != DSCM_TASK_AUTOENCODER)
+        word(w, "--balance");
+    if (p->flip) word(w, "--flip");
     if (strchr(t->name, '%')) word(w, "--class=%d", number);
     if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE)
         word(w, "--classes=%zu", p->classes);
@@ -193,6 +199,15 @@ static size_t share_of_time(const new_plan *p, const template *t, double rate, s
     return samples;
 }
 
+/* As many as a third of what is left beside training allows: by the speed of the score network. */
+static size_t images_to_measure(const new_plan *p, double rate)
+{
+    double count = REST / 3 * p->seconds * rate / MEASURED_COST;
+    return !(p->seconds > 0) || count > MEASURED_MOST ? MEASURED_MOST
+           : count < MEASURED_LEAST                   ? MEASURED_LEAST
+                                                      : (size_t)count;
+}
+
 dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t samples,
                         dscm_error *err)
 {
@@ -217,6 +232,7 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t
             s->samples = count;
             s->seconds = (double)count / rate;
         }
+        if (t->task == DSCM_TASK_SCORE) p->measured = images_to_measure(p, rate);
     }
     return code;
 }
@@ -244,13 +260,13 @@ dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
                                         "samples", (json_int_t)s->samples, "seconds", s->seconds));
     }
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:f, s:O, s:o}", "format",
-        "diffscm-plan-2", "data", p->data, "data_sha256", p->data_sha256, "variable", p->variable,
-        "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:f, s:O, s:o}",
+        "format", "diffscm-plan-2", "data", p->data, "data_sha256", p->data_sha256, "variable",
+        p->variable, "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
         (json_int_t)p->channels, "classes", (json_int_t)p->classes, "count", (json_int_t)p->count,
         "parts", (json_int_t)p->parts[0], (json_int_t)p->parts[1], (json_int_t)p->parts[2],
-        "threads", (json_int_t)p->threads, "seconds", p->seconds, "labels", p->labels, "stages",
-        list);
+        "measured", (json_int_t)p->measured, "threads", (json_int_t)p->threads, "seconds",
+        p->seconds, "labels", p->labels, "stages", list);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     dscm_code code = text ? DSCM_OK
                           : dscm_fail(err, DSCM_E_INVALID,
@@ -285,20 +301,20 @@ static bool read_stage(new_stage *out, json_t *entry)
 
 static bool read_plan(new_plan *p, json_t *root)
 {
-    json_int_t size, channels, classes, count, threads, parts[3];
+    json_int_t size, channels, classes, count, measured, threads, parts[3];
     const char *format, *data, *sha256, *variable, *name, *effort;
     json_t *labels, *list;
-    if (json_unpack(root,
-                    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:F, s:o, "
-                    "s:o}",
-                    "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable,
-                    "name", &name, "effort", &effort, "size", &size, "channels", &channels,
-                    "classes", &classes, "count", &count, "parts", &parts[0], &parts[1], &parts[2],
-                    "threads", &threads, "seconds", &p->seconds, "labels", &labels, "stages",
-                    &list) != 0 ||
-        strcmp(format, "diffscm-plan-2") != 0 || classes < 2 || threads < 1 || size < 4 ||
-        channels < 1 || !json_array_size(list) || json_array_size(list) > NEW_STAGES_MAX ||
-        json_array_size(labels) != (size_t)classes)
+    if (json_unpack(
+            root,
+            "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:F, s:o, "
+            "s:o}",
+            "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable, "name",
+            &name, "effort", &effort, "size", &size, "channels", &channels, "classes", &classes,
+            "count", &count, "parts", &parts[0], &parts[1], &parts[2], "measured", &measured,
+            "threads", &threads, "seconds", &p->seconds, "labels", &labels, "stages", &list) != 0 ||
+        strcmp(format, "diffscm-plan-2") != 0 || classes < 2 || threads < 1 || measured < 1 ||
+        size < 4 || channels < 1 || !json_array_size(list) ||
+        json_array_size(list) > NEW_STAGES_MAX || json_array_size(labels) != (size_t)classes)
         return false;
     for (; p->stages_count < json_array_size(list); p->stages_count++)
         if (!read_stage(&p->stages[p->stages_count], json_array_get(list, p->stages_count)))
@@ -315,6 +331,7 @@ static bool read_plan(new_plan *p, json_t *root)
     p->classes = (size_t)classes;
     p->count = (size_t)count;
     p->threads = (size_t)threads;
+    p->measured = (size_t)measured;
     p->labels = json_incref(labels);
     return true;
 }

@@ -35,7 +35,7 @@ static void listen(void)
 typedef struct train_run {
     dscm_train_options options;
     const char *data_dir, *split, *eval_split, *out, *checkpoint, *log, *dtype, *schedule, *mult;
-    const char *attention, *pool, *size, *arch, *parents, *prediction, *variable, *table;
+    const char *attention, *init, *size, *arch, *parents, *prediction, *variable, *table;
     train_values variables; /* out of the table; count 0: none */
     bool relabel, no_cache, conditional, quiet;
     size_t classes, data_channels;
@@ -341,13 +341,27 @@ static dscm_code print_held_out(train_run *r, dscm_error *err)
     return code;
 }
 
+/* Says what of the weights was taken, and what starts anew. */
+static dscm_code begin_with(train_run *r, dscm_error *err)
+{
+    dscm_init_report report;
+    dscm_code code = dscm_trainer_init(r->trainer, r->init, &report, err);
+    if (code != DSCM_OK) return code;
+    fprintf(stderr, "%s: %zu of %zu parameters taken", r->init, report.taken,
+            report.taken + report.kept);
+    if (report.kept) fprintf(stderr, "; new: %s", report.names);
+    if (report.unused) fprintf(stderr, "; %zu tensors not used", report.unused);
+    fputc('\n', stderr);
+    return DSCM_OK;
+}
+
 static dscm_code run(train_run *r, dscm_error *err)
 {
     dscm_code code = settle(r, err);
     if (code == DSCM_OK) code = dscm_trainer_open(&r->trainer, &r->options, &r->data, err);
-    if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0) {
+    if (code == DSCM_OK && r->init) code = begin_with(r, err);
+    if (code == DSCM_OK && r->checkpoint && access(r->checkpoint, F_OK) == 0)
         code = dscm_trainer_load(r->trainer, r->checkpoint, err);
-    }
     if (code == DSCM_OK) code = open_held_out(r, err);
     if (code == DSCM_OK) code = open_log(r, err);
     if (code == DSCM_OK && !r->quiet) describe_data(r);
@@ -481,6 +495,14 @@ int cmd_train(int argc, char **argv)
         {"still", OPT_FLAG, &r.options.still, 0, 0, NULL,
          "oracle, vae: images as they are, not turned, scaled and shifted"},
         {"class", OPT_SIZE, &r.class_number, 0, 255, "N", "autoencoder of one class"},
+        {"init", OPT_TEXT, &r.init, 0, 0, "FILE",
+         "begin with these weights (safetensors) where name and shape fit; a checkpoint that is "
+         "there goes before"},
+        {"balance", OPT_FLAG, &r.options.balanced, 0, 0, NULL,
+         "draw every class as often as the largest one"},
+        {"flip", OPT_FLAG, &r.options.flip, 0, 0, NULL, "mirror images left to right at random"},
+        {"shift", OPT_SIZE, &r.options.shift, 0, 64, "PIXELS",
+         "move images by up to so many pixels each way at random (0)"},
         {"seed", OPT_SEED, &r.options.seed, 0, 0, "N", "seed (1)"},
         {"threads", OPT_SIZE, &r.threads, 1, DSCM_TEAM_MAX, "N", "threads (all processors)"},
         {.name = NULL}};

@@ -26,18 +26,18 @@ test:
 	@$(SUB) all tests
 	@tests/run.sh build/release
 
-## make unit     the C test programs alone, built as BUILD says; ONLY=regex filters the programs
+## make unit     the C test programs alone, built as BUILD says; ONLY=regex: only those are built and run
 unit: tests
 	@tests/run.sh --unit $(OUT) '$(ONLY)'
 
 ## make asan     the tests under AddressSanitizer and UndefinedBehaviourSanitizer; UNIT=1: no HTTP
 asan:
-	@$(SUB) BUILD=asan all tests
+	@$(SUB) BUILD=asan $(if $(UNIT),,all) tests
 	@tests/run.sh $(if $(UNIT),--unit) build/asan '$(ONLY)'
 
 ## make tsan     the tests under ThreadSanitizer
 tsan:
-	@$(SUB) BUILD=tsan all tests
+	@$(SUB) BUILD=tsan $(if $(UNIT),,all) tests
 	@tests/run.sh $(if $(UNIT),--unit) build/tsan '$(ONLY)'
 
 ## make bench    time of every kernel and network against this machine's peak

@@ -24,6 +24,13 @@ typedef struct test_case {
     void (*run)(void);
 } test_case;
 
+/* Under a sanitizer, where the same numbers cost many times as much. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_INSTRUMENTED 1
+#else
+#define TEST_INSTRUMENTED 0
+#endif
+
 #define TEST_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 static int test_failures;

@@ -3,6 +3,7 @@
 #
 #   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: C programs that need no server; NAME, a regular expression, filters them
 #
+# C programs run as many at a time as there are processors (TEST_JOBS), the suites in Python one after another.
 # TEST_RUN is put before each C program, such as an emulator of another processor.
 # Every suite prints "<name> N passed, N failed, N skipped" last; one that does not (a crash, a
 # time-out) counts as a failure. The last line is the sum; exit status 0 only when nothing failed.
@@ -21,14 +22,21 @@ export TSAN_OPTIONS="${TSAN_OPTIONS:-suppressions=$here/tests/suppressions/tsan.
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 
 passed=0 failed=0 skipped=0
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+folder=$(mktemp -d)
+output=$folder/output
+trap 'rm -rf "$folder"' EXIT
 
 suite() { # name, command...
-    local name=$1 status line
+    local name=$1 start=$SECONDS status
     shift
     timeout -k 10 900 "$@" >"$output" 2>&1
     status=$?
+    account "$name" $status $((SECONDS - start)) "$output"
+}
+
+account() { # name, exit status, seconds, file of what it printed
+    local name=$1 status=$2 output=$4 line
+    [ "$3" -lt 30 ] || echo "  ($name took $3 s)"
     line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
     if [[ $line =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
         passed=$((passed + BASH_REMATCH[1]))
@@ -48,9 +56,22 @@ suite() { # name, command...
     fi
 }
 
+programs=()
 for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x | sort); do
     case $unit$program in 1*/tests/http/*) continue ;; esac
-    [[ $program =~ $only ]] && suite "${program##*/}" ${TEST_RUN:-} "$program"
+    [[ $program =~ $only ]] && programs+=("$program")
+done
+# The longest first, as far as known, so that none is left over at the end.
+export folder
+[ ${#programs[@]} -eq 0 ] || printf '%s\n' "${programs[@]}" | awk '{ print ($0 ~ /test_http$/ ? 0 : 1), $0 }' |
+    sort -s -n -k 1,1 | cut -d ' ' -f 2- | xargs -P "${TEST_JOBS:-$(nproc)}" -I {} bash -c '
+        file=$folder/${1//\//_} start=$SECONDS
+        timeout -k 10 900 ${TEST_RUN:-} "$1" >"$file" 2>&1
+        echo $? $((SECONDS - start)) >"$file.status"' bash {}
+for program in "${programs[@]}"; do
+    file=$folder/${program//\//_}
+    read -r status took <"$file.status"
+    account "${program##*/}" "$status" "$took" "$file"
 done
 
 if [ -z "$unit" ]; then

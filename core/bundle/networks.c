@@ -6,6 +6,7 @@
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
 #include "core/bundle/manifest.h"
+#include "core/io/finite.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
 
@@ -143,6 +144,7 @@ static dscm_code fill_converted(bundle_net *n, dscm_team *team, dscm_error *err)
     dscm_code code = dscm_params_load(params, values, n->file, NULL, err);
     for (size_t p = 0; p < params->count; p++)
         n->views[p] = (dscm_param_view){.data = values + params->items[p].offset};
+    if (code == DSCM_OK) code = dscm_views_check(params, n->views, n->file, err);
     if (code == DSCM_OK) code = dscm_weights_fill(n->weights, n->views, NULL, team, err);
     dscm_free(values);
     return code;
@@ -163,8 +165,10 @@ dscm_code bundle_nets_fill(dscm_bundle *b, dscm_error *err)
         code = dscm_team_open(&team, options->threads, err);
     for (bundle_net *n = b->nets; n && code == DSCM_OK; n = n->next) {
         dscm_view_done done = {release, n->file};
-        code = n->viewable ? dscm_weights_fill(n->weights, n->views, &done, team, err)
-                           : fill_converted(n, team, err);
+        if (n->viewable) code = dscm_views_check(&n->net->params, n->views, n->file, err);
+        if (code == DSCM_OK)
+            code = n->viewable ? dscm_weights_fill(n->weights, n->views, &done, team, err)
+                               : fill_converted(n, team, err);
         b->info.bytes += dscm_weights_bytes(n->weights);
         b->info.mapped_bytes += n->stored ? file_bytes(n) : 0;
         if (!n->stored) close_file(n);

@@ -1,11 +1,11 @@
 #include "core/io/convert.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/io/file.h"
+#include "core/io/finite.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors_internal.h"
 #include "core/kernels/simd/pack_simd.h"
@@ -25,27 +25,10 @@ typedef struct conversion {
     dscm_error *err;
 } conversion;
 
-static const char *const flags[] = {"f16", "bf16", "f32"};
-
 /* Weights must be numbers that the storage type can hold. */
 static dscm_code check(const conversion *c, const dscm_param *p)
 {
-    const float most = c->dtype == DSCM_F16 ? 65504.0f : 3.38e38f;
-    float largest = 0;
-    bool sound = true;
-    for (size_t k = 0; k < p->count; k++) {
-        float v = fabsf(c->values[k]);
-        sound &= v <= 3.4028235e38f;
-        largest = v > largest ? v : largest;
-    }
-    if (!sound)
-        return dscm_fail(c->err, DSCM_E_FORMAT, "%s: parameter \"%s\" holds NaN or infinity",
-                         c->set->path, p->name);
-    if (largest <= most || c->dtype == DSCM_F32) return DSCM_OK;
-    return dscm_fail(c->err, DSCM_E_LIMIT,
-                     "%s: parameter \"%s\" holds %g, which %s cannot; use --dtype %s", c->set->path,
-                     p->name, (double)largest, flags[c->dtype],
-                     c->dtype == DSCM_F16 ? "bf16" : "f32");
+    return dscm_values_check(c->values, p->count, c->dtype, c->set->path, p->name, c->err);
 }
 
 static dscm_code put(conversion *c, const void *bytes, size_t size)

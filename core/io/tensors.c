@@ -12,6 +12,7 @@
 
 #include "core/base/half.h"
 #include "core/base/memory.h"
+#include "core/io/finite.h"
 #include "core/io/tensors_internal.h"
 
 size_t dscm_dtype_size(dscm_dtype dtype)
@@ -414,9 +415,14 @@ static dscm_tensor_out *list_params(const dscm_params *table, const float *value
 dscm_code dscm_params_save(const dscm_params *table, const float *values, const char *path,
                            dscm_dtype dtype, const char *const *metadata, dscm_error *err)
 {
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < table->count; i++)
+        code = dscm_values_check(values + table->items[i].offset, table->items[i].count, dtype,
+                                 path, table->items[i].name, err);
+    if (code != DSCM_OK) return code;
     dscm_tensor_out *list = list_params(table, values, err);
     if (!list) return DSCM_E_MEMORY;
-    dscm_code code = dscm_safetensors_write(path, list, table->count, dtype, metadata, err);
+    code = dscm_safetensors_write(path, list, table->count, dtype, metadata, err);
     dscm_free(list);
     return code;
 }

@@ -85,6 +85,7 @@ typedef struct dscm_tensor_out {
 dscm_code dscm_safetensors_write(const char *path, const dscm_tensor_out *tensors, size_t count,
                                  dscm_dtype dtype, const char *const *metadata,
                                  dscm_error *err) DSCM_MUST_CHECK;
+/* Refuses values that are no numbers or that `dtype` cannot hold; see core/io/finite.h. */
 dscm_code dscm_params_save(const dscm_params *table, const float *values, const char *path,
                            dscm_dtype dtype, const char *const *metadata,
                            dscm_error *err) DSCM_MUST_CHECK;

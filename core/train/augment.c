@@ -1,6 +1,7 @@
 #include "core/train/augment.h"
 
 #include <math.h>
+#include <string.h>
 
 static float within(dscm_rng *rng, float limit)
 {
@@ -36,4 +37,20 @@ void dscm_augment_picture(float *x, const dscm_picture *p, const dscm_augmentati
         float v = (float)(i / p->w) - cy, u = ((float)(i % p->w) - cx) * stretch + shear * v;
         sample(x + i * p->c, p, a * v + b * u + cy + dy, a * u - b * v + cx + dx);
     }
+}
+
+static size_t clamp(ptrdiff_t at, size_t count)
+{
+    return at < 0 ? 0 : at >= (ptrdiff_t)count ? count - 1 : (size_t)at;
+}
+
+void dscm_move_picture(uint8_t *out, const dscm_picture *p, bool mirrored, ptrdiff_t dy,
+                       ptrdiff_t dx)
+{
+    for (size_t y = 0; y < p->h; y++)
+        for (size_t x = 0; x < p->w; x++) {
+            size_t sy = clamp((ptrdiff_t)y - dy, p->h), sx = clamp((ptrdiff_t)x - dx, p->w);
+            if (mirrored) sx = p->w - 1 - sx;
+            memcpy(out + (y * p->w + x) * p->c, p->pixels + (sy * p->w + sx) * p->c, p->c);
+        }
 }

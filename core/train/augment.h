@@ -2,6 +2,7 @@
 #ifndef DSCM_CORE_TRAIN_AUGMENT_H
 #define DSCM_CORE_TRAIN_AUGMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,5 +23,10 @@ typedef struct dscm_picture {
 /* x: (h,w,c) on [-1,1], sampled bilinearly; outside is background (-1). */
 void dscm_augment_picture(float *x, const dscm_picture *p, const dscm_augmentation *m,
                           dscm_rng *rng);
+
+/* out (h,w,c) bytes: mirrored left to right or not, then moved by dy, dx whole pixels (positive: down,
+ * to the right); the edge's pixels are repeated where nothing comes in. */
+void dscm_move_picture(uint8_t *out, const dscm_picture *p, bool mirrored, ptrdiff_t dy,
+                       ptrdiff_t dx);
 
 #endif

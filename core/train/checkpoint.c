@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/io/finite.h"
+#include "core/io/sha256.h"
 #include "core/models/config.h"
 #include "core/train/trainer_internal.h"
 
@@ -21,6 +23,10 @@ static char *settings_text(const dscm_trainer *t)
         json_object_set_new(object, "parent_dropout", json_real(o->parent_dropout));
     if (o->clean_share > 0) json_object_set_new(object, "clean_share", json_real(o->clean_share));
     if (o->still) json_object_set_new(object, "still", json_true()); /* absent in older runs */
+    if (o->balanced) json_object_set_new(object, "balanced", json_true());
+    if (o->flip) json_object_set_new(object, "flip", json_true());
+    if (o->shift) json_object_set_new(object, "shift", json_integer((json_int_t)o->shift));
+    if (t->init_sha256[0]) json_object_set_new(object, "init", json_string(t->init_sha256));
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(object);
     return text;
@@ -58,6 +64,63 @@ static dscm_code load_state(dscm_trainer *t, const dscm_tensors *set, const char
     return DSCM_OK;
 }
 
+/* ---- weights to begin with ---- */
+static bool fits(const dscm_param *p, const dscm_tensor_info *info)
+{
+    if (!info || info->ndim != p->ndim) return false;
+    for (int d = 0; d < p->ndim; d++)
+        if (info->dims[d] != p->dims[d]) return false;
+    return true;
+}
+
+static dscm_code take_weights(dscm_trainer *t, const dscm_tensors *set, const char *path,
+                              dscm_init_report *report, dscm_error *err)
+{
+    const dscm_params *params = &t->net->params;
+    size_t at = 0;
+    *report = (dscm_init_report){.taken = 0};
+    for (size_t i = 0; i < params->count; i++) {
+        const dscm_param *p = &params->items[i];
+        const dscm_tensor_info *info = dscm_tensors_find(set, p->name);
+        float *values = t->state.values + p->offset;
+        if (!fits(p, info)) {
+            if (at < sizeof report->names)
+                at += (size_t)snprintf(report->names + at, sizeof report->names - at, "%s%s",
+                                       at ? ", " : "", p->name);
+            report->kept++;
+            continue;
+        }
+        dscm_code code = dscm_tensors_read_f32(set, info, values, err);
+        if (code == DSCM_OK)
+            code = dscm_values_check(values, p->count, DSCM_F32, path, p->name, err);
+        if (code != DSCM_OK) return code;
+        report->taken++;
+    }
+    report->unused = dscm_tensors_count(set) - report->taken;
+    if (!report->taken)
+        return dscm_fail(err, DSCM_E_MISMATCH,
+                         "%s: none of its %zu tensors has name and shape of a parameter of this "
+                         "network",
+                         path, dscm_tensors_count(set));
+    return DSCM_OK;
+}
+
+dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report *report,
+                            dscm_error *err)
+{
+    dscm_tensors *set = NULL;
+    dscm_code code = dscm_tensors_open(&set, path, err);
+    if (code == DSCM_OK) code = take_weights(t, set, path, report, err);
+    if (code == DSCM_OK) code = dscm_sha256_file(t->init_sha256, path, err);
+    if (code == DSCM_OK) {
+        memcpy(t->state.ema, t->state.values, t->state.floats * sizeof(float));
+        dscm_weights_update(t->weights, t->state.values, t->team);
+    }
+    dscm_tensors_free(set);
+    return code;
+}
+
+/* ---- checkpoints ---- */
 /* A checkpoint's settings against this run's. More samples are allowed: the run goes on, along the
  * learning rate of the longer one. Else the message names each setting that differs, both sides. */
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,

@@ -19,9 +19,12 @@ typedef struct shard {
     double parent_dropout;  /* probability of dropping a block alone, and all together */
     double clean_share;     /* noised tasks: probability of t_low instead of a random t */
     float *noise;           /* (count, pixels): what the network should answer */
-    bool augment;           /* inputs are moved at random */
-    size_t correct;         /* classifiers: right answers; else values that are known */
-    double error;           /* predictors of a continuous variable: sum of |mean - value| */
+    bool augment;           /* inputs are moved at random, by a task's own rule */
+    bool flip;              /* images are mirrored at random, and moved by up to `shift` pixels */
+    size_t shift;
+    uint8_t *moved; /* (pixels) scratch of these two */
+    size_t correct; /* classifiers: right answers; else values that are known */
+    double error;   /* predictors of a continuous variable: sum of |mean - value| */
 } shard;
 
 typedef struct task_ops {

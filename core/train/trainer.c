@@ -81,6 +81,9 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
         return dscm_fail(err, DSCM_E_INVALID,
                          "clean_share: %g must be in 0..1, and 0 but for predictors",
                          o->clean_share);
+    if (o->shift >= data->h || o->shift >= data->w)
+        return dscm_fail(err, DSCM_E_INVALID, "shift: %zu pixels of an image of %zux%zu", o->shift,
+                         data->w, data->h);
     if (o->task == DSCM_TASK_SCORE || o->net.target.name[0])
         return check_parents(o, data, parents, err);
     if (!dscm_tasks[o->task].classifies) return DSCM_OK;
@@ -92,6 +95,48 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
     return DSCM_OK;
 }
 
+/* Images of each class that take part, and in all; where draws are balanced every class that has any
+ * counts as the largest. */
+static size_t count_pool(const dscm_trainer *t, size_t counts[256])
+{
+    size_t largest = 0, classes = 0, all = 0;
+    memset(counts, 0, 256 * sizeof *counts);
+    for (size_t i = 0; i < t->data->count; i++)
+        if (t->options.only_class < 0 || t->data->labels[i] == t->options.only_class)
+            counts[t->data->labels[i]]++;
+    for (size_t k = 0; k < 256; k++) {
+        largest = counts[k] > largest ? counts[k] : largest;
+        classes += counts[k] > 0;
+        all += counts[k];
+    }
+    return t->options.balanced ? classes * largest : all;
+}
+
+static dscm_code fill_pool(dscm_trainer *t, dscm_error *err)
+{
+    size_t counts[256], count = count_pool(t, counts), rounds = 1;
+    if (!count)
+        return dscm_fail(err, DSCM_E_INVALID, "class: no image of class %d", t->options.only_class);
+    t->order = dscm_alloc(count, sizeof *t->order, "trainer", err);
+    t->pool = dscm_alloc(count, sizeof *t->pool, "trainer", err);
+    if (!t->order || !t->pool) return DSCM_E_MEMORY;
+    size_t largest = 0, left[256];
+    for (size_t k = 0; k < 256; k++) largest = counts[k] > largest ? counts[k] : largest;
+    for (size_t k = 0; k < 256; k++) {
+        left[k] = !counts[k] ? 0 : t->options.balanced ? largest : counts[k];
+        size_t times = counts[k] ? (left[k] + counts[k] - 1) / counts[k] : 0;
+        rounds = times > rounds ? times : rounds;
+    }
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t i = 0; i < t->data->count; i++) {
+            uint8_t k = t->data->labels[i];
+            if (!left[k] || (r && !t->options.balanced)) continue;
+            left[k]--;
+            t->pool[t->pool_count++] = (uint32_t)i;
+        }
+    return DSCM_OK;
+}
+
 static dscm_code open_memory(dscm_trainer *t, dscm_error *err)
 {
     size_t floats = t->net->params.floats, threads = (size_t)t->options.threads;
@@ -100,12 +145,10 @@ static dscm_code open_memory(dscm_trainer *t, dscm_error *err)
     t->shards = dscm_alloc(threads, sizeof *t->shards, "trainer", err);
     t->losses = dscm_alloc(threads, sizeof *t->losses, "trainer", err);
     t->grads = dscm_alloc(threads, sizeof *t->grads, "trainer", err);
-    t->order = dscm_alloc(t->data->count, sizeof *t->order, "trainer", err);
-    t->pool = dscm_alloc(t->data->count, sizeof *t->pool, "trainer", err);
+    t->moved = dscm_alloc(threads, pixels, "trainer", err);
     t->batch = dscm_alloc(t->options.batch, sizeof *t->batch, "trainer", err);
     t->noise = dscm_alloc(threads * PASS_IMAGES * pixels, sizeof(float), "trainer", err);
-    if (!t->memory || !t->shards || !t->losses || !t->grads || !t->order || !t->pool || !t->batch ||
-        !t->noise)
+    if (!t->memory || !t->shards || !t->losses || !t->grads || !t->moved || !t->batch || !t->noise)
         return DSCM_E_MEMORY;
     t->state = (dscm_adamw_state){.values = t->memory,
                                   .ema = t->memory + floats,
@@ -114,12 +157,7 @@ static dscm_code open_memory(dscm_trainer *t, dscm_error *err)
                                   .floats = floats};
     dscm_params_init(&t->net->params, t->state.values, t->options.seed);
     memcpy(t->state.ema, t->state.values, floats * sizeof(float));
-    for (size_t i = 0; i < t->data->count; i++)
-        if (t->options.only_class < 0 || t->data->labels[i] == t->options.only_class)
-            t->pool[t->pool_count++] = (uint32_t)i;
-    if (!t->pool_count)
-        return dscm_fail(err, DSCM_E_INVALID, "class: no image of class %d", t->options.only_class);
-    return DSCM_OK;
+    return fill_pool(t, err);
 }
 
 /* Share of shard k: [first, first + count). */
@@ -148,6 +186,7 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
                      .parent_dropout = t->options.parent_dropout,
                      .clean_share = t->options.clean_share,
                      .pixels = pixels,
+                     .moved = t->moved + k * pixels,
                      .noise = t->noise + k * PASS_IMAGES * pixels};
         dscm_code code = dscm_exec_open(&s->exec, t->net->graph, t->weights, &options, err);
         if (code != DSCM_OK) return code;
@@ -204,6 +243,7 @@ void dscm_trainer_free(dscm_trainer *t)
     dscm_free(t->pool);
     dscm_free(t->batch);
     dscm_free(t->noise);
+    dscm_free(t->moved);
     dscm_free(t);
 }
 
@@ -259,6 +299,8 @@ static void deal_batch(dscm_trainer *t)
         s->t_low = 0;
         s->t_high = t->schedule.steps;
         s->augment = !o->still;
+        s->flip = o->flip;
+        s->shift = o->shift;
     }
 }
 
@@ -334,7 +376,8 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.parent_dropout = 0;
     s.clean_share = 0;
     s.images = images;
-    s.augment = false;
+    s.augment = s.flip = false;
+    s.shift = 0;
     s.seed = t->options.seed;
     s.batch = job->count;
     s.t_low = job->range * t->schedule.steps / job->ranges;

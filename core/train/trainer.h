@@ -48,6 +48,10 @@ typedef struct dscm_train_options {
     double parent_dropout; /* 0..1; 0.1 */
     double clean_share; /* predictors: share of the images at t = 0, where a predictor observes; the
                               others at uniform t. 0..1; 0 */
+    bool
+        balanced; /* every class is drawn as often as the largest one, its images again and again */
+    bool flip;    /* each image is mirrored left to right, or not, at random */
+    size_t shift; /* and moved by up to so many pixels each way; edges are repeated */
 } dscm_train_options;
 
 dscm_train_options dscm_train_defaults(dscm_task task);
@@ -73,6 +77,16 @@ size_t dscm_trainer_samples(const dscm_trainer *t);
 dscm_code dscm_trainer_save(const dscm_trainer *t, const char *path,
                             dscm_error *err) DSCM_MUST_CHECK;
 dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err) DSCM_MUST_CHECK;
+/* Weights to begin with in place of random ones, for a trainer that has done no step: every tensor of
+ * the file (safetensors) of a parameter's name and shape is taken, for values and average alike; the
+ * other parameters keep their initial values. The file's SHA-256 joins the settings. */
+typedef struct dscm_init_report {
+    size_t taken, kept, unused; /* parameters found, parameters not found, tensors of no use */
+    char names[256];            /* of those kept, the first ones */
+} dscm_init_report;
+/* DSCM_E_MISMATCH where nothing fits. */
+dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report *report,
+                            dscm_error *err) DSCM_MUST_CHECK;
 /* The averaged weights with configuration and settings as metadata. */
 dscm_code dscm_trainer_export(const dscm_trainer *t, const char *path, dscm_dtype dtype,
                               dscm_error *err) DSCM_MUST_CHECK;

@@ -18,12 +18,14 @@ struct dscm_trainer {
     double *losses;  /* (threads) */
     float **grads;   /* (threads) */
     uint32_t *order; /* (pool_count): this epoch's order */
-    uint32_t *pool;  /* (pool_count): images that take part */
+    uint32_t *pool; /* (pool_count): images that take part, several times where they are balanced */
     size_t pool_count;
     uint64_t epoch;  /* whose order is in `order`; UINT64_MAX: none */
     uint32_t *batch; /* (batch) images of the step */
     float *noise;    /* (batch, pixels) */
+    uint8_t *moved;  /* (threads, pixels) */
     size_t step, samples;
+    char init_sha256[65]; /* of the weights that it began with; "": random ones */
 };
 
 #endif

@@ -3,6 +3,8 @@
  *   FAILING_NTH=N       the N-th allocation of the process fails, and no other
  *   FAILING_PERMILLE=P  P of a thousand fail at random (FAILING_SEED: the same ones again)
  *   FAILING_AFTER=FILE  none fails before this file exists (random ones only)
+ *   FAILING_CONTROL=FILE  16 bytes that another process changes: allocations counted since it wrote there,
+ *                       and the number of the one that fails (0: none)
  *   FAILING_COUNT=FILE  at the exit, the number of allocations is written there
  *
  * Allocations of the dynamic linker and of start-up code, before main, are counted too: whoever cannot start
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 extern void *__libc_malloc(size_t size);
@@ -26,6 +29,9 @@ extern void *__libc_memalign(size_t alignment, size_t size);
 static atomic_ullong count, state = 88172645463325252u;
 static unsigned long long nth, permille;
 static const char *after;
+static struct control {
+    atomic_ullong count, nth;
+} * control; /* of FAILING_CONTROL, or NULL */
 static atomic_bool ready, open_gate;
 
 __attribute__((constructor)) static void begin(void)
@@ -37,6 +43,12 @@ __attribute__((constructor)) static void begin(void)
     text = getenv("FAILING_SEED");
     if (text) atomic_fetch_xor(&state, strtoull(text, NULL, 10) * 0x9e3779b97f4a7c15u);
     after = getenv("FAILING_AFTER");
+    text = getenv("FAILING_CONTROL");
+    int fd = text ? open(text, O_RDWR | O_CLOEXEC) : -1;
+    void *shared = fd < 0 ? MAP_FAILED
+                          : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    control = shared == MAP_FAILED ? NULL : shared;
+    if (fd >= 0) close(fd);
     atomic_store(&ready, true);
 }
 
@@ -65,6 +77,7 @@ static bool fails(void)
     if (!atomic_load(&ready)) return false;
     unsigned long long number = atomic_fetch_add(&count, 1) + 1;
     bool fail = nth && number == nth;
+    if (control) fail |= atomic_fetch_add(&control->count, 1) + 1 == atomic_load(&control->nth);
     if (permille && gate()) {
         uint64_t x = atomic_fetch_add(&state, 0x9e3779b97f4a7c15u);
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;

@@ -1,12 +1,12 @@
 """Allocations that fail: the n-th of every command, and some of a thousand under load.
 
-usage: run.py PROGRAM FAILING.so TEST_HTTP [--whole] [--seconds N]
+usage: run.py PROGRAM FAILING.so TEST_HTTP [--commands | --routes | --service] [--whole] [--seconds N]
 
 A command may succeed or end with 1 or 2 and a message; a signal, a hang (30 s), silence about a failure or a
 result that differs is a fault. The service (on the fake engine) may refuse and drop calls, but must neither
 end nor hang nor answer 2xx without a key, and its accounts must be even once all is over. A sample of n fits
 into CI; --whole tries every n."""
-import http.client, json, os, random, subprocess, sys, tempfile, threading, time
+import http.client, json, mmap, os, random, struct, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "http"))
@@ -67,7 +67,8 @@ def commands(until):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "7.png"), "wb") as f:
             f.write(lib.picture(0))
-        every = [["--version"], ["--help"], ["info", model], ["serve", "--print-config"],
+        every = [["--version"], ["--help"], ["info", model], ["serve", "--print-config"], ["--man"],
+                 ["--completion", "bash"],
                  ["sample", "--model", model, "--steps", "2", "--count", "1", "-o", "s.png"],
                  ["counterfactual", "7.png", "--model", model, "--do", "digit=8", "--scale", "1",
                   "--steps", "2", "-o", "o.png"]]
@@ -75,12 +76,93 @@ def commands(until):
             command(words, time.time() + (until - time.time()) / (len(every) - i), folder)
 
 
+CALLS = [("GET", "/models", None, {}), ("GET", "/openapi.json", None, {}),
+         ("POST", "/samples", b"", {}), ("GET", "/jobs/" + "0" * 32, None, {}),
+         ("POST", "/counterfactual?do.digit=8", lib.picture(), {"Content-Type": "image/png"}),
+         ("POST", "/counterfactual?do.digit=8", lib.picture(),
+          {"Content-Type": "image/png", "Accept": "text/event-stream"}),
+         ("POST", "/abductions", lib.picture(), {"Content-Type": "image/png", "Prefer": "respond-async"}),
+         ("POST", "/counterfactual", json.dumps({"image": lib.picture64(), "intervention": {"digit": 1}}),
+          {"Content-Type": "application/json", "Idempotency-Key": "k"}),
+         ("DELETE", "/jobs/" + "1" * 32, None, {})]
+FORM = (b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + lib.picture() +
+        b'\r\n--x\r\nContent-Disposition: form-data; name="do.digit"\r\n\r\n8\r\n--x--\r\n')
+ROUTES = CALLS + [("GET", "/", None, {}), ("GET", "/models/fake", None, {}), ("GET", "/nowhere", None, {}),
+                  ("OPTIONS", "/samples", None, {"Origin": "http://a.example"}),
+                  ("POST", "/counterfactual", FORM, {"Content-Type": "multipart/form-data; boundary=x"}),
+                  ("POST", "/counterfactual", "{", {"Content-Type": "application/json"})]
+FREE = ("/", "/openapi.json") # served without a key
+
+
+def keys_file(folder):
+    path = os.path.join(folder, "keys")
+    with open(path, "w") as f:
+        f.write("a " + __import__("hashlib").sha256(b"key").hexdigest() + "\n")
+    return path
+
+
+def even_accounts(s):
+    """Nothing is held for calls that are over; waited for, because jobs may still end."""
+    for name in ("diffscm_body_bytes", "diffscm_workers_busy", "diffscm_queue_depth"):
+        try:
+            lib.until(lambda: s.metric(name) == 0, name)
+        except AssertionError:
+            fault(name, "is", s.metric(name), "when all is over")
+
+
+def routes(until):
+    """The n-th allocation of the service after a call of every route began, with and without the key."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "control")
+        with open(path, "w+b") as f:
+            f.write(bytes(16))
+            f.flush()
+            control = mmap.mmap(f.fileno(), 16)
+
+        def call(s, method, route, body, headers, nth):
+            struct.pack_into("=QQ", control, 0, 0, nth)
+            try:
+                return s.call(method, route, body, headers, timeout=20).status
+            except TimeoutError:
+                fault(method, route, f"allocation {nth}: hangs for 20 s")
+            except (OSError, http.client.HTTPException):
+                return "dropped"
+            finally:
+                struct.pack_into("=Q", control, 8, 0)
+        lib.PROGRAM = os.path.abspath(SERVER)
+        env = {"LD_PRELOAD": os.path.abspath(FAILING), "FAILING_CONTROL": path}
+        with lib.Server("--keys-file", keys_file(folder), step_ms=0, env=env, expect=None) as s:
+            every = [(*r[:3], dict(r[3], **key)) for r in ROUTES
+                     for key in ({}, {"Authorization": "Bearer key"})]
+            tried, counts = 0, {}
+            for i, (method, route, body, headers) in enumerate(every):
+                end = time.time() + (until - time.time()) / (len(every) - i)
+                usual = call(s, method, route, body, headers, 0)
+                total = struct.unpack_from("=Q", control, 0)[0]
+                for n in sample(total, 80):
+                    if time.time() > end:
+                        break
+                    tried += 1
+                    status = call(s, method, route, body, headers, n)
+                    counts[status] = counts.get(status, 0) + 1
+                    if s.process.poll() is not None:
+                        return fault(method, route, f"allocation {n} of {total} ends the service:",
+                                     s.process.poll(), s.text()[-500:])
+                    keyed = "Authorization" in headers
+                    if not keyed and method != "OPTIONS" and route not in FREE and status in range(200, 300):
+                        fault(method, route, f"allocation {n}: answers {status} without a key")
+                if call(s, method, route, body, headers, 0) != usual:
+                    fault(method, route, "answers otherwise than before allocations failed")
+            print(f"  routes: {tried} allocations of {len(every)} calls, {counts}", flush=True)
+            even_accounts(s)
+            if s.stop(timeout=60) != 0:
+                fault("the service ends with", s.process.returncode, s.text()[-500:])
+
+
 def service(seconds):
     """One in a hundred allocations of a running service fails."""
     with tempfile.TemporaryDirectory() as folder:
-        keys, gate = os.path.join(folder, "keys"), os.path.join(folder, "gate")
-        with open(keys, "w") as f:
-            f.write("a " + __import__("hashlib").sha256(b"key").hexdigest() + "\n")
+        keys, gate = keys_file(folder), os.path.join(folder, "gate")
         lib.PROGRAM = os.path.abspath(SERVER)
         env = {"LD_PRELOAD": os.path.abspath(FAILING), "FAILING_PERMILLE": "10",
                "FAILING_AFTER": gate}
@@ -88,20 +170,10 @@ def service(seconds):
                         step_ms=1, env=env, expect=None) as s:
             counts, end = {}, time.time() + seconds
             open(gate, "w").close()
-            calls = [("GET", "/models", None, {}), ("GET", "/openapi.json", None, {}),
-                     ("POST", "/samples", b"", {}), ("GET", "/jobs/" + "0" * 32, None, {}),
-                     ("POST", "/counterfactual?do.digit=8", lib.picture(), {"Content-Type": "image/png"}),
-                     ("POST", "/counterfactual?do.digit=8", lib.picture(),
-                      {"Content-Type": "image/png", "Accept": "text/event-stream"}),
-                     ("POST", "/abductions", lib.picture(), {"Content-Type": "image/png", "Prefer": "respond-async"}),
-                     ("POST", "/counterfactual", json.dumps({"image": lib.picture64(), "intervention": {"digit": 1}}),
-                      {"Content-Type": "application/json", "Idempotency-Key": "k"}),
-                     ("DELETE", "/jobs/" + "1" * 32, None, {})]
-
             def load(seed):
                 chance = random.Random(seed)
                 while time.time() < end:
-                    method, path, body, headers = chance.choice(calls)
+                    method, path, body, headers = chance.choice(CALLS)
                     keyed = chance.random() < 0.5
                     if keyed:
                         headers = dict(headers, Authorization="Bearer key")
@@ -133,9 +205,15 @@ def service(seconds):
                 s.process.kill()
 
 
-if "--service" not in sys.argv:
-    commands(time.time() + SECONDS * 0.7)
-if "--commands" not in sys.argv:
-    service(SECONDS * 0.3)
+PARTS = [p for p in ("--commands", "--routes", "--service") if p in sys.argv] or \
+    ["--commands", "--routes", "--service"]
+for part in PARTS:
+    share = SECONDS / len(PARTS)
+    if part == "--commands":
+        commands(time.time() + share)
+    elif part == "--routes":
+        routes(time.time() + share)
+    else:
+        service(share)
 print(f"{'test_alloc':28} {1 if not faults else 0} passed, {len(faults)} failed, 0 skipped")
 sys.exit(bool(faults))

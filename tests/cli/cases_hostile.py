@@ -1,7 +1,7 @@
 """Files that want to be executed, unfolded or believed: PyTorch archives written byte by byte. Each
 must end in one line that says what is wrong, soon and with little memory, and leave no
 bundle behind."""
-import os, resource, struct, subprocess, zlib
+import hashlib, json, os, resource, shutil, struct, subprocess, zlib
 
 MEMORY = 600 << 20  # of address space: libraries, stacks of threads and what a reader needs
 SECONDS = 120
@@ -214,5 +214,26 @@ def cases(path, program):
     def test_hostile_archives():
         for name, (blob, part) in archives().items():
             refuses(name, blob, part)
+
+    def test_weights_that_are_no_numbers_are_refused():
+        model = path("nan-model")
+        shutil.copytree(os.path.join(os.path.dirname(__file__), "..", "..", "models", "mnist"), model)
+        for bad in (b"\x00\x7e", b"\x00\xfc"):  # float16: NaN, minus infinity
+            with open(os.path.join(model, "score.safetensors"), "r+b") as f:
+                f.seek(-2, os.SEEK_END)
+                f.write(bad)
+            with open(os.path.join(model, "score.safetensors"), "rb") as f:
+                digest = hashlib.sha256(f.read()).hexdigest()
+            with open(os.path.join(model, "manifest.json")) as f:
+                manifest = json.load(f)
+            manifest["files"]["score.safetensors"] = digest
+            with open(os.path.join(model, "manifest.json"), "w") as f:
+                json.dump(manifest, f)
+            done = subprocess.run([program, "sample", "--model", model, "--do", "digit=3", "-o", path("nan.png")],
+                                  capture_output=True, text=True, timeout=SECONDS)
+            assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+            assert "score.safetensors" in done.stderr and "NaN or infinity" in done.stderr, done.stderr
+            assert not os.path.exists(path("nan.png"))
+        shutil.rmtree(model)
 
     return {name: f for name, f in locals().items() if name.startswith("test_")}

@@ -15,6 +15,7 @@ static void check(dscm_request *request, bool good, const dscm_problem *problem)
                  request->count > DSCM_SAMPLES_MAX || request->options.steps > 1000))
         abort();
     char *text = good ? NULL : dscm_problem_json(problem, "/x", NULL, NULL);
+    if (!good && !text) text = dscm_problem_json(problem, "/x", NULL, NULL); /* memory was short */
     if (!good && !text) abort();
     free(text);
     dscm_request_free(request);

@@ -92,12 +92,24 @@ static void narrow(void *out, const float *in, size_t count, dscm_store type)
 }
 
 /* ---- transposition ---- */
+/* Lanes of the pair (a, b), 0..VW-1 of them a's, as `lanes` says. */
+INLINE vf pick(vf a, vf b, vi lanes)
+{
+#ifdef __clang__ /* which has this builtin for constant lanes only */
+    vf out = a;
+    for (int l = 0; l < VW; l++) out[l] = lanes[l] < VW ? a[lanes[l]] : b[lanes[l] - VW];
+    return out;
+#else
+    return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
 /* Exchanges the off-diagonal quarters of ever smaller squares. */
 INLINE void transpose_square(vf *v)
 {
 #pragma GCC unroll 4
     for (int s = VW / 2; s >= 1; s /= 2) {
-        vi low = {0}, high = {0}; /* lanes of the pair (a, b): 0..VW-1 are a's */
+        vi low = {0}, high = {0};
 #pragma GCC unroll 16
         for (int l = 0; l < VW; l++) {
             low[l] = l & s ? VW + l - s : l;
@@ -107,8 +119,8 @@ INLINE void transpose_square(vf *v)
         for (int i = 0; i < VW; i++) {
             if (i & s) continue;
             vf a = v[i], b = v[i | s];
-            v[i] = __builtin_shuffle(a, b, low);
-            v[i | s] = __builtin_shuffle(a, b, high);
+            v[i] = pick(a, b, low);
+            v[i | s] = pick(a, b, high);
         }
     }
 }

@@ -5,6 +5,7 @@
 #include "core/base/half.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/io/finite.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
 #include "tests/core/io/archive.h"
@@ -191,6 +192,57 @@ static void parameter_tables(void)
     unlink(scratch_path());
 }
 
+/* NaN, infinity and what the type cannot hold are not written, and not taken from what others wrote. */
+static void weights_are_numbers(void)
+{
+    static const struct {
+        float bad;
+        dscm_dtype dtype;
+        dscm_code code;
+    } cases[] = {{NAN, DSCM_F32, DSCM_E_FORMAT},
+                 {NAN, DSCM_F16, DSCM_E_FORMAT},
+                 {-INFINITY, DSCM_BF16, DSCM_E_FORMAT},
+                 {70000, DSCM_F16, DSCM_E_LIMIT},
+                 {70000, DSCM_F32, DSCM_OK},
+                 {65504, DSCM_F16, DSCM_OK}};
+    dscm_params table = {0};
+    dscm_error err = {0};
+    const size_t dims[1] = {5};
+    CHECK(dscm_params_add(&table, "a.weight", dims, 1, DSCM_INIT_ZERO, 0, &err) >= 0);
+    CHECK(dscm_params_add(&table, "b.weight", dims, 1, DSCM_INIT_ZERO, 0, &err) >= 0);
+    for (size_t i = 0; i < TEST_COUNT(cases); i++) {
+        float values[10] = {1, -2, 3, 4, 5, 6, 7, 8, 9, 10};
+        values[7] = cases[i].bad;
+        err = (dscm_error){0};
+        CHECK_INT(dscm_params_save(&table, values, scratch_path(), cases[i].dtype, NULL, &err),
+                  cases[i].code);
+        if (cases[i].code != DSCM_OK) CHECK_HAS(err.message, "\"b.weight\" holds");
+        if (cases[i].code != DSCM_OK) CHECK(access(scratch_path(), F_OK) != 0);
+        unlink(scratch_path());
+    }
+    static const dscm_dtype types[] = {DSCM_F16, DSCM_BF16, DSCM_F32};
+    for (size_t i = 0; i < 2 * TEST_COUNT(types); i++) {
+        float values[5] = {1, -65504, 0, i % 2 ? INFINITY : 3, 5};
+        const dscm_tensor_out out[] = {{"a.weight", dims, 1, values},
+                                       {"b.weight", dims, 1, values}};
+        dscm_tensors *set = NULL;
+        dscm_param_view views[2];
+        bool viewable = false;
+        err = (dscm_error){0};
+        CHECK_INT(dscm_safetensors_write(scratch_path(), out, 2, types[i / 2], NULL, &err),
+                  DSCM_OK);
+        CHECK_INT(dscm_tensors_open(&set, scratch_path(), &err), DSCM_OK);
+        REQUIRE(set != NULL);
+        CHECK_INT(dscm_params_view(&table, views, &viewable, set, &err), DSCM_OK);
+        CHECK(viewable);
+        CHECK_INT(dscm_views_check(&table, views, set, &err), i % 2 ? DSCM_E_FORMAT : DSCM_OK);
+        if (i % 2) CHECK_HAS(err.message, "\"a.weight\" holds NaN or infinity");
+        dscm_tensors_free(set);
+        unlink(scratch_path());
+    }
+    dscm_params_free(&table);
+}
+
 static dscm_code parse(const char *text, dscm_net_config *config, dscm_error *err)
 {
     json_t *json = json_loads(text, JSON_DECODE_ANY, NULL);
@@ -256,6 +308,7 @@ int main(int argc, char **argv)
                                       {"round_trip", round_trip},
                                       {"half_precision", half_precision},
                                       {"parameter_tables", parameter_tables},
+                                      {"weights_are_numbers", weights_are_numbers},
                                       {"configurations", configurations}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

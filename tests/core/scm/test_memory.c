@@ -72,7 +72,8 @@ static void each_allocation_may_fail(void)
     size_t all = allocations;
     printf("    %zu allocations\n", all);
     CHECK(all > 50);
-    for (size_t n = 1; n <= all; n++) {
+    /* The leak checker makes every n worth its time; without it some do. */
+    for (size_t n = 1; n <= all; n += TEST_INSTRUMENTED ? 1 : 5) {
         err = (dscm_error){0};
         allocations = 0;
         fail_at = n;

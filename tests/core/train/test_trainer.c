@@ -2,6 +2,7 @@
 
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/train/augment.h"
 #include "tests/core/train/shapes.h"
 
 static char *temporary(const char *name)
@@ -285,6 +286,128 @@ static void a_loss_that_is_no_number_stops(void)
     dscm_trainer_free(t);
 }
 
+/* Weights of a network whose parents differ: what fits is taken, the rest begins anew and is named. */
+static void begins_with_given_weights(void)
+{
+    dscm_dataset data = shapes();
+    dscm_train_options o = small(DSCM_TASK_SCORE, 1);
+    double parents[2 * 200];
+    dscm_init_report report;
+    dscm_error err = {0};
+    char path[160];
+    snprintf(path, sizeof path, "%s", temporary("init"));
+    REQUIRE(data.count <= 200);
+    for (size_t i = 0; i < data.count; i++) parents[i] = data.labels[i];
+    o.net.parents_count = 1;
+    o.net.parents[0] = (dscm_parent){.name = "shape", .classes = CLASSES};
+    o.parents = parents;
+    dscm_trainer *first = open_trainer(&o, &data);
+    REQUIRE(first);
+    steps(first, 3, NULL);
+    CHECK_INT(dscm_trainer_export(first, path, DSCM_F32, &err), DSCM_OK);
+    o.net.parents[0].classes = CLASSES + 1;
+    o.seed = 9;
+    dscm_trainer *plain = open_trainer(&o, &data), *second = open_trainer(&o, &data);
+    REQUIRE(plain && second);
+    if (dscm_trainer_init(second, path, &report, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
+    CHECK_INT(report.taken + report.kept, second->net->params.count);
+    CHECK(report.kept > 0 && report.kept <= 2 && report.unused == report.kept);
+    for (size_t i = 0; i < second->net->params.count; i++) {
+        const dscm_param *p = &second->net->params.items[i];
+        const dscm_param *before = dscm_params_find(&first->net->params, p->name);
+        bool same = before && before->count == p->count;
+        const float *want =
+            same ? first->state.ema + before->offset : plain->state.values + p->offset;
+        CHECK(memcmp(second->state.values + p->offset, want, p->count * sizeof *want) == 0);
+        CHECK(memcmp(second->state.ema + p->offset, want, p->count * sizeof *want) == 0);
+        if (!same) CHECK_HAS(report.names, p->name);
+    }
+    steps(second, 1, NULL);
+    CHECK(dscm_trainer_save(second, path, &err) == DSCM_OK);
+    CHECK_INT(dscm_trainer_load(plain, path, &err), DSCM_E_MISMATCH); /* began otherwise */
+    CHECK_HAS(err.message, "init");
+    dscm_train_options other = small(DSCM_TASK_AUTOENCODER, 1);
+    dscm_trainer *stranger = open_trainer(&other, &data);
+    REQUIRE(stranger);
+    err = (dscm_error){0};
+    CHECK(dscm_trainer_export(first, path, DSCM_F32, &err) == DSCM_OK);
+    CHECK_INT(dscm_trainer_init(stranger, path, &report, &err), DSCM_E_MISMATCH);
+    CHECK_HAS(err.message, "none of its");
+    dscm_trainer_free(first);
+    dscm_trainer_free(plain);
+    dscm_trainer_free(second);
+    dscm_trainer_free(stranger);
+    unlink(path);
+}
+
+/* One image in ten is of class 1: balanced draws show both classes alike, and all images. */
+static void balanced_draws(void)
+{
+    dscm_dataset data = shapes();
+    uint8_t labels[200];
+    size_t seen[200] = {0}, of[2] = {0};
+    REQUIRE(data.count <= 200);
+    for (size_t i = 0; i < data.count; i++) labels[i] = i % 10 == 3;
+    data.labels = labels;
+    dscm_train_options o = small(DSCM_TASK_ORACLE, 1);
+    o.balanced = true;
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    size_t rare = (data.count + 6) / 10, common = data.count - rare;
+    CHECK_INT(t->pool_count, 2 * common);
+    for (size_t i = 0; i < t->pool_count; i++) {
+        seen[t->pool[i]]++;
+        of[labels[t->pool[i]]]++;
+    }
+    CHECK_INT(of[0], common);
+    CHECK_INT(of[1], common);
+    for (size_t i = 0; i < data.count; i++)
+        CHECK(labels[i] ? seen[i] == common / rare || seen[i] == common / rare + 1 : seen[i] == 1);
+    dscm_trainer_free(t);
+}
+
+/* What a network is shown is the image, mirrored or moved; without the options it is the image. */
+static void flips_and_shifts(void)
+{
+    static const uint8_t image[2 * 3] = {1, 2, 3, 4, 5, 6};
+    const dscm_picture p = {image, 2, 3, 1};
+    uint8_t out[6];
+    dscm_move_picture(out, &p, false, 0, 0);
+    CHECK(memcmp(out, image, 6) == 0);
+    dscm_move_picture(out, &p, true, 0, 0);
+    CHECK(memcmp(out, "\3\2\1\6\5\4", 6) == 0);
+    dscm_move_picture(out, &p, false, 1, -1); /* down, to the left */
+    CHECK(memcmp(out, "\2\3\3\2\3\3", 6) == 0);
+    dscm_move_picture(out, &p, true, 0, 2);
+    CHECK(memcmp(out, "\3\3\3\6\6\6", 6) == 0);
+    dscm_dataset data = shapes();
+    dscm_train_options o = small(DSCM_TASK_AUTOENCODER, 1);
+    for (int moving = 0; moving < 2; moving++) {
+        o.flip = moving;
+        o.shift = moving ? 1 : 0;
+        dscm_trainer *t = open_trainer(&o, &data);
+        REQUIRE(t);
+        steps(t, 1, NULL);
+        const shard *s = &t->shards[0];
+        size_t last = (BATCH - 1) / 8 * 8, same = 0, count = BATCH - last;
+        const float *x = dscm_exec_data(s->exec, t->net->x);
+        for (size_t i = 0; i < count; i++) { /* the last pass of the step */
+            const uint8_t *pixels = data.pixels + (size_t)t->batch[last + i] * s->pixels;
+            size_t equal = 0;
+            for (size_t k = 0; k < s->pixels; k++)
+                equal += fabsf(x[i * s->pixels + k] - (float)pixels[k] / 255.0f) < 1e-6f;
+            same += equal == s->pixels;
+        }
+        CHECK(moving ? same < count : same == count);
+        dscm_trainer_free(t);
+    }
+    o.shift = SIDE;
+    dscm_trainer *t = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_trainer_open(&t, &o, &data, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "shift: ");
+}
+
 static void classifiers_learn(void)
 {
     dscm_dataset data = shapes();
@@ -343,6 +466,9 @@ int main(int argc, char **argv)
         {"held_out_figures_are_the_averages", held_out_figures_are_the_averages},
         {"a_loss_that_is_no_number_stops", a_loss_that_is_no_number_stops},
         {"classifiers_learn", classifiers_learn},
+        {"begins_with_given_weights", begins_with_given_weights},
+        {"balanced_draws", balanced_draws},
+        {"flips_and_shifts", flips_and_shifts},
         {"refusals_name_the_field", refusals_name_the_field}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }
