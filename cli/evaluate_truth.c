@@ -14,7 +14,7 @@
 #include "core/io/file.h"
 #include "core/scm/table_query.h"
 
-enum { ROWS_MAX = 16, NULLS_MAX = 100, DIGIT = 0, THICKNESS, INTENSITY, PARENTS };
+enum { ROWS_MAX = 16, DIGIT = 0, THICKNESS, INTENSITY, PARENTS };
 
 /* A line of the table: means over its images, NaN where nothing is measured. */
 typedef struct truth_line {
@@ -261,7 +261,9 @@ static dscm_code measure_kind(truth_run *t, dscm_truth_kind kind, dscm_error *er
 static dscm_code measure_null(truth_run *t, size_t cycles, bool noise_only, double *l1,
                               dscm_error *err)
 {
-    size_t count = t->count < NULLS_MAX ? t->count : NULLS_MAX, sum = 0;
+    size_t count = t->count < t->e->study_limit ? t->count : t->e->study_limit, sum = 0;
+    *l1 = (double)NAN;
+    if (!count) return DSCM_OK;
     uint8_t *image = dscm_alloc(count, t->size, "null counterfactuals", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
     double ms;
@@ -346,11 +348,11 @@ static dscm_code write_report(const truth_run *t, dscm_error *err)
     json_t *list = json_array(), *all;
     for (size_t i = 0; i < t->lines_count; i++)
         json_array_append_new(list, line_json(&t->lines[i]));
-    all = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:{s:f, s:f, s:f}}", "model",
+    all = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:{s:o, s:o, s:o}}", "model",
                     t->e->m.info->name, "model_sha256", t->e->m.info->sha256, "images",
                     (json_int_t)t->count, "seed", (json_int_t)t->e->m.seed, "command",
-                    t->e->command, "results", list, "composition", "1", t->composition[0], "10",
-                    t->composition[1], "noise_only", t->composition[2]);
+                    t->e->command, "results", list, "composition", "1", number(t->composition[0]),
+                    "10", number(t->composition[1]), "noise_only", number(t->composition[2]));
     char *json = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(all);
     char *text = NULL;
