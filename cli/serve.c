@@ -13,9 +13,12 @@
 #include "cli/cli.h"
 #include "server/service.h"
 
-static int help(void)
+/* Of `serve` or `work`. */
+static int help(const char *name)
 {
-    cli_help_begin("serve", "serve [options]");
+    char usage[32];
+    snprintf(usage, sizeof usage, "%s [options]", name);
+    cli_help_begin(name, usage);
     cli_help_option("config", "FILE", "the file of options; also DIFFSCM_CONFIG");
     cli_help_option("print-config", NULL, "print the configuration in force and end");
     cli_help_option("document-config", NULL, "print the table of all options in Markdown and end");
@@ -158,7 +161,7 @@ int cmd_serve(int argc, char **argv)
 {
     dscm_error err = {0};
     dscm_settings settings;
-    if (take_flag(&argc, argv, "--help") || take_flag(&argc, argv, "-h")) return help();
+    if (take_flag(&argc, argv, "--help") || take_flag(&argc, argv, "-h")) return help(argv[0]);
     bool print = take_flag(&argc, argv, "--print-config");
     bool probe = take_flag(&argc, argv, "--check");
     if (take_flag(&argc, argv, "--document-config")) {
@@ -166,13 +169,13 @@ int cmd_serve(int argc, char **argv)
         return written();
     }
     if (dscm_settings_load(&settings, argc - 1, argv + 1, environ, &err) != DSCM_OK)
-        return cli_usage("serve", "%s", err.message);
+        return cli_usage(argv[0], "%s", err.message);
     if (probe) return check(&settings);
     if (print) {
         dscm_settings_print(&settings, stdout);
         return written();
     }
-    if (find_folders(&settings, &err) != DSCM_OK) return cli_fail("serve", &err);
+    if (find_folders(&settings, &err) != DSCM_OK) return cli_fail(argv[0], &err);
     return run(&settings);
 }
 

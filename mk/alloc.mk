@@ -14,13 +14,14 @@ alloc: all $(OUT)/tests/http/test_http $(FAILING) $(NTH)
 	$(call NTH_RUN,50)
 	$(FAILING_RUN) --seconds 90
 
-## make soak     every failing allocation of every command, ten minutes of 1 % under load, kills, fuzzing; hours
+## make soak     every failing allocation of every command, ten minutes of 1 % under load, kills, chaos, fuzzing; hours
 soak: all $(OUT)/tests/http/test_http $(FAILING) $(NTH)
 	$(call NTH_RUN,1)
 	$(FAILING_RUN) --commands --whole --seconds 1000000
 	$(FAILING_RUN) --routes --whole --seconds 1000000
 	$(FAILING_RUN) --service --seconds 2000
 	@$(SUB) kills
+	@$(SUB) chaos
 	@$(SUB) fuzz FUZZ_SECONDS=600
 
 $(OUT)/tests/alloc/nth_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/alloc/nth.o $(LAYERS)

@@ -13,6 +13,14 @@ KILLS ?= 1000
 kills: $(OUT)/tests/http/test_http
 	SOAK_KILLS=$(KILLS) $(OUT)/tests/http/test_http cases_store.test_kills -v
 
+.PHONY: chaos
+## make chaos    kills services, workers and Redis under load, CHAOS_KILLS (200) times, and one of them every
+##               10 s behind nginx for CHAOS_SECONDS (600)
+CHAOS_KILLS   ?= 200
+CHAOS_SECONDS ?= 600
+chaos: $(OUT)/tests/http/test_http
+	CHAOS_KILLS=$(CHAOS_KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) $(OUT)/tests/http/test_http soak_shared -v
+
 $(STORM): tests/load/storm.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $< -o $@

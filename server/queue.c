@@ -156,10 +156,9 @@ dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client)
     return result;
 }
 
-dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
-                                 void *arg)
+/* With the lock held. */
+static dscm_push_result push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg), void *arg)
 {
-    pthread_mutex_lock(&queue->lock);
     line *l = line_of(queue, job->client);
     dscm_push_result result = room(queue, l);
     if (result == DSCM_PUSHED) {
@@ -177,8 +176,25 @@ dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)
         queue->depth++;
         pthread_cond_signal(&queue->arrived);
     }
+    return result;
+}
+
+dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
+                                 void *arg)
+{
+    pthread_mutex_lock(&queue->lock);
+    dscm_push_result result = push(queue, job, ready, arg);
     pthread_mutex_unlock(&queue->lock);
     return result;
+}
+
+size_t dscm_queue_push_all(dscm_queue *queue, dscm_job *const *jobs, size_t count)
+{
+    size_t pushed = 0;
+    pthread_mutex_lock(&queue->lock);
+    while (pushed < count && push(queue, jobs[pushed], NULL, NULL) == DSCM_PUSHED) pushed++;
+    pthread_mutex_unlock(&queue->lock);
+    return pushed;
 }
 
 /* With the lock held and a job inside. */

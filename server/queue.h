@@ -40,6 +40,9 @@ dscm_code dscm_queue_limit_long(dscm_queue *queue, bool (*is_long)(void *arg, co
  * it: there the request that waits for the job is parked. */
 dscm_push_result dscm_queue_push(dscm_queue *queue, dscm_job *job, void (*ready)(void *arg),
                                  void *arg) DSCM_MUST_CHECK;
+/* Pushes the jobs at once, so that one taker sees all. Returns how many the queue took; the others are
+ * still the caller's. */
+size_t dscm_queue_push_all(dscm_queue *queue, dscm_job *const *jobs, size_t count) DSCM_MUST_CHECK;
 /* What a push by this client would return now: to refuse before a request is even parsed. */
 dscm_push_result dscm_queue_room(dscm_queue *queue, const char *client);
 /* Calls `idle` under the queue's lock whenever a taker begins to wait. Before the first taker. */

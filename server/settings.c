@@ -358,7 +358,8 @@ static dscm_code check_together(const dscm_settings *s, dscm_error *err)
         return dscm_fail(err, DSCM_E_INVALID,
                          "log-level is \"%s\", allowed are debug, info, warn, error and silent",
                          s->log_level);
-    if (!s->keys_file[0] && !s->allow_anonymous && !dscm_settings_loopback(s->host))
+    bool listens = strcmp(s->role, "work") != 0;
+    if (listens && !s->keys_file[0] && !s->allow_anonymous && !dscm_settings_loopback(s->host))
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "host \"%s\" can be reached by others: give --keys-file, or "
                          "--allow-anonymous when that is wanted",

@@ -18,7 +18,7 @@ static dscm_span number(dscm_shared_op *op, size_t slot, unsigned long long valu
 
 static dscm_span blob_span(const dscm_blob *blob)
 {
-    return blob ? dscm_span_of(blob->bytes, blob->size) : (dscm_span){0};
+    return blob ? dscm_span_of(blob->bytes, blob->size) : dscm_span_text(NULL);
 }
 
 static size_t encode_accept(const dscm_shared *shared, dscm_shared_op *op, dscm_span *a)
@@ -34,7 +34,7 @@ static size_t encode_accept(const dscm_shared *shared, dscm_shared_op *op, dscm_
     a[n++] = dscm_span_text(job->client);
     a[n++] = dscm_span_text(op->sha256);
     a[n++] = dscm_span_text(works[op->work]);
-    a[n++] = never ? (dscm_span){0} : number(op, 0, left > 0 ? (unsigned long long)left : 0);
+    a[n++] = never ? dscm_span_text(NULL) : number(op, 0, left > 0 ? (unsigned long long)left : 0);
     a[n++] = dscm_span_text(op->promise ? "1" : "0");
     a[n++] = dscm_span_text(shared->worker);
     a[n++] = blob_span(op->blob);

@@ -121,7 +121,7 @@ void *dscm_shared_keep_(void *shared); /* a thread */
 /* Tells that this process is alive, and which models it runs. False: the connection failed. */
 bool dscm_shared_register_(dscm_shared *shared, dscm_redis *redis);
 void dscm_shared_wake_(dscm_shared *shared, bool beat);
-void dscm_shared_unclaim_(dscm_shared *shared, dscm_job *job);
+bool dscm_shared_unclaim_(dscm_shared *shared, dscm_job *job); /* false: it was not claimed */
 /* Another process has the job now. */
 void dscm_shared_lost_(dscm_shared *shared, dscm_job *job);
 

@@ -10,11 +10,11 @@
 #include "server/shared_internal.h"
 #include "server/stored_request.h"
 
-#define SWEEP_MS    1000
-#define REFRESH_MS  10000 /* mirrors are read again even if nobody told of a change */
-#define VIEW_MS     3000  /* a watched job is told so */
-#define PATIENCE_MS 60000 /* that jobs wait for a model which no process runs */
-#define BEAT_MAX    200   /* jobs per call */
+#define SWEEP_MS   1000
+#define REFRESH_MS 10000 /* mirrors are read again even if nobody told of a change */
+#define VIEW_MS    3000  /* a watched job is told so */
+#define PATIENCE   6     /* times claim-ms that jobs wait for a model which no process runs */
+#define BEAT_MAX   200   /* jobs per call */
 
 /* ---- claims ---- */
 
@@ -45,7 +45,7 @@ static bool add_claim(dscm_shared *shared, dscm_job *job)
     return true;
 }
 
-void dscm_shared_unclaim_(dscm_shared *shared, dscm_job *job)
+bool dscm_shared_unclaim_(dscm_shared *shared, dscm_job *job)
 {
     claim *found = NULL;
     pthread_mutex_lock(&shared->claims_lock);
@@ -57,9 +57,10 @@ void dscm_shared_unclaim_(dscm_shared *shared, dscm_job *job)
             break;
         }
     pthread_mutex_unlock(&shared->claims_lock);
-    if (!found) return;
+    if (!found) return false;
     dscm_job_unref(found->job);
     dscm_free(found);
+    return true;
 }
 
 void dscm_shared_lost_(dscm_shared *shared, dscm_job *job)
@@ -70,10 +71,10 @@ void dscm_shared_lost_(dscm_shared *shared, dscm_job *job)
         dscm_task_drop(job);
         dscm_job_unref(job);
     }
-    dscm_shared_unclaim_(shared, job);
+    bool first = dscm_shared_unclaim_(shared, job);
     dscm_job_unref(job);
     pthread_mutex_lock(&shared->lock);
-    shared->figures.lost++;
+    shared->figures.lost += first; /* it may be told by several answers */
     pthread_mutex_unlock(&shared->lock);
 }
 
@@ -169,7 +170,17 @@ static void fail_job(dscm_job *job, const dscm_problem *problem)
     free(data);
 }
 
-static void take_claim(dscm_shared *shared, dscm_redis *redis, const dscm_redis_reply *c)
+/* A job that is not run here after all. */
+static void give_back(dscm_job *job)
+{
+    dscm_job_release(job);
+    dscm_job_stopped(job);
+    dscm_task_drop(job);
+    dscm_job_unref(job);
+}
+
+/* The job of a claim, ready to run; NULL: it has failed already, or there is no memory. */
+static dscm_job *take_claim(dscm_shared *shared, dscm_redis *redis, const dscm_redis_reply *c)
 {
     dscm_service *s = shared->service;
     dscm_request *request = NULL;
@@ -180,19 +191,29 @@ static void take_claim(dscm_shared *shared, dscm_redis *redis, const dscm_redis_
     dscm_request *parsed = request;
     dscm_job *job = make_job(shared, c, &request);
     dscm_request_free(request); /* what the job did not take */
-    if (!job) return;
+    if (!job) return NULL;
     if (parsed && *parsed->abduction)
         (void)find_abduction(shared, redis, job->owner, parsed, job->task.data, &problem);
-    if (problem.code != DSCM_PROBLEM_NONE) {
-        fail_job(job, &problem);
-        dscm_task_drop(job);
-        dscm_job_unref(job);
-    } else if (dscm_queue_push(s->queue, job, NULL, NULL) != DSCM_PUSHED) {
-        dscm_job_release(job);
-        dscm_job_stopped(job);
-        dscm_task_drop(job);
-        dscm_job_unref(job);
+    if (problem.code == DSCM_PROBLEM_NONE) return job;
+    fail_job(job, &problem);
+    dscm_task_drop(job);
+    dscm_job_unref(job);
+    return NULL;
+}
+
+/* All of them are queued at once: a worker that took the first alone would break the batch. */
+static void take_claims(dscm_shared *shared, dscm_redis *redis, const dscm_redis_reply *list)
+{
+    size_t count = 0, claimed = dscm_redis_count(list);
+    dscm_job **jobs = malloc((claimed ? claimed : 1) * sizeof *jobs);
+    if (!jobs) return; /* the claims run out */
+    for (size_t i = 0; i < claimed; i++) {
+        jobs[count] = take_claim(shared, redis, dscm_redis_at(list, i));
+        if (jobs[count]) count++;
     }
+    size_t pushed = dscm_queue_push_all(shared->service->queue, jobs, count);
+    for (size_t i = pushed; i < count; i++) give_back(jobs[i]);
+    free(jobs);
 }
 
 static size_t model_args(const dscm_shared *shared, dscm_span *args)
@@ -249,7 +270,7 @@ static bool claim_jobs(dscm_shared *shared, dscm_redis *redis)
     dscm_redis_reply *reply = ask(shared, redis, "claim", args, n, &broken);
     const dscm_redis_reply *list = dscm_redis_at(reply, 2);
     size_t count = dscm_redis_count(list);
-    for (size_t i = 0; i < count; i++) take_claim(shared, redis, dscm_redis_at(list, i));
+    take_claims(shared, redis, list);
     if (reply) {
         unsigned long long poisoned = strtoull(dscm_redis_text(reply, 1), NULL, 10);
         atomic_fetch_add(&s->metrics.crashed, poisoned);
@@ -318,7 +339,7 @@ static bool sweep(dscm_shared *shared, dscm_redis *redis)
     const dscm_settings *o = &shared->service->settings;
     char numbers[5][24];
     long long values[5] = {o->claim_ms, o->jobs_age_s, o->jobs_max, (long long)o->jobs_mb << 20,
-                           PATIENCE_MS};
+                           PATIENCE * (long long)o->claim_ms};
     dscm_span args[5];
     bool broken = false;
     for (size_t i = 0; i < 5; i++) {
@@ -429,12 +450,7 @@ void *dscm_shared_keep_(void *arg)
 void dscm_shared_quiesce(dscm_shared *shared)
 {
     atomic_store(&shared->claiming, false);
-    for (dscm_job *job; (job = dscm_queue_take_any(shared->service->queue));) {
-        dscm_job_release(job);
-        dscm_job_stopped(job);
-        dscm_task_drop(job);
-        dscm_job_unref(job);
-    }
+    for (dscm_job *job; (job = dscm_queue_take_any(shared->service->queue));) give_back(job);
 }
 
 size_t dscm_shared_running(dscm_shared *shared)
@@ -448,6 +464,7 @@ size_t dscm_shared_running(dscm_shared *shared)
 void dscm_shared_release(dscm_shared *shared)
 {
     size_t count;
+    dscm_shared_quiesce(shared); /* what was being claimed when it was called before */
     dscm_job **jobs = list_claims(shared, &count);
     for (size_t i = 0; jobs && i < count; i++) {
         dscm_job_release(jobs[i]);

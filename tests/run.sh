@@ -3,7 +3,7 @@
 #
 #   tests/run.sh [--unit] BUILD_DIR [NAME]     --unit: C programs that need no server; NAME, a regular expression, filters them
 #
-# C programs run as many at a time as there are processors (TEST_JOBS), the suites in Python one after another.
+# As many run at a time as there are processors (TEST_JOBS).
 # TEST_RUN is put before each C program, such as an emulator of another processor.
 # Every suite prints "<name> N passed, N failed, N skipped" last; one that does not (a crash, a
 # time-out) counts as a failure. The last line is the sum; exit status 0 only when nothing failed.
@@ -23,16 +23,7 @@ export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 
 passed=0 failed=0 skipped=0
 folder=$(mktemp -d)
-output=$folder/output
 trap 'rm -rf "$folder"' EXIT
-
-suite() { # name, command...
-    local name=$1 start=$SECONDS status
-    shift
-    timeout -k 10 900 "$@" >"$output" 2>&1
-    status=$?
-    account "$name" $status $((SECONDS - start)) "$output"
-}
 
 account() { # name, exit status, seconds, file of what it printed
     local name=$1 status=$2 output=$4 line
@@ -56,31 +47,39 @@ account() { # name, exit status, seconds, file of what it printed
     fi
 }
 
-programs=()
-for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x | sort); do
-    case $unit$program in 1*/tests/http/*) continue ;; esac
-    [[ $program =~ $only ]] && programs+=("$program")
-done
-# The longest first, as far as known, so that none is left over at the end.
-export folder
-[ ${#programs[@]} -eq 0 ] || printf '%s\n' "${programs[@]}" | awk '{ print ($0 ~ /test_http$/ ? 0 : 1), $0 }' |
-    sort -s -n -k 1,1 | cut -d ' ' -f 2- | xargs -P "${TEST_JOBS:-$(nproc)}" -I {} bash -c '
-        file=$folder/${1//\//_} start=$SECONDS
-        timeout -k 10 900 ${TEST_RUN:-} "$1" >"$file" 2>&1
-        echo $? $((SECONDS - start)) >"$file.status"' bash {}
-for program in "${programs[@]}"; do
-    file=$folder/${program//\//_}
-    read -r status took <"$file.status"
-    account "${program##*/}" "$status" "$took" "$file"
+# "NAME command" per line, what takes longest first, so that none is left over at the end.
+suites=()
+if [ -z "$unit" ]; then
+    http=$build/tests/http/test_http
+    [ -x "$http" ] && [[ $http =~ $only ]] && suites+=("test_http ${TEST_RUN:-} $http")
+    [ -f tests/cli/run.py ] && suites+=("cli python3 tests/cli/run.py $build/diffscm")
+    [ -f tests/deploy/run.py ] && suites+=("deploy python3 tests/deploy/run.py $build/diffscm")
+    [ -f tests/api/docs.py ] && suites+=("api-docs python3 tests/api/docs.py $build/diffscm")
+    suites+=("layers tests/layers/run.sh $build")
+    [ "${build##*/}" = release ] && suites+=("install tests/install/run.sh $build")
+fi
+for program in $(find "$build/tests" -name 'test_*' -type f -perm -u+x ! -path '*/tests/http/*' | sort); do
+    [[ $program =~ $only ]] && suites+=("${program##*/} ${TEST_RUN:-} $program")
 done
 
-if [ -z "$unit" ]; then
-    suite layers tests/layers/run.sh "$build"
-    [ "${build##*/}" = release ] && suite install tests/install/run.sh "$build"
-    [ -f tests/cli/run.py ] && suite cli python3 tests/cli/run.py "$build/diffscm"
-    [ -f tests/api/docs.py ] && suite api-docs python3 tests/api/docs.py "$build/diffscm"
-    [ -f tests/browser/run.py ] && suite browser python3 tests/browser/run.py "$build/diffscm"
+export folder
+run() { # jobs; reads "NUMBER command" per line
+    xargs -r -P "$1" -L 1 bash -c '
+        file=$folder/$1 start=$SECONDS
+        shift
+        timeout -k 10 1800 "$@" >"$file" 2>&1
+        echo $? $((SECONDS - start)) >"$file.status"' bash
+}
+for ((i = 0; i < ${#suites[@]}; i++)); do echo "$i ${suites[i]#* }"; done | run "${TEST_JOBS:-$(nproc)}"
+# A browser waits so long for a page and no longer: it has the machine for itself.
+if [ -z "$unit" ] && [ -f tests/browser/run.py ]; then
+    suites+=("browser python3 tests/browser/run.py $build/diffscm")
+    echo "$i ${suites[i]#* }" | run 1
 fi
+for ((i = 0; i < ${#suites[@]}; i++)); do
+    read -r status took 2>/dev/null <"$folder/$i.status" || status=255 took=0
+    account "${suites[i]%% *}" "$status" "$took" "$folder/$i"
+done
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

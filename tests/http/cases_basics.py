@@ -208,7 +208,7 @@ def test_deadline_queued_and_running():
         blocker = s.post("do.digit=8&seed=1", {"Prefer": "respond-async"}).json["id"]
         s.wait_state(blocker, "running")
         s.post("do.digit=7&deadline_ms=150").problem(504, "deadline")
-        assert s.metric('diffscm_jobs_ended_total{state="canceled",reason="deadline"}') == 2
+        s.wait_metric('diffscm_jobs_ended_total{state="canceled",reason="deadline"}', 2)
         s.call("DELETE", "/jobs/" + blocker)
 
 
@@ -250,7 +250,9 @@ def test_disconnect_cancels_running_and_queued():
     with Server("--workers", "1", "--batch", "1", gate=True) as s:
         abandon(s, 21)
         s.wait_metric(canceled, 1)
-        assert s.metric('diffscm_disconnects_total{phase="running"}') == 1
+        # What a replica knows of a job that another process runs may be a moment old.
+        phases = ("running", "queued") if lib.STORE == "redis" else ("running",)
+        assert sum(s.metric('diffscm_disconnects_total{phase="%s"}' % p) for p in phases) == 1
         blocker = s.post("do.digit=8&seed=22", {"Prefer": "respond-async"}).json["id"]
         s.wait_state(blocker, "running")
         abandon(s, 25, b"Idempotency-Key: stays\r\n")

@@ -1,5 +1,5 @@
 """Several processes over one Redis: --store redis+unix://… under kills, pauses, lost memory, and replicas."""
-import contextlib, http.client, os, random, shutil, signal, subprocess, threading, time
+import contextlib, http.client, signal, subprocess, tempfile, threading, time
 
 import lib
 from lib import Redis, Server, events, picture, until
@@ -201,7 +201,7 @@ def test_a_worker_that_wakes_late_changes_nothing():
         asleep.process.send_signal(signal.SIGCONT)
         asleep.open_gate()
         until(lambda: asleep.metric("diffscm_workers_busy") == 0, "the late one stops")
-        assert asleep.metric("diffscm_claims_lost_total") == 1
+        asleep.wait_metric("diffscm_claims_lost_total", 1)
         assert a.get("/jobs/" + job).json == result
         assert events(a.get(f"/jobs/{job}/events").body) == told
         assert redis.call("HGET", f"diffscm:j:{job}", "run", db=database(a)) == "2"
@@ -222,8 +222,7 @@ def test_a_stopped_worker_gives_its_jobs_back():
 
 
 def test_a_job_that_kills_workers_ends_with_the_reason():
-    with lib.shared_redis() and contextlib.nullcontext():
-        store = ["--store", lib.shared_redis().url(), "--claim-ms", "300"]
+    store = ["--store", lib.shared_redis().url(), "--claim-ms", "300"]
     with Server("--role", "api", *store) as a, contextlib.ExitStack() as stack:
         first = stack.enter_context(Server("--role", "work", "--workers", "2", *store, gate=True))
         good = [accept(a, value=i, steps=3 + i) for i in range(3)]
@@ -252,6 +251,16 @@ def test_nobody_has_the_model():
         r = a.post()
         r.problem(503, "no-worker")
         assert "0" * 64 in r.text and int(r.headers["retry-after"]) >= 1, r.text
+
+
+def test_jobs_of_a_model_that_nobody_runs_any_more_fail():
+    with cluster(workers=1, flags=("--claim-ms", "200", "--drain-s", "0"), gate=True) as (_, (a,), (w,)):
+        jobs = [accept(a, value=i, steps=2 + i) for i in range(2)]
+        a.wait_state(jobs[0], "running")
+        assert w.stop() == 0
+        for job in jobs:
+            state = ended(a, job)
+            assert state["status"] == "failed" and state["problem"]["code"] == "no-worker", state
 
 
 def test_a_paused_store_is_told_and_waited_for():
@@ -350,3 +359,19 @@ def test_a_password_comes_from_a_file():
         r = subprocess.run([lib.PROGRAM, "--serve", "--port", "0", "--admin-port", "0", "--store", redis.url()],
                            capture_output=True, text=True)
         assert r.returncode == 1 and "NOAUTH" in r.stderr, r.stderr
+
+
+def test_a_user_with_few_rights_suffices():
+    with Redis() as redis, tempfile.NamedTemporaryFile("w", suffix=".password") as file:
+        file.write("secret\n")
+        file.flush()
+        assert redis.call("ACL", "SETUSER", "worker", "on", ">secret", "~diffscm:*", "&diffscm:*", "+@all",
+                          "-@admin", "-@dangerous") == "OK"
+        port = lib.free_port()
+        redis.call("CONFIG", "SET", "bind", "127.0.0.1")
+        assert redis.call("CONFIG", "SET", "port", str(port)) == "OK"
+        with Server("--store", f"redis://worker@127.0.0.1:{port}/3", "--store-password-file", file.name) as s:
+            assert s.post().status == 200
+            job = accept(s)
+            assert ended(s, job)["status"] == "succeeded"
+            assert redis.call("EXISTS", f"diffscm:j:{job}", db=3) == "1"

@@ -1,5 +1,5 @@
 """Many clients and little memory: budgets of bodies and connections, early refusals."""
-import base64, hashlib, http.client, json, os, socket, struct, subprocess, tempfile, time
+import base64, hashlib, http.client, json, math, os, socket, struct, subprocess, tempfile, time
 
 import lib
 from lib import PATIENCE, Server, picture, status_of, until
@@ -227,6 +227,21 @@ def test_long_jobs_of_a_client_leave_a_worker_to_others():
         s.open_gate()
         for job in (held, waits, brief, other):
             s.wait_state(job, "succeeded")
+
+
+def test_estimates_grow_with_the_place_and_retry_after_ends_at_a_minute():
+    with Server("--workers", "1", "--batch", "1", "--client-share", "100", step_ms=20, gate=True) as s:
+        s.open_gate()
+        assert s.post(query="do.digit=8&steps=100", headers={"Prefer": "wait=60"}).status == 200
+        open(s.gate, "w").close() # from here on no job ends
+        replies = [s.post(headers={"Prefer": "respond-async"}) for _ in range(45)]
+        waiting = [r for r in replies if r.json["status"] == "queued"]
+        each = {round(r.json["estimate_ms"] / (r.json["queue_position"] + 1)) for r in waiting}
+        assert len(waiting) >= 44 and max(each) - min(each) <= 1 and min(each) >= 2000, each
+        for r in waiting:
+            seconds = math.ceil(r.json["estimate_ms"] / 1000)
+            assert r.headers["retry-after"] == str(min(60, seconds)), (r.json, r.headers)
+        assert waiting[-1].json["estimate_ms"] > 60000 > waiting[0].json["estimate_ms"], each
 
 
 def test_a_deadline_holds_while_another_infers_the_same_picture():

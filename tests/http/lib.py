@@ -22,6 +22,12 @@ def until(condition, what=None):
     raise AssertionError(f"waited {PATIENCE} s in vain: {what or condition}")
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Redis:
     """A redis-server of its own on a private unix socket; the system's is left alone. Each call of url()
     gives another empty database."""

@@ -1,5 +1,6 @@
 """Runs the HTTP tests: python3 tests/http/run.py PROGRAM [filter]. Each function test_* of the
-modules beside this file is a case; those of jobs and stopping run with every store."""
+modules beside this file is a case; those of jobs and stopping run with every store. A filter that begins
+with "soak" chooses the long ones (soak_*.py) instead."""
 import glob, importlib, os, shutil, sys, time, traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -13,13 +14,14 @@ def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     passed = failed = 0
     here = os.path.dirname(os.path.abspath(__file__))
-    names = [os.path.basename(p)[:-3] for p in sorted(glob.glob(os.path.join(here, "cases_*.py")))]
+    kind = "soak" if wanted.startswith("soak") else "cases"
+    names = [os.path.basename(p)[:-3] for p in sorted(glob.glob(os.path.join(here, kind + "_*.py")))]
     stores = ["sqlite", "redis"] if shutil.which("redis-server") else ["sqlite"]
     if "redis" not in stores:
         print("  redis-server is not installed: the cases that need it are left out", flush=True)
         names = [n for n in names if "shared" not in n]
     for lib.STORE, name in [("memory", n) for n in names] + \
-            [(s, n) for s in stores for n in EVERY_STORE]:
+            [(s, n) for s in stores for n in EVERY_STORE if kind == "cases"]:
         module = importlib.import_module(name)
         for name, case in list(vars(module).items()):
             full = f"{module.__name__}.{name}" + (f":{lib.STORE}" if lib.STORE != "memory" else "")

@@ -496,6 +496,18 @@ static void jpeg_bomb_of_scans(void)
     dscm_error err = {0};
     CHECK_INT(dscm_jpeg_decode(&out, sound.bytes, sound.size, 3, 0, &limits, &err), DSCM_OK);
     dscm_picture_free(&out);
+    /* 100 scans are accepted, 101 are not. */
+    for (int copies = 97; copies <= 98; copies++) {
+        buffer edge = {0};
+        put(&edge, sound.bytes, scan);
+        for (int i = 0; i < copies; i++) put(&edge, sound.bytes + scan, sound.size - 2 - scan);
+        put(&edge, "\xff\xd9", 2);
+        err = (dscm_error){0};
+        CHECK_INT(dscm_jpeg_decode(&out, edge.bytes, edge.size, 3, 0, &limits, &err),
+                  copies == 97 ? DSCM_OK : DSCM_E_FORMAT);
+        dscm_picture_free(&out);
+        buffer_free(&edge);
+    }
     put(&bomb, sound.bytes, scan);
     for (int i = 0; i < 20000; i++) put(&bomb, sound.bytes + scan, sound.size - 2 - scan);
     put(&bomb, "\xff\xd9", 2);
