@@ -127,7 +127,10 @@ int main(int argc, char **argv)
     if (!stack_suffices()) return EXIT_FAILED;
     /* Before OpenBLAS is loaded: threads of its own are never used, and it ends the program where the
      * system does not grant them. */
-    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0) return EXIT_FAILED;
+    if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0) {
+        fprintf(stderr, "diffscm: no memory for the environment\n");
+        return EXIT_FAILED;
+    }
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */

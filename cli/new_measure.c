@@ -9,6 +9,7 @@
 #include "core/diffscm.h"
 #include "core/eval/judges.h"
 
+#define LEAST       24 /* images to measure by, where there are so many */
 #define ENOUGH      .9 /* of them that must be accepted as their target for a scale to do */
 #define VALID_SLACK .05
 #define NULL_MOST   .5 /* of 255, where do(own value) should change nothing */
@@ -23,6 +24,7 @@ typedef struct measuring {
     dscm_options options;
     dscm_dataset data;
     size_t size;              /* floats of one image */
+    size_t *places;           /* (count) in the data */
     size_t chosen_by;         /* images 0 .. chosen_by - 1 choose the scale */
     size_t count;             /* images of both parts */
     uint8_t *pixels;          /* (count, size) */
@@ -43,6 +45,7 @@ static void close_all(measuring *m)
     dscm_session_free(m->session);
     dscm_bundle_free(m->bundle);
     dscm_dataset_free(&m->data);
+    dscm_free(m->places);
     dscm_free(m->pixels);
     dscm_free(m->labels);
     dscm_free(m->targets);
@@ -76,16 +79,28 @@ static dscm_code take_memory(measuring *m, dscm_error *err)
                : DSCM_E_MEMORY;
 }
 
-/* Image i of those that take part. They are spread over the split, whose order may be by class; every
- * fifth chooses, and choosers come first. */
-static size_t place_of(const measuring *m, size_t i)
+/* Which images of S take part: in rounds of one of each class, as long as all classes have some left,
+ * so that figures count every class alike. Every fifth round chooses, and choosers come first. A rare
+ * class that has hardly any ends before the others. Returns how many; *choosers of them choose. */
+static size_t pick_images(const measuring *m, size_t *places, size_t *choosers)
 {
-    size_t pick = i < m->chosen_by ? 5 * i : i - m->chosen_by;
-    if (i >= m->chosen_by) { /* the numbers that are no multiple of five below 5 * chosen_by */
-        size_t early = 4 * m->chosen_by;
-        pick = pick < early ? pick / 4 * 5 + 1 + pick % 4 : pick - early + 5 * m->chosen_by;
+    size_t classes = m->plan->classes, counts[256] = {0}, least = SIZE_MAX, count = 0;
+    for (size_t i = 0; i < m->data.count; i++) counts[m->data.labels[i]]++;
+    for (size_t k = 0; k < classes; k++) least = counts[k] < least ? counts[k] : least;
+    size_t wanted = (m->plan->measured * 5 / 4 + classes - 1) / classes;
+    size_t some = (LEAST + classes - 1) / classes;
+    size_t rounds = wanted < least ? wanted : least > some ? least : some;
+    for (int choosing = 1; choosing >= 0; choosing--) {
+        size_t seen[256] = {0};
+        for (size_t i = 0; i < m->data.count; i++) {
+            uint8_t k = m->data.labels[i];
+            size_t round = seen[k]++;
+            bool chooses = rounds == 1 ? k % 2 == 0 : round % 5 == 0;
+            if (round < rounds && chooses == (choosing == 1)) places[count++] = i;
+        }
+        if (choosing) *choosers = count;
     }
-    return pick * m->data.count / m->count;
+    return count;
 }
 
 static void deal_images(measuring *m)
@@ -94,7 +109,7 @@ static void deal_images(measuring *m)
     size_t variables = info->variables_count, classes = m->plan->classes;
     int variable = info->image == 0 ? 1 : 0;
     for (size_t i = 0; i < m->count; i++) {
-        size_t from = place_of(m, i);
+        size_t from = m->places[i];
         memcpy(m->pixels + i * m->size, m->data.pixels + from * m->size, m->size);
         m->labels[i] = m->data.labels[from];
         m->targets[i] = (int)((m->labels[i] + 1 + i % (classes - 1)) % classes);
@@ -113,13 +128,13 @@ static dscm_code open_all(measuring *m, const char *bundle, const char *data, ds
     dscm_code code = dscm_dataset_open(&m->data, data, "S", err);
     if (code == DSCM_OK) code = dscm_bundle_open(&m->bundle, bundle, err);
     if (code != DSCM_OK) return code;
-    m->count = m->plan->measured + m->plan->measured / 4;
-    if (m->count > m->data.count) m->count = m->data.count;
-    m->chosen_by = m->count / 5;
+    m->places = dscm_alloc(m->data.count, sizeof *m->places, "measurement", err);
+    if (!m->places) return DSCM_E_MEMORY;
+    m->count = pick_images(m, m->places, &m->chosen_by);
     m->size = m->plan->size * m->plan->size * m->plan->channels;
     m->options = dscm_options_defaults();
     m->options.scale = 1;
-    if (!m->chosen_by)
+    if (!m->chosen_by || m->chosen_by == m->count)
         return dscm_fail(err, DSCM_E_INVALID, "S: %zu images are too few to measure by", m->count);
     code = take_memory(m, err);
     if (code != DSCM_OK) return code;

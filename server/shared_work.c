@@ -13,7 +13,7 @@
 #define SWEEP_MS   1000
 #define REFRESH_MS 10000 /* mirrors are read again even if nobody told of a change */
 #define VIEW_MS    3000  /* a watched job is told so */
-#define PATIENCE   6     /* times claim-ms that jobs wait for a model which no process runs */
+#define PATIENCE   30    /* times claim-ms that jobs wait for a model which no process runs */
 #define BEAT_MAX   200   /* jobs per call */
 
 /* ---- claims ---- */

@@ -444,6 +444,10 @@ function showWords() {
   $('hint').textContent = pad ? 'Draw here' : 'No picture yet';
   $('pad-help').textContent = pad ? 'Draw on the black square, or choose, drop or paste a picture.'
     : 'Choose an example or a file, or drop or paste a picture.';
+  const quality = model.quality ?? {};
+  $('poor').hidden = !quality.poor;
+  $('poor').textContent = quality.poor ? 'By its own measurements this model is poor: ' +
+    `${quality.poor_because ?? 'no reason is told'}. What would help: ${quality.would_help ?? 'nothing is told'}.` : '';
   $('about').textContent = `Model ${model.name} ${model.version}, ${model.licence ?? ''}. ` +
     `${model.provenance ?? ''}.`;
 }

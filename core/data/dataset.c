@@ -209,7 +209,10 @@ static dscm_code read_source(dscm_dataset *out, const char *path, const dscm_spl
     if (code == DSCM_OK) code = dscm_layout_find(&layout, &source, split->name, err);
     if (code == DSCM_OK && layout.idx)
         code = read_idx_files(out, &source, &layout, o, split->name, err);
-    else if (code == DSCM_OK)
+    bool together = code == DSCM_OK && layout.class_count == 1;
+    if (together && !layout.idx && !o->without_labels)
+        code = dscm_layout_label(&layout, &source, err);
+    if (code == DSCM_OK && !layout.idx)
         code = dscm_dataset_from_folders(out, &source, &layout, o, err);
     if (code == DSCM_OK) code = number_images(out, err);
     if (code == DSCM_OK && !layout.idx && !layout.nested)

@@ -2,7 +2,8 @@
  *
  * PATH is a folder, a tar archive (also packed), or one IDX file of images. In a folder or archive:
  * IDX files SPLIT-images and SPLIT-labels under their usual names; or PNG and JPEG files in a folder
- * per class, with or without folders per split around them. Pictures are ordered by the SHA-256 of
+ * per class, with or without folders per split around them; or such files in one folder, and a CSV file
+ * with their classes (core/data/layout.h). Pictures are ordered by the SHA-256 of
  * CLASS/FILE, so that a slice holds every class in about its share and a folder and its archive give
  * the same set. Without folders per split, "train", "dev" and "test" are 80, 10 and 10 per cent of
  * each class in that order; "all" is every picture. SPLIT may end in a slice (core/data/split.h).
@@ -22,6 +23,7 @@
 typedef struct dscm_dataset_facts {
     char kind[64];                        /* "IDX files", "a folder per class" … */
     char splits[512];                     /* folders per split and their pictures, or "" */
+    size_t unlisted;                      /* pictures without a line in labels.csv, left out */
     size_t unreadable, resized, repeated; /* pictures left out; fitted; equal to an earlier one */
     char first_unreadable[512];
     size_t looked_at, coloured; /* pictures that decided between grey and colour; 0: not asked */

@@ -69,6 +69,8 @@ void dscm_dataset_describe(const dscm_dataset *set, char *text, size_t size)
     if (f->resized)
         put(&w, "%zu pictures had another size: %s\n", f->resized,
             set->c == 1 ? "fitted whole, centred on black" : "the largest centred part was taken");
+    if (f->unlisted)
+        put(&w, "note: %zu pictures have no line in the CSV file and are left out\n", f->unlisted);
     if (f->unreadable)
         put(&w, "note: %zu unreadable and left out, the first: %s\n", f->unreadable,
             f->first_unreadable);

@@ -101,10 +101,6 @@ dscm_code dscm_dataset_from_folders(dscm_dataset *out, const dscm_source *s, con
                                     const dscm_dataset_options *o, dscm_error *err)
 {
     char key[65];
-    if (!o->without_labels && l->class_count == 1 && !l->names[0][0])
-        return dscm_fail(err, DSCM_E_INVALID,
-                         "%s: the pictures lie in one folder; a folder per class is needed",
-                         s->path);
     uint32_t *places = dscm_alloc(s->count, sizeof *places, s->path, err);
     out->labels = dscm_alloc(l->count, 1, "labels", err);
     dscm_code code = places && out->labels ? order_files(places, key, s, l, o, err) : DSCM_E_MEMORY;
@@ -117,7 +113,9 @@ dscm_code dscm_dataset_from_folders(dscm_dataset *out, const dscm_source *s, con
     }
     dscm_free(places);
     if (code == DSCM_OK) code = copy_names(out, l, err);
-    snprintf(out->facts.kind, sizeof out->facts.kind, "a folder per class");
+    snprintf(out->facts.kind, sizeof out->facts.kind, "%s",
+             l->tabled ? "pictures and a CSV file" : "a folder per class");
+    out->facts.unlisted = l->unlisted;
     snprintf(out->facts.splits, sizeof out->facts.splits, "%s", l->splits);
     return code;
 }

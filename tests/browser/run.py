@@ -569,6 +569,29 @@ def key_is_asked_for(b, url, shots):
     b.errors()  # the refusals: expected here
 
 
+@case
+def a_poor_model_is_told(b, url, shots):
+    b.open(url)
+    b.wait(DONE)
+    assert b.js("return document.getElementById('poor').hidden"), "a sound model is called poor"
+    with tempfile.TemporaryDirectory() as folder:
+        model = os.path.join(folder, "mnist")
+        shutil.copytree(os.path.join(ROOT, "models", "mnist"), model)
+        with open(os.path.join(model, "manifest.json")) as file:
+            manifest = json.load(file)
+        manifest["quality"] = {"poor": True, "poor_because": "results blur", "would_help": "time"}
+        with open(os.path.join(model, "manifest.json"), "w") as file:
+            json.dump(manifest, file)
+        service = Service(ARGS.program, ARGS.data_dir, "--models", folder)
+        try:
+            b.open(service.url)
+            b.wait("!document.getElementById('poor').hidden")
+            said = text(b, "poor")
+        finally:
+            code = service.close()
+    assert code == 0 and "results blur. What would help: time." in said, said
+
+
 SETTLED = ("!document.getElementById('answer').hidden &&"
            "!document.getElementById('answer').classList.contains('running')")
 

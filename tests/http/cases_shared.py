@@ -222,7 +222,7 @@ def test_a_stopped_worker_gives_its_jobs_back():
 
 
 def test_a_job_that_kills_workers_ends_with_the_reason():
-    store = ["--store", lib.shared_redis().url(), "--claim-ms", "300"]
+    store = ["--store", lib.shared_redis().url(), "--claim-ms", "500"]
     with Server("--role", "api", *store) as a, contextlib.ExitStack() as stack:
         first = stack.enter_context(Server("--role", "work", "--workers", "2", *store, gate=True))
         good = [accept(a, value=i, steps=3 + i) for i in range(3)]

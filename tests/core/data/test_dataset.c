@@ -195,6 +195,60 @@ static void sizes_and_faults(void)
     remove_root();
 }
 
+/* Pictures in one folder, their classes in a CSV file beside it or around it.
+ */
+static void csv_of_classes(void)
+{
+    dscm_dataset set;
+    dscm_error err;
+    char text[2000];
+    make_root();
+    put_classes("set/", 1);
+    shell("mkdir -p flat/pictures && cd set && for c in *; do for f in "
+          "\"$c\"/*.png; do"
+          " cp \"$f\" ../flat/pictures/$(echo \"$c\" | tr -d ' ,ö')-${f##*/}; "
+          "done; done");
+    shell("cd flat && (printf 'file,age,class\\r\\n'; for f in pictures/*.png; "
+          "do b=${f##*/};"
+          " printf '%s,3,\"%s, x\"\\r\\n' $b ${b%%-*}; done) >labels.csv");
+    if (open_with(&set, "flat", "all", NULL, &err) != DSCM_OK) TEST_FAIL_("%s", err.message);
+    CHECK_INT(set.count, CLASSES * EACH);
+    CHECK_INT(set.classes, CLASSES);
+    REQUIRE(set.names != NULL);
+    CHECK_STR(set.names[CLASSES - 1], "zebra, x");
+    size_t counts[CLASSES] = {0};
+    for (size_t i = 0; i < set.count; i++) counts[set.labels[i]]++;
+    for (size_t k = 0; k < CLASSES; k++) CHECK_INT(counts[k], EACH);
+    dscm_dataset_describe(&set, text, sizeof text);
+    CHECK_HAS(text, "pictures and a CSV file");
+    dscm_dataset_free(&set);
+    /* Names relative to the data set, and one picture that is not listed. */
+    shell("cd flat && sed -i -e '2,$s#^#pictures/#' -e '$d' labels.csv && mv "
+          "labels.csv some.csv");
+    CHECK_INT(open_with(&set, "flat", "all", NULL, &err), DSCM_OK);
+    CHECK_INT(set.count, CLASSES * EACH - 1);
+    dscm_dataset_describe(&set, text, sizeof text);
+    CHECK_HAS(text, "1 pictures have no line in the CSV file");
+    dscm_dataset_free(&set);
+    shell("tar -C flat -cf flat.tar .");
+    CHECK_INT(open_with(&set, "flat.tar", "train", NULL, &err), DSCM_OK);
+    dscm_dataset_free(&set);
+    shell("cd flat && cp some.csv kept && echo 'nowhere.png,3,dog' >>some.csv");
+    refused("flat", "all", NULL, "no picture \"nowhere.png\"");
+    shell("cd flat && cp kept some.csv && sed -n 2p kept >>some.csv");
+    refused("flat", "all", NULL, "a second line for");
+    shell("cd flat && sed 's/, x\"/\"/; 3s/\"[a-z]*\"//' kept >some.csv");
+    refused("flat", "all", NULL, "line 3: the column class is empty");
+    shell("cd flat && sed '1s/class/kind/' kept >some.csv");
+    refused("flat", "all", NULL, "which of its 3 columns is the class?");
+    shell("cd flat && sed '1s/file/name/' kept >some.csv");
+    refused("flat", "all", NULL, "no column \"file\"");
+    /* Two, neither of which is labels.csv. */
+    shell("cd flat && cp kept other.csv && mv pictures/*.png .");
+    refused("flat", "all", NULL, "or labels.csv with the columns file and class");
+    remove_root();
+}
+
 static void cache(void)
 {
     dscm_dataset first, again;
@@ -382,6 +436,7 @@ int main(int argc, char **argv)
                                       {"folders_per_split", folders_per_split},
                                       {"sizes_and_faults", sizes_and_faults},
                                       {"cache", cache},
+                                      {"csv_of_classes", csv_of_classes},
                                       {"idx_names", idx_names},
                                       {"gzip_members", gzip_members},
                                       {"label_faults", label_faults},
