@@ -51,5 +51,5 @@ printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1},{"sampler":"
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
     --predictor "intensity=$work/intensity.st" --tolerance thickness=.25 --tolerance intensity=4 \
-    --sampler implicit --steps 10
+    --sampler implicit --steps 6
 "$program" bundle --out "$out" --measured "$work/measured.json"
