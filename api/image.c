@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/image/check.h"
+#include "core/image/ink.h"
 #include "core/image/jpeg.h"
 #include "core/image/png.h"
 #include "core/image/resize.h"
@@ -68,9 +69,14 @@ bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size
 }
 
 /* Pixels of the model's size from the picture, which is used up. */
-static uint8_t *fit(const dscm_variable *image, dscm_picture *picture, dscm_error *err)
+static uint8_t *fit(const dscm_variable *image, dscm_picture *picture, bool *inverted,
+                    dscm_error *err)
 {
-    if (picture->h == image->h && picture->w == image->w) {
+    double border = image->dark_ground && picture->c == 1
+                        ? dscm_border_level(picture->pixels, picture->h, picture->w)
+                        : 0;
+    *inverted = border > DSCM_PAPER_MIN;
+    if (!*inverted && picture->h == image->h && picture->w == image->w) {
         uint8_t *same = picture->pixels;
         picture->pixels = NULL;
         return same;
@@ -80,16 +86,18 @@ static uint8_t *fit(const dscm_variable *image, dscm_picture *picture, dscm_erro
         (void)dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
         return NULL;
     }
-    dscm_code code =
-        image->c == 1 ? dscm_resize_fit(out, image->h, image->w, picture, background_of(image), err)
-                      : dscm_resize_crop(out, image->h, image->w, picture, err);
+    dscm_code code = *inverted       ? dscm_ink_fit(out, image->h, image->w, picture, border, err)
+                     : image->c == 1 ? dscm_resize_fit(out, image->h, image->w, picture,
+                                                       background_of(image), err)
+                                     : dscm_resize_crop(out, image->h, image->w, picture, err);
     if (!code) return out;
     free(out);
     return NULL;
 }
 
 uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t size,
-                           size_t side_max, bool resize, const char *pointer, dscm_problem *problem)
+                           size_t side_max, bool resize, const char *pointer, bool *inverted,
+                           dscm_problem *problem)
 {
     dscm_error err = {0};
     dscm_picture picture = {0};
@@ -100,7 +108,7 @@ uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t
         if (!resize && (picture.h != image->h || picture.w != image->w))
             wrong_size(image, picture.h, picture.w, pointer, problem);
         else
-            pixels = fit(image, &picture, &err);
+            pixels = fit(image, &picture, inverted, &err);
     }
     dscm_picture_free(&picture);
     report(problem, pointer, &err);

@@ -1,6 +1,7 @@
 /* Between image files and the pixels of a model: decode, fit, encode. Pure functions.
  *
- * The only users of core/image/check.h, core/image/png.h, core/image/jpeg.h and core/image/resize.h inside the API layer. */
+ * The only users of core/image/check.h, core/image/png.h, core/image/jpeg.h, core/image/ink.h and
+ * core/image/resize.h inside the API layer. */
 #ifndef DSCM_API_IMAGE_H
 #define DSCM_API_IMAGE_H
 
@@ -24,11 +25,12 @@ dscm_picture_limits dscm_image_limits(const dscm_variable *image, size_t side_ma
 
 /* Pixels (H,W,C) of the image variable from a PNG or JPEG file. An image of another size is fitted
  * by the rule of its kind (greyscale models: area average, aspect kept, centred on the background;
- * colour: shorter side resized, centre cropped), or refused when `resize` is false. side_max: the
- * largest width or height accepted. Caller frees; NULL with an error added to `problem` at
- * `pointer`. */
+ * colour: shorter side resized, centre cropped), or refused when `resize` is false. Dark ink on light
+ * paper is made light ink (core/image/ink.h) for a model of light ink on a dark ground, and *inverted
+ * says so. side_max: the largest width or height accepted. Caller frees; NULL with an error added to
+ * `problem` at `pointer`. */
 uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t size,
-                           size_t side_max, bool resize, const char *pointer,
+                           size_t side_max, bool resize, const char *pointer, bool *inverted,
                            dscm_problem *problem);
 /* Looks at the head of the file alone: false, with an error added at `pointer`, for what decoding would
  * refuse for its format, kind or size. */

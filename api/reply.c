@@ -100,6 +100,18 @@ static json_t *scores(const dscm_counterfactual *c)
     return out;
 }
 
+/* What an outcome was decided by. */
+static json_t *outcome_evidence(const dscm_outcome_evidence *e)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "judged_by", json_string(e->opinions ? "acceptance" : "predictor"));
+    dscm_json_set_real(out, "acceptance", e->acceptance);
+    dscm_json_set_real(out, "blurred", e->blurred);
+    json_object_set_new(out, "opinions", json_integer((json_int_t)e->opinions));
+    json_object_set_new(out, "agreed", json_integer((json_int_t)e->agreed));
+    return out;
+}
+
 static json_t *counterfactual(const dscm_result *result, size_t index)
 {
     const dscm_counterfactual *c = &result->counterfactuals[index];
@@ -109,6 +121,7 @@ static json_t *counterfactual(const dscm_result *result, size_t index)
     json_object_set_new(out, "outcome", json_string(dscm_outcome_name(c->outcome)));
     const char *detail = dscm_outcome_words(&c->evidence);
     if (detail) json_object_set_new(out, "detail", json_string(detail));
+    json_object_set_new(out, "evidence", outcome_evidence(&c->evidence));
     set_numbered(out, "counterfactual", result, index);
     set_numbered(out, "difference", result, index);
     set_numbered(out, "trajectory", result, index);
@@ -156,6 +169,27 @@ static void set_factuals(json_t *out, const dscm_abduction *a)
     json_object_set_new(out, "factuals_read", read);
 }
 
+static void set_check(json_t *out, const char *name, const dscm_quantile_check *check)
+{
+    json_t *entry = json_object();
+    dscm_json_set_real(entry, "value", check->value);
+    dscm_json_set_real(entry, "low", check->bounds.low);
+    dscm_json_set_real(entry, "high", check->bounds.high);
+    json_object_set_new(out, name, entry);
+}
+
+/* What a verdict was decided by: numbers of the image, and the bounds of real images. */
+static json_t *familiarity(const dscm_abduction_evidence *e)
+{
+    json_t *out = json_object();
+    dscm_json_set_real(out, "confidence", e->confidence);
+    set_check(out, "noise_only", &e->noise_only);
+    set_check(out, "denoising_loss", &e->denoising);
+    set_check(out, "contrast", &e->contrast);
+    set_check(out, "border", &e->border);
+    return out;
+}
+
 static json_t *abduction_brief(const dscm_abduction *a, const dscm_reply_ids *ids)
 {
     json_t *out = json_object();
@@ -164,6 +198,8 @@ static json_t *abduction_brief(const dscm_abduction *a, const dscm_reply_ids *id
     dscm_json_set_real(out, "error_max", a->error_max);
     json_object_set_new(out, "verdict", json_string(dscm_verdict_name(a->verdict)));
     json_object_set_new(out, "verdict_detail", json_string(dscm_verdict_words(a->verdict)));
+    json_object_set_new(out, "familiarity", familiarity(&a->evidence));
+    json_object_set_new(out, "inverted", json_boolean(a->inverted));
     return out;
 }
 

@@ -166,8 +166,9 @@ bool dscm_request_decode(dscm_request *r, dscm_problem *problem)
 {
     if (!r->file) return true;
     double start = dscm_clock_s();
-    r->pixels = dscm_image_decode(&r->info->variables[r->info->image], r->file, r->file_size,
-                                  r->file_side_max, r->file_resize, r->file_pointer, problem);
+    r->pixels =
+        dscm_image_decode(&r->info->variables[r->info->image], r->file, r->file_size,
+                          r->file_side_max, r->file_resize, r->file_pointer, &r->inverted, problem);
     r->decode_ms = (dscm_clock_s() - start) * 1e3;
     file_free(r);
     return r->pixels != NULL;
@@ -538,6 +539,7 @@ dscm_case dscm_request_case(const dscm_request *request)
 {
     return (dscm_case){.work = request->work,
                        .pixels = request->pixels,
+                       .inverted = request->inverted,
                        .targets = request->targets,
                        .targets_count = request->targets_count,
                        .factuals = request->factuals,

@@ -27,6 +27,7 @@ typedef struct dscm_request {
     size_t model; /* index in the catalogue */
     const dscm_bundle_info *info;
     const dscm_bundle *bundle; /* NULL when the catalogue holds none (tests of the parser) */
+    bool inverted;             /* by decoding: the picture was dark ink on light paper */
     uint8_t *pixels; /* (H,W,C) of the model; owned; NULL with an abduction, samples, and before
                       * dscm_request_decode */
     /* The picture's file until it is decoded (catalogue.decode_later). */

@@ -270,7 +270,7 @@ static dscm_code add_temperatures(const bundle_job *j, json_t *manifest, const j
     return DSCM_OK;
 }
 
-/* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...},
+/* What was measured on this model: {"calibration": [...], "scale": "auto", "confidence": P, "quality": {...},
  * "accepted": {...}, "temperatures": [...], "quantiles": {...}}, all optional: measured.json of a
  * report has the first four, what diffscm calibrate writes the others. */
 static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
@@ -292,6 +292,9 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
     if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
+    json_t *confidence = json_object_get(measured, "confidence");
+    if (confidence)
+        json_object_set(json_object_get(manifest, "defaults"), "confidence", confidence);
     if (quantiles) json_object_set(manifest, "quantiles", quantiles);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
     dscm_code code = add_temperatures(j, manifest, json_object_get(measured, "temperatures"), err);

@@ -13,6 +13,7 @@
 #include "core/eval/baselines.h"
 #include "core/eval/calibrate.h"
 #include "core/eval/stats.h"
+#include "core/image/ink.h"
 #include "core/io/file.h"
 
 typedef struct calibration_job {
@@ -65,14 +66,14 @@ static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, ds
 }
 
 /* ---- familiarity ---- */
-/* Two-sided bounds of `count` values, which are sorted. */
-static json_t *bounds_of(const calibration_job *j, const char *what, double *values, size_t count)
+/* Two-sided bounds of `count` values, which are sorted, with a share of them outside. */
+static json_t *bounds_of(double outside, const char *what, double *values, size_t count)
 {
     count = dscm_sort_values(values, count);
-    double low = dscm_quantile_sorted(values, count, j->outside / 2),
-           high = dscm_quantile_sorted(values, count, 1 - j->outside / 2);
+    double low = dscm_quantile_sorted(values, count, outside / 2),
+           high = dscm_quantile_sorted(values, count, 1 - outside / 2);
     printf("%s: %.4g..%.4g, median %.4g (%zu images, %g outside)\n", what, low, high,
-           dscm_quantile_sorted(values, count, 0.5), count, j->outside);
+           dscm_quantile_sorted(values, count, 0.5), count, outside);
     return json_pack("{s:f, s:f}", "low", low, "high", high);
 }
 
@@ -81,27 +82,41 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     size_t count = j->data.count < j->familiarity_limit ? j->data.count : j->familiarity_limit;
     size_t size = cli_image_size(&j->m), batch = j->m.batch;
     if (!count) return DSCM_OK;
-    double *loss = dscm_alloc(2 * count, sizeof *loss, "familiarity", err), *error;
+    double *loss = dscm_alloc(4 * count, sizeof *loss, "familiarity", err), *error, *contrast,
+           *border;
     cli_progress progress;
     if (!loss) return DSCM_E_MEMORY;
     error = loss + count;
+    contrast = error + count;
+    border = contrast + count;
+    for (size_t i = 0; i < count; i++) {
+        contrast[i] = dscm_contrast(j->images + i * size, size);
+        border[i] = dscm_border_level(j->data.pixels + i * size, j->data.h, j->data.w);
+    }
     dscm_code code = DSCM_OK;
     cli_progress_start(&progress, "familiarity", "images", (double)count);
     for (size_t b = 0; code == DSCM_OK && b < count; b += batch) {
         size_t n = count - b < batch ? count - b : batch;
-        code = dscm_denoising_loss(j->session, loss + b, j->images + b * size, n, err);
+        const float *images = j->images + b * size;
+        dscm_latent *latent = NULL;
+        code = dscm_denoising_loss(j->session, loss + b, images, n, err);
         if (code == DSCM_OK)
-            code = dscm_noise_only_error(j->session, error + b, j->images + b * size, n,
-                                         &j->m.options, err);
+            code = dscm_abduct(j->session, &latent, images, n, &j->m.options, NULL, err);
+        if (code == DSCM_OK)
+            code = dscm_noise_only_error(j->session, error + b, latent, images, NULL, err);
+        dscm_latent_free(latent);
         cli_progress_show(&progress, (double)(b + n), NULL);
     }
     cli_progress_end(&progress);
     if (code == DSCM_OK) {
-        json_t *error_bounds = bounds_of(j, "noise-only error, 0..255", error, count);
-        json_t *loss_bounds = bounds_of(j, "denoising loss", loss, count);
-        json_object_set_new(
-            measured, "quantiles",
-            json_pack("{s:o, s:o}", "noise_only", error_bounds, "denoising_loss", loss_bounds));
+        json_t *error_bounds = bounds_of(j->outside, "noise-only error, 0..255", error, count);
+        json_t *loss_bounds = bounds_of(j->outside, "denoising loss", loss, count);
+        json_t *contrast_bounds = bounds_of(0, "contrast, 0..255", contrast, count);
+        json_t *all = json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds, "denoising_loss",
+                                loss_bounds, "contrast", contrast_bounds);
+        if (j->data.c == 1)
+            json_object_set_new(all, "border", bounds_of(0, "border, 0..255", border, count));
+        json_object_set_new(measured, "quantiles", all);
     }
     dscm_free(loss);
     return code;
@@ -158,7 +173,7 @@ int cmd_calibrate(int argc, char **argv)
                          .split = "train[45000:50000]",
                          .limit = 1000000,
                          .familiarity_limit = 2000,
-                         .outside = 0.005};
+                         .outside = 0.002};
     const cli_option options[] = {
         {"data", OPT_TEXT, &j.data_dir, 0, 0, "DIR",
          "IDX files <split>-images-idx3-ubyte[.gz] and labels"},
@@ -166,9 +181,10 @@ int cmd_calibrate(int argc, char **argv)
          "images that trained no network (train[45000:50000])"},
         {"limit", OPT_SIZE, &j.limit, 10, 1e9, "N", "the first N of them (all)"},
         {"familiarity-limit", OPT_SIZE, &j.familiarity_limit, 0, 1e9, "N",
-         "of these the first N for noise-only error and denoising loss (2000); 0: neither"},
+         "of these the first N for noise-only error, denoising loss and contrast (2000); 0: none"},
         {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
-         "of real images outside each pair of bounds, half on either side (0.005)"},
+         "of real images outside each pair of bounds, half on either side (0.002); none are "
+         "outside those of contrast and border"},
         {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},
         CLI_MODEL_OPTIONS(j.m),
         {.name = NULL}};

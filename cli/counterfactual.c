@@ -193,6 +193,7 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     double *factuals = NULL;
     fan f;
     size_t size = cli_image_size(m);
+    bool inverted = false;
     float *image = NULL;
     uint8_t *pixels = dscm_alloc(size, 1, "image", err);
     dscm_session *session = NULL;
@@ -202,7 +203,8 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     if (code == DSCM_OK) code = find_fan(a, &f, err);
     if (code == DSCM_OK) code = parse_targets(a, &f, &targets, err);
     if (code == DSCM_OK) code = parse_factuals(a, &factuals, err);
-    if (code == DSCM_OK) code = cli_read_image(m, a->rest.items[0], a->resize, &image, err);
+    if (code == DSCM_OK)
+        code = cli_read_image(m, a->rest.items[0], a->resize, &image, &inverted, err);
     cli_watch_start(&watch, m, "counterfactual", a->preview);
     if (code == DSCM_OK)
         code = dscm_session_open(&session, m->bundle, f.count < m->batch ? f.count : m->batch,
@@ -210,6 +212,7 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     if (code == DSCM_OK) {
         dscm_pixels_from_float(pixels, image, size);
         item.ask = (dscm_case){.pixels = pixels,
+                               .inverted = inverted,
                                .targets = targets,
                                .targets_count = f.count,
                                .factuals = factuals,

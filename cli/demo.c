@@ -35,7 +35,7 @@ static dscm_code read_examples(demo *d, const char *folder, dscm_error *err)
     for (size_t k = 0; code == DSCM_OK && k < d->labels; k++) {
         float *image = NULL;
         snprintf(path, sizeof path, "%s/%s.png", folder, d->cause->labels[k]);
-        code = cli_read_image(&d->m, path, false, &image, err);
+        code = cli_read_image(&d->m, path, false, &image, NULL, err);
         for (size_t i = 0; code == DSCM_OK && i < d->size; i++)
             d->factual[k * d->size + i] = image[i];
         dscm_free(image);

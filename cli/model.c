@@ -162,8 +162,9 @@ static dscm_code read_stdin(unsigned char **bytes, size_t *size, dscm_error *err
 }
 
 dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,
-                         dscm_error *err)
+                         bool *inverted, dscm_error *err)
 {
+    bool paper = false;
     const dscm_variable *v = &m->info->variables[m->info->image];
     unsigned char *bytes = NULL;
     size_t size = 0;
@@ -174,7 +175,8 @@ dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, floa
     if (code != DSCM_OK) return code;
     dscm_problem problem = {.code = DSCM_PROBLEM_NONE};
     bool photo = v->c == 3; /* colour models take photographs of any size */
-    uint8_t *pixels = dscm_image_decode(v, bytes, size, SIDE_MAX, resize || photo, "", &problem);
+    uint8_t *pixels =
+        dscm_image_decode(v, bytes, size, SIDE_MAX, resize || photo, "", &paper, &problem);
     dscm_free(bytes);
     if (!pixels) {
         const char *hint = "";
@@ -187,6 +189,8 @@ dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, floa
     }
     *out = dscm_alloc(cli_image_size(m), sizeof **out, path, err);
     if (*out) dscm_pixels_to_float(*out, pixels, cli_image_size(m));
+    if (paper) fprintf(stderr, "%s: dark ink on light paper: inverted\n", path);
+    if (inverted) *inverted = paper;
     free(pixels);
     return *out ? DSCM_OK : DSCM_E_MEMORY;
 }

@@ -93,9 +93,10 @@ dscm_code cli_parse_scale(const char *text, double *scale, bool *search,
 dscm_code cli_parse_dos(const cli_model *m, const option_list *dos, dscm_intervention *acts,
                         dscm_error *err) DSCM_MUST_CHECK;
 /* A PNG or JPEG file as one image of the model in [-1,1]; of another size only when `resize`.
- * Release with dscm_free. */
+ * Dark ink on light paper is inverted where the model knows light ink: *inverted (may be NULL) and a
+ * line on standard error say so. Release with dscm_free. */
 dscm_code cli_read_image(const cli_model *m, const char *path, bool resize, float **out,
-                         dscm_error *err) DSCM_MUST_CHECK;
+                         bool *inverted, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code cli_write_image(const cli_model *m, const char *path, const float *image,
                           dscm_error *err) DSCM_MUST_CHECK;
 /* A sheet of rows x columns images, white lines between them; NULL entries stay empty. */

@@ -258,7 +258,7 @@ static dscm_code measure_results(measuring *m, new_figures *f, dscm_error *err)
     size_t first = m->chosen_by, count = m->count - first;
     float *out = m->out + first * m->size;
     dscm_latent *latent = NULL;
-    dscm_scale_search search = dscm_scale_search_defaults(&m->options);
+    dscm_scale_search search = dscm_scale_search_defaults(m->bundle, &m->options);
     dscm_code code = abduct(m, &latent, first, count, err);
     if (code == DSCM_OK)
         code = dscm_predict_search(m->session, out, m->found, latent, m->queries + first,

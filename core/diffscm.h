@@ -37,6 +37,7 @@ typedef struct dscm_variable {
     double min, max;           /* continuous: range of allowed values */
     double tolerance;   /* continuous: a value is met when seen no farther from it than this */
     size_t h, w, c;     /* image */
+    bool dark_ground;   /* image: nearly all real ones have a dark border (calibrated bundles) */
     const int *parents; /* indices of variables, in ascending order */
     size_t parents_count;
 } dscm_variable;
@@ -51,13 +52,17 @@ typedef struct dscm_calibration {
     double scale;
 } dscm_calibration;
 
-/* Bounds between which nearly all real images lie, measured on images that trained no network: the
- * mean |difference| (0..255) of an image to its reconstruction from the noise alone, without what a
- * sampler stores beside it, and the denoising loss (dscm_denoising_loss). */
+typedef struct dscm_bounds {
+    double low, high; /* NaN: no limit on this side */
+} dscm_bounds;
+
+/* Bounds between which nearly all real images lie, measured on images that trained no network. */
 typedef struct dscm_quantiles {
-    bool known; /* false: the bundle has none, and the bounds are NaN */
-    double noise_only_low, noise_only_high;
-    double loss_low, loss_high;
+    bool known;             /* false: the bundle has none, and the bounds are NaN */
+    dscm_bounds noise_only; /* dscm_noise_only_error under the bundle's default options */
+    dscm_bounds loss;       /* dscm_denoising_loss */
+    dscm_bounds contrast;   /* dscm_contrast */
+    dscm_bounds border;     /* mean level of the outermost pixels, 0..255; grey images */
 } dscm_quantiles;
 
 typedef struct dscm_bundle_info {
@@ -70,9 +75,11 @@ typedef struct dscm_bundle_info {
     int image; /* index of the image variable that queries are about */
     const dscm_calibration *calibrations;
     size_t calibrations_count;
-    bool auto_scale; /* default: a scale searched per item, see dscm_scale_search */
+    bool auto_scale;   /* default: a scale searched per item, see dscm_scale_search */
+    double confidence; /* of that search, 0..1; NaN: the default of the guidance */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     bool has_panel;          /* they took no part in making the model or its choices (format 2) */
+    int scored;              /* index of the variable that all judging nets are about, or -1 */
     size_t acceptance_count; /* nets of dscm_observe_acceptance; 0: what the guide says counts */
     dscm_quantiles quantiles;
     size_t parameters;   /* of all networks */
@@ -209,13 +216,6 @@ dscm_code dscm_latent_draw(dscm_session *session, dscm_latent **out, size_t coun
 void dscm_latent_free(dscm_latent *latent); /* takes NULL */
 size_t dscm_latent_count(const dscm_latent *latent);
 size_t dscm_latent_bytes(const dscm_latent *latent);
-/* True when abduction checked each step of the way back to land on the level it came from, to the
- * last bit: the null counterfactual then is the image (to 2^-21 of its range of 2) without being
- * run. Only the sampler `residual` checks; a latent that was read from bytes counts as unchecked.
- */
-bool dscm_latent_roundtrip_verified(const dscm_latent *latent, size_t item);
-/* Whether a sampler checks so. */
-bool dscm_sampler_checks(const char *name); /* NULL: no */
 /* A new latent of chosen items (an index may repeat: one abduction, many interventions). */
 dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const size_t *items,
                              size_t count, dscm_error *err) DSCM_MUST_CHECK;
@@ -277,7 +277,9 @@ typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
 } dscm_scale_search;
-dscm_scale_search dscm_scale_search_defaults(const dscm_options *options); /* resolved ones */
+/* options: resolved. A bundle may name a confidence of its own. */
+dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle,
+                                             const dscm_options *options);
 typedef struct dscm_scale_result {
     double scale;       /* strength used */
     bool valid;         /* false: no scale makes every guided label the likeliest and brings every
@@ -316,15 +318,18 @@ dscm_code dscm_observe_acceptance(dscm_session *session, int variable, size_t ne
 
 /* How familiar images are to the score network, against which info.quantiles hold what real images
  * have. Both: out (count). */
-/* Denoising loss: the mean over pixels, and over eight times in the middles of equal parts of the
+/* Denoising loss: the mean over pixels, and over four times in the middles of equal parts of the
  * schedule, of (eps - eps_theta(x_t, t))^2 with the same noise for every image. */
 dscm_code dscm_denoising_loss(dscm_session *session, double *out, const float *images, size_t count,
                               dscm_error *err) DSCM_MUST_CHECK;
-/* Mean |difference|, 0..255, of images to their null counterfactual from the latent's top level alone
- * (dscm_latent_forget), rounded to 256 levels. options: resolved. */
-dscm_code dscm_noise_only_error(dscm_session *session, double *out, const float *images,
-                                size_t count, const dscm_options *options,
+/* Mean |difference|, 0..255, of images to their null counterfactual from their latent's top level alone
+ * (dscm_latent_forget of a copy), rounded to 256 levels. images: those of the abduction. */
+dscm_code dscm_noise_only_error(dscm_session *session, double *out, const dscm_latent *latent,
+                                const float *images, const dscm_progress *progress,
                                 dscm_error *err) DSCM_MUST_CHECK;
+
+/* Standard deviation of an image's `count` values in [-1,1], on the 0..255 scale: 0 for an empty one. */
+double dscm_contrast(const float *image, size_t count);
 
 /* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
  * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do

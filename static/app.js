@@ -6,7 +6,7 @@ import {drawGraph} from './graph.js';
 import {examplesOf, markExample, showExamples} from './examples.js';
 import {prepared} from './picture.js';
 import {blobBase64, curlLine, fromHash, toHash} from './replay.js';
-import {clearReply, doText, markPending, outcomeOf, showPreview, showReply} from './results.js';
+import {clearReply, doText, markPending, showPreview, showReply} from './results.js';
 import {Scale} from './scale.js';
 import {Sketch} from './sketch.js';
 
@@ -82,10 +82,9 @@ async function takeFile(file) {
   if (!file || !model) return;
   hideProblem();
   try {
-    const {blob, inverted} = await prepared(file, imageVariable());
+    const blob = await prepared(file);
     setImage(await blobBase64(blob), blob.type);
-    newPicture(inverted ? `${file.name} chosen: dark on light, so it was inverted and centred.`
-      : `${file.name} chosen.`);
+    newPicture(`${file.name} chosen.`);
   } catch {
     if (image) { // the one before must not pass for this one; a drawing cannot
       setImage(null);
@@ -297,9 +296,9 @@ async function run(request, history, live = false) {
 const SAID = {found: 'found', contested: 'contested', 'not-found': 'not found'};
 
 function sayDone(list) {
-  const found = list.filter((c) => outcomeOf(c) === 'found').length;
+  const found = list.filter((c) => c.outcome === 'found').length;
   say(list.length > 1 ? `Done: ${found} of ${list.length} found.`
-    : `Done: ${doText(list[0].intervention)} ${SAID[outcomeOf(list[0])] ?? list[0].outcome}.`);
+    : `Done: ${doText(list[0].intervention)} ${SAID[list[0].outcome] ?? list[0].outcome}.`);
 }
 
 function cancelRun() {

@@ -66,9 +66,8 @@ function scoreRows(reply, c) {
   add(first, s.probability?.after, `Seen as ${valuesText(c.intervention)}`,
     `${percent(s.probability?.before ?? 0)} → ${percent(s.probability?.after ?? 0)}`,
     'How sure the model is, before and after.');
-  add(first, s.oracle_label, 'Second opinion',
-    doubted(c) ? `disagrees: ${s.oracle_label}` : `agrees: ${s.oracle_label}`,
-    'What another network, which took no part, sees in the answer.');
+  add(first, s.oracle_label, 'Outside opinion', s.oracle_label,
+    'What networks that took no part in anything see in the answer.');
   const moved = movedBy(reply, c);
   add(first, moved, 'Followed', moved,
     'Other variables that moved with what was set; each keeps what is its own.');
@@ -107,20 +106,9 @@ function scoreList(list, rows) {
   }));
 }
 
-// The independent network reads something else than the one label that was asked for.
-function doubted(c) {
-  const values = Object.values(c.intervention), o = c.scores.oracle_label;
-  return values.length === 1 && o !== null && o !== undefined && String(o) !== String(values[0]);
-}
-
-// found, contested or not-found: the service's word, or from its scores where it has none for doubt.
-export function outcomeOf(c) {
-  return c.outcome === 'found' && doubted(c) ? 'contested' : c.outcome;
-}
-
 const WORDS = {
   found: ['good', 'Found', ''],
-  contested: ['warn', 'Contested', 'The second opinion disagrees: try “more convincing”.'],
+  contested: ['warn', 'Contested', 'Try “more convincing” or another target.'],
   'not-found': ['bad', 'Not found', 'The picture is the best attempt, not an answer: try “more ' +
     'convincing” or another target.'],
 };
@@ -137,13 +125,14 @@ function strong(cls, text) {
 }
 
 function showOutcome(reply, c) {
-  const [cls, word, help] = WORDS[outcomeOf(c)] ?? ['warn', c.outcome, ''];
+  const [cls, word, help] = WORDS[c.outcome] ?? ['warn', c.outcome, ''];
   const verdict = reply.abduction?.verdict ?? 'good', parts = [];
   if (verdict !== 'good')
     parts.push(strong('warn', VERDICTS[verdict] ?? `${verdict}: ${reply.abduction.verdict_detail} `));
   parts.push(strong(verdict === 'good' ? cls : 'warn', `${word}: ${doText(c.intervention)}. `));
   if (c.outcome !== 'found' && c.detail) parts.push(`${c.detail} `);
   if (help) parts.push(`${help} `);
+  if (reply.abduction?.inverted) parts.push('Dark ink on light paper was inverted. ');
   parts.push(`The model saw ${observedText(reply)} in the picture.`);
   $('outcome').replaceChildren(...parts);
 }
@@ -242,7 +231,7 @@ export function showReply(reply, request, onShow = () => {}) {
   select(current < answers.length ? current : 0);
 }
 
-const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: the second opinion disagrees'],
+const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: not all agree'],
   'not-found': ['–', 'not found']};
 
 function fanButton(c, select) {
@@ -251,7 +240,7 @@ function fanButton(c, select) {
   const image = document.createElement('img');
   image.src = png(c.image);
   image.alt = '';
-  const [mark, words] = MARKS[outcomeOf(c)] ?? ['?', c.outcome];
+  const [mark, words] = MARKS[c.outcome] ?? ['?', c.outcome];
   const text = document.createElement('span');
   text.textContent = `${valuesText(c.intervention)} ${mark}`;
   button.title = words;

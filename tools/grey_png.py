@@ -1,4 +1,4 @@
-"""Reads grey PNG files without a library: for scripts that must run wherever Python does."""
+"""Reads and writes grey PNG files without a library: for scripts that must run wherever Python does."""
 import struct
 import zlib
 
@@ -26,3 +26,12 @@ def rows(data):
         found.append(bytes(line))
         above = line
     return found
+
+
+def png(width, height, pixels):
+    """An 8-bit grey PNG of (height, width) pixels."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    lines = b"".join(b"\0" + bytes(pixels[y * width:(y + 1) * width]) for y in range(height))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b""))

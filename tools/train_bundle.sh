@@ -13,20 +13,20 @@ set -eu
 name=$1 data=$2 work=$3 out=$4
 program=${DIFFSCM:-build/diffscm}
 held=t10k
-m='train[0:45000]' p='train[50000:60000]' # M and P of docs/evaluation.md
+m='train[0:45000]' p='train[50000:60000]' # M and P of docs/evaluation.md; calibrate's default is S
 case $name in
 mnist)
     [ ! -e "$data/dev-images-idx3-ubyte.gz" ] || held=dev
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
-    samples=400000
+    samples=400000 predictor_samples=130000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
     walk="--steps 6 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":6,"scale":1.8},{"sampler":"implicit","steps":20,"scale":1.8}]'
-    samples=260000
+    samples=330000 predictor_samples=80000
     ;;
 *)
     echo "$0: $name: must be mnist or fashion" >&2
@@ -51,7 +51,7 @@ set -f # split names hold brackets
 {
     train score score --conditional --parents $variable --prediction v --split $m --attention 7 \
         --batch 32 --samples $samples --lr 1e-3 --seed 1
-    train predictor predictor --split $m --batch 64 --samples 130000 --mult 1,2,2 \
+    train predictor predictor --split $m --batch 64 --samples $predictor_samples --mult 1,2,2 \
         --head-channels 64 --lr 1e-3 --seed 2 --eval-split $held --eval-limit 1000
     train baseline_ae autoencoder --samples 120000 --lr 2e-3 --seed 5 --eval-split $held
     for e in 0 1 2; do
@@ -66,8 +66,11 @@ tools/train_judges.sh "$data" "$work/judges"
 set --
 for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
 # shellcheck disable=SC2086
-"$program" bundle --out "$out" --name "$name" --version 2 --provenance "$provenance" \
+"$program" bundle --out "$out" --name "$name" --version 3 --provenance "$provenance" \
     --variable $variable --labels "$labels" --score "$work/score.st" \
     --predictor "$work/predictor.st" --baseline-autoencoder "$work/baseline_ae.st" \
     --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit $walk "$@"
 "$program" bundle --out "$out" --measured "$work/measured.json"
+[ -e "$work/calibrated.json" ] ||
+    "$program" calibrate --model "$out" --data "$data" --out "$work/calibrated.json"
+"$program" bundle --out "$out" --measured "$work/calibrated.json"

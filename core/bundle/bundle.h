@@ -105,7 +105,6 @@ struct dscm_bundle {
     int condition_edges[DSCM_PARENTS_MAX]; /* (dscm_bundle_conditions) whose parent is told */
     dscm_calibration *calibrations;
     dscm_options defaults;
-    int scored;                      /* variable that all judges are about, or -1 */
     bundle_judges panel;             /* of the scores; in format 1 the networks of "evaluation" */
     bundle_judges selection;         /* of choices: steps, strengths, confidences */
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */

@@ -94,7 +94,7 @@ static dscm_code load_pool(const dscm_bundle *b, bundle_vae *v, const manifest *
     dscm_code code = manifest_text(m, object, where, "pool", 255, &file, err);
     if (code == DSCM_OK) code = manifest_file(m, file, path, sizeof path, err);
     if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
-    if (code == DSCM_OK) code = read_pool(v, set, path, b->infos[b->scored].labels_count, err);
+    if (code == DSCM_OK) code = read_pool(v, set, path, b->infos[b->info.scored].labels_count, err);
     dscm_tensors_free(set);
     return code;
 }
@@ -122,7 +122,7 @@ static dscm_code load_autoencoders(const dscm_bundle *b, bundle_judges *j, const
 {
     const json_t *all = json_object_get(e, "autoencoder"),
                  *classes = json_object_get(e, "class_autoencoders");
-    size_t labels = b->infos[b->scored].labels_count;
+    size_t labels = b->infos[b->info.scored].labels_count;
     dscm_code code = DSCM_OK;
     if (classes && json_array_size(classes) != labels)
         return dscm_fail(err, DSCM_E_FORMAT,
@@ -161,7 +161,7 @@ static dscm_code load_judges(const dscm_bundle *b, bundle_judges *j, const manif
                              const json_t *root, const char *key, dscm_error *err)
 {
     const json_t *object = json_object_get(root, key);
-    size_t labels = b->infos[b->scored].labels_count;
+    size_t labels = b->infos[b->info.scored].labels_count;
     dscm_code code =
         manifest_keys(m, object, key, "classifiers vaes autoencoder class_autoencoders", err);
     if (code == DSCM_OK)
@@ -191,21 +191,25 @@ static dscm_code load_acceptance(dscm_bundle *b, const manifest *m, const json_t
             code = manifest_real(m, entry, "acceptance", "temperature", 0.01, 100,
                                  &b->acceptance[i].temperature, err);
         if (code == DSCM_OK)
-            code = open_judge(b, &b->acceptance[i].net, m, json_object_get(entry, "network"),
-                              "acceptance", DSCM_ARCH_CNN, b->infos[b->scored].labels_count, err);
+            code =
+                open_judge(b, &b->acceptance[i].net, m, json_object_get(entry, "network"),
+                           "acceptance", DSCM_ARCH_CNN, b->infos[b->info.scored].labels_count, err);
     }
     return code;
 }
 
-static dscm_code load_bounds(const manifest *m, const json_t *object, const char *key, double *low,
-                             double *high, dscm_error *err)
+#define DARK_BORDER 96 /* of 255: ground below this is dark */
+
+static dscm_code load_bounds(const manifest *m, const json_t *object, const char *key,
+                             dscm_bounds *out, dscm_error *err)
 {
     const json_t *bounds = json_object_get(object, key);
     char where[48];
     snprintf(where, sizeof where, "quantiles: %s", key);
     dscm_code code = manifest_keys(m, bounds, where, "low high", err);
-    if (code == DSCM_OK) code = manifest_real(m, bounds, where, "low", 0, 1e6, low, err);
-    return code == DSCM_OK ? manifest_real(m, bounds, where, "high", *low, 1e6, high, err) : code;
+    if (code == DSCM_OK) code = manifest_real(m, bounds, where, "low", 0, 1e6, &out->low, err);
+    return code == DSCM_OK ? manifest_real(m, bounds, where, "high", out->low, 1e6, &out->high, err)
+                           : code;
 }
 
 static dscm_code load_quantiles(dscm_bundle *b, const manifest *m, const json_t *root,
@@ -213,14 +217,19 @@ static dscm_code load_quantiles(dscm_bundle *b, const manifest *m, const json_t 
 {
     const json_t *object = json_object_get(root, "quantiles");
     dscm_quantiles *q = &b->info.quantiles;
-    *q = (dscm_quantiles){false, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+    const dscm_bounds open = {(double)NAN, (double)NAN};
+    *q = (dscm_quantiles){false, open, open, open, open};
     if (!object) return DSCM_OK;
-    dscm_code code = manifest_keys(m, object, "quantiles", "noise_only denoising_loss", err);
-    if (code == DSCM_OK)
-        code = load_bounds(m, object, "noise_only", &q->noise_only_low, &q->noise_only_high, err);
-    if (code == DSCM_OK)
-        code = load_bounds(m, object, "denoising_loss", &q->loss_low, &q->loss_high, err);
+    dscm_code code =
+        manifest_keys(m, object, "quantiles", "noise_only denoising_loss contrast border", err);
+    if (code == DSCM_OK) code = load_bounds(m, object, "noise_only", &q->noise_only, err);
+    if (code == DSCM_OK) code = load_bounds(m, object, "denoising_loss", &q->loss, err);
+    if (code == DSCM_OK) code = load_bounds(m, object, "contrast", &q->contrast, err);
+    if (code == DSCM_OK && json_object_get(object, "border"))
+        code = load_bounds(m, object, "border", &q->border, err);
     q->known = code == DSCM_OK;
+    bool dark = q->border.high < DARK_BORDER; /* false without bounds */
+    b->variables[b->info.image].info.dark_ground = b->infos[b->info.image].dark_ground = dark;
     return code;
 }
 
@@ -245,7 +254,7 @@ static dscm_code load_baselines(dscm_bundle *b, const manifest *m, const json_t 
     b->ensemble_count = json_array_size(list);
     if (b->ensemble_count)
         code = load_net_list(b, &b->ensemble, b->ensemble_count, m, list, "ensemble", DSCM_ARCH_CNN,
-                             b->infos[b->scored].labels_count, err);
+                             b->infos[b->info.scored].labels_count, err);
     if (code == DSCM_OK && autoencoder)
         code = open_judge(b, &b->baseline_autoencoder, m, autoencoder, "baseline_autoencoder",
                           DSCM_ARCH_AUTOENCODER, 0, err);
@@ -267,7 +276,7 @@ static dscm_code load_own_judges(dscm_bundle *b, const manifest *m, const json_t
         if (!j->classifiers) return DSCM_E_MEMORY;
         j->classifiers_count = 1;
         code = open_judge(b, j->classifiers, m, oracle, "oracle", DSCM_ARCH_CNN,
-                          b->infos[b->scored].labels_count, err);
+                          b->infos[b->info.scored].labels_count, err);
     }
     if (code == DSCM_OK && vae) {
         j->vaes = dscm_alloc(1, sizeof *j->vaes, "vae", err);
@@ -294,9 +303,10 @@ static dscm_code load_scored(dscm_bundle *b, const manifest *m, const json_t *e,
 {
     const char *name;
     dscm_code code = manifest_text(m, e, "evaluation", "variable", BUNDLE_NAME_MAX, &name, err);
-    if (code == DSCM_OK) code = dscm_variable_find(b, name, &b->scored, err);
+    if (code == DSCM_OK) code = dscm_variable_find(b, name, &b->info.scored, err);
     if (code != DSCM_OK) return code;
-    if (!b->infos[b->scored].labels_count || dscm_bundle_edge(b, b->scored, b->info.image) < 0)
+    if (!b->infos[b->info.scored].labels_count ||
+        dscm_bundle_edge(b, b->info.scored, b->info.image) < 0)
         return dscm_fail(err, DSCM_E_FORMAT,
                          "%s: evaluation: variable \"%s\" is no cause of the image with labels",
                          m->path, name);
@@ -308,7 +318,7 @@ dscm_code bundle_evaluation_load(dscm_bundle *b, const manifest *m, const json_t
 {
     const json_t *e = json_object_get(root, "evaluation"), *panel = json_object_get(root, "panel"),
                  *accepted = json_object_get(e, "accepted");
-    b->scored = -1;
+    b->info.scored = -1;
     dscm_code code = load_quantiles(b, m, root, err);
     if (code == DSCM_OK && !e &&
         (panel || json_object_get(root, "selection") || json_object_get(root, "acceptance")))
@@ -362,7 +372,8 @@ static void close_judges(bundle_judges *j, size_t labels)
 
 void bundle_evaluation_close(dscm_bundle *b)
 {
-    size_t labels = b->scored >= 0 && b->variables ? b->variables[b->scored].info.labels_count : 0;
+    size_t labels =
+        b->info.scored >= 0 && b->variables ? b->variables[b->info.scored].info.labels_count : 0;
     close_judges(&b->panel, labels);
     close_judges(&b->selection, labels);
     for (size_t i = 0; b->acceptance && i < b->info.acceptance_count; i++)

@@ -10,7 +10,8 @@
 
 #define BDIA_GAMMA  1.0
 #define QUANTILE    0.99
-#define SHED        0.03 /* guidance so far that halves the residuals, see abducted_share */
+#define SHED        0.03 /* guidance so far at which half of the abducted path is left */
+#define SHED_PIXEL  0.1f /* guidance so far of a pixel at which half of its residual is added */
 #define NOISE_GRID  256.0f
 #define FRESH_NOISE 0x66726573u /* names the streams of fresh noise */
 
@@ -54,12 +55,6 @@ bool dscm_sampler_exact(const char *name)
 {
     dscm_sampler s = DSCM_SAMPLERS;
     return dscm_sampler_parse(&s, name, NULL) == DSCM_OK && s < DSCM_SAMPLERS && samplers[s].exact;
-}
-
-bool dscm_sampler_checks(const char *name)
-{
-    dscm_sampler s = DSCM_SAMPLERS;
-    return name && dscm_sampler_parse(&s, name, NULL) == DSCM_OK && samplers[s].rounds > 0;
 }
 
 /* ---- evaluations ---- */
@@ -291,8 +286,7 @@ static void put_on_grid(dscm_walk *w)
 }
 
 /* residual[k-1] = x_{k-1} - down(x_k); w->spare holds x_{k-1} and w->eps the estimate of x_k, which
- * stays. Items for which the inverse misses x_{k-1} by a bit (values beyond the grid) are marked.
- */
+ * stays. */
 static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     double below = p->alpha_bar[k - 1];
@@ -302,35 +296,31 @@ static void keep_residual(const dscm_path *p, dscm_walk *w, size_t k)
         float *residual = w->residual + (b * p->steps + k - 1) * w->size;
         const float *x0 = w->x0 + b * w->size, *eps = w->eps + b * w->size;
         const float *x = w->spare + b * w->size;
-        bool same = true;
-        for (size_t i = 0; i < w->size; i++) {
-            float down = on_grid(signal * x0[i] + noise * eps[i]);
-            residual[i] = x[i] - down;
-            same &= down + residual[i] == x[i];
-        }
-        if (w->roundtrip_verified) w->roundtrip_verified[b] &= same;
+        for (size_t i = 0; i < w->size; i++)
+            residual[i] = x[i] - on_grid(signal * x0[i] + noise * eps[i]);
     }
 }
 
-/* How far guidance has moved the noise estimate of each item at the levels so far: root mean square
- * over the image, in standard deviations of the noise, summed in w->spare[item]. */
+/* How far guidance has moved the noise estimate at the levels so far, in standard deviations of the
+ * noise: w->spare holds the sum of its magnitudes per pixel. */
 static void follow_guidance(const dscm_path *p, dscm_walk *w, size_t k)
 {
-    for (size_t b = 0; b < w->batch; b++) {
-        if (k == p->steps) w->spare[b] = 0;
-        if (!w->guided) continue;
-        const float *grad = w->grad + b * w->size;
-        double sum = 0;
-        for (size_t i = 0; i < w->size; i++) sum += (double)grad[i] * (double)grad[i];
-        w->spare[b] += (float)sqrt((1 - p->alpha_bar[k]) * sum / (double)w->size);
+    float share = (float)sqrt(1 - p->alpha_bar[k]);
+    for (size_t i = 0; i < total(w); i++) {
+        if (k == p->steps) w->spare[i] = 0;
+        if (w->guided) w->spare[i] += share * fabsf(w->grad[i]);
     }
 }
 
-/* How much of an item's walk down is still its abducted path, from 1 without guidance to 0. */
+/* How much of an item's walk down is still its abducted path, from 1 without guidance to 0: by the root
+ * mean square over its pixels. */
 static float abducted_share(const dscm_walk *w, size_t item)
 {
-    double moved = (double)w->spare[item] / SHED;
-    return (float)(1 / (1 + moved * moved));
+    const float *moved = w->spare + item * w->size;
+    double sum = 0;
+    for (size_t i = 0; i < w->size; i++) sum += (double)moved[i] * (double)moved[i];
+    double ratio = sqrt(sum / (double)w->size) / SHED;
+    return (float)(1 / (1 + ratio * ratio));
 }
 
 /* Guided estimates of the clean image are limited to its range and the noise estimate follows, as
@@ -388,15 +378,19 @@ static void freshen(const dscm_path *p, dscm_walk *w, size_t k)
     }
 }
 
-/* A residual corrects the step of the abducted path; once guidance has left that path it corrects
- * nothing and draws traces of the factual into the result, so only the abducted share is added. */
+/* A residual corrects the step of the abducted path; where guidance has left that path it corrects
+ * nothing and draws traces of the factual into the result, so only a share is added, pixel by pixel. */
 static void add_residual(const dscm_path *p, dscm_walk *w, size_t k)
 {
     put_on_grid(w);
     for (size_t b = 0; b < w->batch; b++) {
         const float *residual = w->residual + (b * p->steps + k - 1) * w->size;
-        float *x = w->x + b * w->size, kept = abducted_share(w, b);
-        for (size_t i = 0; i < w->size; i++) x[i] += kept * residual[i];
+        const float *moved = w->spare + b * w->size;
+        float *x = w->x + b * w->size;
+        for (size_t i = 0; i < w->size; i++) {
+            float ratio = moved[i] / SHED_PIXEL;
+            x[i] += residual[i] / (1 + ratio * ratio);
+        }
     }
 }
 
@@ -452,8 +446,6 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 {
     bool stores = samplers[p->sampler].rounds > 0;
     dscm_code code = DSCM_OK;
-    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++)
-        w->roundtrip_verified[b] = stores;
     if (stores) {
         put_on_grid(w);
         code = evaluate(p, w, d, 0, true, err);
@@ -469,7 +461,6 @@ dscm_code dscm_walk_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
 dscm_code dscm_walk_forget(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
                            dscm_error *err)
 {
-    for (size_t b = 0; w->roundtrip_verified && b < w->batch; b++) w->roundtrip_verified[b] = false;
     for (size_t i = 0; i < total(w); i++) w->x[i] = rintf(w->x[i] * NOISE_GRID) / NOISE_GRID;
     if (samplers[p->sampler].rounds) memset(w->residual, 0, p->steps * total(w) * sizeof(float));
     if (!samplers[p->sampler].pair) return DSCM_OK;

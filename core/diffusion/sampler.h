@@ -88,12 +88,9 @@ typedef struct dscm_walk {
     float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
                     unused */
     float *residual; /* (batch, steps, size) corrections of implicit and residual; else unused */
-    bool *
-        roundtrip_verified; /* (batch) or NULL; set by a walk up: every step of the walk back was checked to
-                     land on the level it came from, to the last bit (implicit and residual) */
     float *eps, *grad, *x0,
-        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare: per
-                   item, what guidance has done so far on a walk down in ddim's moves */
+        *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare:
+                   what guidance has done so far on a walk down in ddim's moves */
 } dscm_walk;
 
 typedef struct dscm_walk_observer {

@@ -8,6 +8,7 @@
 #include "core/data/idx.h"
 #include "core/eval/baselines.h"
 #include "core/eval/judges.h"
+#include "core/scm/score.h"
 #include "core/scm/session.h"
 
 #define PROTOTYPE_POOL 4000 /* real images that prototypes are taken from */

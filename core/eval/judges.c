@@ -39,22 +39,6 @@ struct dscm_judges {
     double *means; /* (labels, DSCM_TRAITS) */
 };
 
-void dscm_light_blur(float *out, const float *in, size_t h, size_t w, size_t c)
-{
-    static const float weight[3] = {0.25f, 0.5f, 0.25f};
-    for (size_t i = 0; i < h * w * c; i++) {
-        size_t y = i / c / w, x = i / c % w, k = i % c;
-        float sum = 0;
-        for (int n = 0; n < 9; n++) {
-            size_t yy = y + (size_t)(n / 3), xx = x + (size_t)(n % 3);
-            yy = yy == 0 ? 0 : yy > h ? h - 1 : yy - 1;
-            xx = xx == 0 ? 0 : xx > w ? w - 1 : xx - 1;
-            sum += weight[n / 3] * weight[n % 3] * in[(yy * w + xx) * c + k];
-        }
-        out[i] = sum;
-    }
-}
-
 /* ---- opening ---- */
 static dscm_code open_nets(dscm_judges *j, dscm_error *err)
 {
@@ -97,7 +81,7 @@ dscm_code dscm_judges_open(dscm_judges **out, const dscm_bundle *bundle, bool se
     j->name = name;
     j->batch = batch;
     j->size = image->h * image->w * image->c;
-    j->labels = bundle->infos[bundle->scored].labels_count;
+    j->labels = bundle->infos[bundle->info.scored].labels_count;
     j->images = dscm_alloc(2 * batch * j->size, sizeof *j->images, name, err);
     j->means = dscm_alloc(j->labels * DSCM_TRAITS, sizeof *j->means, name, err);
     dscm_code code = j->images && j->means ? open_nets(j, err) : DSCM_E_MEMORY;

@@ -63,7 +63,4 @@ dscm_code dscm_judges_run(dscm_judges *judges, dscm_judged *out, const uint8_t *
                           const int *targets, size_t count, size_t halvings, uint64_t seed,
                           dscm_error *err) DSCM_MUST_CHECK;
 
-/* A light blur: the 3x3 binomial kernel (1 2 1) x (1 2 1) / 16, edges repeated; images (h,w,c). */
-void dscm_light_blur(float *out, const float *in, size_t h, size_t w, size_t c);
-
 #endif

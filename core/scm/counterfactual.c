@@ -41,7 +41,7 @@ static dscm_code see(dscm_session *s, int variable, double *out, float *scratch,
 {
     const dscm_variable *v = &s->bundle->infos[variable];
     size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
-    bool accepts = variable == s->bundle->scored && s->bundle->info.acceptance_count;
+    bool accepts = variable == s->bundle->info.scored && s->bundle->info.acceptance_count;
     dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, images, count, err)
                              : dscm_observe(s, variable, scratch, images, count, err);
     for (size_t i = 0; code == DSCM_OK && i < count; i++)
@@ -455,7 +455,7 @@ static dscm_code judge(dscm_session *s, const float *images, const guidance *gui
         bool used = false;
         for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
         if (!used) continue;
-        size_t nets = parent == s->bundle->scored ? s->bundle->info.acceptance_count : 0;
+        size_t nets = parent == s->bundle->info.scored ? s->bundle->info.acceptance_count : 0;
         float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
         code = seen ? DSCM_OK : DSCM_E_MEMORY;
         for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {
@@ -545,10 +545,13 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
     return code;
 }
 
-dscm_scale_search dscm_scale_search_defaults(const dscm_options *options)
+dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const dscm_options *options)
 {
     bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
-    return (dscm_scale_search){.confidence = conditional ? 0.95 : 0.997,
+    double own = bundle->info.confidence;
+    return (dscm_scale_search){.confidence = !isnan(own)   ? own
+                                             : conditional ? 0.95
+                                                           : 0.997,
                                .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 
@@ -560,7 +563,7 @@ dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *re
     dscm_path path = {0};
     size_t count = latent->count, edges = s->bundle->edges_count;
     dscm_options unit_options = *options;
-    dscm_scale_search defaults = dscm_scale_search_defaults(options);
+    dscm_scale_search defaults = dscm_scale_search_defaults(s->bundle, options);
     dscm_code code = check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     unit_options.scale = 1;

@@ -5,7 +5,7 @@
 #include "core/base/memory.h"
 #include "core/scm/session.h"
 
-#define LOSS_LEVELS 8 /* times, in the middles of as many equal parts of the schedule */
+#define LOSS_LEVELS 4 /* times, in the middles of as many equal parts of the schedule */
 #define LOSS_SEED   16
 
 static size_t smaller(size_t a, size_t b)
@@ -57,17 +57,40 @@ dscm_code dscm_denoising_loss(dscm_session *s, double *out, const float *images,
     return code;
 }
 
-dscm_code dscm_noise_only_error(dscm_session *s, double *out, const float *images, size_t count,
-                                const dscm_options *options, dscm_error *err)
+double dscm_contrast(const float *image, size_t count)
 {
-    dscm_latent *latent = NULL;
-    size_t floats = count * s->size;
+    double sum = 0, squares = 0, n = (double)count;
+    for (size_t i = 0; i < count; i++) {
+        double v = 127.5 * (double)image[i];
+        sum += v;
+        squares += v * v;
+    }
+    return count ? sqrt(fmax(squares / n - sum / n * (sum / n), 0)) : 0;
+}
+
+/* A copy of all items of a latent. */
+static dscm_code copy_latent(dscm_latent **out, const dscm_latent *latent, dscm_error *err)
+{
+    size_t *all = dscm_alloc(latent->count, sizeof *all, "latent", err);
+    if (!all) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < latent->count; i++) all[i] = i;
+    dscm_code code = dscm_latent_select(out, latent, all, latent->count, err);
+    dscm_free(all);
+    return code;
+}
+
+dscm_code dscm_noise_only_error(dscm_session *s, double *out, const dscm_latent *latent,
+                                const float *images, const dscm_progress *progress, dscm_error *err)
+{
+    dscm_latent *noise = NULL;
+    size_t count = latent->count, floats = count * s->size;
     float *again = dscm_alloc(floats, sizeof *again, "reconstruction", err);
     dscm_query *nothing = dscm_alloc(count, sizeof *nothing, "reconstruction", err);
     dscm_code code = again && nothing ? DSCM_OK : DSCM_E_MEMORY;
-    if (code == DSCM_OK) code = dscm_abduct(s, &latent, images, count, options, NULL, err);
-    if (code == DSCM_OK) code = dscm_latent_forget(s, latent, err);
-    if (code == DSCM_OK) code = dscm_predict(s, again, latent, nothing, options, NULL, err);
+    if (code == DSCM_OK) code = copy_latent(&noise, latent, err);
+    if (code == DSCM_OK) code = dscm_latent_forget(s, noise, err);
+    if (code == DSCM_OK)
+        code = dscm_predict(s, again, noise, nothing, &latent->options, progress, err);
     if (code == DSCM_OK) dscm_images_round(again, floats);
     for (size_t i = 0; code == DSCM_OK && i < count; i++) {
         double sum = 0;
@@ -75,7 +98,7 @@ dscm_code dscm_noise_only_error(dscm_session *s, double *out, const float *image
             sum += fabs((double)again[p] - (double)images[p]);
         out[i] = 127.5 * sum / (double)s->size;
     }
-    dscm_latent_free(latent);
+    dscm_latent_free(noise);
     dscm_free(again);
     dscm_free(nothing);
     return code;

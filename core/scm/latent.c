@@ -16,9 +16,8 @@ dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t 
     dscm_latent *l = dscm_alloc(1, sizeof *l, "latent", err);
     if (!l) return DSCM_E_MEMORY;
     l->x = dscm_alloc(floats, sizeof(float), "latent", err);
-    l->roundtrip_verified = dscm_alloc(count, sizeof(bool), "latent", err);
     if (conditions) l->factuals = dscm_alloc(count * conditions, sizeof(double), "latent", err);
-    if (!l->x || !l->roundtrip_verified || (conditions && !l->factuals)) {
+    if (!l->x || (conditions && !l->factuals)) {
         dscm_latent_free(l);
         return DSCM_E_MEMORY;
     }
@@ -37,18 +36,12 @@ void dscm_latent_free(dscm_latent *latent)
     if (!latent) return;
     dscm_free(latent->x);
     dscm_free(latent->factuals);
-    dscm_free(latent->roundtrip_verified);
     dscm_free(latent);
 }
 
 size_t dscm_latent_count(const dscm_latent *latent)
 {
     return latent->count;
-}
-
-bool dscm_latent_roundtrip_verified(const dscm_latent *latent, size_t item)
-{
-    return item < latent->count && latent->roundtrip_verified[item];
 }
 
 size_t dscm_latent_bytes(const dscm_latent *latent)
@@ -76,7 +69,6 @@ dscm_code dscm_latent_select(dscm_latent **out, const dscm_latent *latent, const
         memcpy((*out)->x + i * latent->size, latent->x + items[i] * latent->size, bytes);
         memcpy((*out)->extra + i * latent->extras * latent->size,
                latent->extra + items[i] * latent->extras * latent->size, latent->extras * bytes);
-        (*out)->roundtrip_verified[i] = latent->roundtrip_verified[items[i]];
         for (size_t m = 0; m < latent->conditions; m++)
             (*out)->factuals[i * latent->conditions + m] =
                 latent->factuals[items[i] * latent->conditions + m];

@@ -126,10 +126,10 @@ static void plan(run *r)
     if (!r->items[0].cached) {
         r->weights[PHASE_ABDUCT] = factual;
         r->steps[PHASE_ABDUCT] = steps;
-        if (r->scored &&
-            !dscm_sampler_checks(r->options.sampler)) { /* else the image is known to come back */
-            r->weights[PHASE_RECONSTRUCT] = factual;
-            r->steps[PHASE_RECONSTRUCT] = steps;
+        if (r->scored) {
+            size_t walks = run_checks_noise(r) ? 2 : 1;
+            r->weights[PHASE_RECONSTRUCT] = (double)walks * factual;
+            r->steps[PHASE_RECONSTRUCT] = walks * steps;
         }
     }
     if (first->work == DSCM_WORK_ABDUCTION) return;

@@ -50,7 +50,8 @@ typedef struct dscm_target {
 /* One factual image and what is asked about it. Borrowed, and unchanged until the run ends. */
 typedef struct dscm_case {
     dscm_work work;
-    const uint8_t *pixels;      /* (H,W,C) of the model; NULL for samples and with an abduction */
+    const uint8_t *pixels; /* (H,W,C) of the model; NULL for samples and with an abduction */
+    bool inverted;         /* the pixels were made of dark ink on light paper: told in the reply */
     const dscm_target *targets; /* counterfactual: one or more; sample: none (unguided), one, or
                                    one for each */
     size_t targets_count;
@@ -73,6 +74,7 @@ typedef struct dscm_abduction {
     float *image;                 /* the same in [-1,1]; owned */
     float *reconstruction;        /* null counterfactual (H,W,C), rounded to 8 bits; owned */
     float **observed;             /* per variable: probabilities, or mean and variance; owned */
+    bool inverted;                /* the factual was made of dark ink on light paper */
     double *factual;              /* per variable: value given or else observed (most likely label,
                                      mean), NaN for images and where nothing was observed */
     bool *given;                  /* per variable: it was given */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/image/ink.h"
 #include "core/scm/pipeline_internal.h"
 
 void dscm_abduction_free(dscm_abduction *a)
@@ -50,6 +51,7 @@ static dscm_abduction *abduction_make(run *r, const dscm_case *ask)
     if (!a) return NULL;
     a->info = r->info;
     a->options = ask->options;
+    a->inverted = ask->inverted;
     a->error_l1 = a->error_max = NAN;
     a->evidence = dscm_abduction_evidence_none();
     a->verdict = DSCM_VERDICT_INACCURATE; /* until it is judged */
@@ -91,7 +93,8 @@ static dscm_code observe(run *r, const float *images)
             memcpy(a->observed[v], rows + i * size, size * sizeof(*rows));
             double seen = dscm_observed_value(variable, a->observed[v]);
             if (!a->given[v]) a->factual[v] = seen;
-            if (variable->kind == DSCM_CATEGORICAL)
+            bool accepts = (int)v == r->info->scored && r->info->acceptance_count;
+            if (variable->kind == DSCM_CATEGORICAL && !accepts)
                 a->evidence.confidence =
                     fmin(a->evidence.confidence, (double)a->observed[v][(size_t)seen]);
         }
@@ -99,6 +102,69 @@ static dscm_code observe(run *r, const float *images)
         if (code) return code;
     }
     return DSCM_OK;
+}
+
+/* How sure the acceptance nets are of what they see in the images, on average over the nets. */
+static dscm_code recognise(run *r, const float *images)
+{
+    size_t nets = r->info->acceptance_count;
+    if (r->info->scored < 0 || !nets) return DSCM_OK;
+    size_t labels = r->info->variables[r->info->scored].labels_count, values = r->count * labels;
+    float *rows = run_alloc(r, 2 * values, sizeof(*rows));
+    if (!rows) return DSCM_E_MEMORY;
+    float *sum = rows + values;
+    dscm_code code = DSCM_OK;
+    for (size_t net = 0; !code && net < nets; net++) {
+        code = dscm_observe_acceptance(r->session, r->info->scored, net, rows, images, r->count,
+                                       r->err);
+        for (size_t k = 0; !code && k < values; k++) sum[k] += rows[k] / (float)nets;
+    }
+    for (size_t i = 0; !code && i < r->count; i++) {
+        float best = 0;
+        for (size_t k = 0; k < labels; k++) best = fmaxf(best, sum[i * labels + k]);
+        dscm_abduction_evidence *e = &r->items[i].abduction->evidence;
+        e->confidence = fmin(e->confidence, (double)best);
+    }
+    free(rows);
+    return code;
+}
+
+bool run_checks_noise(const run *r)
+{
+    const dscm_options *o = &r->options;
+    dscm_options d = dscm_options_defaults();
+    return r->info->quantiles.known && dscm_options_resolve(r->bundle, &d, NULL) == DSCM_OK &&
+           o->steps == d.steps && o->ratio == d.ratio && o->guidance == d.guidance &&
+           strcmp(o->sampler, d.sampler) == 0;
+}
+
+/* How familiar the images are to the score network, beside what real images have. */
+static dscm_code measure_familiarity(run *r, const float *images)
+{
+    const dscm_quantiles *q = &r->info->quantiles;
+    if (!q->known) return DSCM_OK;
+    double *values = run_alloc(r, 2 * r->count, sizeof(*values));
+    if (!values) return DSCM_E_MEMORY;
+    double *alone = values + r->count;
+    dscm_progress progress;
+    run_begin(r, PHASE_RECONSTRUCT, 1, &progress);
+    dscm_code code = dscm_denoising_loss(r->session, values, images, r->count, r->err);
+    if (!code && run_checks_noise(r))
+        code = dscm_noise_only_error(r->session, alone, r->joint, images, &progress, r->err);
+    for (size_t i = 0; !code && i < r->count; i++) {
+        dscm_abduction_evidence *e = &r->items[i].abduction->evidence;
+        e->denoising = (dscm_quantile_check){values[i], q->loss};
+        e->contrast =
+            (dscm_quantile_check){dscm_contrast(images + i * r->pixels, r->pixels), q->contrast};
+        if (r->image->c == 1)
+            e->border = (dscm_quantile_check){
+                dscm_border_level(r->items[i].abduction->pixels, r->image->h, r->image->w),
+                q->border};
+        if (run_checks_noise(r)) e->noise_only = (dscm_quantile_check){alone[i], q->noise_only};
+    }
+    run_end(r, &r->times.abduct);
+    free(values);
+    return code;
 }
 
 /* What the score network was told of an image is its factual value, whatever a predictor sees. */
@@ -139,16 +205,9 @@ static dscm_code share_latent(run *r)
     return DSCM_OK;
 }
 
-/* The null counterfactuals. Where abduction has checked every step of the way back they are the
- * images themselves, and the walk, a third of all the work, is spared. */
-static dscm_code reconstruct(run *r, const float *images, float *reconstructions)
+/* The null counterfactuals. */
+static dscm_code reconstruct(run *r, float *reconstructions)
 {
-    bool closed = true;
-    for (size_t i = 0; i < r->count; i++) closed &= dscm_latent_roundtrip_verified(r->joint, i);
-    if (closed) {
-        memcpy(reconstructions, images, r->count * r->pixels * sizeof(float));
-        return DSCM_OK;
-    }
     dscm_query *queries = run_alloc(r, r->count, sizeof(*queries)); /* nothing is done to them */
     if (!queries) return DSCM_E_MEMORY;
     dscm_progress progress;
@@ -182,8 +241,10 @@ static dscm_code infer(run *r, const float *images, float *reconstructions)
     if (!code && r->items[0].ask.noise_only)
         code = dscm_latent_forget(r->session, r->joint, r->err);
     run_end(r, &r->times.abduct);
-    if (!code && r->scored) code = reconstruct(r, images, reconstructions);
+    if (!code && r->scored) code = reconstruct(r, reconstructions);
     if (!code && r->scored) code = observe(r, images);
+    if (!code && r->scored) code = recognise(r, images);
+    if (!code && r->scored) code = measure_familiarity(r, images);
     if (!code) take_told(r);
     return code;
 }

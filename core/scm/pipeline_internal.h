@@ -56,9 +56,13 @@ void run_end(run *r, double *ms);
 void *run_alloc(run *r, size_t count, size_t size);
 
 dscm_code run_abduct(run *r) DSCM_MUST_CHECK;
+/* The bundle knows what noise-only errors real images have under the options of this run. */
+bool run_checks_noise(const run *r);
 /* Predicted images (total,H,W,C), clamped and rounded to what a PNG can hold. */
 dscm_code run_predict(run *r, float *out, dscm_scale_result *searches) DSCM_MUST_CHECK;
 dscm_code run_score(run *r, float *images) DSCM_MUST_CHECK;
+/* Fills in what the acceptance nets say of images (total,H,W,C); nothing where the bundle has none. */
+dscm_code run_accept(run *r, const float *images) DSCM_MUST_CHECK;
 dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
 /* Mean absolute difference on the 0..255 scale. */

@@ -154,7 +154,8 @@ dscm_code run_score(run *r, float *images)
     dscm_progress progress;
     run_begin(r, PHASE_SCORE, 1, &progress);
     int variable = common_variable(r);
-    dscm_code code = variable >= 0 ? score_batch(r, images, variable) : DSCM_OK;
+    dscm_code code = run_accept(r, images);
+    if (!code && variable >= 0) code = score_batch(r, images, variable);
     for (size_t i = 0; variable < 0 && !code && i < r->count; i++)
         for (size_t k = 0; !code && k < r->items[i].result->count; k++)
             code = score_one(r, &r->items[i].result->counterfactuals[k], r->from[i]);

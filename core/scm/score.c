@@ -81,6 +81,22 @@ dscm_scores dscm_scores_of_pixels(const float *factual, const float *counterfact
                          .im2_percentile = nan};
 }
 
+void dscm_light_blur(float *out, const float *in, size_t h, size_t w, size_t c)
+{
+    static const float weight[3] = {0.25f, 0.5f, 0.25f};
+    for (size_t i = 0; i < h * w * c; i++) {
+        size_t y = i / c / w, x = i / c % w, k = i % c;
+        float sum = 0;
+        for (int n = 0; n < 9; n++) {
+            size_t yy = y + (size_t)(n / 3), xx = x + (size_t)(n % 3);
+            yy = yy == 0 ? 0 : yy > h ? h - 1 : yy - 1;
+            xx = xx == 0 ? 0 : xx > w ? w - 1 : xx - 1;
+            sum += weight[n / 3] * weight[n % 3] * in[(yy * w + xx) * c + k];
+        }
+        out[i] = sum;
+    }
+}
+
 /* ---- observing ---- */
 static void softmax_row(float *out, const float *logits, size_t n)
 {
@@ -161,7 +177,7 @@ dscm_code dscm_observe_oracle(dscm_session *s, int variable, float *out, const f
                               size_t count, dscm_error *err)
 {
     const bundle_judges *j = &s->bundle->panel;
-    if (!j->classifiers_count || variable != s->bundle->scored)
+    if (!j->classifiers_count || variable != s->bundle->info.scored)
         return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model carries no oracle for it",
                          s->bundle->infos[variable].name);
     observe_net(s, s->classifiers[0], &j->classifiers[0], 1, images, count, out);
@@ -172,10 +188,10 @@ dscm_code dscm_observe_acceptance(dscm_session *s, int variable, size_t net, flo
                                   const float *images, size_t count, dscm_error *err)
 {
     const dscm_bundle *b = s->bundle;
-    if (net >= b->info.acceptance_count || variable != b->scored)
+    if (net >= b->info.acceptance_count || variable != b->info.scored)
         return dscm_fail(err, DSCM_E_UNKNOWN, "%s: the model has %zu acceptance nets for it",
                          b->infos[variable].name,
-                         variable == b->scored ? b->info.acceptance_count : 0);
+                         variable == b->info.scored ? b->info.acceptance_count : 0);
     observe_net(s, s->acceptance[net], &b->acceptance[net].net, b->acceptance[net].temperature,
                 images, count, out);
     return DSCM_OK;
@@ -324,7 +340,7 @@ static void finish_scores(const score_job *j, size_t i, dscm_scores *out)
     out->valid = best == (size_t)j->targets[i];
     out->probability_before = (double)j->before[i * j->labels + (size_t)j->targets[i]];
     out->probability_after = (double)after[j->targets[i]];
-    if (b->scored != j->variable) return;
+    if (b->info.scored != j->variable) return;
     if (b->info.has_im) {
         const float *x = j->unit + i * size, *target = j->by_target + i * size;
         out->im1 = dscm_im1(x, target, j->by_factual + i * size, size);
@@ -338,7 +354,7 @@ static void finish_scores(const score_job *j, size_t i, dscm_scores *out)
 static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
 {
     const dscm_bundle *b = j->s->bundle;
-    bool scored = b->scored == j->variable;
+    bool scored = b->info.scored == j->variable;
     size_t row_bytes = j->count * j->labels * sizeof(float);
     dscm_code code = DSCM_OK;
     if (j->known)

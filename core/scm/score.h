@@ -33,4 +33,7 @@ double dscm_cld_of_codes(const dscm_cld_pool *pool, const float *factual,
 double dscm_im1(const float *x, const float *by_target, const float *by_factual, size_t n);
 double dscm_im2(const float *x, const float *by_target, const float *by_all, size_t n);
 
+/* A light blur: the 3x3 binomial kernel (1 2 1) x (1 2 1) / 16, edges repeated; images (h,w,c). */
+void dscm_light_blur(float *out, const float *in, size_t h, size_t w, size_t c);
+
 #endif

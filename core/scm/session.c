@@ -239,7 +239,6 @@ void dscm_session_load(dscm_session *s, const dscm_latent *l, size_t first, size
         memcpy(s->walk.pair, l->extra + first * s->size, n * s->size * sizeof(float));
     /* Residuals stay in the latent: they are many, and each is read or written once. */
     s->walk.residual = l->extras > 1 ? l->extra + first * l->extras * s->size : NULL;
-    s->walk.roundtrip_verified = l->roundtrip_verified + first;
 }
 
 void dscm_session_store(const dscm_session *s, dscm_latent *l, size_t first, size_t n)

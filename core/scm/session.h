@@ -31,14 +31,13 @@ dscm_code dscm_session_measure(const dscm_bundle *bundle, size_t batch, int thre
 struct dscm_latent {
     dscm_options options; /* resolved; sampler names are static */
     size_t count, size, channels;
-    char model[65]; /* bundle's sha256 */
-    size_t extras;  /* images per item beside x: see dscm_path_extras; one is a pair, more are
+    char model[65];    /* bundle's sha256 */
+    size_t extras;     /* images per item beside x: see dscm_path_extras; one is a pair, more are
                        residuals */
-    float *x;       /* (count, size), and behind it in the same block: */
-    float *extra;   /* (count, extras, size) */
-    bool *roundtrip_verified; /* (count) see dscm_latent_roundtrip_verified */
-    size_t conditions;        /* of the score network, see dscm_bundle_conditions */
-    double *factuals; /* (count, conditions) what it was told on the way up, NaN: the null block;
+    float *x;          /* (count, size), and behind it in the same block: */
+    float *extra;      /* (count, extras, size) */
+    size_t conditions; /* of the score network, see dscm_bundle_conditions */
+    double *factuals;  /* (count, conditions) what it was told on the way up, NaN: the null block;
                           NULL without conditions */
 };
 

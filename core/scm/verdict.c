@@ -4,27 +4,34 @@
 
 /* Above this mean error (0..255) the sampler does not give the image back. */
 #define ERROR_L1_MAX 4.0
-/* Below this probability the predictors do not know what they see. */
+/* Below this probability the predictors do not know what they see. Asked only where the denoising loss
+ * was not measured: a garment may be hard to name and yet be like any other. */
 #define CONFIDENCE_MIN 0.5
 
 dscm_abduction_evidence dscm_abduction_evidence_none(void)
 {
-    const dscm_quantile_check none = {(double)NAN, (double)NAN, (double)NAN};
-    return (dscm_abduction_evidence){
-        .error_l1 = (double)NAN, .confidence = 1, .noise_only = none, .denoising = none};
+    const dscm_quantile_check none = {(double)NAN, {(double)NAN, (double)NAN}};
+    return (dscm_abduction_evidence){.error_l1 = (double)NAN,
+                                     .confidence = 1,
+                                     .noise_only = none,
+                                     .denoising = none,
+                                     .contrast = none,
+                                     .border = none};
 }
 
 /* False for what was not measured: comparisons with NaN are. */
 static bool is_outside(const dscm_quantile_check *check)
 {
-    return check->value < check->low || check->value > check->high;
+    return check->value < check->bounds.low || check->value > check->bounds.high;
 }
 
 dscm_verdict dscm_verdict_of(const dscm_abduction_evidence *e)
 {
     /* A NaN error is no faithful reconstruction either. */
     if (!(e->error_l1 <= ERROR_L1_MAX)) return DSCM_VERDICT_INACCURATE;
-    if (e->confidence < CONFIDENCE_MIN || is_outside(&e->noise_only) || is_outside(&e->denoising))
+    bool unsure = isnan(e->denoising.value) && e->confidence < CONFIDENCE_MIN;
+    if (unsure || is_outside(&e->noise_only) || is_outside(&e->denoising) ||
+        is_outside(&e->contrast) || is_outside(&e->border))
         return DSCM_VERDICT_UNFAMILIAR;
     return DSCM_VERDICT_GOOD;
 }
@@ -39,9 +46,9 @@ const char *dscm_verdict_words(dscm_verdict verdict)
 {
     static const char *const words[] = {
         "The image is reconstructed faithfully and the model recognises it.",
-        "The image is reconstructed, but it is unlike the training data: the model gives none of "
-        "the "
-        "labels a probability of one half, or finds in it what images of its kind do not have. "
+        "The image is reconstructed, but it is unlike the training data: the model finds in "
+        "it what images of its kind do not have, or (without bounds of such images) gives none of "
+        "the labels a probability of one half. "
         "Counterfactuals may mean little.",
         "The reconstruction differs from the image by more than 4 of 255 on average: take more "
         "steps or an exact sampler.",

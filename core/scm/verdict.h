@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/diffscm.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -23,17 +25,20 @@ typedef enum dscm_verdict {
 
 /* A measured number and the range of it that images of the model's kind have. */
 typedef struct dscm_quantile_check {
-    double value;     /* NaN: not measured */
-    double low, high; /* quantiles of held-out images; NaN: no limit on this side */
+    double value;       /* NaN: not measured */
+    dscm_bounds bounds; /* quantiles of held-out images */
 } dscm_quantile_check;
 
 typedef struct dscm_abduction_evidence {
     double error_l1;   /* mean |reconstruction - image| on 0..255; must be measured */
     double confidence; /* 0..1: largest probability of the least certain categorical parent, by the
-                          predictors; 1 without one */
+                          acceptance nets, or by the predictors where there are none; 1 without a
+                          categorical parent */
     dscm_quantile_check
         noise_only; /* mean |image rebuilt from the top state alone - image|, 0..255 */
     dscm_quantile_check denoising; /* denoising loss of the image */
+    dscm_quantile_check contrast;  /* standard deviation of its values */
+    dscm_quantile_check border;    /* mean level of its outermost pixels; grey images */
 } dscm_abduction_evidence;
 
 /* Confidence 1, nothing else measured. */

@@ -40,7 +40,8 @@ static uint8_t *decode(const dscm_variable *image, const buffer *b, bool resize,
                        dscm_problem *problem)
 {
     *problem = (dscm_problem){0};
-    return dscm_image_decode(image, b->bytes, b->size, 64, resize, "/image", problem);
+    bool inverted;
+    return dscm_image_decode(image, b->bytes, b->size, 64, resize, "/image", &inverted, problem);
 }
 
 /* Behind what is transparent: black for greyscale models, white for colour. */

@@ -280,23 +280,24 @@ static dscm_request *ask_noise(uint64_t stream)
     return a;
 }
 
-/* Faithful to 4 of 255 on average, and one label likelier than not. */
+/* Noise is given back and is unfamiliar; three plain steps do not give a digit back; a real
+ * digit is good. */
 static void verdicts_follow_the_figures(void)
 {
-    int verdicts[3] = {0};
-    for (uint64_t i = 0; i < 5; i++) {
-        run_item item = {.request = i < 4 ? ask_noise(i)
-                                          : ask_work(DSCM_WORK_ABDUCTION, (int)i,
-                                                     "sampler=ddim&steps=5&ratio=0.5")};
+    for (uint64_t i = 0; i < 4; i++) {
+        run_item item = {
+            .request = i < 2    ? ask_noise(i)
+                       : i == 2 ? ask_work(DSCM_WORK_ABDUCTION, (int)i, "sampler=ddim&steps=3")
+                                : ask_work(DSCM_WORK_ABDUCTION, (int)i, "")};
         REQUIRE(item.request != NULL && run(&item, 1));
         const dscm_abduction *a = item.abduction;
-        CHECK_INT(a->verdict, a->error_l1 > 4                ? DSCM_VERDICT_INACCURATE
-                              : a->evidence.confidence < 0.5 ? DSCM_VERDICT_UNFAMILIAR
-                                                             : DSCM_VERDICT_GOOD);
-        verdicts[a->verdict]++;
+        CHECK_INT(a->verdict, i < 2    ? DSCM_VERDICT_UNFAMILIAR
+                              : i == 2 ? DSCM_VERDICT_INACCURATE
+                                       : DSCM_VERDICT_GOOD);
+        CHECK_INT(a->verdict, dscm_verdict_of(&a->evidence));
+        CHECK(!isnan(a->evidence.denoising.value) && !isnan(a->evidence.contrast.value));
         release(&item, 1);
     }
-    CHECK(verdicts[0] && verdicts[1] && verdicts[2]);
 }
 
 /* The page asks for what the model says a request gets that names nothing. */

@@ -169,12 +169,11 @@ static void observers_cancel(void)
     dscm_path_close(&path);
 }
 
-/* The residual sampler meets on the way down the very numbers of the way up, and says so; with
- * a value that no float holds it says that it does not. */
+/* The residual sampler meets on the way down the very numbers of the way up; a value that no float
+ * holds spoils its own image only. */
 static void residual_closes_to_the_bit(void)
 {
     float image[FLOATS];
-    bool verified[BATCH];
     dscm_path path;
     dscm_error err = {0};
     dscm_denoiser d = {.eps = eps_of};
@@ -183,10 +182,7 @@ static void residual_closes_to_the_bit(void)
         draw(image);
         if (huge) image[0] = (float)INFINITY; /* in the first of the two images */
         dscm_walk w = walk_of(image);
-        w.roundtrip_verified = verified;
         CHECK(dscm_walk_up(&path, &w, &d, NULL, &err) == DSCM_OK);
-        CHECK_INT(verified[0], !huge);
-        CHECK_INT(verified[1], true);
         CHECK(dscm_walk_down(&path, &w, &d, NULL, &err) == DSCM_OK);
         for (int i = huge ? SIZE : 0; i < FLOATS; i++)
             CHECK_NEAR(w.x[i], image[i], 1.0 / (1 << 21)); /* half the grid, once */

@@ -5,6 +5,7 @@
 #include "core/data/idx.h"
 #include "core/eval/baselines.h"
 #include "core/eval/judges.h"
+#include "core/scm/score.h"
 #include "tests/core/scm/two_parents.h"
 
 enum { COUNT = 40, LABELS = 3, POOL = 30, LATENT = 4 };

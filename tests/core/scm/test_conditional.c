@@ -213,7 +213,6 @@ static void forgetting_takes_the_stored_terms(void)
     dscm_latent *l = abduct(&o, given);
     REQUIRE(l && dscm_latent_forget(session, l, &err) == DSCM_OK);
     for (size_t i = 0; i < l->extras * ITEMS * PIXELS; i++) CHECK_NEAR(l->extra[i], 0, 0);
-    CHECK(!dscm_latent_roundtrip_verified(l, 0));
     predict(out, l, none, &o);
     CHECK(distance(out, images, ITEMS * PIXELS) > 1e-3);
     dscm_latent_free(l);

@@ -145,15 +145,17 @@ static void panel_takes_every_architecture(void)
      * temperature 1, log p = log softmax(z) up to a constant that the temperature divides. */
     float images[2 * SIDE * SIDE], soft[6], sharp[6];
     for (size_t i = 0; i < 2 * SIDE * SIDE; i++) images[i] = (float)(i * 37 % 64) / 32 - 1;
-    REQUIRE(dscm_observe_acceptance(session, bundle->scored, 0, soft, images, 2, NULL) == DSCM_OK);
+    REQUIRE(dscm_observe_acceptance(session, bundle->info.scored, 0, soft, images, 2, NULL) ==
+            DSCM_OK);
     bundle->acceptance[0].temperature = 1;
-    REQUIRE(dscm_observe_acceptance(session, bundle->scored, 0, sharp, images, 2, NULL) == DSCM_OK);
+    REQUIRE(dscm_observe_acceptance(session, bundle->info.scored, 0, sharp, images, 2, NULL) ==
+            DSCM_OK);
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 1; k < 3; k++)
             CHECK_NEAR(log((double)soft[3 * i + k] / (double)soft[3 * i]),
                        log((double)sharp[3 * i + k] / (double)sharp[3 * i]) / 2, 1e-5);
     dscm_error err = {0};
-    CHECK(dscm_observe_acceptance(session, bundle->scored, 1, soft, images, 2, &err) ==
+    CHECK(dscm_observe_acceptance(session, bundle->info.scored, 1, soft, images, 2, &err) ==
           DSCM_E_UNKNOWN);
     CHECK_HAS(err.message, "has 1 acceptance nets");
     dscm_session_free(session);
@@ -186,18 +188,21 @@ static void panel_mistakes_are_named(void)
 static void quantiles_are_told(void)
 {
     dscm_bundle *bundle;
-    CHECK_STR(open_with_judges(json_pack("{s:{s:{s:f, s:f}, s:{s:f, s:f}}}", "quantiles",
-                                         "noise_only", "low", 0.1, "high", 2.0, "denoising_loss",
-                                         "low", 0.25, "high", 0.5),
-                               &bundle),
-              "");
+    CHECK_STR(
+        open_with_judges(json_pack("{s:{s:{s:f, s:f}, s:{s:f, s:f}, s:{s:f, s:f}}}", "quantiles",
+                                   "noise_only", "low", 0.1, "high", 2.0, "denoising_loss", "low",
+                                   0.25, "high", 0.5, "contrast", "low", 20.0, "high", 90.0),
+                         &bundle),
+        "");
     REQUIRE(bundle);
     const dscm_quantiles *q = &dscm_bundle_describe(bundle)->quantiles;
     CHECK(q->known);
-    CHECK_NEAR(q->noise_only_low, 0.1, 0);
-    CHECK_NEAR(q->noise_only_high, 2, 0);
-    CHECK_NEAR(q->loss_low, 0.25, 0);
-    CHECK_NEAR(q->loss_high, 0.5, 0);
+    CHECK_NEAR(q->noise_only.low, 0.1, 0);
+    CHECK_NEAR(q->noise_only.high, 2, 0);
+    CHECK_NEAR(q->loss.low, 0.25, 0);
+    CHECK_NEAR(q->loss.high, 0.5, 0);
+    CHECK_NEAR(q->contrast.low, 20, 0);
+    CHECK_NEAR(q->contrast.high, 90, 0);
     dscm_bundle_free(bundle);
 }
 

@@ -13,14 +13,14 @@ static dscm_bundle *bundle;
 static dscm_session *session;
 static float images[COUNT * PIXELS];
 
-/* The mean over eight times of the squared gap between the noise put in and the noise estimated. */
+/* The mean over four times of the squared gap between the noise put in and the noise estimated. */
 static void loss_found_again(void)
 {
     double loss[COUNT], want = 0;
     REQUIRE(dscm_denoising_loss(session, loss, images, COUNT, NULL) == DSCM_OK);
     const float *image = images + 2 * PIXELS;
-    for (size_t k = 0; k < 8; k++) {
-        size_t t = 125 * k + 62;
+    for (size_t k = 0; k < 4; k++) {
+        size_t t = 250 * k + 125;
         double a = bundle->variables[IMAGE].schedule.alphas_cumprod[t];
         float noise[PIXELS], x[PIXELS], eps[PIXELS];
         dscm_rng rng = dscm_rng_make(16, k);
@@ -29,7 +29,7 @@ static void loss_found_again(void)
             x[p] = (float)(sqrt(a) * (double)image[p] + sqrt(1 - a) * (double)noise[p]);
         REQUIRE(dscm_session_eps(session, eps, x, (double)t, 1, NULL) == DSCM_OK);
         for (size_t p = 0; p < PIXELS; p++)
-            want += pow((double)eps[p] - (double)noise[p], 2) / (8 * PIXELS);
+            want += pow((double)eps[p] - (double)noise[p], 2) / (4 * PIXELS);
     }
     CHECK_NEAR(loss[2], want, 1e-4 * want);
     CHECK(loss[0] > 0 && loss[0] != loss[1]);
@@ -50,18 +50,27 @@ static void storage_is_not_reconstruction(void)
     REQUIRE(dscm_options_resolve(bundle, &o, NULL) == DSCM_OK);
     REQUIRE(dscm_abduct(session, &latent, images, COUNT, &o, NULL, NULL) == DSCM_OK);
     REQUIRE(dscm_predict(session, back, latent, nothing, &o, NULL, NULL) == DSCM_OK);
-    dscm_latent_free(latent);
     for (size_t i = 0; i < COUNT * PIXELS; i++)
         full = fmax(full, fabs((double)back[i] - (double)images[i]));
     CHECK(full < 0.01);
-    REQUIRE(dscm_noise_only_error(session, alone, images, COUNT, &o, NULL) == DSCM_OK);
+    REQUIRE(dscm_noise_only_error(session, alone, latent, images, NULL, NULL) == DSCM_OK);
+    dscm_latent_free(latent);
     for (size_t i = 0; i < COUNT; i++) CHECK(alone[i] > 2);
+}
+
+static void contrast_is_a_deviation(void)
+{
+    const float flat[4] = {0.5f, 0.5f, 0.5f, 0.5f}, halves[4] = {-1, 1, 1, -1};
+    CHECK_NEAR(dscm_contrast(flat, 4), 0, 1e-6);
+    CHECK_NEAR(dscm_contrast(halves, 4), 127.5, 1e-9);
+    CHECK_NEAR(dscm_contrast(flat, 0), 0, 0);
 }
 
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"loss_found_again", loss_found_again},
+        {"contrast_is_a_deviation", contrast_is_a_deviation},
         {"storage_is_not_reconstruction", storage_is_not_reconstruction}};
     dscm_error err = {0};
     if (!two_parents_open(dir, &bundle, &session, 2, &err)) {

@@ -231,7 +231,7 @@ static void latents_are_values(void)
     dscm_free(bytes);
 }
 
-/* Chosen items keep what was checked of them; bytes that are no latent, and latents of others, are
+/* Chosen items are those of the latent; bytes that are no latent, and latents of others, are
  * refused. */
 static void latents_stay_what_they_are(void)
 {
@@ -242,17 +242,13 @@ static void latents_stay_what_they_are(void)
     dscm_query none[3] = {{0}};
     void *bytes = NULL;
     size_t size = 0;
-    float out[3 * PIXELS], wide[3 * PIXELS];
+    float out[3 * PIXELS];
     const float nan = NAN;
-    memcpy(wide, images, sizeof wide);
-    wide[PIXELS] = INFINITY; /* the second of three: no step back can be right */
-    REQUIRE(dscm_abduct(session, &l, wide, 3, &o, NULL, &err) == DSCM_OK);
-    CHECK(dscm_latent_roundtrip_verified(l, 0) && !dscm_latent_roundtrip_verified(l, 1) &&
-          dscm_latent_roundtrip_verified(l, 2));
-    CHECK(!dscm_latent_roundtrip_verified(l, 3));
+    REQUIRE(dscm_abduct(session, &l, images, 3, &o, NULL, &err) == DSCM_OK);
     REQUIRE(dscm_latent_select(&part, l, (const size_t[]){1, 2, 0}, 3, &err) == DSCM_OK);
-    CHECK(!dscm_latent_roundtrip_verified(part, 0) && dscm_latent_roundtrip_verified(part, 1));
-    CHECK(dscm_latent_roundtrip_verified(part, 2));
+    for (size_t i = 0; i < 3; i++)
+        CHECK(memcmp(part->x + i * PIXELS, l->x + (i + 1) % 3 * PIXELS, PIXELS * sizeof(float)) ==
+              0);
     dscm_latent_free(part);
     CHECK_INT(dscm_latent_select(&part, l, (const size_t[]){0, 3}, 2, &err), DSCM_E_INVALID);
     CHECK_HAS(err.message, "item 3 of 3");

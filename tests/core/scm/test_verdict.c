@@ -38,23 +38,25 @@ static void unsure_predictors_are_unfamiliar(void)
     CHECK_INT(dscm_verdict_of(&e), DSCM_VERDICT_GOOD);
     e.confidence = nextafter(0.5, 0);
     CHECK_INT(dscm_verdict_of(&e), DSCM_VERDICT_UNFAMILIAR);
+    e.denoising = (dscm_quantile_check){1, {0, 2}}; /* known to be like others, if hard to name */
+    CHECK_INT(dscm_verdict_of(&e), DSCM_VERDICT_GOOD);
 }
 
 /* Too small is as unfamiliar as too large: an empty picture is denoised too well. */
 static void quantiles_have_two_sides(void)
 {
     dscm_abduction_evidence e = faithful();
-    dscm_quantile_check *checks[] = {&e.noise_only, &e.denoising};
-    for (size_t i = 0; i < 2; i++) {
+    dscm_quantile_check *checks[] = {&e.noise_only, &e.denoising, &e.contrast, &e.border};
+    for (size_t i = 0; i < 4; i++) {
         const double values[] = {0.99, 1, 2, 2.01};
         for (size_t k = 0; k < 4; k++) {
-            *checks[i] = (dscm_quantile_check){values[k], 1, 2};
+            *checks[i] = (dscm_quantile_check){values[k], {1, 2}};
             CHECK_INT(dscm_verdict_of(&e),
                       k == 0 || k == 3 ? DSCM_VERDICT_UNFAMILIAR : DSCM_VERDICT_GOOD);
         }
-        *checks[i] = (dscm_quantile_check){(double)NAN, 1, 2};
+        *checks[i] = (dscm_quantile_check){(double)NAN, {1, 2}};
         CHECK_INT(dscm_verdict_of(&e), DSCM_VERDICT_GOOD);
-        *checks[i] = (dscm_quantile_check){5, (double)NAN, (double)NAN};
+        *checks[i] = (dscm_quantile_check){5, {(double)NAN, (double)NAN}};
         CHECK_INT(dscm_verdict_of(&e), DSCM_VERDICT_GOOD);
     }
 }
