@@ -140,7 +140,7 @@ static json_t *observed(const dscm_abduction *a)
         const float *row = a->observed[v];
         if (variable->kind == DSCM_IMAGE || !row) continue;
         json_t *entry = json_object();
-        json_object_set_new(entry, "value", value_of(variable, a->factual[v]));
+        json_object_set_new(entry, "value", value_of(variable, dscm_observed_value(variable, row)));
         if (variable->kind == DSCM_CATEGORICAL) {
             json_t *all = json_object();
             for (size_t k = 0; k < variable->labels_count; k++)
@@ -152,6 +152,21 @@ static json_t *observed(const dscm_abduction *a)
         json_object_set_new(out, variable->name, entry);
     }
     return out;
+}
+
+/* Values that the abduction and all that follows took for the factual ones, and the names of those that
+ * were read in the image because nobody gave them. */
+static void set_factuals(json_t *out, const dscm_abduction *a)
+{
+    json_t *values = json_object(), *read = json_array();
+    for (size_t v = 0; v < a->info->variables_count; v++) {
+        const dscm_variable *variable = &a->info->variables[v];
+        if (variable->kind == DSCM_IMAGE || isnan(a->factual[v])) continue;
+        json_object_set_new(values, variable->name, value_of(variable, a->factual[v]));
+        if (!a->given[v]) json_array_append_new(read, json_string(variable->name));
+    }
+    json_object_set_new(out, "factuals", values);
+    json_object_set_new(out, "factuals_read", read);
 }
 
 static void set_check(json_t *out, const char *name, const dscm_quantile_check *check)
@@ -234,6 +249,7 @@ char *dscm_reply_counterfactual(const dscm_result *result, const dscm_abduction 
         json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
     if (!out) return NULL;
     if (abduction) {
+        set_factuals(out, abduction);
         json_object_set_new(out, "observed", observed(abduction));
         json_object_set_new(out, "abduction", abduction_brief(abduction, ids));
     }
@@ -255,6 +271,7 @@ char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids
     json_t *out =
         json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(abduction->info));
     if (!out) return NULL;
+    set_factuals(out, abduction);
     json_object_set_new(out, "observed", observed(abduction));
     json_object_set_new(out, "abduction", abduction_brief(abduction, ids));
     json_object_set_new(out, "expires_s", json_integer(expires_s));

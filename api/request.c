@@ -14,10 +14,10 @@
 #include "api/request_internal.h"
 #include "core/base/clock.h"
 
-static const char *const FIELDS[][8] = {
-    [DSCM_WORK_COUNTERFACTUAL] = {"model", "image", "abduction", "intervention", "interventions",
-                                  "options", "deadline_ms", NULL},
-    [DSCM_WORK_ABDUCTION] = {"model", "image", "options", "deadline_ms", NULL},
+static const char *const FIELDS[][9] = {
+    [DSCM_WORK_COUNTERFACTUAL] = {"model", "image", "abduction", "factuals", "intervention",
+                                  "interventions", "options", "deadline_ms", NULL},
+    [DSCM_WORK_ABDUCTION] = {"model", "image", "factuals", "options", "deadline_ms", NULL},
     [DSCM_WORK_SAMPLE] = {"model", "intervention", "count", "options", "deadline_ms", NULL},
 };
 
@@ -41,8 +41,8 @@ void request_pointer(char out[POINTER_MAX], const char *pointer, const char *nam
 static void query_place(char out[POINTER_MAX], const char *pointer)
 {
     static const char *const prefixes[][2] = {
-        {"/options/", "?"}, {"/intervention/", "?do."}, {"/", "?"}};
-    for (size_t i = 0; i < 3; i++) {
+        {"/options/", "?"}, {"/intervention/", "?do."}, {"/factuals/", "?factual."}, {"/", "?"}};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
         size_t n = strlen(prefixes[i][0]);
         if (strncmp(pointer, prefixes[i][0], n) != 0) continue;
         snprintf(out, POINTER_MAX, "%s%s", prefixes[i][1], pointer + n);
@@ -276,6 +276,7 @@ static bool parse_body(request_parser *p, const json_t *body)
     if (r->work != DSCM_WORK_ABDUCTION)
         request_parse_interventions(p, json_object_get(body, "intervention"),
                                     json_object_get(body, "interventions"));
+    if (r->work != DSCM_WORK_SAMPLE) request_parse_factuals(p, json_object_get(body, "factuals"));
     resolve_options(p);
     const json_t *kept =
         r->work == DSCM_WORK_COUNTERFACTUAL ? json_object_get(body, "abduction") : NULL;
@@ -361,11 +362,13 @@ static const char *query_variable(const char *name)
 }
 
 /* Puts one query parameter where the JSON form of the request has it. 0, or -1 where it has none. */
-static int query_place_value(json_t *body, json_t *options, json_t *act, const char *name,
-                             const char *value)
+static int query_place_value(json_t *body, json_t *options, json_t *act, json_t *factuals,
+                             const char *name, const char *value)
 {
     static const char *const top[] = {"model", "abduction", "count", "deadline_ms", NULL};
     if (strncmp(name, "do.", 3) == 0) return json_object_set_new(act, name + 3, json_string(value));
+    if (strncmp(name, "factual.", 8) == 0)
+        return json_object_set_new(factuals, name + 8, json_string(value));
     if (strncmp(name, "shift.", 6) == 0)
         return json_object_set_new(act, name + 6, json_pack("{s:o}", "shift", query_value(value)));
     if (strncmp(name, "hold.", 5) == 0)
@@ -384,7 +387,8 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     request_parser p;
     *out = NULL;
     if (!dscm_query_parse(&pairs, query, problem)) return false;
-    json_t *value = json_object(), *options = json_object(), *act = json_object();
+    json_t *value = json_object(), *options = json_object(), *act = json_object(),
+           *factuals = json_object();
     for (size_t i = 0; i < pairs.count; i++) {
         const char *variable = query_variable(pairs.names[i]);
         if (variable && json_object_get(act, variable))
@@ -392,12 +396,13 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
                              "The query parameter '%.64s' gives the variable a second time; one of "
                              "do, shift and hold is allowed.",
                              pairs.names[i]);
-        if (query_place_value(value, options, act, pairs.names[i], pairs.values[i]) != 0)
+        if (query_place_value(value, options, act, factuals, pairs.names[i], pairs.values[i]) != 0)
             dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_QUERY,
                              "Parameter %zu of the query is no UTF-8 text.", i + 1);
     }
     json_object_set(value, "options", options);
     if (json_object_size(act)) json_object_set(value, "intervention", act);
+    if (json_object_size(factuals)) json_object_set(value, "factuals", factuals);
     bool good = !problem->code && parser_open(&p, work, catalogue, problem);
     if (good) {
         p.from_query = true;
@@ -406,6 +411,7 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
         good = parser_close(&p, out, parse_body(&p, value));
     }
     json_decref(act);
+    json_decref(factuals);
     json_decref(options);
     json_decref(value);
     return good;
@@ -415,18 +421,83 @@ void dscm_request_free(dscm_request *request)
 {
     if (!request) return;
     free(request->pixels);
+    free(request->factuals);
     file_free(request);
     free(request);
+}
+
+/* ---- factual values ---- */
+double *dscm_request_factuals(const dscm_request *r)
+{
+    size_t count = r->info->variables_count;
+    double *values = malloc((count ? count : 1) * sizeof(*values));
+    for (size_t v = 0; values && v < count; v++) values[v] = NAN;
+    return values;
+}
+
+int dscm_request_factual_other(const dscm_request *r, const dscm_abduction *a)
+{
+    for (size_t v = 0; r->factuals && v < r->info->variables_count; v++)
+        if (!isnan(r->factuals[v]) && !(fabs(r->factuals[v] - a->factual[v]) <=
+                                        1e-8 * fmax(1, fabs(a->factual[v])))) /* nine digits */
+            return (int)v;
+    return -1;
+}
+
+/* "variable=value;" of each known one. Returns the length; at most `capacity` bytes are written. */
+static size_t factuals_text(const dscm_request *r, char *out, size_t capacity)
+{
+    size_t n = 0;
+    for (size_t v = 0; r->factuals && v < r->info->variables_count; v++) {
+        if (isnan(r->factuals[v])) continue;
+        int length = snprintf(n < capacity ? out + n : NULL, n < capacity ? capacity - n : 0,
+                              "%zu=%.17g;", v, r->factuals[v]);
+        n += (size_t)length;
+    }
+    return n;
+}
+
+static size_t image_bytes(const dscm_request *r)
+{
+    const dscm_variable *image = &r->info->variables[r->info->image];
+    return image->h * image->w * image->c;
+}
+
+bool dscm_request_take_factuals(dscm_request *r, const uint8_t *key, size_t size)
+{
+    size_t bars = 0, i = 0, length = size < image_bytes(r) ? 0 : size - image_bytes(r);
+    double *values = dscm_request_factuals(r);
+    char *text = values ? malloc(length + 1) : NULL;
+    bool good = text != NULL;
+    if (text) memcpy(text, key, length);
+    if (text) text[length] = '\0';
+    while (good && i < length && bars < 5) bars += text[i++] == '|';
+    for (char *at = good ? text + i : NULL, *end; good && *at; at = end + 1) {
+        unsigned long variable = strtoul(at, &end, 10);
+        good = *end == '=' && variable < r->info->variables_count;
+        if (good) values[variable] = strtod(end + 1, &end);
+        good = good && *end == ';';
+    }
+    for (size_t v = 0; good && r->factuals && v < r->info->variables_count; v++)
+        good = isnan(r->factuals[v]) || r->factuals[v] == values[v];
+    free(text);
+    if (good) {
+        free(r->factuals);
+        r->factuals = values;
+    } else {
+        free(values);
+    }
+    return good;
 }
 
 size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity)
 {
     const dscm_options *o = &request->options;
-    const dscm_variable *image = &request->info->variables[request->info->image];
-    size_t count = request->pixels ? image->h * image->w * image->c : 0;
-    char text[320];
+    size_t count = request->pixels ? image_bytes(request) : 0;
+    char text[320 + 32 * 32];
     size_t n = (size_t)snprintf(text, sizeof(text), "%s|%s|%zu|%.17g|%d|", request->info->sha256,
                                 o->sampler ? o->sampler : "", o->steps, o->ratio, o->dynamic);
+    if (n < sizeof(text)) n += factuals_text(request, text + n, sizeof(text) - n);
     if (n >= sizeof(text)) n = sizeof(text) - 1;
     if (capacity) memcpy(out, text, n < capacity ? n : capacity);
     if (capacity > n && count)
@@ -471,6 +542,7 @@ dscm_case dscm_request_case(const dscm_request *request)
                        .inverted = request->inverted,
                        .targets = request->targets,
                        .targets_count = request->targets_count,
+                       .factuals = request->factuals,
                        .options = request->options,
                        .auto_scale = request->auto_scale,
                        .seed = request->seed,

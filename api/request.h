@@ -40,6 +40,7 @@ typedef struct dscm_request {
     char abduction[DSCM_REQUEST_NAME_MAX]; /* id of a kept abduction, or "" */
     dscm_target targets[DSCM_REQUEST_FAN_MAX];
     size_t targets_count; /* counterfactual: >= 1; sample: 0 (unguided) or 1 */
+    double *factuals; /* (variables) known values, NaN where none is; NULL: none is known; owned */
     dscm_options options; /* resolved when bundle is not NULL */
     bool auto_scale;
     uint64_t seed;
@@ -67,7 +68,7 @@ bool dscm_request_parse_json(dscm_request **out, dscm_work work, const char *bod
                              const dscm_catalogue *catalogue,
                              dscm_problem *problem) DSCM_MUST_CHECK;
 /* Parses a raw image body (PNG or JPEG; size 0: none, for samples and kept abductions) with its
- * query: model, do.NAME, sampler, steps, scale, ratio, dynamic, seed, return (comma separated),
+ * query: model, do.NAME, factual.NAME, sampler, steps, scale, ratio, dynamic, seed, return (comma separated),
  * resize, deadline_ms, abduction, count. `query` is what follows '?', or NULL. */
 bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *body, size_t size,
                               const char *query, const dscm_catalogue *catalogue,
@@ -83,6 +84,14 @@ dscm_case dscm_request_case(const dscm_request *request);
  * pixels: hash it to look an abduction up. Returns bytes of which at most `capacity` were written;
  * call with capacity 0 to learn the size. */
 size_t dscm_request_abduction_key(const dscm_request *request, uint8_t *out, size_t capacity);
+/* Takes the factual values of a stored key, which a request that names its abduction need not repeat.
+ * False: the key holds others than the request gives, or cannot be read. */
+bool dscm_request_take_factuals(dscm_request *request, const uint8_t *key,
+                                size_t size) DSCM_MUST_CHECK;
+/* Room for values of all variables, none of which is known; NULL: no memory. Released with free. */
+double *dscm_request_factuals(const dscm_request *request);
+/* A variable of which the request gives another factual value than the kept abduction has, or -1. */
+int dscm_request_factual_other(const dscm_request *request, const dscm_abduction *abduction);
 /* The kept abduction's options fit: sampler, steps, ratio, dynamic and model are the same. */
 bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted);
 /* What running it takes, in network passes of one image: images x steps x passes, a guided step as

@@ -25,6 +25,8 @@ void request_error(request_parser *p, dscm_problem_code code, const char *pointe
 void request_pointer(char out[POINTER_MAX], const char *pointer, const char *name);
 /* "intervention" (one object) and "interventions" (a list) into request->targets. */
 void request_parse_interventions(request_parser *p, const json_t *one, const json_t *list);
+/* "factuals", an object of known values, or NULL. */
+void request_parse_factuals(request_parser *p, const json_t *factuals);
 /* The object "options". */
 void request_parse_options(request_parser *p, const json_t *options);
 

@@ -1,14 +1,16 @@
 /* Interventions of a request: names and values against the model's graph, and the fan "*".
  *
  * One intervention is an object {variable: value}. A value is a label or its index (categorical), a
- * number (continuous), "*" (every label: a fan), or an object {"do": v, "scale": s}, {"shift": v}
- * or {"hold": true}. */
+ * number (continuous), "*" (every label: a fan), an object {"from": a, "to": b, "count": n} (a sweep of a
+ * continuous variable; in queries also "a..b:n"), or an object {"do": v, "scale": s}, {"shift": v} or
+ * {"hold": true}. Factual values are objects of plain values. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/request_internal.h"
+#include "core/scm/sweep.h"
 
 /* Index of a variable that can be set, or -1 with an error. */
 static int find_variable(request_parser *p, const char *name, const char *pointer)
@@ -140,10 +142,60 @@ static bool object_value(request_parser *p, const dscm_variable *v, const json_t
     return false;
 }
 
+/* ---- fans: one variable takes several values ---- */
+typedef struct fan {
+    int item; /* of the target, -1: none */
+    size_t count;
+    bool swept; /* by `sweep`, else over all labels */
+    dscm_sweep sweep;
+} fan;
+
 static bool is_star(const json_t *json)
 {
     const char *text = json_string_value(json);
     return text && strcmp(text, "*") == 0;
+}
+
+static bool is_sweep(const request_parser *p, const json_t *json)
+{
+    const char *text = p->from_query ? json_string_value(json) : NULL;
+    return json_object_get(json, "from") || json_object_get(json, "to") ||
+           json_object_get(json, "count") || (text && dscm_sweep_is(text));
+}
+
+static dscm_code read_sweep(dscm_sweep *out, const json_t *json, dscm_error *err)
+{
+    const json_t *from = json_object_get(json, "from"), *to = json_object_get(json, "to"),
+                 *count = json_object_get(json, "count");
+    if (json_is_string(json)) return dscm_sweep_parse(out, json_string_value(json), err);
+    if (!json_is_number(from) || !json_is_number(to) || !json_is_integer(count) ||
+        json_object_size(json) != 3)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "a sweep has exactly from and to, which are numbers, and count, which is "
+                         "an integer");
+    json_int_t n = json_integer_value(count);
+    *out = (dscm_sweep){json_number_value(from), json_number_value(to), n < 0 ? 0 : (size_t)n};
+    return DSCM_OK;
+}
+
+/* Makes item `item` of a target, variable v, the one that fans out. */
+static bool add_sweep(request_parser *p, const dscm_variable *v, const json_t *json,
+                      const char *pointer, fan *f, size_t item)
+{
+    dscm_error err = {0};
+    dscm_code code = read_sweep(&f->sweep, json, &err);
+    bool form = code == DSCM_OK && v->kind == DSCM_CONTINUOUS;
+    if (code == DSCM_OK) code = dscm_sweep_check(&f->sweep, v, &err);
+    if (code != DSCM_OK)
+        request_error(p, form ? DSCM_PROBLEM_OUT_OF_RANGE : DSCM_PROBLEM_INVALID_PARAMETER, pointer,
+                      "The sweep of '%s': %s.", v->name, err.message);
+    else if (f->item >= 0)
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer,
+                      "'%s' is swept and another variable too: one of an intervention may be.",
+                      v->name);
+    else
+        *f = (fan){(int)item, f->sweep.count, true, f->sweep};
+    return f->item == (int)item;
 }
 
 static bool room_for(request_parser *p, size_t more, const char *pointer)
@@ -154,9 +206,9 @@ static bool room_for(request_parser *p, size_t more, const char *pointer)
     return false;
 }
 
-/* Reads one object into *target; *star is the item that fans out, or -1. */
+/* Reads one object into *target. */
 static bool parse_target(request_parser *p, const json_t *object, const char *pointer,
-                         dscm_target *target, int *star)
+                         dscm_target *target, fan *f)
 {
     const char *name;
     json_t *json;
@@ -177,8 +229,10 @@ static bool parse_target(request_parser *p, const json_t *object, const char *po
         const dscm_variable *v = &p->request->info->variables[variable];
         dscm_intervention *item = &target->items[target->count];
         *item = (dscm_intervention){.variable = variable, .action = DSCM_DO, .scale = NAN};
-        if (is_star(json) && v->kind == DSCM_CATEGORICAL && *star < 0)
-            *star = (int)target->count;
+        if (is_star(json) && v->kind == DSCM_CATEGORICAL && f->item < 0)
+            *f = (fan){.item = (int)target->count, .count = v->labels_count};
+        else if (is_sweep(p, json))
+            good &= add_sweep(p, v, json, place, f, target->count);
         else if (json_is_object(json))
             good &= object_value(p, v, json, place, item);
         else
@@ -199,13 +253,40 @@ static void add_intervention(request_parser *p, const json_t *object, const char
         return;
     }
     dscm_target target = {.count = 0};
-    int star = -1;
-    if (!parse_target(p, object, pointer, &target, &star)) return;
-    size_t fan = star < 0 ? 1 : r->info->variables[target.items[star].variable].labels_count;
-    if (!room_for(p, fan, pointer)) return;
-    for (size_t i = 0; i < fan; i++) {
-        if (star >= 0) target.items[star].value = (double)i;
+    fan f = {.item = -1, .count = 1};
+    if (!parse_target(p, object, pointer, &target, &f)) return;
+    if (!room_for(p, f.count, pointer)) return;
+    for (size_t i = 0; i < f.count; i++) {
+        if (f.item >= 0)
+            target.items[f.item].value = f.swept ? dscm_sweep_value(&f.sweep, i) : (double)i;
         r->targets[r->targets_count++] = target;
+    }
+}
+
+void request_parse_factuals(request_parser *p, const json_t *factuals)
+{
+    dscm_request *r = p->request;
+    const char *name;
+    json_t *json;
+    char place[POINTER_MAX];
+    if (!factuals) return;
+    if (!json_is_object(factuals)) {
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, "/factuals",
+                      "factuals must be an object of variables and their values.");
+        return;
+    }
+    r->factuals = dscm_request_factuals(r);
+    if (!r->factuals) {
+        dscm_problem_set(p->problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
+        return;
+    }
+    json_object_foreach((json_t *)factuals, name, json)
+    {
+        request_pointer(place, "/factuals", name);
+        int variable = find_variable(p, name, place);
+        double value;
+        if (variable >= 0 && plain_value(p, &r->info->variables[variable], json, place, &value))
+            r->factuals[variable] = value;
     }
 }
 

@@ -149,11 +149,13 @@ static void unknown_option(request_parser *p, const char *pointer)
 {
     char allowed[128] = "";
     /* A query also holds what a body has beside its options. */
-    const char *beside = !p->from_query                            ? ""
-                         : p->request->work == DSCM_WORK_ABDUCTION ? "model, deadline_ms, "
+    const char *beside = !p->from_query ? ""
+                         : p->request->work == DSCM_WORK_ABDUCTION
+                             ? "factual.NAME, model, deadline_ms, "
                          : p->request->work == DSCM_WORK_SAMPLE
                              ? "do.NAME, shift.NAME, hold.NAME, model, count, deadline_ms, "
-                             : "do.NAME, shift.NAME, hold.NAME, model, abduction, deadline_ms, ";
+                             : "do.NAME, shift.NAME, hold.NAME, factual.NAME, model, abduction, "
+                               "deadline_ms, ";
     size_t n = 0;
     for (size_t i = 0; i < OPTIONS_COUNT; i++) {
         if (!(OPTIONS[i].works >> p->request->work & 1)) continue;

@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "api/reply.h"
-#include "cli/counterfactual_table.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
+#include "core/scm/sweep.h"
 
 dscm_code counterfactual_write_replies(const counterfactual_args *a, const char *text, size_t size,
                                        bool print, dscm_error *err)
@@ -22,58 +22,106 @@ dscm_code counterfactual_write_replies(const counterfactual_args *a, const char 
 }
 
 /* ---- what is asked ---- */
-/* The option of the fan, "VAR=*": its index among the interventions, or their count without one. */
-static dscm_code find_star(const counterfactual_args *a, size_t *star, const dscm_variable **fanned,
-                           dscm_error *err)
+/* The option that takes several values, "VAR=*" or "VAR=FROM..TO:COUNT". */
+typedef struct fan {
+    size_t option;                 /* its index among the interventions */
+    const dscm_variable *variable; /* NULL: there is none */
+    bool swept;
+    dscm_sweep sweep;
+    size_t count;
+} fan;
+
+static dscm_code read_fan(fan *f, const counterfactual_args *a, size_t option, dscm_error *err)
 {
-    *star = a->dos.count;
-    *fanned = NULL;
-    for (size_t i = 0; i < a->dos.count; i++) {
-        const char *text = a->dos.items[i], *equals = strchr(text, '=');
-        char name[64];
-        int variable;
-        if (!equals || strcmp(equals, "=*") != 0) continue;
-        if (*fanned)
-            return dscm_fail(err, DSCM_E_INVALID, "--do %s: one variable may be \"*\", and %s is",
-                             text, (*fanned)->name);
-        snprintf(name, sizeof name, "%.*s", (int)(equals - text), text);
-        dscm_code code = dscm_variable_find(a->m.bundle, name, &variable, err);
-        if (code != DSCM_OK) return code;
-        *star = i;
-        *fanned = &a->m.info->variables[variable];
-        if ((*fanned)->kind != DSCM_CATEGORICAL)
-            return dscm_fail(err, DSCM_E_INVALID,
-                             "--do %s: only a variable with labels can be \"*\"", text);
-        if ((*fanned)->labels_count > DSCM_REQUEST_FAN_MAX)
-            return dscm_fail(err, DSCM_E_INVALID, "--do %s: %zu labels; a fan has at most %d", text,
-                             (*fanned)->labels_count, DSCM_REQUEST_FAN_MAX);
+    const char *text = a->dos.items[option], *value = strchr(text, '=') + 1;
+    char name[64];
+    int variable;
+    if (f->variable)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--do %s: one variable may take several values, and %s does", text,
+                         f->variable->name);
+    snprintf(name, sizeof name, "%.*s", (int)(value - 1 - text), text);
+    dscm_code code = dscm_variable_find(a->m.bundle, name, &variable, err);
+    if (code != DSCM_OK) return code;
+    const dscm_variable *v = &a->m.info->variables[variable];
+    *f = (fan){.option = option, .variable = v, .swept = dscm_sweep_is(value)};
+    if (f->swept) {
+        code = dscm_sweep_parse(&f->sweep, value, err);
+        if (code == DSCM_OK) code = dscm_sweep_check(&f->sweep, v, err);
+        if (code != DSCM_OK) dscm_error_prefix(err, "--do %s", text);
+        f->count = f->sweep.count;
+        return code;
     }
+    if (v->kind != DSCM_CATEGORICAL)
+        return dscm_fail(err, DSCM_E_INVALID, "--do %s: only a variable with labels can be \"*\"",
+                         text);
+    if (v->labels_count > DSCM_REQUEST_FAN_MAX)
+        return dscm_fail(err, DSCM_E_INVALID, "--do %s: %zu labels; a fan has at most %d", text,
+                         v->labels_count, DSCM_REQUEST_FAN_MAX);
+    f->count = v->labels_count;
     return DSCM_OK;
 }
 
-/* One target, or one for each label of the variable that is "*". Release with dscm_free. */
-static dscm_code parse_targets(const counterfactual_args *a, dscm_target **out, size_t *count,
+static dscm_code find_fan(const counterfactual_args *a, fan *f, dscm_error *err)
+{
+    dscm_code code = DSCM_OK;
+    *f = (fan){.option = a->dos.count, .count = 1};
+    for (size_t i = 0; code == DSCM_OK && i < a->dos.count; i++) {
+        const char *equals = strchr(a->dos.items[i], '=');
+        if (equals && (strcmp(equals, "=*") == 0 || dscm_sweep_is(equals + 1)))
+            code = read_fan(f, a, i, err);
+    }
+    return code;
+}
+
+/* One target, or one for each value of the variable that takes several. Release with dscm_free. */
+static dscm_code parse_targets(const counterfactual_args *a, const fan *f, dscm_target **out,
                                dscm_error *err)
 {
-    const dscm_variable *fanned;
     option_list dos = a->dos;
-    size_t star;
     char value[320];
-    *out = NULL;
-    dscm_code code = find_star(a, &star, &fanned, err);
-    if (code != DSCM_OK) return code;
-    *count = fanned ? fanned->labels_count : 1;
-    *out = dscm_alloc(*count, sizeof **out, "interventions", err);
+    dscm_code code = DSCM_OK;
+    *out = dscm_alloc(f->count, sizeof **out, "interventions", err);
     if (!*out) return DSCM_E_MEMORY;
-    for (size_t k = 0; code == DSCM_OK && k < *count; k++) {
-        if (fanned) {
-            snprintf(value, sizeof value, "%s=%s", fanned->name, fanned->labels[k]);
-            dos.items[star] = value;
-        }
+    for (size_t k = 0; code == DSCM_OK && k < f->count; k++) {
+        if (f->swept)
+            snprintf(value, sizeof value, "%s=%.17g", f->variable->name,
+                     dscm_sweep_value(&f->sweep, k));
+        else if (f->variable)
+            snprintf(value, sizeof value, "%s=%s", f->variable->name, f->variable->labels[k]);
+        if (f->variable) dos.items[f->option] = value;
         (*out)[k].count = dos.count;
         code = cli_parse_dos(&a->m, &dos, (*out)[k].items, err);
     }
     return code;
+}
+
+/* Known values of all variables, NaN where none is; to be freed. */
+static dscm_code parse_factuals(const counterfactual_args *a, double **out, dscm_error *err)
+{
+    size_t variables = a->m.info->variables_count;
+    double *values = *out = dscm_alloc(variables, sizeof *values, "factual values", err);
+    if (!values) return DSCM_E_MEMORY;
+    for (size_t v = 0; v < variables; v++) values[v] = (double)NAN;
+    for (size_t i = 0; i < a->factuals.count; i++) {
+        const char *text = a->factuals.items[i], *equal = strchr(text, '=');
+        char name[64] = "";
+        int v = -1;
+        if (!equal || equal == text || equal - text >= (long)sizeof name)
+            return dscm_fail(err, DSCM_E_INVALID, "--factual %.64s: must be NAME=VALUE", text);
+        memcpy(name, text, (size_t)(equal - text));
+        dscm_code code = dscm_variable_find(a->m.bundle, name, &v, err);
+        if (code == DSCM_OK && v == a->m.info->image)
+            code = dscm_fail(err, DSCM_E_INVALID, "an image cannot be given as a value");
+        if (code == DSCM_OK && !isnan(values[v]))
+            code = dscm_fail(err, DSCM_E_INVALID, "%s is given twice", name);
+        if (code == DSCM_OK) code = dscm_value_parse(a->m.bundle, v, equal + 1, &values[v], err);
+        if (code != DSCM_OK) {
+            dscm_error_prefix(err, "--factual %.64s", text);
+            return code;
+        }
+    }
+    return DSCM_OK;
 }
 
 /* ---- what is said ---- */
@@ -108,8 +156,9 @@ static void print_outcomes(const dscm_run_item *item)
 }
 
 /* ---- the picture ---- */
-/* One counterfactual as it is; a fan as a sheet that begins with the factual image. */
-static dscm_code write_pictures(const counterfactual_args *a, const dscm_run_item *item,
+/* One counterfactual as it is; a sweep side by side; labels as a sheet that begins with the factual
+ * image. */
+static dscm_code write_pictures(const counterfactual_args *a, const dscm_run_item *item, bool swept,
                                 dscm_error *err)
 {
     enum { COLUMNS = 11 };
@@ -118,16 +167,17 @@ static dscm_code write_pictures(const counterfactual_args *a, const dscm_run_ite
     if (count == 1)
         return cli_write_image(&a->m, a->out, item->result->counterfactuals[0].image, err);
     for (size_t k = 0; k < count; k++) cells[k + 1] = item->result->counterfactuals[k].image;
+    if (swept) return cli_write_sheet(&a->m, a->out, cells + 1, 1, count, err);
     return cli_write_sheet(&a->m, a->out, cells, (count + columns) / columns, columns, err);
 }
 
-static dscm_code write_results(const counterfactual_args *a, const dscm_run_item *item,
+static dscm_code write_results(const counterfactual_args *a, const dscm_run_item *item, bool swept,
                                dscm_error *err)
 {
     const dscm_reply_ids ids = {NULL, NULL};
     bool print = a->json || (!a->scores && strcmp(a->out, "-") != 0);
     size_t size = 0;
-    dscm_code code = write_pictures(a, item, err);
+    dscm_code code = write_pictures(a, item, swept, err);
     if (code != DSCM_OK || (!print && !a->scores)) return code;
     char *reply = dscm_reply_counterfactual(item->result, item->abduction, &ids, &size);
     if (!reply) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
@@ -140,7 +190,9 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
 {
     cli_model *m = &a->m;
     dscm_target *targets = NULL;
-    size_t count = 0, size = cli_image_size(m);
+    double *factuals = NULL;
+    fan f;
+    size_t size = cli_image_size(m);
     bool inverted = false;
     float *image = NULL;
     uint8_t *pixels = dscm_alloc(size, 1, "image", err);
@@ -148,19 +200,22 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     dscm_run_item item = {.result = NULL};
     cli_watch watch;
     dscm_code code = pixels ? DSCM_OK : DSCM_E_MEMORY;
-    if (code == DSCM_OK) code = parse_targets(a, &targets, &count, err);
+    if (code == DSCM_OK) code = find_fan(a, &f, err);
+    if (code == DSCM_OK) code = parse_targets(a, &f, &targets, err);
+    if (code == DSCM_OK) code = parse_factuals(a, &factuals, err);
     if (code == DSCM_OK)
         code = cli_read_image(m, a->rest.items[0], a->resize, &image, &inverted, err);
     cli_watch_start(&watch, m, "counterfactual", a->preview);
     if (code == DSCM_OK)
-        code = dscm_session_open(&session, m->bundle, count < m->batch ? count : m->batch,
+        code = dscm_session_open(&session, m->bundle, f.count < m->batch ? f.count : m->batch,
                                  (int)m->threads, err);
     if (code == DSCM_OK) {
         dscm_pixels_from_float(pixels, image, size);
         item.ask = (dscm_case){.pixels = pixels,
                                .inverted = inverted,
                                .targets = targets,
-                               .targets_count = count,
+                               .targets_count = f.count,
+                               .factuals = factuals,
                                .options = m->options,
                                .auto_scale = m->auto_scale && !a->null,
                                .noise_only = a->noise_only,
@@ -168,29 +223,22 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
         code = dscm_run(session, m->bundle, &item, 1, &watch.progress, err);
     }
     cli_watch_end(&watch);
-    if (code == DSCM_OK) code = write_results(a, &item, err);
+    if (code == DSCM_OK) code = write_results(a, &item, f.swept, err);
     if (code == DSCM_OK) print_outcomes(&item);
     dscm_result_free(item.result);
     dscm_abduction_free(item.abduction);
     dscm_session_free(session);
     dscm_free(targets);
+    dscm_free(factuals);
     dscm_free(image);
     dscm_free(pixels);
     return code;
 }
 
-/* ---- tables and sweeps ---- */
-/* Queries over tables of variables, and sweeps: see counterfactual_table.h. */
+/* ---- tables ---- */
 static bool over_table(const counterfactual_args *a)
 {
     return a->images && (a->do_file || a->factuals_file || a->parents);
-}
-
-static bool is_sweep(const counterfactual_args *a)
-{
-    bool sweep = a->factuals.count > 0;
-    for (size_t i = 0; i < a->dos.count; i++) sweep |= cli_is_sweep(a->dos.items[i]);
-    return sweep && !a->images;
 }
 
 /* -1, or the exit code after a message about wrong usage. */
@@ -200,38 +248,12 @@ static int check_table_usage(const counterfactual_args *a, const char *command)
         return cli_usage(command, "--factuals, --do-file and --parents go with --images");
     if (a->images && a->factuals.count)
         return cli_usage(command, "--factual goes with a picture; --images with --factuals FILE");
-    if (over_table(a) && (a->targets || a->scores || a->json || a->noise_only || a->sessions))
+    if (over_table(a) && (a->targets || a->scores || a->json || a->noise_only))
         return cli_usage(command, "--factuals, --do-file and --parents do not go with --targets, "
-                                  "--scores, --json, --noise-only or --sessions");
+                                  "--scores, --json or --noise-only");
     if (over_table(a) && !a->do_file == !a->null)
         return cli_usage(command, "either --do-file or --null is needed");
-    if (is_sweep(a) && (a->scores || a->json || a->preview || a->noise_only))
-        return cli_usage(command, "--factual and sweeps do not go with --scores, --json, --preview "
-                                  "or --noise-only");
     return -1;
-}
-
-static dscm_code run_over_table(counterfactual_args *a, dscm_error *err)
-{
-    const cli_table_run run = {.m = &a->m,
-                               .images = a->images,
-                               .factuals = a->factuals_file,
-                               .dos = a->do_file,
-                               .out = a->out,
-                               .parents = a->parents,
-                               .limit = a->limit};
-    return cli_table_counterfactual(&run, err);
-}
-
-static dscm_code run_over_sweep(counterfactual_args *a, dscm_error *err)
-{
-    const cli_sweep_run run = {.m = &a->m,
-                               .picture = a->rest.items[0],
-                               .out = a->out,
-                               .factuals = &a->factuals,
-                               .dos = &a->dos,
-                               .resize = a->resize};
-    return cli_sweep(&run, err);
 }
 
 /* ---- the command ---- */
@@ -327,11 +349,7 @@ int cmd_counterfactual(int argc, char **argv)
     dscm_error err = {0};
     dscm_code code = check_outputs(&a, &err);
     if (code == DSCM_OK) code = cli_model_open(&a.m, &err);
-    if (code == DSCM_OK)
-        code = over_table(&a) ? run_over_table(&a, &err)
-               : is_sweep(&a) ? run_over_sweep(&a, &err)
-               : a.images     ? counterfactual_file(&a, &err)
-                              : run_picture(&a, &err);
+    if (code == DSCM_OK) code = a.images ? counterfactual_file(&a, &err) : run_picture(&a, &err);
     cli_model_close(&a.m);
     return code == DSCM_OK ? EXIT_DONE : cli_fail(argv[0], &err);
 }

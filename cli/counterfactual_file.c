@@ -2,9 +2,10 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/reply.h"
-#include "cli/counterfactual.h"
+#include "cli/counterfactual_table.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/data/idx.h"
@@ -12,6 +13,7 @@
 typedef struct file_run {
     counterfactual_args *a;
     dscm_idx images, targets, result;
+    counterfactual_table table;
     dscm_session *sessions[256];
     dscm_error errors[256];
     size_t sessions_count;
@@ -70,14 +72,15 @@ static dscm_code run_items(file_run *f, dscm_run_item *items, size_t first, size
     part_watch watch = {.f = f, .count = count, .shows = worker == 0};
     const dscm_run_progress progress = {on_step, &watch, keep_going};
     for (size_t i = 0; i < count; i++)
-        items[i].ask =
-            (dscm_case){.pixels = f->images.data + (first + i) * cli_image_size(m),
-                        .targets = f->wanted + first + i,
-                        .targets_count = 1,
-                        .options = m->options,
-                        .auto_scale = m->auto_scale && !f->a->null,
-                        .noise_only = f->a->noise_only,
-                        .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
+        items[i].ask = (dscm_case){
+            .pixels = f->images.data + (first + i) * cli_image_size(m),
+            .targets = f->wanted + first + i,
+            .targets_count = 1,
+            .factuals = f->table.used ? f->table.query.queries[first + i].factual : NULL,
+            .options = m->options,
+            .auto_scale = m->auto_scale && !f->a->null,
+            .noise_only = f->a->noise_only,
+            .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
     dscm_code code = dscm_run(f->sessions[worker], m->bundle, items, count, &progress, err);
     if (code == DSCM_OK) code = take_results(f, items, first, count, err);
     for (size_t i = 0; i < count; i++) {
@@ -107,18 +110,26 @@ static dscm_code check_files(file_run *f, dscm_error *err)
     const counterfactual_args *a = f->a;
     const cli_model *m = &a->m;
     const dscm_variable *v = &m->info->variables[m->info->image];
-    int scored = cli_scored_variable(m);
     if (f->images.ndim < 3 || f->images.dims[1] != v->h || f->images.dims[2] != v->w ||
         f->images.count != f->images.dims[0] * cli_image_size(m))
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: images are not %zux%zux%zu as the model needs",
                          a->images, v->h, v->w, v->c);
-    if (scored < 0)
-        return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
     if (!f->count)
         return dscm_fail(err, DSCM_E_MISMATCH,
                          "%s: holds no images (0 of %zux%zu); at least 1 is needed", a->images,
                          v->h, v->w);
+    return DSCM_OK;
+}
+
+/* --targets: labels of the first categorical variable. */
+static dscm_code take_targets(file_run *f, dscm_error *err)
+{
+    const counterfactual_args *a = f->a;
+    const cli_model *m = &a->m;
+    int scored = cli_scored_variable(m);
     if (!a->targets) return DSCM_OK;
+    if (scored < 0)
+        return dscm_fail(err, DSCM_E_INVALID, "the model has no categorical variable to set");
     if (f->targets.ndim != 1 || f->targets.dims[0] != f->images.dims[0])
         return dscm_fail(err, DSCM_E_MISMATCH, "%s: %zu targets for %zu images", a->targets,
                          f->targets.ndim == 1 ? f->targets.dims[0] : 0, f->images.dims[0]);
@@ -134,6 +145,23 @@ static dscm_code check_files(file_run *f, dscm_error *err)
     return DSCM_OK;
 }
 
+/* --do-file, whose rows may set several variables. */
+static dscm_code take_queries(file_run *f, dscm_error *err)
+{
+    const counterfactual_args *a = f->a;
+    dscm_code code = counterfactual_table_open(&f->table, a, f->images.dims[0], f->count, err);
+    for (size_t i = 0; code == DSCM_OK && f->table.used && i < f->count; i++) {
+        const dscm_query *q = &f->table.query.queries[i];
+        if (q->count > DSCM_TARGET_VARIABLES_MAX)
+            return dscm_fail(err, DSCM_E_LIMIT, "%s: line %zu sets %zu variables; at most %d",
+                             a->do_file, f->table.dos.lines[i], q->count,
+                             DSCM_TARGET_VARIABLES_MAX);
+        memcpy(f->wanted[i].items, q->items, q->count * sizeof *q->items);
+        f->wanted[i].count = q->count;
+    }
+    return code;
+}
+
 static dscm_code open_files(file_run *f, dscm_error *err)
 {
     const counterfactual_args *a = f->a;
@@ -144,6 +172,8 @@ static dscm_code open_files(file_run *f, dscm_error *err)
     f->wanted = dscm_alloc(f->count, sizeof *f->wanted, "targets", err);
     if (!f->wanted) return DSCM_E_MEMORY;
     code = check_files(f, err);
+    if (code == DSCM_OK) code = take_targets(f, err);
+    if (code == DSCM_OK) code = take_queries(f, err);
     if (code != DSCM_OK) return code;
     f->result = f->images;
     f->result.dims[0] = f->count;
@@ -215,11 +245,15 @@ dscm_code counterfactual_file(counterfactual_args *a, dscm_error *err)
     f->a = a;
     dscm_code code = open_files(f, err);
     if (code == DSCM_OK) code = open_sessions(f, err);
+    if (code == DSCM_OK)
+        code = counterfactual_table_observe(&f->table, a, f->sessions[0], f->images.data, err);
     if (code == DSCM_OK) code = run_parts(f, err);
     if (code == DSCM_OK && f->replies) code = write_replies(f, err);
     if (code == DSCM_OK) code = dscm_idx_write(&f->result, a->out, err);
+    if (code == DSCM_OK) code = counterfactual_table_write(&f->table, a, err);
     for (size_t t = 0; t < 256; t++) dscm_session_free(f->sessions[t]);
     for (size_t i = 0; f->replies && i < f->count; i++) free(f->replies[i]);
+    counterfactual_table_close(&f->table);
     dscm_idx_free(&f->images);
     dscm_idx_free(&f->targets);
     dscm_free(f->result.data);

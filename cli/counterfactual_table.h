@@ -1,29 +1,28 @@
-/* diffscm counterfactual over tables: rows answer rows; and sweeps of one picture. */
+/* Tables of `diffscm counterfactual --images`: rows of factual values and of interventions answer the
+ * images. */
 #ifndef DSCM_CLI_COUNTERFACTUAL_TABLE_H
 #define DSCM_CLI_COUNTERFACTUAL_TABLE_H
 
-#include "cli/model.h"
+#include "cli/counterfactual.h"
+#include "core/scm/table_query.h"
 
-typedef struct cli_table_run {
-    cli_model *m;                        /* open */
-    const char *images, *factuals, *dos; /* IDX; CSV or NULL; CSV, NULL with --null */
-    const char *out, *parents;           /* IDX; CSV of all values after propagation, or NULL */
-    size_t limit;                        /* first images; 0: all */
-} cli_table_run;
-dscm_code cli_table_counterfactual(const cli_table_run *r, dscm_error *err) DSCM_MUST_CHECK;
+typedef struct counterfactual_table {
+    bool used; /* false: the run has no tables, and the functions do nothing */
+    dscm_table factuals, dos;
+    dscm_table_query query;
+    double *values; /* (rows, variables) after propagation, once observed */
+} counterfactual_table;
 
-#define CLI_SWEEP_MAX 32
-typedef struct cli_sweep_run {
-    cli_model *m; /* open */
-    const char *picture, *out;
-    const option_list *factuals,
-        *dos; /* NAME=VALUE; one of the latter may be NAME=FROM..TO:COUNT */
-    bool resize;
-} cli_sweep_run;
-/* Whether a text is NAME=FROM..TO:COUNT. */
-bool cli_is_sweep(const char *text);
-/* One abduction and a picture per value of the sweep, side by side; writes values of all variables as
- * JSON lines to standard output unless the picture goes there. */
-dscm_code cli_sweep(const cli_sweep_run *r, dscm_error *err) DSCM_MUST_CHECK;
+/* Reads and checks the tables for the first `rows` of `images`. Closed by the caller in any case. */
+dscm_code counterfactual_table_open(counterfactual_table *t, const counterfactual_args *a,
+                                    size_t images, size_t rows, dscm_error *err) DSCM_MUST_CHECK;
+/* Reads what is unknown in the images, (rows, pixels of the model), says so, and propagates. */
+dscm_code counterfactual_table_observe(counterfactual_table *t, const counterfactual_args *a,
+                                       dscm_session *session, const uint8_t *pixels,
+                                       dscm_error *err) DSCM_MUST_CHECK;
+/* Writes --parents. */
+dscm_code counterfactual_table_write(const counterfactual_table *t, const counterfactual_args *a,
+                                     dscm_error *err) DSCM_MUST_CHECK;
+void counterfactual_table_close(counterfactual_table *t);
 
 #endif

@@ -63,6 +63,18 @@ static dscm_code draw_targets(evaluation *e, dscm_error *err)
     return DSCM_OK;
 }
 
+dscm_code eval_make_folder(const evaluation *e, dscm_error *err)
+{
+    struct stat about;
+    if (mkdir(e->report_dir, 0777) != 0 && errno != EEXIST)
+        return dscm_fail(err, DSCM_E_IO, "--report %s: cannot make the folder: %s", e->report_dir,
+                         strerror(errno));
+    if (stat(e->report_dir, &about) == 0 && !S_ISDIR(about.st_mode))
+        return dscm_fail(err, DSCM_E_INVALID, "--report %s: is a file, must be a folder",
+                         e->report_dir);
+    return DSCM_OK;
+}
+
 static dscm_code open_all(evaluation *e, dscm_error *err)
 {
     dscm_code code = cli_model_open(&e->m, err);
@@ -72,14 +84,8 @@ static dscm_code open_all(evaluation *e, dscm_error *err)
     if (code == DSCM_OK) code = eval_plan(e, e->methods, false, err);
     if (code == DSCM_OK && *e->frontier) code = eval_plan(e, e->frontier, true, err);
     if (code != DSCM_OK) return code;
-    struct stat about;
-    if (mkdir(e->report_dir, 0777) != 0 && errno != EEXIST)
-        return dscm_fail(err, DSCM_E_IO, "--report %s: cannot make the folder: %s", e->report_dir,
-                         strerror(errno));
-    if (stat(e->report_dir, &about) == 0 && !S_ISDIR(about.st_mode))
-        return dscm_fail(err, DSCM_E_INVALID, "--report %s: is a file, must be a folder",
-                         e->report_dir);
-    code = eval_claim_folder(e, err);
+    code = eval_make_folder(e, err);
+    if (code == DSCM_OK) code = eval_claim_folder(e, err);
     if (code == DSCM_OK) code = dscm_team_open(&e->team, (int)e->m.threads, err);
     for (size_t t = 0; code == DSCM_OK && t < e->m.threads; t++)
         code = dscm_eval_worker_open(&e->workers[t], &e->data, e->m.batch, err);
@@ -88,7 +94,7 @@ static dscm_code open_all(evaluation *e, dscm_error *err)
 
 static void close_all(evaluation *e)
 {
-    for (size_t i = 0; i < e->count; i++) {
+    for (size_t i = 0; e->list && i < e->count; i++) {
         dscm_free(e->list[i].rows);
         dscm_free(e->list[i].pixels);
         dscm_free(e->list[i].study);
@@ -124,6 +130,11 @@ static dscm_code measure(evaluation *e, dscm_error *err)
 
 static dscm_code run_evaluation(evaluation *e, dscm_error *err)
 {
+    if (e->sources_dir) {
+        dscm_code truth = eval_truth(e, err);
+        close_all(e);
+        return truth;
+    }
     e->list = dscm_alloc(EVAL_METHODS_MAX, sizeof *e->list, "evaluation", err);
     dscm_code code = e->list ? open_all(e, err) : DSCM_E_MEMORY;
     if (code == DSCM_OK) code = measure(e, err);
@@ -195,6 +206,8 @@ int cmd_evaluate(int argc, char **argv)
          "the same for published (32)"},
         {"judges", OPT_TEXT, &e->judges, 0, 0, "WHO",
          "judges.json and judges.md by the bundle's panel or selection judges (panel)"},
+        {"sources", OPT_TEXT, &e->sources_dir, 0, 0, "DIR",
+         "MorphoMNIST: the digits that --data was rendered from; errors against the truth"},
         {"quick", OPT_FLAG, &e->quick, 0, 0, NULL, "fewer items and points: a few minutes"},
         {"no-sheets", OPT_FLAG, &e->no_sheets, 0, 0, NULL, "no pictures of items in the report"},
         {"no-cost", OPT_FLAG, &e->no_cost, 0, 0, NULL, "no timing"},

@@ -48,6 +48,7 @@ typedef struct evaluation {
     /* options */
     cli_model m;
     const char *data_dir, *split, *pool_dir, *pool_split, *methods, *frontier, *report_dir;
+    const char *sources_dir; /* of MorphoMNIST's digits: evaluation against the truth instead */
     size_t limit, slow_limit, curve_limit, study_limit, slow_study_limit;
     const char *judges; /* "panel", "selection"; NULL: the panel where the bundle has one */
     bool quick, no_sheets, no_cost;
@@ -93,6 +94,12 @@ dscm_code eval_identity(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code eval_judges_check(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 /* What the judges say of the tables' methods: DIR/judges.json and judges.md. */
 dscm_code eval_judge(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+
+/* --sources: every intervention of the field's protocol against the truth that the renderer draws;
+ * DIR/truth.json and truth.md, and the table on standard output. */
+dscm_code eval_truth(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+/* Makes the report's folder where it is not there. */
+dscm_code eval_make_folder(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* DIR/<what>-<slug><suffix> */
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,

@@ -43,7 +43,7 @@ typedef struct record_figures {
     double l1, passes, gradients, seconds; /* means */
 } record_figures;
 
-static double column_mean(const eval_method *r, dscm_column column)
+static double column_mean(const eval_method *r, dscm_record_column column)
 {
     double sum = 0;
     for (size_t i = 0; i < r->count; i++) sum += r->rows[i].values[column];

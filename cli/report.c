@@ -13,7 +13,7 @@
 
 /* A table of the report: columns of the records, in reading order. */
 typedef struct shown_column {
-    dscm_column column;
+    dscm_record_column column;
     const char *title;
     int digits;
 } shown_column;
@@ -56,7 +56,7 @@ static dscm_code interval(const double *first, size_t stride, size_t count, dscm
     return code;
 }
 
-dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interval *out,
+dscm_code report_interval(const eval_method *r, dscm_record_column column, dscm_interval *out,
                           dscm_error *err)
 {
     return interval(&r->rows[0].values[column], DSCM_COLUMNS, r->count, out, err);
@@ -317,7 +317,7 @@ static dscm_code write_composition(page *p, const evaluation *e, dscm_error *err
 
 /* Mean of a column per source and target class. */
 static dscm_code write_matrix(page *p, const evaluation *e, const eval_method *r,
-                              dscm_column column, int digits, dscm_error *err)
+                              dscm_record_column column, int digits, dscm_error *err)
 {
     const dscm_variable *v = &e->m.info->variables[e->data.variable];
     size_t n = v->labels_count;
@@ -379,7 +379,7 @@ static dscm_code write_matrices(page *p, const evaluation *e, dscm_error *err)
     return code == DSCM_OK ? write_matrix(p, e, r, DSCM_COL_L1, 1, err) : code;
 }
 
-size_t report_accepted(const eval_method *r, dscm_column column, double *values)
+size_t report_accepted(const eval_method *r, dscm_record_column column, double *values)
 {
     size_t n = 0;
     for (size_t i = 0; i < r->count; i++)

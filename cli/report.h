@@ -10,7 +10,7 @@
 dscm_code cli_report_write(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Mean of a column over a method's items with its 95 % bootstrap interval. */
-dscm_code report_interval(const eval_method *r, dscm_column column, dscm_interval *out,
+dscm_code report_interval(const eval_method *r, dscm_record_column column, dscm_interval *out,
                           dscm_error *err) DSCM_MUST_CHECK;
 /* The same of column c of a method's composition study. */
 dscm_code report_study_interval(const eval_method *r, size_t c, dscm_interval *out,
@@ -24,7 +24,7 @@ dscm_code report_rank_interval(const eval_method *r, dscm_interval *out,
 const eval_method *report_ours(const evaluation *e);
 /* A column of the accepted items (guide and oracle both call them the target), sorted, without
  * NaN. values: room for all items. Returns how many. */
-size_t report_accepted(const eval_method *r, dscm_column column, double *values);
+size_t report_accepted(const eval_method *r, dscm_record_column column, double *values);
 /* DIR/measured.json: what `diffscm bundle --measured` puts into a manifest, of report_ours. */
 dscm_code report_measured(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 

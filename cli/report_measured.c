@@ -11,7 +11,7 @@
 
 enum { PERCENTILES = 101 };
 
-static double mean_of(const eval_method *r, dscm_column column)
+static double mean_of(const eval_method *r, dscm_record_column column)
 {
     double sum = 0;
     for (size_t i = 0; i < r->count; i++) sum += r->rows[i].values[column];
@@ -33,7 +33,7 @@ static json_t *make_quality(const evaluation *e, const eval_method *r)
 {
     static const struct {
         const char *name;
-        dscm_column column;
+        dscm_record_column column;
     } figures[] = {{"valid", DSCM_COL_GUIDE},
                    {"oracle_valid", DSCM_COL_ORACLE},
                    {"oracle_valid_denoised", DSCM_COL_ORACLE_DENOISED},
@@ -64,7 +64,7 @@ static json_t *make_quality(const evaluation *e, const eval_method *r)
     return quality;
 }
 
-static json_t *make_percentiles(const eval_method *r, dscm_column column, double *values)
+static json_t *make_percentiles(const eval_method *r, dscm_record_column column, double *values)
 {
     size_t n = report_accepted(r, column, values);
     json_t *list = json_array();
@@ -78,7 +78,7 @@ dscm_code report_measured(const evaluation *e, dscm_error *err)
 {
     static const struct {
         const char *name;
-        dscm_column column;
+        dscm_record_column column;
     } scores[] = {{"cld", DSCM_COL_CLD}, {"im1", DSCM_COL_IM1}, {"im2", DSCM_COL_IM2}};
     const eval_method *r = report_ours(e);
     char path[4096];

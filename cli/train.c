@@ -479,6 +479,8 @@ int cmd_train(int argc, char **argv)
          "predictor, oracle: a column of the table instead of the labels; a predictor also learns "
          "a "
          "continuous one"},
+        {"clean-share", OPT_REAL, &r.options.clean_share, 0, 1, "P",
+         "predictor: share of the images without noise, as it sees them when it observes (0)"},
         {"table", OPT_TEXT, &r.table, 0, 0, "FILE",
          "CSV with a row per image (SPLIT-variables.csv or variables.csv of the data set)"},
         {"arch", OPT_TEXT, &r.arch, 0, 0, "NAME",

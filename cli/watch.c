@@ -66,18 +66,3 @@ void cli_watch_end(cli_watch *w)
 {
     cli_progress_end(&w->bar);
 }
-
-/* Guided steps cost more than those of the abduction; nobody knows how many walks a search takes. */
-static bool on_engine_step(void *arg, const dscm_progress_event *event)
-{
-    cli_watch *w = arg;
-    double share = (double)event->step / (double)event->steps;
-    double done = event->phase == DSCM_PHASE_ABDUCT ? share / 4 : (1 + 3 * share) / 4;
-    cli_progress_show(&w->bar, fmin(floor(100 * done), 99), NULL);
-    return !interrupted;
-}
-
-dscm_progress cli_watch_engine(cli_watch *w)
-{
-    return (dscm_progress){.on_step = on_engine_step, .arg = w, .keep_going = keep_going};
-}

@@ -23,9 +23,6 @@ typedef struct cli_watch {
  * asks the run to stop, a second one kills. */
 void cli_watch_start(cli_watch *w, const cli_model *m, const char *label, const char *preview);
 void cli_watch_end(cli_watch *w);
-/* For a run that calls the engine itself: one abduction, then predictions. */
-dscm_progress cli_watch_engine(cli_watch *w);
-
 /* For runs that show their own progress: signals are heard from now on, and whether none came. */
 void cli_watch_listen(void);
 bool cli_watch_keep_going(void *unused);

@@ -300,6 +300,12 @@ dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_resu
  * of a continuous one: mean and variance (count,2). */
 dscm_code dscm_observe(dscm_session *session, int variable, float *out, const float *images,
                        size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* The value that such a row (labels, or 2) stands for: most likely label, or mean within the range. */
+double dscm_observed_value(const dscm_variable *variable, const float *seen);
+/* Such values of images where nobody gives them, out (count): by the first acceptance net where the
+ * bundle has one for the variable, else by the predictor. */
+dscm_code dscm_observe_values(dscm_session *session, int variable, double *out, const float *images,
+                              size_t count, dscm_error *err) DSCM_MUST_CHECK;
 /* The same by the bundle's oracle, the first classifier of its panel (DSCM_E_UNKNOWN when it carries
  * none). */
 dscm_code dscm_observe_oracle(dscm_session *session, int variable, float *out, const float *images,

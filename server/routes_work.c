@@ -142,6 +142,23 @@ static bool find_stored(submission *s, const char *id)
     return fits;
 }
 
+/* Noise is inferred under factual values, so a kept one goes with these only. */
+static bool same_factuals(submission *s, const dscm_abduction *abduction)
+{
+    int other = dscm_request_factual_other(s->request, abduction);
+    if (other < 0) return true;
+    char pointer[DSCM_PROBLEM_POINTER_MAX];
+    dscm_problem problem = {0};
+    const char *name = abduction->info->variables[other].name;
+    snprintf(pointer, sizeof pointer, "/factuals/%s", name);
+    dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, pointer,
+                     "the abduction was made under another factual value of %s: leave it out, or "
+                     "send the image",
+                     name);
+    dscm_exchange_problem(s->exchange, &problem);
+    return false;
+}
+
 /* The store has the abduction, from which a worker infers it again. False after parking or a
  * refusal. */
 static bool find_shared(submission *s, const char *id)
@@ -164,8 +181,8 @@ static bool find_shared(submission *s, const char *id)
     } else if (!dscm_stored_abduction_apply(s->request, key->bytes, key->size, NULL)) {
         code = DSCM_PROBLEM_INVALID_PARAMETER;
         dscm_problem_add(&problem, code, "/abduction",
-                         "the abduction was made with another model, sampler, number of steps or "
-                         "ratio: ask for the same");
+                         "the abduction was made with another model, sampler, number of steps, "
+                         "ratio or factual values: ask for the same");
         dscm_exchange_problem(e, &problem);
     }
     dscm_blob_unref(key);
@@ -190,7 +207,7 @@ static bool find_kept(submission *s)
     if (s->service->journal) dscm_journal_touch_abduction(s->service->journal, id);
     const dscm_abduction *abduction = s->cached->value.data;
     if (abduction->info == s->request->info && dscm_request_fits(s->request, &abduction->options))
-        return true;
+        return same_factuals(s, abduction);
     dscm_problem_add(&problem, DSCM_PROBLEM_INVALID_PARAMETER, "/abduction",
                      "the abduction was made with model %s, sampler %s, %zu steps, ratio %g: ask "
                      "for the same",

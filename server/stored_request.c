@@ -73,8 +73,9 @@ bool dscm_stored_abduction_apply(dscm_request *request, const void *key, size_t 
     if (pixels && own) {
         memcpy(pixels, (const uint8_t *)key + size - count, count);
         request->pixels = pixels;
-        same =
-            dscm_request_abduction_key(request, own, size) == size && memcmp(own, key, size) == 0;
+        same = dscm_request_take_factuals(request, key, size) &&
+               dscm_request_abduction_key(request, own, size) == size &&
+               memcmp(own, key, size) == 0;
         request->pixels = same ? pixels : NULL;
         if (same) request->abduction[0] = 0;
         if (!same) (void)dscm_fail(err, DSCM_E_MISMATCH, "made with other options");

@@ -22,8 +22,8 @@ bool dscm_stored_request_parse(dscm_request **out, const void *bytes, size_t siz
 dscm_work dscm_stored_request_work(const void *bytes, size_t size);
 
 /* A kept abduction is stored as its key (dscm_request_abduction_key). This makes the request, which
- * names an abduction, infer it again from that key: it gets the image. False: it was made with
- * another model or other options, and the request is unchanged. */
+ * names an abduction, infer it again from that key: it gets the image and the factual values. False: it
+ * was made with another model, other options or other factual values; it gets no image then. */
 bool dscm_stored_abduction_apply(dscm_request *request, const void *key, size_t size,
                                  dscm_error *err) DSCM_MUST_CHECK;
 

@@ -349,8 +349,8 @@ static bool calls_target(const dscm_eval_worker *w, size_t i)
 }
 
 static dscm_code record_validity(dscm_eval_worker *w, const float *images, size_t count,
-                                 dscm_record *rows, dscm_column guide, dscm_column oracle,
-                                 dscm_error *err)
+                                 dscm_record *rows, dscm_record_column guide,
+                                 dscm_record_column oracle, dscm_error *err)
 {
     int variable = w->data->variable;
     dscm_code code = dscm_observe(w->session, variable, w->observed, images, count, err);

@@ -10,7 +10,7 @@
 
 #include "core/base/error.h"
 
-typedef enum dscm_column {
+typedef enum dscm_record_column {
     DSCM_COL_INDEX,          /* item in the data set */
     DSCM_COL_LABEL,          /* its class */
     DSCM_COL_TARGET,         /* the class asked for */
@@ -35,7 +35,7 @@ typedef enum dscm_column {
     DSCM_COL_GRADIENTS,
     DSCM_COL_SECONDS, /* share of this item in its batch's time */
     DSCM_COLUMNS
-} dscm_column;
+} dscm_record_column;
 
 typedef struct dscm_record {
     double values[DSCM_COLUMNS]; /* NaN: not measured */

@@ -17,6 +17,15 @@ static bool is_conditional(const dscm_options *o)
     return o->guidance == DSCM_GUIDANCE_CONDITIONAL;
 }
 
+double dscm_observed_value(const dscm_variable *v, const float *seen)
+{
+    size_t best = 0;
+    if (v->kind == DSCM_CONTINUOUS) return fmin(fmax((double)seen[0], v->min), v->max);
+    for (size_t k = 1; k < v->labels_count; k++)
+        if (seen[k] > seen[best]) best = k;
+    return (double)best;
+}
+
 /* Largest number of values that a predictor gives. */
 static size_t most_outputs(const dscm_bundle *b)
 {
@@ -26,8 +35,7 @@ static size_t most_outputs(const dscm_bundle *b)
     return most;
 }
 
-/* What images show of a variable, out (count): most likely label by the first acceptance net or else by
- * the predictor, or its mean. scratch: (count, most_outputs). */
+/* dscm_observe_values without allocation. scratch: (count, most_outputs). */
 static dscm_code see(dscm_session *s, int variable, double *out, float *scratch,
                      const float *images, size_t count, dscm_error *err)
 {
@@ -36,12 +44,18 @@ static dscm_code see(dscm_session *s, int variable, double *out, float *scratch,
     bool accepts = variable == s->bundle->info.scored && s->bundle->info.acceptance_count;
     dscm_code code = accepts ? dscm_observe_acceptance(s, variable, 0, scratch, images, count, err)
                              : dscm_observe(s, variable, scratch, images, count, err);
-    for (size_t i = 0; code == DSCM_OK && i < count; i++, scratch += outputs) {
-        size_t best = 0;
-        for (size_t k = 1; k < v->labels_count; k++)
-            if (scratch[k] > scratch[best]) best = k;
-        out[i] = v->kind == DSCM_CATEGORICAL ? (double)best : (double)scratch[0];
-    }
+    for (size_t i = 0; code == DSCM_OK && i < count; i++)
+        out[i] = dscm_observed_value(v, scratch + i * outputs);
+    return code;
+}
+
+dscm_code dscm_observe_values(dscm_session *s, int variable, double *out, const float *images,
+                              size_t count, dscm_error *err)
+{
+    float *scratch =
+        dscm_alloc(count * most_outputs(s->bundle), sizeof *scratch, "observation", err);
+    dscm_code code = scratch ? see(s, variable, out, scratch, images, count, err) : DSCM_E_MEMORY;
+    dscm_free(scratch);
     return code;
 }
 
@@ -55,9 +69,8 @@ static dscm_code tell(dscm_session *s, dscm_latent *l, const float *images, cons
     bool null = !is_conditional(o) && dscm_bundle_has_null(b);
     for (size_t i = 0; i < l->count * n; i++) l->factuals[i] = (double)NAN;
     if (null || !n) return DSCM_OK;
-    float *scratch = dscm_alloc(l->count * most_outputs(b), sizeof *scratch, "observation", err);
     double *seen = dscm_alloc(l->count, sizeof *seen, "observation", err);
-    dscm_code code = scratch && seen ? DSCM_OK : DSCM_E_MEMORY;
+    dscm_code code = seen ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t m = 0; code == DSCM_OK && m < n; m++) {
         int variable = b->edges[b->condition_edges[m]].parent;
         bool missing = false;
@@ -65,11 +78,10 @@ static dscm_code tell(dscm_session *s, dscm_latent *l, const float *images, cons
             if (given) l->factuals[i * n + m] = given[i * b->variables_count + (size_t)variable];
             missing |= isnan(l->factuals[i * n + m]);
         }
-        if (missing) code = see(s, variable, seen, scratch, images, l->count, err);
+        if (missing) code = dscm_observe_values(s, variable, seen, images, l->count, err);
         for (size_t i = 0; code == DSCM_OK && i < l->count; i++)
             if (isnan(l->factuals[i * n + m])) l->factuals[i * n + m] = seen[i];
     }
-    dscm_free(scratch);
     dscm_free(seen);
     return code;
 }

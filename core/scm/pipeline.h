@@ -55,12 +55,13 @@ typedef struct dscm_case {
     const dscm_target *targets; /* counterfactual: one or more; sample: none (unguided), one, or
                                    one for each */
     size_t targets_count;
-    dscm_options options; /* resolved */
-    bool auto_scale;      /* search a scale per counterfactual, see dscm_scale_search */
-    bool noise_only;      /* predict from the top level alone, see dscm_latent_forget */
-    uint64_t seed;        /* of samples */
-    size_t first, count;  /* samples to draw: random streams first .. first+count-1 of the seed */
-    unsigned wanted;      /* DSCM_WANT_… */
+    const double *factuals; /* (variables) known values of the image, NaN where not; or NULL */
+    dscm_options options;   /* resolved */
+    bool auto_scale;        /* search a scale per counterfactual, see dscm_scale_search */
+    bool noise_only;        /* predict from the top level alone, see dscm_latent_forget */
+    uint64_t seed;          /* of samples */
+    size_t first, count;    /* samples to draw: random streams first .. first+count-1 of the seed */
+    unsigned wanted;        /* DSCM_WANT_… */
 } dscm_case;
 
 /* ---- an abduction ---- */
@@ -74,8 +75,9 @@ typedef struct dscm_abduction {
     float *reconstruction;        /* null counterfactual (H,W,C), rounded to 8 bits; owned */
     float **observed;             /* per variable: probabilities, or mean and variance; owned */
     bool inverted;                /* the factual was made of dark ink on light paper */
-    double *factual;              /* per variable: observed value (argmax, mean), NaN for images and
-                                     where nothing was observed */
+    double *factual;              /* per variable: value given or else observed (most likely label,
+                                     mean), NaN for images and where nothing was observed */
+    bool *given;                  /* per variable: it was given */
     double error_l1;              /* mean |reconstruction - image| on 0..255 */
     double error_max;             /* largest one */
     dscm_abduction_evidence evidence;

@@ -16,6 +16,7 @@ void dscm_abduction_free(dscm_abduction *a)
     free(a->reconstruction);
     free(a->observed);
     free(a->factual);
+    free(a->given);
     free(a);
 }
 
@@ -26,7 +27,8 @@ size_t dscm_abduction_bytes(const dscm_abduction *a)
     size_t bytes = sizeof(*a) + (a->latent ? dscm_latent_bytes(a->latent) : 0) +
                    pixels * (1 + 2 * sizeof(float));
     for (size_t v = 0; v < a->info->variables_count; v++)
-        bytes += 2 * sizeof(double) + a->info->variables[v].labels_count * sizeof(float);
+        bytes +=
+            2 * sizeof(double) + sizeof(bool) + a->info->variables[v].labels_count * sizeof(float);
     return bytes;
 }
 
@@ -58,9 +60,11 @@ static dscm_abduction *abduction_make(run *r, const dscm_case *ask)
     a->reconstruction = run_alloc(r, r->pixels, sizeof(float));
     a->observed = run_alloc(r, r->info->variables_count, sizeof(*a->observed));
     a->factual = run_alloc(r, r->info->variables_count, sizeof(*a->factual));
-    bool good = a->pixels && a->image && a->reconstruction && a->observed && a->factual;
+    a->given = run_alloc(r, r->info->variables_count, sizeof(*a->given));
+    bool good = a->pixels && a->image && a->reconstruction && a->observed && a->factual && a->given;
     for (size_t v = 0; good && v < r->info->variables_count; v++) {
-        a->factual[v] = NAN;
+        a->factual[v] = ask->factuals ? ask->factuals[v] : NAN;
+        a->given[v] = !isnan(a->factual[v]);
         if (!is_seen(r, (int)v)) continue;
         a->observed[v] = run_alloc(r, observed_size(&r->info->variables[v]), sizeof(float));
         good = a->observed[v] != NULL;
@@ -87,14 +91,12 @@ static dscm_code observe(run *r, const float *images)
         for (size_t i = 0; !code && i < r->count; i++) {
             dscm_abduction *a = r->items[i].abduction;
             memcpy(a->observed[v], rows + i * size, size * sizeof(*rows));
-            size_t best = 0;
-            for (size_t k = 1; variable->kind == DSCM_CATEGORICAL && k < size; k++)
-                if (a->observed[v][k] > a->observed[v][best]) best = k;
-            a->factual[v] =
-                variable->kind == DSCM_CATEGORICAL ? (double)best : (double)a->observed[v][0];
+            double seen = dscm_observed_value(variable, a->observed[v]);
+            if (!a->given[v]) a->factual[v] = seen;
             bool accepts = (int)v == r->info->scored && r->info->acceptance_count;
             if (variable->kind == DSCM_CATEGORICAL && !accepts)
-                a->evidence.confidence = fmin(a->evidence.confidence, (double)a->observed[v][best]);
+                a->evidence.confidence =
+                    fmin(a->evidence.confidence, (double)a->observed[v][(size_t)seen]);
         }
         free(rows);
         if (code) return code;
@@ -170,8 +172,9 @@ static void take_told(run *r)
 {
     for (size_t i = 0; i < r->count; i++)
         for (size_t v = 0; v < r->info->variables_count; v++) {
+            dscm_abduction *a = r->items[i].abduction;
             double told = dscm_latent_factual(r->session, r->joint, i, (int)v);
-            if (!isnan(told)) r->items[i].abduction->factual[v] = told;
+            if (!isnan(told) && !a->given[v]) a->factual[v] = told;
         }
 }
 
@@ -216,20 +219,32 @@ static dscm_code reconstruct(run *r, float *reconstructions)
     return code;
 }
 
+/* What is known of all items, (count, variables); to be freed. */
+static double *given_factuals(run *r)
+{
+    size_t variables = r->info->variables_count;
+    double *given = run_alloc(r, r->count * variables, sizeof(*given));
+    for (size_t i = 0; given && i < r->count; i++)
+        memcpy(given + i * variables, r->items[i].abduction->factual, variables * sizeof(*given));
+    return given;
+}
+
 static dscm_code infer(run *r, const float *images, float *reconstructions)
 {
     dscm_progress progress;
+    double *given = given_factuals(r);
+    if (!given) return DSCM_E_MEMORY;
     run_begin(r, PHASE_ABDUCT, 1, &progress);
-    dscm_code code =
-        dscm_abduct(r->session, &r->joint, images, r->count, &r->options, &progress, r->err);
+    dscm_code code = dscm_abduct_given(r->session, &r->joint, images, given, r->count, &r->options,
+                                       &progress, r->err);
+    free(given);
     if (!code && r->items[0].ask.noise_only)
         code = dscm_latent_forget(r->session, r->joint, r->err);
     run_end(r, &r->times.abduct);
-    if (code || !r->scored) return code;
-    code = reconstruct(r, reconstructions);
-    if (!code) code = observe(r, images);
-    if (!code) code = recognise(r, images);
-    if (!code) code = measure_familiarity(r, images);
+    if (!code && r->scored) code = reconstruct(r, reconstructions);
+    if (!code && r->scored) code = observe(r, images);
+    if (!code && r->scored) code = recognise(r, images);
+    if (!code && r->scored) code = measure_familiarity(r, images);
     if (!code) take_told(r);
     return code;
 }

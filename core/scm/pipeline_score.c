@@ -5,9 +5,6 @@
 
 #include "core/scm/pipeline_internal.h"
 
-/* A continuous variable is met when the predictor sees it within this share of its range. */
-#define CONTINUOUS_TOLERANCE 0.1
-
 static bool is_parent(const run *r, int variable)
 {
     for (size_t i = 0; i < r->image->parents_count; i++)
@@ -58,18 +55,11 @@ static dscm_code is_met(run *r, const dscm_intervention *item, const dscm_abduct
     float *row = run_alloc(r, size, sizeof(*row));
     if (!row) return DSCM_E_MEMORY;
     dscm_code code = dscm_observe(r->session, item->variable, row, image, 1, r->err);
-    if (!code && v->kind == DSCM_CATEGORICAL) {
-        size_t best = 0;
-        for (size_t k = 1; k < size; k++)
-            if (row[k] > row[best]) best = k;
-        *met = (double)best == item->value;
-        *seen = (double)best;
-    } else if (!code) {
-        double want = item->value;
-        if (item->action == DSCM_SHIFT) want += from->factual[item->variable];
-        *met = fabs((double)row[0] - want) <= CONTINUOUS_TOLERANCE * (v->max - v->min);
-        *seen = (double)row[0];
-    }
+    double want = item->value;
+    if (item->action == DSCM_SHIFT) want += from->factual[item->variable];
+    if (!code) *seen = dscm_observed_value(v, row);
+    if (!code && v->kind == DSCM_CATEGORICAL) *met = *seen == want;
+    if (!code && v->kind == DSCM_CONTINUOUS) *met = fabs((double)row[0] - want) <= v->tolerance;
     free(row);
     return code;
 }
@@ -146,12 +136,10 @@ static dscm_code score_batch(run *r, const float *images, int variable)
     for (size_t i = 0; !code && i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
             dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
-            size_t best = 0;
-            for (size_t l = 1; l < labels; l++)
-                if (rows[k * labels + l] > rows[k * labels + best]) best = l;
             c->scores = scores[k];
             judge(r, c, r->from[i], scores[k].valid);
-            c->observed_value = (double)best;
+            c->observed_value =
+                dscm_observed_value(&r->info->variables[variable], rows + k * labels);
             name_oracle(r, c, variable);
         }
     free(factual);

@@ -83,15 +83,6 @@ dscm_code dscm_table_query_open(dscm_table_query *out, const dscm_bundle *bundle
     return code;
 }
 
-static double seen_value(const dscm_variable *v, const float *seen)
-{
-    size_t best = 0;
-    if (v->kind == DSCM_CONTINUOUS) return fmin(fmax((double)seen[0], v->min), v->max);
-    for (size_t k = 1; k < v->labels_count; k++)
-        if (seen[k] > seen[best]) best = k;
-    return (double)best;
-}
-
 dscm_code dscm_table_query_observe(dscm_table_query *q, dscm_session *session,
                                    const dscm_bundle *bundle, const float *images, size_t *observed,
                                    dscm_error *err)
@@ -102,19 +93,13 @@ dscm_code dscm_table_query_observe(dscm_table_query *q, dscm_session *session,
     dscm_code code = DSCM_OK;
     for (size_t p = 0; code == DSCM_OK && p < image->parents_count; p++) {
         size_t parent = (size_t)image->parents[p];
-        const dscm_variable *v = &info->variables[parent];
-        float *seen = dscm_alloc(v->kind == DSCM_CATEGORICAL ? v->labels_count : 2, sizeof *seen,
-                                 "observation", err);
-        if (!seen) code = DSCM_E_MEMORY;
         observed[parent] = 0;
         for (size_t r = 0; code == DSCM_OK && r < q->rows; r++) {
             double *value = &q->factuals[r * q->variables + parent];
             if (!isnan(*value)) continue;
-            code = dscm_observe(session, (int)parent, seen, images + r * size, 1, err);
-            if (code == DSCM_OK) *value = seen_value(v, seen);
+            code = dscm_observe_values(session, (int)parent, value, images + r * size, 1, err);
             observed[parent]++;
         }
-        dscm_free(seen);
     }
     return code;
 }

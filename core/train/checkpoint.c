@@ -21,6 +21,7 @@ static char *settings_text(const dscm_trainer *t)
         "threads", o->threads, "class", o->only_class, "data_sha256", t->data->sha256);
     if (o->net.parents_count)
         json_object_set_new(object, "parent_dropout", json_real(o->parent_dropout));
+    if (o->clean_share > 0) json_object_set_new(object, "clean_share", json_real(o->clean_share));
     if (o->still) json_object_set_new(object, "still", json_true()); /* absent in older runs */
     if (o->balanced) json_object_set_new(object, "balanced", json_true());
     if (o->flip) json_object_set_new(object, "flip", json_true());

@@ -48,6 +48,7 @@ static void noised_inputs(shard *s)
         dscm_rng rng = dscm_rng_make(s->seed, s->first + i);
         float *noise = s->noise + i * s->pixels;
         size_t step = s->t_low + dscm_rng_below(&rng, (uint32_t)(s->t_high - s->t_low));
+        if (s->clean_share > 0 && (double)dscm_rng_uniform(&rng) < s->clean_share) step = s->t_low;
         float signal = (float)sqrt(s->schedule->alphas_cumprod[step]);
         float sigma = (float)sqrt(1 - s->schedule->alphas_cumprod[step]);
         dscm_rng_normal(&rng, noise, s->pixels);

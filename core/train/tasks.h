@@ -17,6 +17,7 @@ typedef struct shard {
     size_t t_low, t_high;   /* noised tasks: t uniform in [low, high) */
     const double *parents;  /* (images of data, parents of the network), or NULL */
     double parent_dropout;  /* probability of dropping a block alone, and all together */
+    double clean_share;     /* noised tasks: probability of t_low instead of a random t */
     float *noise;           /* (count, pixels): what the network should answer */
     bool augment;           /* inputs are moved at random, by a task's own rule */
     bool flip;              /* images are mirrored at random, and moved by up to `shift` pixels */

@@ -76,6 +76,11 @@ static dscm_code check_options(const dscm_train_options *o, const dscm_dataset *
         return dscm_fail(err, DSCM_E_INVALID, "batch: %zu is not in %d (threads)..65536", o->batch,
                          o->threads);
     if (!o->seed) return dscm_fail(err, DSCM_E_INVALID, "seed: 0 is reserved");
+    if (!(o->clean_share >= 0 && o->clean_share <= 1) ||
+        (o->clean_share > 0 && o->task != DSCM_TASK_PREDICTOR))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "clean_share: %g must be in 0..1, and 0 but for predictors",
+                         o->clean_share);
     if (o->shift >= data->h || o->shift >= data->w)
         return dscm_fail(err, DSCM_E_INVALID, "shift: %zu pixels of an image of %zux%zu", o->shift,
                          data->w, data->h);
@@ -179,6 +184,7 @@ static dscm_code open_shards(dscm_trainer *t, dscm_error *err)
                      .data = t->data,
                      .parents = t->options.parents,
                      .parent_dropout = t->options.parent_dropout,
+                     .clean_share = t->options.clean_share,
                      .pixels = pixels,
                      .moved = t->moved + k * pixels,
                      .noise = t->noise + k * PASS_IMAGES * pixels};
@@ -368,6 +374,7 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.data = job->data;
     s.parents = job->parents;
     s.parent_dropout = 0;
+    s.clean_share = 0;
     s.images = images;
     s.augment = s.flip = false;
     s.shift = 0;

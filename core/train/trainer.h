@@ -46,6 +46,8 @@ typedef struct dscm_train_options {
      * together, with this probability (Ho & Salimans 2021). */
     const double *parents;
     double parent_dropout; /* 0..1; 0.1 */
+    double clean_share; /* predictors: share of the images at t = 0, where a predictor observes; the
+                              others at uniform t. 0..1; 0 */
     bool
         balanced; /* every class is drawn as often as the largest one, its images again and again */
     bool flip;    /* each image is mirrored left to right, or not, at random */

@@ -100,6 +100,13 @@ static void compare_request(const json_t *want, const dscm_request *r)
     if ((value = json_object_get(want, "deadline")))
         CHECK_INT(r->deadline_ms, json_integer_value(value));
     if ((value = json_object_get(want, "samples"))) CHECK_INT(r->count, json_integer_value(value));
+    value = json_object_get(want, "factuals");
+    CHECK((r->factuals != NULL) == (value != NULL));
+    for (size_t i = 0; r->factuals && i < json_array_size(value); i++) {
+        const json_t *known = json_array_get(value, i);
+        if (json_is_null(known)) CHECK(isnan(r->factuals[i]));
+        if (!json_is_null(known)) CHECK_NEAR(r->factuals[i], json_number_value(known), 0);
+    }
     for (int i = 0; r->pixels && i < 16; i++) CHECK_INT(r->pixels[i], i * 17);
 }
 
@@ -238,6 +245,40 @@ static void what_abductions_serve(void)
         dscm_request_free(r);
     }
     dscm_request_free(first);
+}
+
+/* An abduction under given factual values serves those only; a stored key brings them back. */
+static void abductions_keep_their_factuals(void)
+{
+    static const char *const queries[] = {
+        "do.digit=1", "do.digit=2&factual.thickness=2.4", "do.digit=3&factual.thickness=2.4",
+        "do.digit=1&factual.thickness=2.5", "do.digit=1&factual.thickness=2.4&factual.digit=7"};
+    uint8_t keys[5][512];
+    size_t sizes[5];
+    for (size_t i = 0; i < 5; i++) {
+        dscm_request *r = ask(queries[i], test_catalogue());
+        REQUIRE(r);
+        sizes[i] = dscm_request_abduction_key(r, keys[i], sizeof keys[i]);
+        CHECK_INT(dscm_request_abduction_key(r, NULL, 0), sizes[i]);
+        dscm_request_free(r);
+        for (size_t k = 0; k < i; k++)
+            CHECK_INT(sizes[i] == sizes[k] && memcmp(keys[i], keys[k], sizes[i]) == 0,
+                      k == 1 && i == 2);
+    }
+    dscm_request *plain = ask(queries[0], test_catalogue());
+    dscm_request *other = ask(queries[3], test_catalogue());
+    REQUIRE(plain && other);
+    CHECK(!dscm_request_take_factuals(other, keys[4], sizes[4]));
+    CHECK_NEAR(other->factuals[1], 2.5, 0);
+    CHECK(!dscm_request_take_factuals(plain, (const uint8_t *)"0||1|1|0|1;xxxxxxxxxxxxxxxx", 27));
+    CHECK(dscm_request_take_factuals(plain, keys[4], sizes[4]));
+    CHECK(plain->factuals[0] == 7 && plain->factuals[1] == 2.4 && isnan(plain->factuals[2]));
+    double told[] = {7, 2.4, NAN};
+    const dscm_abduction kept = {.factual = told};
+    CHECK_INT(dscm_request_factual_other(plain, &kept), -1);
+    CHECK_INT(dscm_request_factual_other(other, &kept), 1);
+    dscm_request_free(plain);
+    dscm_request_free(other);
 }
 
 /* A named model is the one that is asked; the default is the first. */
@@ -399,6 +440,7 @@ int main(int argc, char **argv)
         {"queries_are_utf8", queries_are_utf8},
         {"values_told_again_may_be_cut", values_told_again_may_be_cut},
         {"what_abductions_serve", what_abductions_serve},
+        {"abductions_keep_their_factuals", abductions_keep_their_factuals},
         {"an_intervention_has_a_limit_of_variables", an_intervention_has_a_limit_of_variables},
         {"one_star_is_enough", one_star_is_enough},
         {"the_named_model_is_asked", the_named_model_is_asked},

@@ -633,10 +633,10 @@ def causal_service():
         assert code == 0
 
 
-def causal_page(b, service):
+def causal_page(b, service, model="mnist"):
     b.open(service.url)
     b.wait("document.querySelector('#variables input')")
-    with open(os.path.join(ROOT, "examples", "mnist", "7.png"), "rb") as file:
+    with open(os.path.join(ROOT, "examples", model, "7.png"), "rb") as file:
         drop(b, "7.png", "image/png", file.read())
     b.wait("!document.getElementById('picture').hidden")
 
@@ -693,6 +693,40 @@ def a_slider_moves_picture_and_descendants(b, url, shots):
         b.open(link)
         b.wait(SETTLED)
         assert b.js(src) == picture and node(b, "intensity") == "node held"
+
+
+def intensity_under(thickness, factual_thickness, factual_intensity):
+    """By MorphoMNIST's own mechanism, with the individual's noise."""
+    noise = math.log((factual_intensity - 64) / (255 - factual_intensity)) - 2 * factual_thickness
+    return 64 + 191 / (1 + math.exp(-(2 * thickness + noise)))
+
+
+@case
+def the_fitted_model_follows_its_slider(b, url, shots):
+    """morphomnist, fitted and trained on data: the picture follows, and intensity its mechanism."""
+    if not os.path.isdir(os.path.join(ARGS.data_dir, "models", "morphomnist")):
+        raise Skip("there is no model morphomnist")
+    service = Service(ARGS.program, ARGS.data_dir, "--models", "morphomnist")
+    try:
+        causal_page(b, service, "morphomnist")
+        seen = set()
+        for share in (0.2, 0.35):
+            b.drag("input[name='do.thickness']", (0.5, share - 0.05, share))
+            b.wait(SETTLED + " && /^Done/.test(document.getElementById('status').textContent)", 60)
+            seen.add(b.js("return document.querySelector('#figures .main img').src"))
+            words, place = continuous(b, "thickness")
+            before = float(re.search(r"observed ([\d.]+)", words)[1])
+            shown = re.fullmatch(r"follows its causes: ([\d.]+), observed ([\d.]+)",
+                                 continuous(b, "intensity")[0])
+            want = intensity_under(place, before, float(shown[2]))
+            assert abs(float(shown[1]) - want) < 6, (shown[0], words, want)
+        assert len(seen) == 2, "the picture does not follow the slider"
+        assert [node(b, n) for n in ("digit", "thickness", "intensity", "image")] == [
+            "node free", "node set", "node follows", "node follows"]
+        b.screenshot(os.path.join(shots, "morphomnist.png"))
+    finally:
+        code = service.close()
+    assert code == 0
 
 
 @case

@@ -99,13 +99,17 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
                               "thickness=2.4", "--factual", "grey=140", "--do", "thickness=1..5:4",
                               "-o", path("strip.png"), "--threads", "1", "--scale", "1")
         assert code == 0, err
-        lines = [json.loads(line) for line in said.splitlines()]
+        reply = json.loads(said)
+        assert reply["factuals_read"] == ["kind"] and reply["factuals"]["grey"] == 140, said
+        lines = reply["counterfactuals"]
         set_to = [round(line["propagated"]["thickness"], 6) for line in lines]
         assert set_to == [1, 2.333333, 3.666667, 5], set_to
         for line in lines:  # the noise of 140 at 2.4 is +2
             want = 92 + 20 * line["propagated"]["thickness"]
             assert abs(line["propagated"]["grey"] - want) < 8, line
-            assert line["observed"] == ["kind"] and line["factuals"]["grey"] == 140
+        refused(["counterfactual", seven, "--model", path("bars-bundle"), "--do", "thickness=2",
+                 "--factual", "grey=1", "--factual", "grey=2", "-o", path("never.png")], 2,
+                "--factual grey=2", "given twice")
         refused(["counterfactual", seven, "--model", path("bars-bundle"), "--do",
                  "thickness=1..9:4", "-o", path("never.png")], 2, "must stay in 0..8")
 

@@ -358,6 +358,28 @@ def test_abduction_then_counterfactual():
         s.post_json(ask).problem(422, "unknown-abduction")
 
 
+def test_factual_values_belong_to_the_abduction():
+    """They are in both replies; with a kept abduction others are refused, and the same image under
+    other ones is abducted again."""
+    with Server() as s:
+        r = s.post(SAME + "&factual.digit=5", path="/abductions")
+        assert r.status == 201 and r.json["factuals"]["digit"] == "5", r.body
+        assert r.json["factuals_read"] == [], r.body
+        ask = {"abduction": r.json["abduction"]["id"], "intervention": {"digit": 4},
+               "options": {"sampler": "obelm", "steps": 4, "ratio": 1}}
+        for given in ({}, {"factuals": {}}, {"factuals": {"digit": 5}}):
+            r = s.post_json({**ask, **given})
+            assert r.status == 200 and r.json["factuals"] == {"digit": "5"}, r.body
+        wrong = s.post_json({**ask, "factuals": {"digit": 6}}).problem(422, "invalid-parameter")
+        assert wrong["errors"][0]["pointer"] == "/factuals/digit", wrong
+        assert s.metric("diffscm_abduction_misses_total") == 1
+        r = s.post("do.digit=4&" + SAME)
+        assert r.status == 200 and r.json["factuals_read"] == ["digit"], r.body
+        assert r.json["factuals"] == {"digit": "3"} and r.json["observed"]["digit"]["value"] == "3"
+        assert s.metric("diffscm_abduction_misses_total") == 2
+        s.post_json({**ask, "factuals": {"digit": 10}}).problem(422, "out-of-range")
+
+
 def test_equal_images_are_abducted_once():
     with Server("--workers", "2", "--batch", "1", step_ms=20) as s:
         out = []

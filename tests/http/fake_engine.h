@@ -110,9 +110,11 @@ static dscm_abduction *fake_abduction(const dscm_case *ask)
     a->reconstruction = fake_alloc(SIDE * SIDE, sizeof(float));
     a->observed = fake_alloc(2, sizeof(float *));
     a->factual = fake_alloc(2, sizeof(double));
+    a->given = fake_alloc(2, sizeof(bool));
     a->observed[0] = fake_alloc(10, sizeof(float));
     a->observed[0][3] = 1;
-    a->factual[0] = 3;
+    a->given[0] = ask->factuals != NULL;
+    a->factual[0] = ask->factuals ? ask->factuals[0] : 3;
     a->factual[1] = NAN;
     a->evidence = dscm_abduction_evidence_none();
     return a;

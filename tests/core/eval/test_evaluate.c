@@ -92,7 +92,7 @@ static bool run(const char *method, const char *sampler)
     return run_setting(method, sampler, false);
 }
 
-static double value(size_t item, dscm_column column)
+static double value(size_t item, dscm_record_column column)
 {
     return rig.rows[item].values[column];
 }

@@ -50,6 +50,31 @@ static void times_are_those_of_the_noise(void)
     dscm_trainer_free(t);
 }
 
+/* A share of the images is without noise; it is the predictor's alone. */
+static void a_share_of_images_is_clean(void)
+{
+    dscm_dataset data = shapes();
+    uint32_t images[8] = {3, 1, 4, 15, 9, 2, 6, 5};
+    dscm_train_options o = small(DSCM_TASK_PREDICTOR, 1);
+    o.clean_share = 0.5;
+    dscm_trainer *t = open_trainer(&o, &data);
+    REQUIRE(t);
+    size_t clean = 0, all = 0;
+    for (uint64_t first = 0; first < 400; first += 8) {
+        shard s = shard_of(t, images, 8, first);
+        dscm_tasks[o.task].inputs(&s);
+        const float *time = dscm_exec_data(s.exec, s.net->t);
+        for (size_t i = 0; i < 8; i++, all++) clean += time[i] == 0;
+    }
+    CHECK_NEAR((double)clean / (double)all, 0.5, 0.1);
+    dscm_trainer_free(t);
+    o = small(DSCM_TASK_SCORE, 1);
+    o.clean_share = 0.5;
+    dscm_error err = {0};
+    CHECK_INT(dscm_trainer_open(&t, &o, &data, &err), DSCM_E_INVALID);
+    CHECK(strstr(err.message, "clean_share: 0.5"));
+}
+
 /* Autoencoders work on [0,1]. */
 static void autoencoders_see_unit_pixels(void)
 {
@@ -329,6 +354,7 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"times_are_those_of_the_noise", times_are_those_of_the_noise},
+        {"a_share_of_images_is_clean", a_share_of_images_is_clean},
         {"autoencoders_see_unit_pixels", autoencoders_see_unit_pixels},
         {"moves_are_those_of_the_formula", moves_are_those_of_the_formula},
         {"continuous_predictors_learn_a_density", continuous_predictors_learn_a_density},

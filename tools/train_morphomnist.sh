@@ -1,0 +1,55 @@
+#!/bin/sh
+# Trains every network of the morphomnist bundle, fits its mechanisms and assembles it. Interrupted at any
+# point, the same command goes on where it was.
+#
+# usage: tools/train_morphomnist.sh DATA_DIR WORK_DIR OUT_DIR
+#   DATA_DIR  `diffscm morpho render --split train`: train-images-idx3-ubyte[.gz], train-variables.csv,
+#             60,000 images; the first 45,000 make the model
+#   WORK_DIR  checkpoints, loss curves (CSV), held-out figures
+#   OUT_DIR   the bundle
+# DIFFSCM names the program (build/diffscm), SCORE a score network to take instead of training one.
+set -eu
+[ $# -eq 3 ] || { sed -n '5,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+data=$1 work=$2 out=$3
+program=${DIFFSCM:-build/diffscm}
+m='train[0:45000]' held='train[45000:50000]'
+mkdir -p "$work"
+
+# train FILE TASK OPTION...: skipped when FILE is there
+train() {
+    file=$1
+    shift
+    [ -e "$work/$file.st" ] && return
+    "$program" train "$@" --data "$data" --split "$m" --threads 1 --batch 32 --out "$work/$file.st" \
+        --checkpoint "$work/$file.ck" --log "$work/$file.csv" >"$work/$file.part"
+    mv "$work/$file.part" "$work/$file.txt"
+    cat "$work/$file.txt"
+}
+
+# Predictors observe images without noise, so most of theirs have none.
+predictor() {
+    variable=$1
+    shift
+    train "$variable" predictor --variable "$variable" --clean-share .7 --lr 2e-3 --warmup 100 --ema .998 \
+        --blocks 1 --eval-split "$held" --eval-limit 1000 "$@"
+}
+
+[ -n "${SCORE:-}" ] || train score score --conditional --parents digit,thickness,intensity \
+    --prediction v --attention 7 --samples 150000 --lr 1e-3 --seed 1
+predictor thickness --samples 60000 --mult 1,1,1 --seed 2
+predictor intensity --samples 50000 --mult 1,1,1 --seed 3
+predictor digit --samples 60000 --mult 1,1,2 --seed 4
+head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
+[ -e "$work/model.json" ] || "$program" fit --data "$data" --table "$work/variables.csv" \
+    --graph 'thickness -> intensity; digit, thickness, intensity -> image' \
+    --range thickness=.5..9 --range intensity=64..255 --out "$work/model.json"
+printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1},{"sampler":"implicit","steps":10,"scale":1},{"sampler":"implicit","steps":20,"scale":1}]}\n' \
+    >"$work/measured.json"
+
+"$program" bundle --out "$out" --name morphomnist --version 1 \
+    --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
+    --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
+    --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
+    --predictor "intensity=$work/intensity.st" --tolerance thickness=.25 --tolerance intensity=4 \
+    --sampler implicit --steps 6
+"$program" bundle --out "$out" --measured "$work/measured.json"
