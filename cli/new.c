@@ -140,14 +140,13 @@ static void name_stage(new_job *j, const new_stage *s, char name[64])
 static dscm_code train_stage(new_job *j, const new_stage *s, dscm_error *err)
 {
     char name[64], done[NEW_PATH], part[NEW_PATH];
-    json_t *word;
-    size_t i;
     name_stage(j, s, name);
     dscm_code code = file_in(j, done, err, "%s.txt", name);
     if (code == DSCM_OK) code = file_in(j, part, err, "%s.part", name);
     if (code != DSCM_OK || access(done, F_OK) == 0) return code;
     arguments *a = begin("train");
-    json_array_foreach(s->words, i, word) add(a, "%s", json_string_value(word));
+    for (size_t i = 0; i < json_array_size(s->words); i++)
+        add(a, "%s", json_string_value(json_array_get(s->words, i)));
     add(a, "--data=%s", j->work);
     add(a, "--eval-split=S");
     add(a, "--eval-limit=500");

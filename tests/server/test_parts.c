@@ -1,4 +1,4 @@
-/* Parts of the server that need no socket: queue, jobs, store, cache, settings, headers, keys. */
+/* Parts of the server that need no socket: jobs, store, cache, settings, headers, keys. */
 #include <pthread.h>
 #include <unistd.h>
 
@@ -13,158 +13,7 @@
 #include "server/settings.h"
 #include "tests/harness.h"
 #include "tests/server/fake_value.h"
-
-static dscm_job *make_job(const char *client, int64_t deadline_ms)
-{
-    dscm_job *job = NULL;
-    if (dscm_job_create(&job, client, client, (dscm_payload){0}, deadline_ms, false, NULL)) abort();
-    return job;
-}
-
-/* ---- queue ---- */
-
-static void push(dscm_queue *queue, dscm_job *job)
-{
-    CHECK_INT(dscm_queue_push(queue, dscm_job_ref(job), NULL, NULL), DSCM_PUSHED);
-}
-
-static void queue_serves_clients_in_turn(void)
-{
-    dscm_queue *queue;
-    REQUIRE(dscm_queue_open(&queue, 10, 5, NULL) == DSCM_OK);
-    dscm_job *a[3], *b[2];
-    for (int i = 0; i < 3; i++) push(queue, a[i] = make_job("a", DSCM_NEVER));
-    for (int i = 0; i < 2; i++) push(queue, b[i] = make_job("b", DSCM_NEVER));
-    CHECK_INT(dscm_queue_position(queue, a[0]), 0);
-    CHECK_INT(dscm_queue_position(queue, b[0]), 1);
-    CHECK_INT(dscm_queue_position(queue, a[1]), 2);
-    CHECK_INT(dscm_queue_position(queue, b[1]), 3);
-    CHECK_INT(dscm_queue_position(queue, a[2]), 4);
-    dscm_job *order[] = {a[0], b[0], a[1], b[1], a[2]};
-    for (int i = 0; i < 5; i++) {
-        dscm_job *got = dscm_queue_take(queue);
-        CHECK(got == order[i]);
-        dscm_job_unref(got);
-    }
-    CHECK(dscm_queue_take_any(queue) == NULL);
-    for (int i = 0; i < 3; i++) dscm_job_unref(a[i]);
-    for (int i = 0; i < 2; i++) dscm_job_unref(b[i]);
-    dscm_queue_free(queue);
-}
-
-static bool takes_a_week(void *arg, const dscm_job *job)
-{
-    return strcmp(job->owner, arg) == 0 && job->deadline_ms == 7;
-}
-
-static bool any(void *arg, const dscm_job *job)
-{
-    (void)arg, (void)job;
-    return true;
-}
-
-/* Two takers: the second long job of a client waits for the first, and lets later ones pass. */
-static void queue_limits_long_jobs(void)
-{
-    dscm_queue *queue;
-    char owner[] = "a";
-    REQUIRE(dscm_queue_open(&queue, 10, 10, NULL) == DSCM_OK);
-    REQUIRE(dscm_queue_limit_long(queue, takes_a_week, owner, 1, 2, NULL) == DSCM_OK);
-    dscm_job *first = make_job("a", 7), *second = make_job("a", 7), *third = make_job("a", 7);
-    dscm_job *brief = make_job("a", DSCM_NEVER), *other = make_job("b", 7), *more[4];
-    push(queue, first);
-    push(queue, second);
-    push(queue, third);
-    push(queue, brief);
-    dscm_job *got = dscm_queue_take(queue);
-    CHECK(got == first);
-    CHECK(dscm_queue_take(queue) == brief);
-    push(queue, other);
-    /* What an idle taker could have is left to it; what it may not have is not. */
-    CHECK_INT(dscm_queue_take_more(queue, more, 1, 1, any, NULL), 1);
-    CHECK(more[0] == second);
-    CHECK(dscm_queue_take(queue) == other);
-    dscm_queue_done(queue, other); /* holds nothing that is counted */
-    CHECK_INT(dscm_queue_depth(queue), 1);
-    dscm_queue_done(queue, first);
-    CHECK(dscm_queue_take(queue) == third); /* would wait for ever */
-    push(queue, dscm_job_ref(second));
-    dscm_queue_close(queue);
-    CHECK(dscm_queue_take(queue) == second); /* a closed queue is emptied */
-    CHECK(dscm_queue_take(queue) == NULL);
-    dscm_job *const all[] = {first, second, second, third, brief, other};
-    for (size_t i = 0; i < TEST_COUNT(all); i++) {
-        dscm_job_unref(all[i]); /* the queue's */
-        dscm_job_unref(all[i]);
-    }
-    dscm_queue_free(queue);
-}
-
-static void queue_has_limits(void)
-{
-    dscm_queue *queue;
-    REQUIRE(dscm_queue_open(&queue, 3, 2, NULL) == DSCM_OK);
-    dscm_job *a = make_job("a", DSCM_NEVER), *b = make_job("b", DSCM_NEVER);
-    push(queue, a);
-    push(queue, a);
-    CHECK_INT(dscm_queue_push(queue, a, NULL, NULL), DSCM_SHARE_FULL);
-    push(queue, b);
-    CHECK_INT(dscm_queue_push(queue, b, NULL, NULL), DSCM_QUEUE_FULL);
-    CHECK_INT(dscm_queue_depth(queue), 3);
-    CHECK(dscm_queue_remove(queue, b));
-    dscm_job_unref(b);
-    CHECK(!dscm_queue_remove(queue, b));
-    dscm_queue_close(queue);
-    CHECK_INT(dscm_queue_push(queue, b, NULL, NULL), DSCM_QUEUE_CLOSED);
-    dscm_job_unref(dscm_queue_take(queue));
-    dscm_job_unref(dscm_queue_take(queue));
-    CHECK(dscm_queue_take(queue) == NULL);
-    dscm_job_unref(a);
-    dscm_job_unref(b);
-    dscm_queue_free(queue);
-}
-
-static void queue_finds_late_jobs(void)
-{
-    dscm_queue *queue;
-    REQUIRE(dscm_queue_open(&queue, 4, 4, NULL) == DSCM_OK);
-    dscm_job *late = make_job("a", 100), *fine = make_job("a", 200);
-    push(queue, fine);
-    push(queue, late);
-    CHECK(dscm_queue_take_late(queue, 99) == NULL);
-    CHECK(dscm_queue_take_late(queue, 100) == late);
-    CHECK(dscm_queue_take_late(queue, 100) == NULL);
-    dscm_job_unref(late);
-    dscm_job_unref(late);
-    dscm_job_unref(fine);
-    dscm_queue_free(queue); /* drops what is inside */
-}
-
-static bool other_client(void *arg, const dscm_job *job)
-{
-    return strcmp(job->client, arg) != 0;
-}
-
-static void queue_gives_companions(void)
-{
-    dscm_queue *queue;
-    dscm_job *got[8];
-    REQUIRE(dscm_queue_open(&queue, 8, 8, NULL) == DSCM_OK);
-    const char *clients[] = {"a", "x", "a", "b", "x"};
-    for (int i = 0; i < 5; i++) {
-        dscm_job *job = make_job(clients[i], DSCM_NEVER);
-        push(queue, job);
-        dscm_job_unref(job);
-    }
-    CHECK_INT(dscm_queue_take_more(queue, got, 8, 4, other_client, "x"), 1); /* leaves four */
-    CHECK_STR(got[0]->client, "a");
-    dscm_job_unref(got[0]);
-    CHECK_INT(dscm_queue_take_more(queue, got, 8, 0, other_client, "x"), 2);
-    dscm_job_unref(got[0]);
-    dscm_job_unref(got[1]);
-    CHECK_INT(dscm_queue_depth(queue), 2);
-    dscm_queue_free(queue);
-}
+#include "tests/server/make_job.h"
 
 /* ---- jobs ---- */
 
@@ -602,11 +451,6 @@ int main(int argc, char **argv)
         {"waiting_for_an_abduction_ends_with_the_deadline",
          waiting_for_an_abduction_ends_with_the_deadline},
 
-        {"queue_serves_clients_in_turn", queue_serves_clients_in_turn},
-        {"queue_limits_long_jobs", queue_limits_long_jobs},
-        {"queue_has_limits", queue_has_limits},
-        {"queue_finds_late_jobs", queue_finds_late_jobs},
-        {"queue_gives_companions", queue_gives_companions},
         {"job_wakes_each_waiter_once", job_wakes_each_waiter_once},
         {"first_end_of_a_job_wins", first_end_of_a_job_wins},
         {"events_survive_small_buffers", events_survive_small_buffers},
