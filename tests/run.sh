@@ -23,7 +23,7 @@ export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 
 passed=0 failed=0 skipped=0
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap '[ $BASHPID != $$ ] || rm -rf "$folder"' EXIT # not when a pipe's end fails
 
 account() { # name, exit status, seconds, file of what it printed
     local name=$1 status=$2 output=$4 line
@@ -74,7 +74,8 @@ for ((i = 0; i < ${#suites[@]}; i++)); do echo "$i ${suites[i]#* }"; done | run 
 # A browser waits so long for a page and no longer: it has the machine for itself.
 if [ -z "$unit" ] && [ -f tests/browser/run.py ]; then
     suites+=("browser python3 tests/browser/run.py $build/diffscm")
-    echo "$i ${suites[i]#* }" | run 1
+    last=$((${#suites[@]} - 1)) # what the loop before counted is gone with its pipe
+    echo "$last ${suites[last]#* }" | run 1
 fi
 for ((i = 0; i < ${#suites[@]}; i++)); do
     read -r status took 2>/dev/null <"$folder/$i.status" || status=255 took=0
