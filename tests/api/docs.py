@@ -157,6 +157,8 @@ def queries_are_described(host, document):
         shown = [resolved(p, document) for p in document["paths"][path]["post"]["parameters"]]
         shown = {p["name"]: p["schema"] for p in shown if p["in"] == "query"}
         forms = {"do.digit", "shift.digit", "hold.digit"} if shown.pop("intervention", 0) else set()
+        if shown.pop("factuals", 0):
+            forms.add("factual.digit")
         names = sorted(set(shown) | forms)
 
         def faults(query):

@@ -71,22 +71,23 @@ def cases(program, root, path, digits):
         bundle = ["bundle", "--out", folder, "--name", "other", "--variable", "garment", "--score",
                   os.path.join(nets, "score.safetensors"), "--predictor",
                   os.path.join(nets, "predictor.safetensors"), "--oracle"]
-        size = os.path.getsize(os.path.join(nets, "predictor.safetensors"))
-        assert size > os.path.getsize(os.path.join(nets, "score.safetensors"))
-        fails(size - 1, "predictor.safetensors", *bundle, os.path.join(nets, "oracle.safetensors"))
+        size = os.path.getsize(os.path.join(nets, "score.safetensors"))
+        assert size > os.path.getsize(os.path.join(nets, "predictor.safetensors"))
+        oracle = os.path.join(nets, "panel-classifier-0.safetensors")
+        fails(size - 1, "score.safetensors", *bundle, oracle)
         assert contents(folder) == before
         # not only a full disk: a network that is none, after two that were taken
         code, err = limited(1 << 30, *bundle, digit)
         assert code == 1 and "3.png" in err, err
         assert contents(folder) == before
-        code, err = limited(1 << 30, *bundle, os.path.join(nets, "oracle.safetensors"))
+        code, err = limited(1 << 30, *bundle, oracle)
         assert code == 0, err
         assert contents(folder)["manifest.json"] != before["manifest.json"]
         assert not [n for n in os.listdir(folder) if n.endswith(".tmp")]
         assert subprocess.run([program, "info", "--check", folder],
                               capture_output=True).returncode == 0
         new = os.path.join(folder, "new")
-        fails(size - 1, "predictor.safetensors", "bundle", "--out", new, *bundle[3:-1])
+        fails(size - 1, "score.safetensors", "bundle", "--out", new, *bundle[3:-1])
         assert not os.path.exists(new)
 
     def test_a_report_that_does_not_fit_leaves_the_old_one():
