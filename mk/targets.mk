@@ -32,7 +32,7 @@ unit: tests
 
 ## make asan     the tests under AddressSanitizer and UndefinedBehaviourSanitizer; UNIT=1: no HTTP
 asan:
-	@$(SUB) BUILD=asan $(if $(UNIT),,all) tests
+	@$(SUB) BUILD=asan all tests
 	@tests/run.sh $(if $(UNIT),--unit) build/asan '$(ONLY)'
 
 ## make tsan     the tests under ThreadSanitizer
