@@ -150,7 +150,7 @@ void dscm_options_draw(const dscm_bundle *bundle, dscm_options *options);
 /* Whether counterfactuals under options that are not resolved yet search a scale per item
  * (dscm_scale_search): the bundle's default where neither a sampler nor a scale is named. */
 bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);
-/* Names of the samplers by index, NULL after the last: "residual" first, "published" last. */
+/* Names of the samplers by index, NULL after the last: "implicit" first, "published" last. */
 const char *dscm_sampler_name(size_t index);
 bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
 
