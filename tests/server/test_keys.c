@@ -89,12 +89,45 @@ static void only_whole_files_of_keys_open(void)
     dscm_keys_free(keys);
 }
 
+static void keys_are_read_again(void)
+{
+    char path[] = "/tmp/diffscm-keys-XXXXXX", name[DSCM_KEY_NAME_SIZE];
+    int fd = mkstemp(path);
+    REQUIRE(fd >= 0);
+    dprintf(fd, "\xef\xbb\xbf"
+                "alice " SECRET "\r\n"); /* as editors of other systems save it */
+    dscm_keys *keys;
+    size_t count = 0;
+    dscm_error err = {0};
+    REQUIRE(dscm_keys_open(&keys, path, NULL) == DSCM_OK);
+    CHECK(dscm_keys_check(keys, "Bearer secret", name));
+    REQUIRE(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+    for (int i = 0; i < 3; i++) dprintf(fd, "bob-%d %064d\n", i, i);
+    CHECK_INT(dscm_keys_reload(keys, &count, &err), DSCM_OK);
+    CHECK_INT(count, 3);
+    CHECK(!dscm_keys_check(keys, "Bearer secret", name));
+    dprintf(fd, "broken\n");
+    CHECK_INT(dscm_keys_reload(keys, &count, &err), DSCM_E_FORMAT);
+    CHECK_HAS(err.message, ":4:");
+    REQUIRE(ftruncate(fd, 0) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+    for (int i = 0; i <= DSCM_KEYS_MAX; i++) dprintf(fd, "bob-%d %064d\n", i, i);
+    err = (dscm_error){0};
+    CHECK_INT(dscm_keys_reload(keys, &count, &err), DSCM_E_LIMIT);
+    close(fd);
+    unlink(path);
+    dscm_keys_free(keys);
+    err = (dscm_error){0};
+    CHECK_INT(dscm_keys_open(&keys, "/tmp", &err), DSCM_E_INVALID); /* a folder */
+    CHECK_HAS(err.message, "/tmp is no regular file");
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"keys_are_compared_by_digest", keys_are_compared_by_digest},
         {"digest_of_an_empty_key_is_refused", digest_of_an_empty_key_is_refused},
         {"only_whole_files_of_keys_open", only_whole_files_of_keys_open},
+        {"keys_are_read_again", keys_are_read_again},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }
