@@ -1,10 +1,7 @@
-/* Causal propagation: which values the variables take under a query, and how the image is guided.
- *
- * Knows no network: factual values come from the caller. Pure functions. Internal to core/scm and
- * core/eval.
- */
-#ifndef DSCM_CORE_SCM_PROPAGATE_H
-#define DSCM_CORE_SCM_PROPAGATE_H
+/* From a query to the guidance of a walk: which predictor draws the image where, and how strongly.
+ * Pure functions. Internal to core/scm. */
+#ifndef DSCM_CORE_SCM_GUIDANCE_H
+#define DSCM_CORE_SCM_GUIDANCE_H
 
 #include "core/bundle/bundle.h"
 
@@ -15,9 +12,8 @@ typedef struct guidance {
     bool set;      /* the query changes or holds the parent, even where its scale is 0 */
 } guidance;
 
-/* Guidance of one item (edges) from its query: propagates interventions through the graph.
- * observed: values of all variables as the predictors see them (variables), used where the query
- * gives none. */
+/* Guidance of one item (edges) from its query. observed: values of all variables as the predictors see
+ * them (variables), used where the query gives none; or NULL. Errors of causal_propagate. */
 dscm_code dscm_query_guidance(const dscm_bundle *bundle, const dscm_query *query,
                               const double *observed, double default_scale, guidance *out,
                               dscm_error *err) DSCM_MUST_CHECK;
