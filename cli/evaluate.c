@@ -10,6 +10,7 @@
 #include "core/base/memory.h"
 #include "core/base/rng.h"
 #include "core/base/team.h"
+#include "core/io/file.h"
 
 static const char methods_default[] =
     "ours,ours:scale=calibrated,published:ratio=0.75:dynamic=1:scale=1,"
@@ -75,6 +76,14 @@ dscm_code eval_make_folder(const evaluation *e, dscm_error *err)
     return DSCM_OK;
 }
 
+dscm_code eval_write(const evaluation *e, const char *name, const char *text, size_t length,
+                     dscm_error *err)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", e->report_dir, name);
+    return dscm_file_replace(path, &(dscm_piece){text, length}, 1, err);
+}
+
 static dscm_code open_all(evaluation *e, dscm_error *err)
 {
     dscm_code code = cli_model_open(&e->m, err);
@@ -134,6 +143,14 @@ static dscm_code run_evaluation(evaluation *e, dscm_error *err)
         dscm_code truth = eval_truth(e, err);
         close_all(e);
         return truth;
+    }
+    if (e->noise) {
+        dscm_code noise = cli_model_open(&e->m, err);
+        if (noise == DSCM_OK) noise = dscm_dataset_open(&e->items, e->data_dir, e->split, err);
+        if (noise == DSCM_OK) noise = draw_targets(e, err);
+        if (noise == DSCM_OK) noise = eval_noise(e, err);
+        close_all(e);
+        return noise;
     }
     e->list = dscm_alloc(EVAL_METHODS_MAX, sizeof *e->list, "evaluation", err);
     dscm_code code = e->list ? open_all(e, err) : DSCM_E_MEMORY;
@@ -208,6 +225,8 @@ int cmd_evaluate(int argc, char **argv)
          "judges.json and judges.md by the bundle's panel or selection judges (panel)"},
         {"sources", OPT_TEXT, &e->sources_dir, 0, 0, "DIR",
          "MorphoMNIST: the digits that --data was rendered from; errors against the truth"},
+        {"noise", OPT_FLAG, &e->noise, 0, 0, NULL,
+         "what the abducted noise of every sampler holds, at 5 to 50 steps, instead"},
         {"quick", OPT_FLAG, &e->quick, 0, 0, NULL, "fewer items and points: a few minutes"},
         {"no-sheets", OPT_FLAG, &e->no_sheets, 0, 0, NULL, "no pictures of items in the report"},
         {"no-cost", OPT_FLAG, &e->no_cost, 0, 0, NULL, "no timing"},

@@ -52,6 +52,7 @@ typedef struct evaluation {
     size_t limit, slow_limit, curve_limit, study_limit, slow_study_limit;
     const char *judges; /* "panel", "selection"; NULL: the panel where the bundle has one */
     bool quick, no_sheets, no_cost;
+    bool noise; /* what the abducted noise holds, instead */
     char command[2048];
     /* data */
     dscm_dataset items, pool;
@@ -98,8 +99,14 @@ dscm_code eval_judge(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 /* --sources: every intervention of the field's protocol against the truth that the renderer draws;
  * DIR/truth.json and truth.md, and the table on standard output. */
 dscm_code eval_truth(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+/* --noise: what the abducted noise of every sampler holds, at 5 to 50 steps, with the items' labels known;
+ * DIR/noise.json and noise.md, and the table on standard output. Model, items and targets are open. */
+dscm_code eval_noise(evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
 /* Makes the report's folder where it is not there. */
 dscm_code eval_make_folder(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK;
+/* Writes a file of that folder. */
+dscm_code eval_write(const evaluation *e, const char *name, const char *text, size_t length,
+                     dscm_error *err) DSCM_MUST_CHECK;
 
 /* DIR/<what>-<slug><suffix> */
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,

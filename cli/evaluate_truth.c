@@ -11,7 +11,6 @@
 #include "core/data/idx.h"
 #include "core/data/variables.h"
 #include "core/eval/truth.h"
-#include "core/io/file.h"
 #include "core/scm/table_query.h"
 
 enum { ROWS_MAX = 16, DIGIT = 0, THICKNESS, INTENSITY, PARENTS };
@@ -335,14 +334,6 @@ static void print_table(FILE *f, const truth_run *t)
             t->composition[0], t->composition[1], t->composition[2]);
 }
 
-static dscm_code write_file(const evaluation *e, const char *name, const char *text, size_t length,
-                            dscm_error *err)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", e->report_dir, name);
-    return dscm_file_replace(path, &(dscm_piece){text, length}, 1, err);
-}
-
 static dscm_code write_report(const truth_run *t, dscm_error *err)
 {
     json_t *list = json_array(), *all;
@@ -360,9 +351,9 @@ static dscm_code write_report(const truth_run *t, dscm_error *err)
     FILE *f = json ? open_memstream(&text, &length) : NULL;
     if (f) print_table(f, t);
     bool good = f && fclose(f) == 0;
-    dscm_code code = good ? write_file(t->e, "truth.json", json, strlen(json), err)
+    dscm_code code = good ? eval_write(t->e, "truth.json", json, strlen(json), err)
                           : dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
-    if (code == DSCM_OK) code = write_file(t->e, "truth.md", text, length, err);
+    if (code == DSCM_OK) code = eval_write(t->e, "truth.md", text, length, err);
     if (code == DSCM_OK) fputs(text, stdout);
     free(json);
     free(text);
