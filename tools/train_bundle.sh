@@ -34,6 +34,7 @@ fashion)
     ;;
 esac
 mkdir -p "$work"
+strokes=$work/strokes.csv
 
 # train FILE TASK OPTION...: skipped when FILE is there
 train() {
@@ -49,8 +50,28 @@ train() {
 set -f # split names hold brackets
 # shellcheck disable=SC2086  # the settings are lists of words
 {
-    train score score --conditional --parents $variable --prediction v --split $m --attention 7 \
+    train first score --conditional --parents $variable --prediction v --split $m --attention 7 \
         --batch 32 --samples $samples --lr 1e-3 --seed 1
+    if [ "$name" = mnist ]; then # then told thickness and slant too, from these weights on
+        [ -e "$strokes" ] || {
+            "$program" morpho measure --data "$data" --split train | cut -d, -f1,2,4 >"$strokes.part"
+            mv "$strokes.part" "$strokes"
+            head -n 45001 "$strokes" >"$work/strokes-m.csv"
+        }
+        train score score --conditional --parents digit,thickness,slant --table "$strokes" \
+            --prediction v --split $m --attention 7 --batch 32 --samples 190000 --lr 7e-4 --ema .9995 \
+            --seed 5 --init "$work/first.st"
+        for stroke in thickness slant; do
+            train $stroke predictor --variable $stroke --table "$strokes" --clean-share .7 --split $m \
+                --batch 32 --samples 50000 --blocks 1 --mult 1,1,1 --lr 2e-3 --warmup 100 --ema .998 \
+                --seed 3
+        done
+        [ -e "$work/model.json" ] || "$program" fit --table "$work/strokes-m.csv" --graph \
+            'digit -> thickness; digit -> slant; digit, thickness, slant -> image' \
+            --range thickness=.5..10 --range slant=-1.2..1.4 --out "$work/model.json"
+    else
+        [ -e "$work/score.st" ] || cp "$work/first.st" "$work/score.st"
+    fi
     train predictor predictor --split $m --batch 64 --samples $predictor_samples --mult 1,2,2 \
         --head-channels 64 --lr 1e-3 --seed 2 --eval-split $held --eval-limit 1000
     train baseline_ae autoencoder --samples 120000 --lr 2e-3 --seed 5 --eval-split $held
@@ -65,10 +86,16 @@ tools/train_judges.sh "$data" "$work/judges"
 
 set --
 for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
+if [ "$name" = mnist ]; then
+    set -- "$@" --version 4 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
+        --predictor "thickness=$work/thickness.st" --predictor "slant=$work/slant.st" \
+        --tolerance thickness=.5 --tolerance slant=.15
+else
+    set -- "$@" --version 3 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
+fi
 # shellcheck disable=SC2086
-"$program" bundle --out "$out" --name "$name" --version 3 --provenance "$provenance" \
-    --variable $variable --labels "$labels" --score "$work/score.st" \
-    --predictor "$work/predictor.st" --baseline-autoencoder "$work/baseline_ae.st" \
+"$program" bundle --out "$out" --name "$name" --provenance "$provenance" \
+    --score "$work/score.st" --baseline-autoencoder "$work/baseline_ae.st" \
     --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit $walk "$@"
 "$program" bundle --out "$out" --measured "$work/measured.json"
 [ -e "$work/calibrated.json" ] ||
