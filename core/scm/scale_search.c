@@ -10,11 +10,13 @@ static_assert(DSCM_CONDITIONS_MAX == DSCM_PARENTS_MAX, "a search tells every par
 
 /* How the predictors at t = 0 see the guided values of an image. */
 typedef struct verdict {
-    bool labels;                        /* every label is the likeliest */
-    bool valid;                         /* and every number is within its tolerance */
-    double probability;                 /* of the least sure label */
-    double gap;                         /* farthest number, in tolerances */
-    double missed[DSCM_CONDITIONS_MAX]; /* per condition: number asked for - seen */
+    bool labels;                         /* every label is the likeliest */
+    bool valid;                          /* and every number that moves is within its tolerance */
+    double probability;                  /* of the least sure label */
+    double gap;                          /* farthest number that moves, in tolerances */
+    double drift;                        /* farthest number that is held, in tolerances */
+    double missed[DSCM_CONDITIONS_MAX];  /* per condition that moves: number asked for - seen */
+    double drifted[DSCM_CONDITIONS_MAX]; /* per condition that is held */
 } verdict;
 
 /* 0..1: how near a verdict is to what is asked for. */
@@ -28,6 +30,7 @@ typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
     size_t corrections;                /* of these */
+    double drift;                      /* of the walk that is kept */
 } pursuit;
 
 typedef struct search {
@@ -63,9 +66,12 @@ static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_
             guidance *g = &unit[i * b->edges_count + e];
             if (g->set || isnan(told) || b->infos[b->edges[e].parent].kind != DSCM_CONTINUOUS)
                 continue;
-            *g = (guidance){.target = told, .scale = 1, .follows = true};
+            *g = (guidance){.target = told, .scale = 1, .follows = true, .held = true};
         }
 }
+
+#define AIM_BEYOND                                                                                 \
+    0.1 /* of a variable's range, on either side of it: how far the network may be told */
 
 /* Guidance of one walk of a search (edges), from that with relative scales. */
 static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *unit, double scale,
@@ -77,24 +83,28 @@ static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *
         out[e] = unit[e];
         if (!conditional || (v->kind == DSCM_CATEGORICAL && !unit[e].follows))
             out[e].scale *= scale;
+        double beyond = AIM_BEYOND * (v->max - v->min);
         if (conditional && v->kind == DSCM_CONTINUOUS && unit[e].scale != 0 && m >= 0)
-            out[e].target = fmin(fmax(unit[e].target + aimed[m], v->min), v->max);
+            out[e].target = fmin(fmax(unit[e].target + aimed[m], v->min - beyond), v->max + beyond);
     }
 }
 
 /* seen: outputs of dscm_observe of one image; condition: of the score network, or -1. */
-static void judge_one(verdict *out, const dscm_variable *v, const float *seen, double target,
-                      int condition)
+static void judge_one(verdict *out, const dscm_variable *v, const float *seen,
+                      const guidance *asked, int condition)
 {
+    size_t label = (size_t)asked->target;
     if (v->kind == DSCM_CONTINUOUS) {
-        out->gap = fmax(out->gap, fabs((double)seen[0] - target) / v->tolerance);
+        double missed = asked->target - (double)seen[0];
+        double *farthest = asked->held ? &out->drift : &out->gap;
+        *farthest = fmax(*farthest, fabs(missed) / v->tolerance);
         out->valid &= out->gap <= 1;
-        if (condition >= 0) out->missed[condition] = target - (double)seen[0];
+        if (condition >= 0) (asked->held ? out->drifted : out->missed)[condition] = missed;
         return;
     }
-    for (size_t k = 0; k < v->labels_count; k++) out->labels &= seen[k] <= seen[(size_t)target];
+    for (size_t k = 0; k < v->labels_count; k++) out->labels &= seen[k] <= seen[label];
     out->valid &= out->labels;
-    out->probability = fmin(out->probability, (double)seen[(size_t)target]);
+    out->probability = fmin(out->probability, (double)seen[label]);
 }
 
 /* images: of the n active items. One pass for all of them by every acceptance net, which no walk is
@@ -122,7 +132,7 @@ static dscm_code judge(const search *q, const float *images, size_t n, dscm_erro
             for (size_t i = 0; code == DSCM_OK && i < n; i++) {
                 const guidance *asked = &q->unit[q->active[i] * edges + e];
                 if (asked->scale != 0)
-                    judge_one(&q->seen[i], v, seen + i * outputs, asked->target, condition);
+                    judge_one(&q->seen[i], v, seen + i * outputs, asked, condition);
             }
         }
         dscm_free(seen);
@@ -146,18 +156,30 @@ static double next_scale(const search *q, double scale, double usual, double mos
     return scale >= most * (1 - 1e-9) ? most : scale;
 }
 
-/* Keeps an image that is nearer to what is asked for than those before it. */
-static void take_trial(const search *q, size_t item, const float *image, const verdict *seen)
+static bool accepted(const dscm_scale_search *a, bool valid, double probability)
+{
+    return valid && probability >= a->confidence;
+}
+
+/* Keeps an image that is nearer to what is asked for than those before it; of two that are what is asked
+ * for, the one whose held numbers have moved less. */
+static void take_trial(const search *q, size_t item, const float *image, const verdict *seen,
+                       const dscm_scale_search *a)
 {
     size_t size = q->s->size;
     dscm_scale_result *result = &q->results[item];
-    const pursuit *now = &q->pursuits[item];
-    const verdict best = {
-        .valid = result->valid, .probability = result->probability, .gap = result->gap};
+    pursuit *now = &q->pursuits[item];
+    const verdict best = {.probability = result->probability, .gap = result->gap};
+    bool met = accepted(a, seen->valid, seen->probability),
+         met_before = accepted(a, result->valid, result->probability), better;
+    if (met && met_before)
+        better = seen->drift < now->drift;
+    else
+        better = seen->valid != result->valid ? seen->valid : sureness(seen) > sureness(&best);
     result->predictions++;
-    bool surer = seen->valid != best.valid ? seen->valid : sureness(seen) > sureness(&best);
-    if (result->predictions > 1 && !surer) return;
+    if (result->predictions > 1 && !better) return;
     memcpy(q->out + item * size, image, size * sizeof(float));
+    now->drift = seen->drift;
     result->scale = now->scale;
     result->valid = seen->valid;
     result->probability = seen->probability;
@@ -165,13 +187,14 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     memcpy(result->aimed, now->aimed, sizeof now->aimed);
 }
 
-/* What to ask of an item next; false when nothing is left to try or to wish for. */
+/* What to ask of an item next, the numbers that move before those that are held; false when nothing is left to try or to wish for. */
 static bool pursue(const search *q, size_t item, const verdict *seen, const dscm_scale_search *a,
                    double usual)
 {
     pursuit *next = &q->pursuits[item];
     bool conditional = is_conditional(&q->latent->options), more = false;
-    bool sure = seen->labels && seen->probability >= a->confidence, near = seen->gap <= 1;
+    bool sure = seen->labels && seen->probability >= a->confidence;
+    bool near = seen->gap <= 1 && seen->drift <= 1;
     if (sure && near) return false;
     if (!sure || !conditional) {
         double scale = next_scale(q, next->scale, usual, a->max_scale);
@@ -180,7 +203,8 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     }
     if (conditional && !near && next->corrections < CORRECTIONS_MAX) {
         next->corrections++;
-        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++) next->aimed[m] += seen->missed[m];
+        const double *correct = seen->gap > 1 ? seen->missed : seen->drifted;
+        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++) next->aimed[m] += correct[m];
         more = true;
     }
     return more;
@@ -211,7 +235,7 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
     *count = 0;
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
         size_t item = q->active[i];
-        take_trial(q, item, q->trial + i * size, &q->seen[i]);
+        take_trial(q, item, q->trial + i * size, &q->seen[i], a);
         if (pursue(q, item, &q->seen[i], a, usual)) q->active[(*count)++] = item;
     }
     dscm_latent_free(part);

@@ -288,6 +288,7 @@ static void numbers_are_corrected(void)
     if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
     dscm_options o = dscm_options_defaults();
     const dscm_variable *about = &dscm_bundle_describe(bundle)->variables[THICKNESS];
+    double beyond = 0.1 * (about->max - about->min);
     REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
     REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
     for (size_t i = 0; i < ITEMS; i++) {
@@ -303,7 +304,7 @@ static void numbers_are_corrected(void)
         size_t walks = 0;
         REQUIRE(dscm_latent_select(&one, all, &i, 1, &err) == DSCM_OK);
         for (double gap = INFINITY; walks < WALKS && gap > 1; walks++) {
-            double told = fmin(fmax(targets[i] + aim, about->min), about->max);
+            double told = fmin(fmax(targets[i] + aim, about->min - beyond), about->max + beyond);
             const dscm_intervention aimed = {THICKNESS, DSCM_DO, told, NONE};
             const dscm_query query = {.items = &aimed, .count = 1};
             REQUIRE(dscm_predict(session, image, one, &query, &o, NULL, &err) == DSCM_OK);
