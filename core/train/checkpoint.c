@@ -121,10 +121,11 @@ dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report 
 }
 
 /* ---- checkpoints ---- */
-/* A checkpoint's settings against this run's. More samples are allowed: the run goes on, along the
- * learning rate of the longer one. Else the message names each setting that differs, both sides. */
+/* A checkpoint's settings against this run's. Other numbers of samples are allowed that are no less
+ * than what is done: the run goes on along the learning rate of the new one. Else the message names
+ * each setting that differs, both sides. */
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
-                                dscm_error *err)
+                                size_t done, dscm_error *err)
 {
     json_t *mine = json_loads(mine_text, 0, NULL), *theirs = json_loads(theirs_text, 0, NULL);
     char text[400] = "";
@@ -136,7 +137,8 @@ static dscm_code check_settings(const char *path, const char *mine_text, const c
     {
         json_t *here = json_object_get(mine, key), *there = json_object_get(theirs, key);
         if (here && there && json_equal(here, there)) continue;
-        if (strcmp(key, "samples") == 0 && json_integer_value(here) >= json_integer_value(there))
+        json_int_t samples = json_integer_value(here), planned = json_integer_value(there);
+        if (strcmp(key, "samples") == 0 && (samples >= planned || (size_t)samples >= done))
             continue;
         const int flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12);
         char *a = there ? json_dumps(there, flags) : NULL,
@@ -171,7 +173,7 @@ dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err)
     else if (!mine)
         code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     else
-        code = check_settings(path, mine, theirs, err);
+        code = check_settings(path, mine, theirs, strtoul(samples, NULL, 10), err);
     if (code == DSCM_OK) code = load_state(t, set, path, err);
     if (code == DSCM_OK) {
         t->step = strtoul(step, NULL, 10);

@@ -82,6 +82,7 @@ static void damaged_checkpoints_are_named(void)
     dscm_error err = {0};
     dscm_trainer *t = open_trainer(&o, &data);
     REQUIRE(t);
+    steps(t, 2, NULL);
     REQUIRE(dscm_trainer_save(t, path, &err) == DSCM_OK);
     REQUIRE(dscm_file_read(path, 1 << 26, &bytes, &size, &err) == DSCM_OK);
     const size_t cuts[] = {0, 7, 8, 60, 4000, size / 2, size - 1};
@@ -105,9 +106,9 @@ static void damaged_checkpoints_are_named(void)
     CHECK_INT(load_bytes(u, path, bytes, size, &err), DSCM_E_MISMATCH);
     CHECK_HAS(err.message, "seed is 5 there and 6 here");
     other.seed = 5;
-    for (int more = 0; more < 2; more++) { /* a longer run goes on, a shorter one does not */
+    for (int more = 0; more < 2; more++) { /* no fewer than are done */
         dscm_train_options length = other;
-        length.samples = more ? other.samples + BATCH : other.samples - 1;
+        length.samples = more ? 2 * BATCH : 2 * BATCH - 1;
         dscm_trainer *v = open_trainer(&length, &data);
         REQUIRE(v);
         CHECK_INT(load_bytes(v, path, bytes, size, &err), more ? DSCM_OK : DSCM_E_MISMATCH);
@@ -423,6 +424,15 @@ static void classifiers_learn(void)
     CHECK_INT(held.ranges, 1);
     CHECK(held.accuracy[0] > 0.95);
     CHECK(held.loss[0] < 0.3);
+    CHECK(isnan(held.balanced[0])); /* of classes alike accuracy says all */
+    /* Half of the larger class is wrong now: the classes' mean is 3/4, of all images 2/3 are right. */
+    uint8_t labels[IMAGES];
+    for (int i = 0; i < IMAGES; i++) labels[i] = data.labels[i] == 1 ? 0 : data.labels[i];
+    data.labels = labels;
+    REQUIRE(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_OK);
+    CHECK_NEAR(held.accuracy[0], 33. / IMAGES, .05);
+    CHECK_NEAR(held.balanced[0], .75, .05);
+    CHECK(held.balanced[0] > held.accuracy[0]);
     dscm_trainer_free(t);
 }
 
