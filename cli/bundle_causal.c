@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 static dscm_code read_model(dscm_causal *m, const char *path, dscm_error *err)
 {

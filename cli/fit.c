@@ -5,8 +5,8 @@
 
 #include "cli/cli.h"
 #include "core/base/memory.h"
+#include "core/causal/model.h"
 #include "core/io/file.h"
-#include "core/scm/causal.h"
 
 typedef struct fitting {
     const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file;

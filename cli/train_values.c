@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/causal/model.h"
 #include "core/data/variables.h"
-#include "core/scm/causal.h"
 
 /* The names as a graph without edges: fit's rules then say what kind a column is. */
 static dscm_code graph_of(dscm_causal *m, const char *names, dscm_error *err)

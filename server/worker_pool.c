@@ -84,10 +84,11 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
     int64_t start = dscm_clock_us();
     pool->runner.run(w->state, jobs, count);
     int64_t took = dscm_clock_us() - start;
-    atomic_fetch_sub(&pool->metrics->workers_busy, 1);
-    dscm_histogram_add(&pool->metrics->inference, took);
     long long each = took / (long long)count, before = atomic_load(&pool->job_us);
     atomic_store(&pool->job_us, before ? before + (each - before) / 8 : each);
+    /* Last of all: who sees a batch counted may rely on an estimate. */
+    atomic_fetch_sub(&pool->metrics->workers_busy, 1);
+    dscm_histogram_add(&pool->metrics->inference, took);
     for (size_t i = 0; i < count; i++) {
         account(pool, jobs[i]);
         pool->runner.drop(jobs[i]);

@@ -10,11 +10,11 @@
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/bundle/manifest.h"
+#include "core/causal/model.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
-#include "core/scm/causal.h"
 
 #define MANIFEST_MAX ((size_t)4 << 20)
 

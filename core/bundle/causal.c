@@ -1,10 +1,10 @@
-/* The fitted causal model of a bundle, see core/scm/causal.h. */
+/* The fitted causal model of a bundle, see core/causal/model.h. */
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
 #include "core/bundle/manifest.h"
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 /* Whether a node of the causal model is the variable of the same place. */
 static bool is_variable(const dscm_bundle *b, size_t i, const dscm_causal_node *n)

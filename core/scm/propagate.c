@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 static const dscm_intervention *intervention_on(const dscm_query *q, int variable)
 {

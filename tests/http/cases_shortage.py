@@ -38,7 +38,7 @@ def test_bodies_have_a_budget_and_one_for_each_client():
         assert b"client-share" in answer and b"Retry-After: 1" in answer, answer
         second = held(b"bert") # another client has a share of its own
         s.wait_metric("diffscm_body_bytes", 2000000)
-        assert s.metric('diffscm_rejects_total{reason="uploads_full"}') == 1
+        s.wait_metric('diffscm_rejects_total{reason="uploads_full"}', 1)
         [c.close() for c in (first, second, late)]
         s.wait_metric("diffscm_body_bytes", 0)
         r = s.post(headers={"Authorization": "Bearer anna"})
@@ -233,6 +233,8 @@ def test_estimates_grow_with_the_place_and_retry_after_ends_at_a_minute():
     with Server("--workers", "1", "--batch", "1", "--client-share", "100", step_ms=20, gate=True) as s:
         s.open_gate()
         assert s.post(query="do.digit=8&steps=100", headers={"Prefer": "wait=60"}).status == 200
+        # The reply goes out before the worker has measured its batch.
+        s.wait_metric("diffscm_inference_seconds_count", 1)
         open(s.gate, "w").close() # from here on no job ends
         replies = [s.post(headers={"Prefer": "respond-async"}) for _ in range(45)]
         waiting = [r for r in replies if r.json["status"] == "queued"]

@@ -137,11 +137,29 @@ static void a_late_cancel_is_not_counted(void)
     CHECK_INT(atomic_load(&metrics.jobs[DSCM_JOB_SUCCEEDED][DSCM_REASON_CLIENT]), 0);
 }
 
+/* The service estimates waiting times with it from the moment a batch is counted. */
+static void a_counted_batch_has_its_time(void)
+{
+    static dscm_metrics metrics;
+    dscm_queue *queue;
+    dscm_worker_pool *pool = open_crew(&queue, 1, 1, &metrics);
+    CHECK(dscm_worker_pool_job_ms(pool) == 0);
+    push(queue, 1);
+    await_batch();
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    CHECK(dscm_worker_pool_job_ms(pool) == 0); /* not before its end */
+    sem_post(&state.go);
+    while (!atomic_load(&metrics.inference.sum_us)) sched_yield();
+    CHECK(dscm_worker_pool_job_ms(pool) >= 2);
+    close_crew(queue, pool);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"batches_are_filled", batches_are_filled},
         {"a_late_cancel_is_not_counted", a_late_cancel_is_not_counted},
+        {"a_counted_batch_has_its_time", a_counted_batch_has_its_time},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

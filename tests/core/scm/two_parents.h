@@ -11,10 +11,10 @@
 #include "core/base/memory.h"
 #include "core/base/rng.h"
 #include "core/bundle/assemble.h"
+#include "core/causal/model.h"
 #include "core/diffscm.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
-#include "core/scm/causal.h"
 #include "tests/harness.h"
 
 enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/scm/causal_internal.h"
+#include "core/causal/internal.h"
 
 /* ---- writing ---- */
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 #define NAME_MAX_BYTES 63
 #define LABELS_GUESSED 50 /* more different integers are numbers */

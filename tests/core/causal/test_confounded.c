@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "core/base/memory.h"
+#include "core/causal/model.h"
 #include "core/data/morpho.h"
-#include "core/scm/causal.h"
 #include "tests/harness.h"
 
 enum { ROWS = 3000, DIGIT = 0, THICKNESS, INTENSITY, IMAGE, NODES };

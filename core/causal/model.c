@@ -1,11 +1,11 @@
 /* Inference in a causal model of a table: likelihood, abduction, sampling, prediction. */
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/scm/causal_internal.h"
+#include "core/causal/internal.h"
 
 #define SHARE_MIN 1e-6 /* of the range: what is left at its ends */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/scm/causal_internal.h"
+#include "core/causal/internal.h"
 
 #define RIDGE 1e-6 /* of the least squares that training starts from, per row */
 

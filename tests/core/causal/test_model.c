@@ -1,9 +1,9 @@
 /* Causal models of tables: graphs, splines and gradients, fitting beside closed forms, Gumbel
  * posteriors, propagation, and models as JSON. */
 #include "core/base/memory.h"
+#include "core/causal/internal.h"
+#include "core/causal/model.h"
 #include "core/data/morpho.h"
-#include "core/scm/causal.h"
-#include "core/scm/causal_internal.h"
 #include "tests/harness.h"
 
 #define MORPHO "thickness -> intensity; digit, thickness, intensity -> image"

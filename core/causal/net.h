@@ -1,7 +1,7 @@
 /* The parts that mechanisms of tables are made of: a small network with a linear path, a monotone
  * spline, and the optimiser. All in double precision; they are tiny. */
-#ifndef DSCM_CORE_SCM_CAUSAL_NET_H
-#define DSCM_CORE_SCM_CAUSAL_NET_H
+#ifndef DSCM_CORE_CAUSAL_NET_H
+#define DSCM_CORE_CAUSAL_NET_H
 
 #include <stddef.h>
 

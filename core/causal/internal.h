@@ -1,8 +1,8 @@
-/* What inference and fitting of mechanisms share. Internal to core/scm/causal*.c. */
-#ifndef DSCM_CORE_SCM_CAUSAL_INTERNAL_H
-#define DSCM_CORE_SCM_CAUSAL_INTERNAL_H
+/* What inference and fitting of mechanisms share. Internal to core/causal. */
+#ifndef DSCM_CORE_CAUSAL_INTERNAL_H
+#define DSCM_CORE_CAUSAL_INTERNAL_H
 
-#include "core/scm/causal.h"
+#include "core/causal/model.h"
 
 #define CAUSAL_FEATURES_MAX 1024
 #define CAUSAL_LOG_SCALE    7.0 /* largest magnitude of log s */

@@ -9,15 +9,15 @@
  * The image is a node without a mechanism here: its own is a network of the bundle. A model does not
  * change after fitting or reading; threads may share it.
  */
-#ifndef DSCM_CORE_SCM_CAUSAL_H
-#define DSCM_CORE_SCM_CAUSAL_H
+#ifndef DSCM_CORE_CAUSAL_MODEL_H
+#define DSCM_CORE_CAUSAL_MODEL_H
 
 #include <jansson.h>
 
 #include "core/base/rng.h"
+#include "core/causal/net.h"
 #include "core/data/table.h"
 #include "core/diffscm.h"
-#include "core/scm/causal_net.h"
 
 #define DSCM_CAUSAL_NODES_MAX  32
 #define DSCM_CAUSAL_LABELS_MAX 256

@@ -1,4 +1,4 @@
-#include "core/scm/causal_net.h"
+#include "core/causal/net.h"
 
 #include <math.h>
 #include <string.h>
