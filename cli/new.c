@@ -239,6 +239,7 @@ static dscm_code take_plan(new_job *j, const char *path, dscm_error *err)
     if (j->samples <= score->samples) return DSCM_OK;
     score->seconds *= (double)j->samples / (double)score->samples;
     score->samples = j->samples;
+    j->plan.seconds = 0; /* as many as are asked for, whatever time it takes */
     snprintf(j->plan.effort, sizeof j->plan.effort, "%zu samples", j->samples);
     return new_plan_write(&j->plan, path, err);
 }

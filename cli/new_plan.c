@@ -195,12 +195,19 @@ static size_t whole_batches(double samples, const template *t)
     return (size_t)samples / t->batch * t->batch;
 }
 
+/* Not less than what measuring the fewest images takes, at so many samples a second. */
+static double rest_at(const new_plan *p, double rate)
+{
+    return fmax(REST * p->seconds, MEASURED_LEAST * MEASURED_COST / rate);
+}
+
 /* Samples of one network; *left: seconds that are not given away yet. */
 static size_t share_of_time(const new_plan *p, const template *t, double rate, double fixed,
                             size_t nets, double *left)
 {
     double training = (1 - REST) * p->seconds;
-    double seconds = t->task == DSCM_TASK_SCORE ? *left : training * t->share / (double)nets;
+    double seconds = t->task == DSCM_TASK_SCORE ? *left - (rest_at(p, rate) - REST * p->seconds)
+                                                : training * t->share / (double)nets;
     size_t samples = whole_batches((seconds - fixed) * rate, t);
     *left -= ((double)samples / rate + fixed) * (double)nets;
     return samples;
@@ -255,7 +262,8 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, size_t samples, ds
             s->seconds = (double)count / rate + fixed;
         }
     }
-    p->measured = p->seconds > 0 ? new_plan_measurable(p, REST * p->seconds) : MEASURED_MOST;
+    if (code != DSCM_OK) return code;
+    p->measured = p->seconds > 0 ? new_plan_measurable(p, new_plan_rest(p)) : MEASURED_MOST;
     return code;
 }
 
@@ -274,7 +282,9 @@ double new_plan_needed(const new_plan *p, size_t first, size_t done)
 
 double new_plan_rest(const new_plan *p)
 {
-    return p->seconds > 0 ? REST * p->seconds : new_plan_needed(p, 0, 0) * REST / (1 - REST);
+    const new_stage *s = &p->stages[p->stages_count - 1];
+    return p->seconds > 0 ? rest_at(p, (double)s->samples / (s->seconds - s->fixed))
+                          : new_plan_needed(p, 0, 0) * REST / (1 - REST);
 }
 
 void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)

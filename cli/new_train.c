@@ -65,10 +65,11 @@ static dscm_code keep_time(new_job *j, size_t first, size_t done, dscm_error *er
     double needed = pace(j) * new_plan_needed(p, first, done);
     if (code != DSCM_OK || needed <= LATE * left || !(needed > 0)) return code;
     new_plan_shorten(p, first, done, fmax(left, 0) / needed);
-    fprintf(stderr,
-            "late: %.0f of %.0f s are used, this takes %.1f times as long as was measured; what is "
-            "left is shortened, %s to %zu samples\n",
-            p->used, p->seconds, pace(j), new_plan_score(p)->name, new_score_samples(j));
+    fprintf(
+        stderr,
+        "late: %.0f of %.0f s are used, and training would take %.0f more; it is shortened, the "
+        "score network to %zu samples\n",
+        p->used, p->seconds, needed, new_score_samples(j));
     return new_store_plan(j, err);
 }
 
@@ -166,8 +167,7 @@ static dscm_code train_stage(new_job *j, size_t number, dscm_error *err)
     name_stage(j, s, name);
     if (code == DSCM_OK) code = new_file_in(j, done_path, err, "%s.txt", name);
     if (code == DSCM_OK && rename(part, done_path) != 0)
-        code =
-            dscm_fail(err, DSCM_E_IO, "%s: cannot be written: %s", done_path, strerror(errno));
+        code = dscm_fail(err, DSCM_E_IO, "%s: cannot be written: %s", done_path, strerror(errno));
     return code;
 }
 

@@ -34,27 +34,27 @@ classifier() {
 }
 
 score() {
-    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 240000 --channels 32 \
+    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 140000 --channels 32 \
         --mult 1,2,3 --attention 8 --lr 1e-3 --ema .9995 --seed 1
 }
 classifiers() {
-    classifier panel-classifier-0 "$p" --arch resnet --channels 16 --samples 600000 --dropout 0.1 --seed 41
-    classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 300000 --dropout 0.1 --seed 42
-    classifier panel-classifier-2 "$p" --arch plain_cnn --channels 16 --samples 200000 --dropout 0.4 --seed 43
+    classifier panel-classifier-0 "$p" --arch resnet --channels 16 --samples 352000 --dropout 0.1 --seed 41
+    classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 200000 --dropout 0.1 --seed 42
+    classifier panel-classifier-2 "$p" --arch plain_cnn --channels 16 --samples 100000 --dropout 0.4 --seed 43
 }
 acceptance() {
-    classifier acceptance-0 "$m" --arch cnn --channels 16 --samples 300000 --seed 21
-    classifier acceptance-1 "$m" --arch resnet --channels 16 --samples 300000 --seed 22
+    classifier acceptance-0 "$m" --arch cnn --channels 16 --samples 180000 --seed 21
+    classifier acceptance-1 "$m" --arch resnet --channels 8 --samples 160000 --seed 22
 }
 predictor() {
-    net predictor "$m" predictor --mult 1,2,2 --head-channels 64 --batch 64 --shift 2 --samples 120000 \
-        --lr 1e-3 --seed 2
+    net predictor "$m" predictor --channels 16 --mult 1,2,2 --head-channels 32 --batch 64 --shift 2 --samples 50000 \
+        --clean-share .7 --lr 2e-3 --seed 2
 }
 encoders() {
-    net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 60000 --lr 2e-3 --seed 44
-    net judges/panel-autoencoder "$p" autoencoder --batch 64 --samples 30000 --lr 2e-3 --seed 47
+    net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 40000 --lr 2e-3 --seed 44
+    net judges/panel-autoencoder "$p" autoencoder --batch 64 --samples 20000 --lr 2e-3 --seed 47
     for label in 0 1 2 3 4 5 6 7 8 9; do
-        net "judges/panel-autoencoder-$label" "$p" autoencoder --class $label --batch 32 --samples 8000 \
+        net "judges/panel-autoencoder-$label" "$p" autoencoder --class $label --batch 32 --samples 6000 \
             --lr 2e-3 --seed "5$label"
     done
 }

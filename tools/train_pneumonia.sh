@@ -31,10 +31,10 @@ net() {
 # Hearts lie on the left: pictures are moved, never mirrored.
 score() {
     net score "$m" score --conditional --parents class --prediction v --attention 7 --batch 32 --shift 1 \
-        --init "${INIT:-models/fashion/score.safetensors}" --samples 50000 --lr 1e-3 --seed 1
+        --init "${INIT:-models/fashion/score.safetensors}" --samples 36000 --lr 1e-3 --seed 1
 }
 predictor() {
-    net predictor "$m" predictor --mult 1,2,2 --head-channels 64 --batch 64 --shift 1 --samples 40000 \
+    net predictor "$m" predictor --mult 1,2,2 --head-channels 64 --batch 64 --shift 1 --samples 24000 \
         --lr 1e-3 --seed 2
 }
 judges() {
@@ -54,12 +54,13 @@ judges() {
     net judges/selection-vae "$m" vae --still --shift 1 --channels 6 --latent 18 --batch 64 --samples 60000 --lr 2e-3 --seed 32
 }
 bundle() {
+    warning="An example for research and teaching, not a medical device: nothing here says anything about a patient."
     [ -e "$work/measured.json" ] ||
         printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1}], "scale": "auto"}\n' \
             >"$work/measured.json"
     "$program" bundle --out "$out" --name pneumonia --version 1 --licence "CC BY 4.0" \
         --provenance "PneumoniaMNIST of MedMNIST (Yang et al. 2023) from Kermany et al. 2018, CC BY 4.0; a public copy with 3,882 training images" \
-        --variable class --labels "normal,pneumonia" --score "$work/score.st" \
+        --warning "$warning" --variable class --labels "normal,pneumonia" --score "$work/score.st" \
         --predictor "$work/predictor.st" --judges "$work/judges" --pool-data "$data" --pool-split "$p" \
         --sampler implicit --steps 6 --ratio 0.98
     "$program" bundle --out "$out" --measured "$work/measured.json"

@@ -161,6 +161,84 @@ dscm_code run_reverse(run *r, const float *images)
     return code;
 }
 
+/* ---- uncertainty ---- */
+static const double varied[DSCM_STRENGTHS_VARIED] = {.5, .75, 1.5, 2};
+
+/* All counterfactuals once more, at `factor` times the strength of each. scales: (total), filled. */
+static dscm_code predict_at(run *r, float *out, const dscm_latent *latent, double factor,
+                            double *scales, const dscm_progress *progress)
+{
+    dscm_query *queries = NULL;
+    dscm_intervention *items = NULL;
+    dscm_code code = make_queries(r, &queries, &items);
+    for (size_t i = 0; !code && i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            /* What an intervention names itself is a strength, or of a search a factor of it. */
+            double found = r->items[i].result->counterfactuals[k - r->offsets[i]].scale;
+            double usual = r->auto_scale ? found : r->items[i].ask.options.scale;
+            double own = r->auto_scale ? found * factor : factor;
+            set_strength(queries, items, k, &own);
+            scales[k] = usual * factor;
+            queries[k].scale = &scales[k];
+        }
+    if (!code) code = dscm_predict(r->session, out, latent, queries, &r->options, progress, r->err);
+    if (!code) dscm_images_round(out, r->total * r->pixels);
+    free(queries);
+    free(items);
+    return code;
+}
+
+/* sums, squares: (total, pixels) over all draws. */
+static void take_uncertainty(run *r, const double *sums, const double *squares)
+{
+    size_t channels = r->image->c, area = r->pixels / channels;
+    const double draws = DSCM_STRENGTHS_VARIED + 1;
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            double all = 0;
+            for (size_t p = 0; p < area; p++) {
+                double variance = 0;
+                for (size_t at = k * r->pixels + p * channels, j = 0; j < channels; j++, at++)
+                    variance += fmax(squares[at] / draws - sums[at] * sums[at] / draws / draws, 0);
+                double deviation = 127.5 * sqrt(variance / (double)channels);
+                c->uncertainty[p] = (float)deviation;
+                all += deviation;
+            }
+            c->uncertainty_mean = all / (double)area;
+        }
+}
+
+dscm_code run_vary(run *r, const float *images)
+{
+    size_t n = r->total * r->pixels;
+    dscm_latent *latent = NULL;
+    dscm_progress progress;
+    uint8_t *frames = r->frames; /* the trajectory is that of the counterfactual */
+    float *out = run_alloc(r, n, sizeof(*out));
+    double *sums = run_alloc(r, 2 * n, sizeof(*sums)), *squares = sums ? sums + n : NULL;
+    double *scales = run_alloc(r, r->total, sizeof(*scales));
+    dscm_code code = out && sums && scales ? make_latent(r, &latent) : DSCM_E_MEMORY;
+    r->frames = NULL;
+    run_begin(r, PHASE_VARY, DSCM_STRENGTHS_VARIED, &progress);
+    for (size_t d = 0; !code && d <= DSCM_STRENGTHS_VARIED; d++) {
+        const float *draw = d ? out : images;
+        if (d) code = predict_at(r, out, latent, varied[d - 1], scales, &progress);
+        for (size_t i = 0; !code && i < n; i++) {
+            sums[i] += (double)draw[i];
+            squares[i] += (double)draw[i] * (double)draw[i];
+        }
+    }
+    if (!code) take_uncertainty(r, sums, squares);
+    run_end(r, &r->times.score);
+    r->frames = frames;
+    dscm_latent_free(latent);
+    free(out);
+    free(sums);
+    free(scales);
+    return code;
+}
+
 /* Samples of one item. Each has its own stream of the seed, so a larger count begins with the same
  * pictures. */
 static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,
