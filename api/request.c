@@ -533,8 +533,8 @@ bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)
 {
     bool alike = !((a->wanted ^ b->wanted) & (DSCM_WANT_REVERSIBILITY | DSCM_WANT_UNCERTAINTY));
     return a->work == b->work && a->info == b->info && dscm_request_fits(a, &b->options) &&
-           a->auto_scale == b->auto_scale && alike && a->abduction[0] == '\0' &&
-           b->abduction[0] == '\0';
+           a->options.guidance == b->options.guidance && a->auto_scale == b->auto_scale && alike &&
+           a->abduction[0] == '\0' && b->abduction[0] == '\0';
 }
 
 dscm_case dscm_request_case(const dscm_request *request)

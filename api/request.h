@@ -99,7 +99,7 @@ bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted
 #define DSCM_GUIDED_PASSES 3.5
 #define DSCM_SEARCH_WALKS  1.5
 size_t dscm_request_cost(const dscm_request *request);
-/* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic and search, and both
+/* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic, guidance and search, and both
  * or none go the way back. */
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b);
 

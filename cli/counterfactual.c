@@ -14,6 +14,8 @@
 #include "core/io/file.h"
 #include "core/scm/sweep.h"
 
+enum { PATIENCE_S = 60 };
+
 dscm_code counterfactual_write_replies(const counterfactual_args *a, const char *text, size_t size,
                                        bool print, dscm_error *err)
 {
@@ -286,6 +288,16 @@ static int check_table_usage(const counterfactual_args *a, const char *command)
 }
 
 /* ---- the command ---- */
+static int check_store_usage(const counterfactual_args *a, const char *command)
+{
+    if (!a->store && (a->password_file || a->patience != PATIENCE_S))
+        return cli_usage(command, "--store-password-file and --patience go with --store");
+    if (a->store && !a->images) return cli_usage(command, "--store goes with --images");
+    if (a->store && (a->noise_only || a->sessions))
+        return cli_usage(command, "--noise-only and --sessions do not go with --store");
+    return -1;
+}
+
 /* What does not go together; -1, or the exit code after a message. */
 static int check_use(const char *name, const counterfactual_args *a)
 {
@@ -343,7 +355,7 @@ static dscm_code check_outputs(const counterfactual_args *a, dscm_error *err)
 
 int cmd_counterfactual(int argc, char **argv)
 {
-    counterfactual_args a = {.m = CLI_MODEL_DEFAULTS};
+    counterfactual_args a = {.m = CLI_MODEL_DEFAULTS, .patience = PATIENCE_S};
     a.m.batch = 8; /* the activations of more leave the caches; see docs/performance.md */
     const cli_option options[] = {
         {"do", OPT_LIST, &a.dos, 0, 0, "VAR=VALUE",
@@ -380,6 +392,14 @@ int cmd_counterfactual(int argc, char **argv)
          "no guidance: the null counterfactual, for composition"},
         {"noise-only", OPT_FLAG, &a.noise_only, 0, 0, NULL,
          "only the top level of the noise is kept, nothing that a sampler stores beside it"},
+        {"store", OPT_TEXT, &a.store, 0, 0, "URL",
+         "redis://… or redis+unix://…: workers there run --images, and the same command goes on "
+         "after an "
+         "interruption"},
+        {"store-password-file", OPT_TEXT, &a.password_file, 0, 0, "FILE",
+         "file with the store's password"},
+        {"patience", OPT_SIZE, &a.patience, 0, 1000000, "S",
+         "seconds that the store or its workers may be away (60)"},
         {"resize", OPT_FLAG, &a.resize, 0, 0, NULL, "fit a picture of another size to the model"},
         CLI_MODEL_OPTIONS(a.m),
         {.name = NULL}};
@@ -388,9 +408,11 @@ int cmd_counterfactual(int argc, char **argv)
                               "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
                               "           --targets Y-idx1-ubyte[.gz] --out Z-idx3-ubyte\n"
                               "       diffscm counterfactual --images X-idx3-ubyte[.gz] \\\n"
-                              "           --factuals F.csv --do-file D.csv --out Z-idx3-ubyte",
+                              "           --factuals F.csv --do-file D.csv --out Z-idx3-ubyte\n"
+                              "       diffscm counterfactual --images … --store redis://HOST",
                               options, &a.rest);
     if (exit_code < 0) exit_code = check_table_usage(&a, argv[0]);
+    if (exit_code < 0) exit_code = check_store_usage(&a, argv[0]);
     if (exit_code < 0) exit_code = check_use(argv[0], &a);
     if (exit_code >= 0) return exit_code;
     dscm_error err = {0};

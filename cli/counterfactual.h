@@ -10,8 +10,8 @@ typedef struct counterfactual_args {
     option_list dos, rest;
     option_list factuals;
     const char *out, *images, *targets, *scores, *preview, *do_file, *factuals_file, *parents;
-    const char *difference, *uncertainty;
-    size_t limit, sessions;
+    const char *difference, *uncertainty, *store, *password_file;
+    size_t limit, sessions, patience;
     bool resize, null, noise_only, json;
 } counterfactual_args;
 

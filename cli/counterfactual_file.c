@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/reply.h"
+#include "cli/counterfactual_store.h"
 #include "cli/counterfactual_table.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
@@ -19,7 +20,8 @@ typedef struct file_run {
     size_t sessions_count;
     dscm_target *wanted; /* (count) of no intervention for null counterfactuals */
     char **replies;      /* (count) JSON lines, or NULL where none are wanted; each with free */
-    size_t count, parts, part; /* images, their parts, images of the largest part */
+    size_t count, parts, part;  /* images, their parts, images of the largest part */
+    counterfactual_items items; /* for the store */
     cli_progress progress;
     _Atomic size_t finished; /* images, by all workers; worker 0 shows it */
 } file_run;
@@ -65,22 +67,28 @@ static dscm_code take_results(file_run *f, const dscm_run_item *items, size_t fi
     return DSCM_OK;
 }
 
+/* What is asked about image `index`. */
+static dscm_case case_of(void *arg, size_t index)
+{
+    const file_run *f = arg;
+    const cli_model *m = &f->a->m;
+    return (dscm_case){.pixels = f->images.data + index * cli_image_size(m),
+                       .targets = f->wanted + index,
+                       .targets_count = 1,
+                       .factuals = f->table.used ? f->table.query.queries[index].factual : NULL,
+                       .options = m->options,
+                       .auto_scale = m->auto_scale && !f->a->null,
+                       .noise_only = f->a->noise_only,
+                       .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
+}
+
 static dscm_code run_items(file_run *f, dscm_run_item *items, size_t first, size_t count,
                            int worker, dscm_error *err)
 {
     const cli_model *m = &f->a->m;
     part_watch watch = {.f = f, .count = count, .shows = worker == 0};
     const dscm_run_progress progress = {on_step, &watch, keep_going};
-    for (size_t i = 0; i < count; i++)
-        items[i].ask = (dscm_case){
-            .pixels = f->images.data + (first + i) * cli_image_size(m),
-            .targets = f->wanted + first + i,
-            .targets_count = 1,
-            .factuals = f->table.used ? f->table.query.queries[first + i].factual : NULL,
-            .options = m->options,
-            .auto_scale = m->auto_scale && !f->a->null,
-            .noise_only = f->a->noise_only,
-            .wanted = f->replies ? DSCM_WANT_SCORES : DSCM_WANT_COUNTERFACTUAL};
+    for (size_t i = 0; i < count; i++) items[i].ask = case_of(f, first + i);
     dscm_code code = dscm_run(f->sessions[worker], m->bundle, items, count, &progress, err);
     if (code == DSCM_OK) code = take_results(f, items, first, count, err);
     for (size_t i = 0; i < count; i++) {
@@ -238,19 +246,32 @@ static dscm_code run_parts(file_run *f, dscm_error *err)
     return DSCM_OK;
 }
 
+/* In this process, or by the workers of a store: then only tables need a session here. */
+static dscm_code run_images(file_run *f, counterfactual_store **store, dscm_error *err)
+{
+    const counterfactual_args *a = f->a;
+    const counterfactual_items items = {a, f->count, case_of, f, f->result.data, f->replies};
+    dscm_code code = !a->store || f->table.used ? open_sessions(f, err) : DSCM_OK;
+    if (code == DSCM_OK)
+        code = counterfactual_table_observe(&f->table, a, f->sessions[0], f->images.data, err);
+    if (code != DSCM_OK || !a->store) return code == DSCM_OK ? run_parts(f, err) : code;
+    f->items = items;
+    code = counterfactual_store_open(store, &f->items, err);
+    return code == DSCM_OK ? counterfactual_store_run(*store, err) : code;
+}
+
 dscm_code counterfactual_file(counterfactual_args *a, dscm_error *err)
 {
+    counterfactual_store *store = NULL;
     file_run *f = dscm_alloc(1, sizeof *f, "run", err);
     if (!f) return DSCM_E_MEMORY;
     f->a = a;
     dscm_code code = open_files(f, err);
-    if (code == DSCM_OK) code = open_sessions(f, err);
-    if (code == DSCM_OK)
-        code = counterfactual_table_observe(&f->table, a, f->sessions[0], f->images.data, err);
-    if (code == DSCM_OK) code = run_parts(f, err);
+    if (code == DSCM_OK) code = run_images(f, &store, err);
     if (code == DSCM_OK && f->replies) code = write_replies(f, err);
     if (code == DSCM_OK) code = dscm_idx_write(&f->result, a->out, err);
     if (code == DSCM_OK) code = counterfactual_table_write(&f->table, a, err);
+    counterfactual_store_close(store, code == DSCM_OK);
     for (size_t t = 0; t < 256; t++) dscm_session_free(f->sessions[t]);
     for (size_t i = 0; f->replies && i < f->count; i++) free(f->replies[i]);
     counterfactual_table_close(&f->table);

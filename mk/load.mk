@@ -8,10 +8,11 @@ load: all $(STORM)
 	python3 tests/load/load.py $(PROGRAM) $(CASES)
 
 .PHONY: kills
-## make kills    kills the service with a store under load, KILLS (1000) times
+## make kills    kills the service with SQLite under load, KILLS (1000) times; KILLS_PROGRAM=build/diffscm:
+##               with the engine and models/mnist instead of the tests' stand-in
 KILLS ?= 1000
-kills: $(OUT)/tests/http/test_http
-	SOAK_KILLS=$(KILLS) $(OUT)/tests/http/test_http cases_store.test_kills -v
+kills: $(OUT)/tests/http/test_http $(KILLS_PROGRAM)
+	KILLS=$(KILLS) KILLS_PROGRAM=$(KILLS_PROGRAM) $(OUT)/tests/http/test_http soak_kills -v
 
 .PHONY: chaos
 ## make chaos    kills services, workers and Redis under load, CHAOS_KILLS (200) times, and one of them every

@@ -6,6 +6,7 @@
 
 #include "api/pictures.h"
 #include "core/base/memory.h"
+#include "server/batch.h"
 #include "server/clock.h"
 
 /* Events are not made more often, nor more than so many in a run that takes long; previews neither,
@@ -315,7 +316,8 @@ static void record_abduction(const dscm_engine *engine, const dscm_job *job,
                              const dscm_cache_entry *entry)
 {
     size_t size;
-    bool wanted = engine->journal || engine->shared;
+    /* Nobody asks for those of a batch. */
+    bool wanted = (engine->journal || engine->shared) && strcmp(job->owner, DSCM_BATCH_OWNER) != 0;
     uint8_t *key = wanted ? key_of(request_of(job), &size) : NULL;
     if (key && engine->journal)
         dscm_journal_keep_abduction(engine->journal, entry->id, job->owner, key, size);

@@ -82,6 +82,20 @@ dscm_code dscm_redis_parse(dscm_redis_address *out, const char *url, dscm_error 
     return DSCM_OK;
 }
 
+dscm_code dscm_redis_password(dscm_redis_address *address, const char *path, dscm_error *err)
+{
+    if (!*path) return DSCM_OK;
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return dscm_fail(err, DSCM_E_NOT_FOUND, "store-password-file %s: %s", path,
+                         strerror(errno));
+    char *got = fgets(address->password, sizeof address->password, file);
+    if (got) got[strcspn(got, "\r\n")] = 0;
+    fclose(file);
+    if (got && *got) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_FORMAT, "store-password-file %s: its first line is empty", path);
+}
+
 /* ---- connections ---- */
 
 static dscm_code command(dscm_redis *redis, const dscm_span *args, size_t count, dscm_error *err)

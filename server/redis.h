@@ -27,6 +27,10 @@ typedef struct dscm_redis_address {
 dscm_code dscm_redis_parse(dscm_redis_address *out, const char *url,
                            dscm_error *err) DSCM_MUST_CHECK;
 
+/* The password from the first line of a file; path "": none. */
+dscm_code dscm_redis_password(dscm_redis_address *address, const char *path,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
 typedef struct dscm_redis dscm_redis;
 typedef struct redisReply dscm_redis_reply;
 

@@ -1,9 +1,9 @@
 /* Configuration of the service: one table, three sources.
  *
  * Strongest first: command line flag (--queue-capacity 64), environment (DIFFSCM_QUEUE_CAPACITY),
- * file (queue-capacity = 64; '#' starts a comment), default. Unknown names are errors in all three,
- * so a misspelt limit is never silently without effect. The table also prints the reference in
- * docs/operations.md. Does not interpret what the values mean beyond type and range. Threads: plain
+ * file (queue-capacity = 64; lines that begin with '#' are comments), default. Unknown names are errors
+ * in all three, so a misspelt limit is never silently without effect. The table also prints the
+ * reference in docs/operations.md. Does not interpret what the values mean beyond type and range. Threads: plain
  * data, immutable once read.
  */
 #ifndef DSCM_SERVER_SETTINGS_H

@@ -66,26 +66,14 @@ void dscm_shared_enqueue_(dscm_shared *shared, dscm_shared_op *op)
 
 /* ---- connections ---- */
 
-static dscm_code load_script(dscm_shared *shared, dscm_redis *redis, dscm_error *err)
-{
-    dscm_span args[] = {dscm_span_text("SCRIPT"), dscm_span_text("LOAD"), dscm_shared_script()};
-    dscm_redis_reply *reply = dscm_redis_send(redis, args, 3) ? dscm_redis_receive(redis) : NULL;
-    const char *failure = reply ? dscm_redis_failure(reply) : dscm_redis_error(redis);
-    dscm_code code = DSCM_OK;
-    if (failure) code = dscm_fail(err, DSCM_E_IO, "store: SCRIPT LOAD: %s", failure);
-    if (!failure && !shared->script[0])
-        snprintf(shared->script, sizeof shared->script, "%s",
-                 (const char *)dscm_redis_bytes(reply).data);
-    dscm_redis_reply_free(reply);
-    return code;
-}
-
 dscm_code dscm_shared_connect_(dscm_shared *shared, dscm_redis **out, dscm_error *err)
 {
     dscm_redis *redis;
     dscm_code code = dscm_redis_open(&redis, &shared->address, DSCM_SHARED_IO_MS, err);
     if (code != DSCM_OK) return code;
-    code = load_script(shared, redis, err);
+    dscm_script_id script = {""};
+    code = dscm_shared_script_load(redis, &script, err);
+    if (code == DSCM_OK && !shared->script.text[0]) shared->script = script;
     if (code == DSCM_OK)
         *out = redis;
     else
@@ -96,11 +84,7 @@ dscm_code dscm_shared_connect_(dscm_shared *shared, dscm_redis **out, dscm_error
 bool dscm_shared_send_(dscm_shared *shared, dscm_redis *redis, const char *operation,
                        const dscm_span *args, size_t count)
 {
-    dscm_span all[DSCM_REDIS_ARGS_MAX] = {dscm_span_text("EVALSHA"), dscm_span_text(shared->script),
-                                          dscm_span_text("0"), dscm_span_text(operation)};
-    if (count + 4 > DSCM_REDIS_ARGS_MAX) return false;
-    memcpy(all + 4, args, count * sizeof *args);
-    return dscm_redis_send(redis, all, count + 4);
+    return dscm_shared_script_send(redis, &shared->script, operation, args, count);
 }
 
 void dscm_shared_note_(dscm_shared *shared, const char *why)
@@ -273,21 +257,6 @@ static void job_release(void *arg, dscm_job *job)
 
 /* ---- opening and closing ---- */
 
-static dscm_code read_password(dscm_shared *shared, dscm_error *err)
-{
-    const char *path = shared->service->settings.store_password_file;
-    if (!*path) return DSCM_OK;
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return dscm_fail(err, DSCM_E_NOT_FOUND, "store-password-file %s: %s", path,
-                         strerror(errno));
-    char *got = fgets(shared->address.password, sizeof shared->address.password, file);
-    if (got) got[strcspn(got, "\r\n")] = 0;
-    fclose(file);
-    if (got && *got) return DSCM_OK;
-    return dscm_fail(err, DSCM_E_FORMAT, "store-password-file %s: its first line is empty", path);
-}
-
 static void init_locks(dscm_shared *shared)
 {
     pthread_condattr_t attributes;
@@ -333,7 +302,8 @@ dscm_code dscm_shared_open(dscm_shared **out, dscm_service *service, dscm_error 
         (dscm_job_sink){.end = job_end, .release = job_release, .event = job_event, .arg = shared};
     init_locks(shared);
     dscm_code code = dscm_redis_parse(&shared->address, service->settings.store, err);
-    if (code == DSCM_OK) code = read_password(shared, err);
+    if (code == DSCM_OK)
+        code = dscm_redis_password(&shared->address, service->settings.store_password_file, err);
     if (code == DSCM_OK) code = name_worker(shared, err);
     if (code == DSCM_OK) code = dscm_shared_connect_(shared, &redis, err);
     dscm_redis_close(redis);

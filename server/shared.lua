@@ -430,7 +430,7 @@ end
 
 -- ---- housekeeping ----
 
-local function forget(id, owner)
+local function forget(id)
     local key = call('HGET', J(id), 'key')
     local size = tonumber(call('HGET', P .. 'sizes', id) or 0)
     if key and key ~= '' and call('HGET', key, 'id') == id then call('DEL', key) end
@@ -438,6 +438,37 @@ local function forget(id, owner)
     call('ZREM', P .. 'finished', id)
     call('HDEL', P .. 'sizes', id)
     call('DECRBY', P .. 'bytes', size)
+end
+
+-- owner id...: what became of a batch's jobs; at most 16 results at a time, the others look unfinished
+function op.collect(owner, ...)
+    local out, room = {}, 16
+    for _, id in ipairs({...}) do
+        local j = get(id, 'owner', 'state', 'reason', 'code', 'detail', 'problem')
+        if j[1] ~= owner then
+            out[#out + 1] = {'none'}
+        elseif j[2] == 'succeeded' and room > 0 then
+            room = room - 1
+            out[#out + 1] = {j[2], call('HGET', J(id), 'result')}
+        elseif j[2] == 'failed' or j[2] == 'canceled' then
+            out[#out + 1] = {j[2], j[3], j[4], j[5], j[6]}
+        else
+            out[#out + 1] = {'open'}
+        end
+    end
+    return out
+end
+
+-- owner id...: ended jobs whose results are not wanted any more
+function op.forget(owner, ...)
+    for _, id in ipairs({...}) do
+        local j = get(id, 'owner', 'state')
+        if j[1] == owner and ended(j[2]) then
+            forget(id)
+            call('DEL', P .. 'x:' .. id)
+        end
+    end
+    return {'ok'}
 end
 
 -- Waiting jobs of models that no process has run for a while.
@@ -504,7 +535,7 @@ end
 -- A full server refuses writes that may need memory, unless the script has written before. These
 -- must pass: they end jobs, which frees memory, or keep claims from being taken for dead.
 local always = {claim = true, beat = true, start = true, finish = true, release = true, cancel = true,
-                leave = true, sweep = true}
+                leave = true, sweep = true, forget = true}
 local name = ARGV[1]
 if always[name] then call('DEL', P .. 'none') end
 if not op[name] then return redis.error_reply('ERR unknown operation ' .. tostring(name)) end

@@ -7,6 +7,7 @@
 #include "server/redis.h"
 #include "server/service.h"
 #include "server/shared.h"
+#include "server/shared_script.h"
 
 #define DSCM_SHARED_ARGS    24
 #define DSCM_SHARED_ID_SIZE 48
@@ -62,7 +63,7 @@ struct dscm_shared {
     dscm_redis_address address;
     char worker[DSCM_SHARED_ID_SIZE]; /* name of this process */
     char channels[4][24];             /* bell, work, cancel, drop */
-    char script[64];                  /* SHA-1 of shared.lua, as Redis gave it */
+    dscm_script_id script;
     pthread_t writer, listener, keeper;
     bool writing, listening, keeping;
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/case_text.h"
+
 enum { FIELD_WORK, FIELD_FORM, FIELD_QUERY, FIELD_MODEL, FIELD_BODY, FIELD_COUNT };
 static const char *const work_names[] = {"counterfactual", "abduction", "sample"};
 
@@ -12,6 +14,15 @@ dscm_blob *dscm_stored_request_pack(dscm_work work, bool json, const char *query
     dscm_span fields[FIELD_COUNT] = {dscm_span_text(work_names[work]),
                                      dscm_span_text(json ? "json" : "image"), dscm_span_text(query),
                                      dscm_span_text(model), dscm_span_of(body, size)};
+    return dscm_blob_pack(fields, FIELD_COUNT);
+}
+
+dscm_blob *dscm_stored_case_pack(const char *text, size_t text_size, const char *model,
+                                 const void *pixels, size_t size)
+{
+    dscm_span fields[FIELD_COUNT] = {dscm_span_text(work_names[DSCM_WORK_COUNTERFACTUAL]),
+                                     dscm_span_text("case"), dscm_span_of(text, text_size),
+                                     dscm_span_text(model), dscm_span_of(pixels, size)};
     return dscm_blob_pack(fields, FIELD_COUNT);
 }
 
@@ -33,6 +44,19 @@ dscm_work dscm_stored_request_work(const void *bytes, size_t size)
     return work_of(dscm_blob_field_in(bytes, FIELD_WORK).data);
 }
 
+/* Cases name their model by what it holds, not by its name. */
+static bool parse_case(dscm_request **out, dscm_span text, dscm_span pixels, const char *model,
+                       const dscm_catalogue *catalogue, dscm_problem *problem)
+{
+    for (size_t i = 0; i < catalogue->count; i++)
+        if (strcmp(catalogue->models[i].info->sha256, model) == 0)
+            return dscm_request_parse_case(out, text.data, text.size, pixels.data, pixels.size,
+                                           catalogue, i, problem);
+    dscm_problem_set(problem, DSCM_PROBLEM_UNKNOWN_MODEL,
+                     "the bundle with SHA-256 %s is not served here", model);
+    return false;
+}
+
 bool dscm_stored_request_parse(dscm_request **out, const void *bytes, size_t size,
                                const dscm_catalogue *catalogue, dscm_problem *problem)
 {
@@ -45,6 +69,8 @@ bool dscm_stored_request_parse(dscm_request **out, const void *bytes, size_t siz
     dscm_span query = dscm_blob_field_in(bytes, FIELD_QUERY);
     const char *model = dscm_blob_field_in(bytes, FIELD_MODEL).data;
     dscm_work work = dscm_stored_request_work(bytes, size);
+    if (strcmp(dscm_blob_field_in(bytes, FIELD_FORM).data, "case") == 0)
+        return parse_case(out, query, body, model, catalogue, problem);
     bool json = strcmp(dscm_blob_field_in(bytes, FIELD_FORM).data, "json") == 0;
     bool ok = json ? dscm_request_parse_json(out, work, body.data, body.size, catalogue, problem)
                    : dscm_request_parse_image(out, work, body.data, body.size,

@@ -13,6 +13,10 @@
  * the bundle that it was parsed for. NULL when there is no memory. */
 dscm_blob *dscm_stored_request_pack(dscm_work work, bool json, const char *query, const char *model,
                                     const void *body, size_t size);
+/* A counterfactual that is not a client's request: the text of a case (api/case_text.h) and its pixels.
+ * The same case gives the same bytes. */
+dscm_blob *dscm_stored_case_pack(const char *text, size_t text_size, const char *model,
+                                 const void *pixels, size_t size);
 /* Parses what was packed; the caller owns *out. False: `problem` tells why it cannot run, such as a
  * model that is not served any more. */
 bool dscm_stored_request_parse(dscm_request **out, const void *bytes, size_t size,

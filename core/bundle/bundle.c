@@ -10,7 +10,6 @@
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/bundle/manifest.h"
-#include "core/causal/model.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"
@@ -96,18 +95,21 @@ static dscm_code load_parents(const dscm_bundle *b, bundle_variable *v, const ma
     return DSCM_OK;
 }
 
-static dscm_code load_additive(const dscm_bundle *b, bundle_variable *v, const manifest *m,
+static dscm_code load_additive(dscm_bundle *b, const bundle_variable *v, const manifest *m,
                                const json_t *object, const char *where, dscm_error *err)
 {
     const json_t *weights = json_object_get(object, "weights");
     double bias;
+    causal_additive *a = dscm_alloc(1, sizeof *a, "mechanism", err);
+    if (!a) return DSCM_E_MEMORY;
+    b->additive[v - b->variables] = a;
     dscm_code code = manifest_keys(m, object, where, "kind bias weights", err);
     if (code == DSCM_OK) code = manifest_real(m, object, where, "bias", -1e12, 1e12, &bias, err);
     for (size_t i = 0; code == DSCM_OK && i < v->info.parents_count; i++) {
         const dscm_variable *p = &b->variables[v->parents[i]].info;
         const json_t *w = json_object_get(weights, p->name);
         if (p->kind == DSCM_CONTINUOUS) {
-            code = manifest_real(m, weights, where, p->name, -1e12, 1e12, &v->slopes[i], err);
+            code = manifest_real(m, weights, where, p->name, -1e12, 1e12, &a->slopes[i], err);
             continue;
         }
         bool numbers = json_array_size(w) == p->labels_count;
@@ -116,10 +118,10 @@ static dscm_code load_additive(const dscm_bundle *b, bundle_variable *v, const m
         if (!numbers)
             return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: weights of \"%s\" must list %zu numbers",
                              m->path, where, p->name, p->labels_count);
-        v->levels[i] = dscm_alloc(p->labels_count, sizeof(double), "mechanism", err);
-        if (!v->levels[i]) return DSCM_E_MEMORY;
+        a->levels[i] = dscm_alloc(p->labels_count, sizeof(double), "mechanism", err);
+        if (!a->levels[i]) return DSCM_E_MEMORY;
         for (size_t k = 0; k < p->labels_count; k++)
-            v->levels[i][k] = json_number_value(json_array_get(w, k));
+            a->levels[i][k] = json_number_value(json_array_get(w, k));
     }
     return code;
 }
@@ -159,7 +161,7 @@ static dscm_code load_diffusion(bundle_variable *v, const manifest *m, const jso
     return DSCM_OK;
 }
 
-static dscm_code load_mechanism(const dscm_bundle *b, bundle_variable *v, const manifest *m,
+static dscm_code load_mechanism(dscm_bundle *b, bundle_variable *v, const manifest *m,
                                 const json_t *object, const char *where, dscm_error *err)
 {
     const char *kind;
@@ -167,18 +169,13 @@ static dscm_code load_mechanism(const dscm_bundle *b, bundle_variable *v, const 
     if (code != DSCM_OK) return code;
     bool image = v->info.kind == DSCM_IMAGE;
     if (!image && strcmp(kind, "root") == 0 && !v->info.parents_count) return DSCM_OK;
-    if (v->info.kind == DSCM_CONTINUOUS && strcmp(kind, "additive") == 0) {
-        v->mechanism = MECHANISM_ADDITIVE;
+    if (v->info.kind == DSCM_CONTINUOUS && strcmp(kind, "additive") == 0)
         return load_additive(b, v, m, object, where, err);
-    }
     if (!image && strcmp(kind, "fitted") == 0) {
-        v->mechanism = MECHANISM_FITTED;
+        v->fitted = true;
         return manifest_keys(m, object, where, "kind", err);
     }
-    if (image && strcmp(kind, "diffusion") == 0) {
-        v->mechanism = MECHANISM_DIFFUSION;
-        return load_diffusion(v, m, object, where, err);
-    }
+    if (image && strcmp(kind, "diffusion") == 0) return load_diffusion(v, m, object, where, err);
     return dscm_fail(
         err, DSCM_E_FORMAT,
         "%s: %s: mechanism \"%s\" does not fit; root (no parents), additive (continuous), "
@@ -293,8 +290,9 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
                          m->path, BUNDLE_VARIABLES_MAX);
     b->variables = dscm_alloc(count, sizeof *b->variables, "bundle", err);
     b->infos = dscm_alloc(count, sizeof *b->infos, "bundle", err);
+    b->additive = dscm_alloc(count, sizeof *b->additive, "bundle", err);
     b->edges = dscm_alloc(edge_count + 1, sizeof *b->edges, "bundle", err);
-    if (!b->variables || !b->infos || !b->edges) return DSCM_E_MEMORY;
+    if (!b->variables || !b->infos || !b->additive || !b->edges) return DSCM_E_MEMORY;
     for (size_t i = 0; i < count; i++) {
         dscm_code code = load_variable(b, m, json_array_get(variables, i), err);
         if (code != DSCM_OK) return code;
@@ -319,7 +317,13 @@ static dscm_code load_graph(dscm_bundle *b, const manifest *m, const json_t *roo
                              "%s: edge %s -> %s is missing: no predictor sees it", m->path,
                              b->infos[image->parents[i]].name, image->info.name);
     dscm_code code = find_conditions(b, m, err);
-    return code == DSCM_OK ? bundle_causal_load(b, m, root, err) : code;
+    if (code == DSCM_OK) code = bundle_causal_load(b, m, root, err);
+    b->system = (causal_system){.variables = b->infos,
+                                .additive = b->additive,
+                                .fitted = b->causal,
+                                .count = count,
+                                .image = b->info.image};
+    return code;
 }
 
 size_t dscm_bundle_conditions(const dscm_bundle *b)
@@ -509,7 +513,6 @@ static void close_variable(bundle_variable *v)
     for (size_t i = 0; i < v->info.labels_count; i++) dscm_free((char *)v->info.labels[i]);
     dscm_free((void *)v->info.labels);
     dscm_free((char *)v->info.name);
-    for (size_t i = 0; i < BUNDLE_VARIABLES_MAX; i++) dscm_free(v->levels[i]);
     dscm_schedule_close(&v->schedule);
     bundle_net_close(&v->score);
 }
@@ -519,12 +522,16 @@ void dscm_bundle_free(dscm_bundle *b)
     if (!b) return;
     bundle_evaluation_close(b);
     for (size_t i = 0; i < b->edges_count; i++) bundle_net_close(&b->edges[i].predictor);
-    for (size_t i = 0; i < b->variables_count; i++) close_variable(&b->variables[i]);
+    for (size_t i = 0; i < b->variables_count; i++) {
+        close_variable(&b->variables[i]);
+        causal_additive_free(b->additive[i]);
+    }
     if (b->causal) dscm_causal_free(b->causal);
     dscm_free(b->causal);
     dscm_free(b->edges);
     dscm_free(b->variables);
     dscm_free(b->infos);
+    dscm_free(b->additive);
     dscm_free(b->calibrations);
     dscm_free(b->name);
     dscm_free(b->version);

@@ -7,13 +7,14 @@
 
 #include <jansson.h>
 
+#include "core/causal/propagate.h"
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
 #include "core/io/tensors.h"
 #include "core/models/net.h"
 
 #define BUNDLE_NAME_MAX      64
-#define BUNDLE_VARIABLES_MAX 32
+#define BUNDLE_VARIABLES_MAX DSCM_CAUSAL_NODES_MAX
 #define BUNDLE_LABELS_MAX    100000
 
 typedef struct bundle_net {
@@ -27,23 +28,14 @@ typedef struct bundle_net {
     struct bundle_net *next; /* in the bundle's list of all networks */
 } bundle_net;
 
-typedef enum bundle_mechanism {
-    MECHANISM_ROOT,
-    MECHANISM_ADDITIVE,
-    MECHANISM_FITTED, /* of the bundle's causal model */
-    MECHANISM_DIFFUSION
-} bundle_mechanism;
-
 typedef struct bundle_variable {
     dscm_variable info;
-    bundle_mechanism mechanism;
     int parents[BUNDLE_VARIABLES_MAX];
-    /* additive: value = bias + sum weight * parent + u; only what moves counts, neither bias nor u */
-    double slopes[BUNDLE_VARIABLES_MAX];  /* per parent that is continuous */
-    double *levels[BUNDLE_VARIABLES_MAX]; /* per categorical parent: (labels); else NULL */
-    bundle_net score;                     /* diffusion */
+    bool fitted; /* its mechanism is one of the bundle's causal model */
+    /* Of images: */
+    bundle_net score;
     dscm_schedule schedule;
-    bool limit; /* diffusion: what guided walks do besides, see dscm_path */
+    bool limit; /* what guided walks do besides, see dscm_path */
     double noise_limit, eta;
 } bundle_variable;
 
@@ -98,8 +90,10 @@ struct dscm_bundle {
     bundle_variable *variables; /* (count), parents first */
     dscm_variable *infos;       /* (count), for info */
     size_t variables_count;
-    struct dscm_causal *causal; /* mechanisms of the variables but images, nodes in the variables'
-                                    order; NULL: those of the variables themselves */
+    causal_additive **additive; /* (count) mechanisms; NULL where a variable has none */
+    dscm_causal *causal;        /* fitted mechanisms of the variables but images, nodes in the
+                                   variables' order; or NULL */
+    causal_system system;       /* borrows the four above */
     bundle_edge *edges;
     size_t edges_count;
     int condition_edges[DSCM_PARENTS_MAX]; /* (dscm_bundle_conditions) whose parent is told */

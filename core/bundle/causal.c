@@ -4,7 +4,6 @@
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
 #include "core/bundle/manifest.h"
-#include "core/causal/model.h"
 
 /* Whether a node of the causal model is the variable of the same place. */
 static bool is_variable(const dscm_bundle *b, size_t i, const dscm_causal_node *n)
@@ -28,7 +27,7 @@ dscm_code bundle_causal_load(dscm_bundle *b, const manifest *m, const json_t *ro
     const json_t *object = json_object_get(root, "causal");
     size_t fitted = 0, images = 0;
     for (size_t i = 0; i < b->variables_count; i++) {
-        fitted += b->variables[i].mechanism == MECHANISM_FITTED;
+        fitted += b->variables[i].fitted;
         images += b->infos[i].kind == DSCM_IMAGE;
     }
     if (!object && !fitted) return DSCM_OK;

@@ -221,11 +221,7 @@ static bool needs_observation(const dscm_bundle *b, const dscm_query *q, const d
     if (known) return false;
     for (size_t i = 0; i < q->count; i++)
         if (q->items[i].action != DSCM_DO) return true;
-    for (size_t v = 0; q->count && v < b->variables_count; v++)
-        if (b->variables[v].mechanism == MECHANISM_ADDITIVE ||
-            b->variables[v].mechanism == MECHANISM_FITTED)
-            return true;
-    return false;
+    return q->count && causal_moves(&b->system);
 }
 
 /* Values of an item's variables, where they are not told, as the predictors see them in its

@@ -4,7 +4,7 @@
 
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
-#include "core/scm/propagate.h"
+#include "core/scm/guidance.h"
 
 struct dscm_session {
     const dscm_bundle *bundle;

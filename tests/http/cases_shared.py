@@ -1,5 +1,5 @@
 """Several processes over one Redis: --store redis+unix://… under kills, pauses, lost memory, and replicas."""
-import contextlib, http.client, signal, subprocess, tempfile, threading, time
+import contextlib, http.client, os, random, signal, struct, subprocess, tempfile, threading, time
 
 import lib
 from lib import Redis, Server, events, picture, until
@@ -375,3 +375,126 @@ def test_a_user_with_few_rights_suffices():
             job = accept(s)
             assert ended(s, job)["status"] == "succeeded"
             assert redis.call("EXISTS", f"diffscm:j:{job}", db=3) == "1"
+
+
+class Batch:
+    """diffscm counterfactual --images over a store, with the engine and models/mnist."""
+
+    def __init__(self, folder, count):
+        self.program = os.path.join(os.path.dirname(lib.PROGRAM), "../../diffscm")
+        self.folder, self.count, draw = folder, count, random.Random(1)
+        with open(folder + "/images", "wb") as file:
+            file.write(struct.pack(">IIII", 0x803, count, 28, 28) +
+                       bytes(draw.randrange(256) for _ in range(count * 28 * 28)))
+        with open(folder + "/labels", "wb") as file:
+            file.write(struct.pack(">II", 0x801, count) + bytes(i % 10 for i in range(count)))
+        with open(folder + "/do.csv", "w") as file:
+            file.write("digit\n" + "".join(f"{i % 10}\n" for i in range(count)))
+
+    def command(self, out, *flags, targets=("--targets", "labels")):
+        return [self.program, "counterfactual", "--images", "images", *targets, "--steps", "2", "--scale", "1",
+                "--out", out, *flags]
+
+    def run(self, out, *flags, **more):
+        return subprocess.run(self.command(out, *flags, **more), cwd=self.folder, capture_output=True, text=True)
+
+    def start(self, out, *flags):
+        return subprocess.Popen(self.command(out, *flags), cwd=self.folder, stderr=subprocess.DEVNULL)
+
+    def read(self, name):
+        with open(os.path.join(self.folder, name), "rb") as file:
+            return file.read()
+
+    def kept(self, out):
+        path = os.path.join(self.folder, out + ".part")
+        return (os.path.getsize(path) - 48) // 808 if os.path.exists(path) else 0
+
+    def worker(self, url, *flags, **more):
+        return Server("--role", "work", "--store", url, "--models", "mnist", "--workers", "1", "--batch", "1", *flags,
+                      program=[self.program, "serve"], **more)
+
+
+def test_a_batch_goes_on_after_a_kill_and_ends_with_the_same_bytes():
+    redis = lib.shared_redis()
+    url = redis.url()
+    db = int(url.rpartition("=")[2])
+    with tempfile.TemporaryDirectory(prefix="diffscm-batch-") as folder:
+        batch = Batch(folder, 8)
+        alone = batch.run("alone")
+        assert alone.returncode == 0, alone.stderr
+        store = ("--store", url)
+        with batch.worker(url) as w:
+            first = batch.start("out", *store)
+            until(lambda: batch.kept("out") >= 2, "results are kept")
+            first.kill()
+            first.wait()
+            kept = batch.kept("out")
+            redis.call("FLUSHDB", db=db)  # and the store lost everything meanwhile
+            until(lambda: redis.call("ZCARD", "diffscm:workers:" +
+                                     batch_model(redis, db), db=db) == "1", "the worker is heard again")
+            w.wait_metric("diffscm_workers_busy", 0)
+            done = w.metric("diffscm_jobs_started_total")
+            second = batch.run("out", *store)
+            assert second.returncode == 0 and "images are in out.part already" in second.stderr, second.stderr
+            assert batch.read("out") == batch.read("alone")
+            assert not os.path.exists(folder + "/out.part")
+            assert w.metric("diffscm_jobs_started_total") - done == 8 - kept
+            assert not redis.call("KEYS", "diffscm:[jaex]:*", db=db), "collected jobs leave nothing behind"
+
+
+def batch_model(redis, db):
+    names = redis.call("KEYS", "diffscm:workers:*", db=db).split()
+    return names[0].rpartition(":")[2] if names else ""
+
+
+def test_a_batch_with_tables_and_scores():
+    url = lib.shared_redis().url()
+    with tempfile.TemporaryDirectory(prefix="diffscm-batch-") as folder:
+        batch = Batch(folder, 3)
+        tables = ("--do-file", "do.csv")
+        assert batch.run("alone", "--parents", "p0", targets=tables).returncode == 0
+        with batch.worker(url):
+            r = batch.run("out", "--store", url, "--parents", "p1", targets=tables)
+            assert r.returncode == 0, r.stderr
+            assert batch.read("out") == batch.read("alone") and batch.read("p0") == batch.read("p1")
+            r = batch.run("out", "--store", url, "--scores", "scores")
+            assert r.returncode == 0, r.stderr
+            lines = [lib.json.loads(line) for line in batch.read("scores").splitlines()]
+            assert [line["index"] for line in lines] == [0, 1, 2] and lines[2]["counterfactuals"][0]["scores"]
+            assert batch.run("null", "--null", targets=()).returncode == 0
+            assert batch.run("out", "--store", url, "--null", targets=()).returncode == 0
+            assert batch.read("out") == batch.read("null")
+
+
+def test_a_batch_says_what_it_waits_for():
+    redis = lib.shared_redis()
+    url = redis.url()
+    with tempfile.TemporaryDirectory(prefix="diffscm-batch-") as folder:
+        batch = Batch(folder, 1)
+        for flags, words in [(["--store", url, "--patience", "0"], "no worker runs the bundle"),
+                             (["--store", "redis://127.0.0.1:1", "--patience", "0"], "cannot connect"),
+                             (["--store", "sqlite:x"], "redis://HOST"),
+                             (["--store", url, "--noise-only"], "do not go with --store"),
+                             (["--patience", "3"], "go with --store")]:
+            r = batch.run("out", *flags)
+            assert r.returncode in (1, 2) and words in r.stderr, (flags, r.stderr)
+        with open(folder + "/out.part", "w") as file:
+            file.write("notes of somebody")
+        r = batch.run("out", "--store", url)
+        assert r.returncode == 1 and "is not an interrupted batch" in r.stderr, r.stderr
+        assert batch.read("out.part") == b"notes of somebody"
+
+
+def test_a_stopped_batch_cancels_its_jobs():
+    redis = lib.shared_redis()
+    url = redis.url()
+    db = int(url.rpartition("=")[2])
+    with tempfile.TemporaryDirectory(prefix="diffscm-batch-") as folder:
+        batch = Batch(folder, 200)
+        with batch.worker(url) as w:
+            run = batch.start("out", "--store", url)
+            until(lambda: batch.kept("out") >= 1, "a result is kept")
+            run.terminate()
+            assert run.wait() == 130
+            until(lambda: redis.call("EXISTS", "diffscm:waiting", db=db) == "0", "nothing waits")
+            w.wait_metric("diffscm_workers_busy", 0)

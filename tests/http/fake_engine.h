@@ -1,4 +1,5 @@
-/* A stand-in for the engine: same calls, no networks. A step sleeps; images are grey. It lets the
+/* A stand-in for the engine: same calls, no networks. A step sleeps; an image is the one sent, shifted by
+ * what the seed and the number of the target say, so that no two jobs have the same result. It lets the
  * tests of the service choose how long jobs take and needs no model.
  *
  * While the file that the environment's FAKE_GATE names exists, a job gets no further than its
@@ -120,6 +121,17 @@ static dscm_abduction *fake_abduction(const dscm_case *ask)
     return a;
 }
 
+/* Pixels of the image sent (or black), each moved on by an amount of its own for every seed and target. */
+static void fake_pixels(float *out, const dscm_case *ask, size_t target)
+{
+    uint32_t x = (uint32_t)ask->seed * 2654435761u + (uint32_t)target * 40503u;
+    for (size_t i = 0; i < SIDE * SIDE; i++) {
+        x = x * 1664525u + 1013904223u;
+        uint8_t value = (uint8_t)((ask->pixels ? ask->pixels[i] : 0) + (x >> 24) % 16);
+        out[i] = (float)value / 127.5f - 1;
+    }
+}
+
 static dscm_result *fake_result(const dscm_case *ask)
 {
     dscm_result *r = fake_alloc(1, sizeof *r);
@@ -138,6 +150,7 @@ static dscm_result *fake_result(const dscm_case *ask)
         dscm_counterfactual *c = &r->counterfactuals[i];
         if (i < ask->targets_count) c->target = ask->targets[i];
         c->image = fake_alloc(SIDE * SIDE, sizeof(float));
+        fake_pixels(c->image, ask, i);
         c->propagated = fake_alloc(2, sizeof(double));
         c->scores.valid = c->evidence.valid = true;
         c->outcome = DSCM_OUTCOME_FOUND;

@@ -108,7 +108,7 @@ class Server:
     def __enter__(self):
         self.process = subprocess.Popen(
             self.command + ["--port", "0", "--admin-port", "0", *self.flags],
-            stderr=self.log, env=self.env)
+            stdout=subprocess.DEVNULL, stderr=self.log, env=self.env)
         try:
             ready = until(lambda: [l for l in self.lines() if l.get("event") == "ready"]
                           or self.process.poll() is not None, "the server is ready")

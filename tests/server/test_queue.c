@@ -121,6 +121,22 @@ static void queue_finds_late_jobs(void)
     dscm_queue_free(queue); /* drops what is inside */
 }
 
+static void a_queue_goes_on_behind_a_place_taken_back(void)
+{
+    dscm_queue *queue;
+    dscm_job *jobs[3];
+    REQUIRE(dscm_queue_open(&queue, 4, 4, NULL) == DSCM_OK);
+    for (int i = 0; i < 3; i++) jobs[i] = make_job("a", DSCM_NEVER);
+    for (int i = 0; i < 2; i++) CHECK_INT(dscm_queue_push(queue, jobs[i], NULL, NULL), DSCM_PUSHED);
+    CHECK(dscm_queue_remove(queue, jobs[1]));
+    CHECK_INT(dscm_queue_push(queue, jobs[2], NULL, NULL), DSCM_PUSHED);
+    CHECK(dscm_queue_take_any(queue) == jobs[0]);
+    CHECK(dscm_queue_take_any(queue) == jobs[2]);
+    CHECK(dscm_queue_take_any(queue) == NULL);
+    for (int i = 0; i < 3; i++) dscm_job_unref(jobs[i]);
+    dscm_queue_free(queue);
+}
+
 static bool other_client(void *arg, const dscm_job *job)
 {
     return strcmp(job->client, arg) != 0;
@@ -155,6 +171,7 @@ int main(int argc, char **argv)
         {"queue_has_limits", queue_has_limits},
         {"queue_finds_late_jobs", queue_finds_late_jobs},
         {"queue_gives_companions", queue_gives_companions},
+        {"a_queue_goes_on_behind_a_place_taken_back", a_queue_goes_on_behind_a_place_taken_back},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

@@ -1,5 +1,5 @@
 /* Bundles whose mechanisms were fitted to a table: loading, abduction, propagation, guidance. */
-#include "core/scm/propagate.h"
+#include "core/scm/guidance.h"
 #include "tests/core/scm/two_parents.h"
 
 #define NONE ((double)NAN)

@@ -1,0 +1,21 @@
+/* From a query to the guidance of a walk: which predictor draws the image where, and how strongly.
+ * Pure functions. Internal to core/scm. */
+#ifndef DSCM_CORE_SCM_GUIDANCE_H
+#define DSCM_CORE_SCM_GUIDANCE_H
+
+#include "core/bundle/bundle.h"
+
+/* How one item of a prediction is guided: per edge into the image. */
+typedef struct guidance {
+    double target; /* label index or value */
+    double scale;  /* 0: not guided by this edge */
+    bool set;      /* the query changes or holds the parent, even where its scale is 0 */
+} guidance;
+
+/* Guidance of one item (edges) from its query. observed: values of all variables as the predictors see
+ * them (variables), used where the query gives none; or NULL. Errors of causal_propagate. */
+dscm_code dscm_query_guidance(const dscm_bundle *bundle, const dscm_query *query,
+                              const double *observed, double default_scale, guidance *out,
+                              dscm_error *err) DSCM_MUST_CHECK;
+
+#endif
