@@ -24,7 +24,8 @@ soak: all $(OUT)/tests/http/test_http $(FAILING) $(NTH)
 	@$(SUB) chaos
 	@$(SUB) fuzz FUZZ_SECONDS=600
 
-$(OUT)/tests/alloc/nth_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/alloc/nth.o $(LAYERS)
+.SECONDEXPANSION:
+$(OUT)/tests/alloc/nth_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/alloc/nth.o $$(LAYERS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LAYERS) $(LIBS)
 

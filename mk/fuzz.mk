@@ -10,7 +10,7 @@ endif
 FUZZERS      := $(patsubst %.c,$(OUT)/%,$(FUZZ_SRC))
 FUZZ_MAIN    := $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer,$(OUT)/tests/fuzz/driver.o)
 
-.PHONY: fuzz fuzzers fuzz-minimise
+.PHONY: fuzz fuzzers fuzz-minimise fuzz-coverage
 ## make fuzz     each fuzz target for FUZZ_SECONDS (20) under ASan and UBSan; ONLY=regex; FUZZ_CC=clang: libFuzzer
 fuzz:
 ifeq ($(FUZZ_CC),)
@@ -41,6 +41,10 @@ fuzz-minimise:
 	    build/fuzz/tests/fuzz/$$name -merge=1 -max_len=4096 tests/fuzz/seeds/$$name build/fuzz/corpus/$$name \
 	        >build/fuzz/$$name.merge 2>&1 || exit 1; \
 	done
+
+## make fuzz-coverage  share of their files' lines that the fuzz targets reach with the committed seeds; fails below 90 %
+fuzz-coverage: all
+	@CC='$(CC)' LIBS='$(LAYERS) $(LIBS)' python3 tests/fuzz/coverage.py build/coverage '$(ONLY)'
 
 fuzzers: $(FUZZERS)
 .SECONDEXPANSION:

@@ -245,6 +245,13 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
     return code;
 }
 
+/* Warnings of a writer are left alone: it warns of short memory out of the midst of zlib, which has to
+ * come back to tidy up, and tells the failure as an error afterwards. */
+static void on_warning(png_structp png, png_const_charp message)
+{
+    (void)png, (void)message;
+}
+
 static bool write_rows(png_state *s, const dscm_picture *picture)
 {
     if (setjmp(png_jmpbuf(s->png))) return false;
@@ -266,7 +273,7 @@ dscm_code dscm_png_encode(uint8_t **png, size_t *size, const dscm_picture *pictu
     *size = 0;
     png_state *s = calloc(1, sizeof(*s));
     if (!s) return dscm_fail(err, DSCM_E_MEMORY, "no memory to write a PNG file");
-    s->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, s, on_error, on_error);
+    s->png = png_create_write_struct(PNG_LIBPNG_VER_STRING, s, on_error, on_warning);
     s->info = s->png ? png_create_info_struct(s->png) : NULL;
     dscm_code code = DSCM_OK;
     if (s->info && write_rows(s, picture)) {

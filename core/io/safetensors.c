@@ -210,18 +210,26 @@ static size_t element_count(const dscm_tensor_out *t)
     return count;
 }
 
+/* "__metadata__", as pairs of names and texts; NULL: no memory for all of them. */
+static json_t *metadata_object(const char *const *metadata)
+{
+    json_t *object = json_object();
+    bool whole = object != NULL;
+    for (size_t i = 0; whole && metadata[i]; i += 2)
+        whole = json_object_set_new(object, metadata[i], json_string(metadata[i + 1])) == 0;
+    if (whole) return object;
+    json_decref(object);
+    return NULL;
+}
+
 /* Header text, or NULL. */
 static char *header_text(const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
                          const char *const *metadata)
 {
     json_t *header = json_object();
     size_t at = 0;
-    if (metadata && metadata[0]) {
-        json_t *object = json_object();
-        for (size_t i = 0; metadata[i]; i += 2)
-            json_object_set_new(object, metadata[i], json_string(metadata[i + 1]));
-        json_object_set_new(header, "__metadata__", object);
-    }
+    if (metadata && metadata[0])
+        json_object_set_new(header, "__metadata__", metadata_object(metadata));
     for (size_t i = 0; i < count; i++) {
         json_t *shape = json_array();
         for (int d = 0; d < tensors[i].ndim; d++)

@@ -17,7 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { INPUT_MAX = 1 << 16, POOL = 64 };
+enum { INPUT_MAX = 1 << 16, POOL = 512 };
 
 typedef struct input {
     uint8_t *data;
@@ -113,7 +113,8 @@ int main(int argc, char **argv)
     for (int i = 3; i < argc && count < POOL; i++) load(&pool[count++], argv[i]);
     if (!count) pool[count++] = (input){.data = malloc(INPUT_MAX), .size = 0};
     uint64_t state = 1;
-    while (now() < end) {
+    const size_t seeds = count; /* all of them, however short the time is */
+    while (runs < seeds || now() < end) {
         const input *base = &pool[runs < count ? runs : below(&state, count)];
         size_t size = base->size, rounds = runs < count ? 0 : 1 + below(&state, 6);
         memcpy(kept, base->data, size);

@@ -36,6 +36,20 @@ static void start(void)
     atexit(tidy);
 }
 
+/* One item twice, and one that is not there. */
+static void select_items(const dscm_latent *latent)
+{
+    const size_t twice[] = {0, 0}, beyond = dscm_latent_count(latent);
+    dscm_latent *chosen = NULL;
+    if (dscm_latent_select(&chosen, latent, twice, 2, NULL) == DSCM_OK &&
+        dscm_latent_count(chosen) != 2)
+        __builtin_trap();
+    dscm_latent_free(chosen);
+    chosen = NULL;
+    if (dscm_latent_select(&chosen, latent, &beyond, 1, NULL) == DSCM_OK) __builtin_trap();
+    dscm_latent_free(chosen);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     dscm_latent *latent = NULL;
@@ -55,6 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (i + 2 <= size) length = (data[i] | (size_t)data[i + 1] << 8) % (length + 1);
     if (dscm_latent_read(&latent, bundle, bytes, length, &err) == DSCM_OK) {
         if (dscm_latent_count(latent) < 1 || dscm_latent_bytes(latent) < 784) __builtin_trap();
+        select_items(latent);
         dscm_latent_free(latent);
     } else if (!err.code || !err.message[0])
         __builtin_trap();

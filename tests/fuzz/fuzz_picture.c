@@ -9,6 +9,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* The same pixels must come out of a file made of them. */
+static void encode_again(const dscm_picture *picture, const dscm_picture_limits *limits)
+{
+    dscm_picture again = {.pixels = NULL};
+    uint8_t *png = NULL;
+    size_t size = 0;
+    if (dscm_png_encode(&png, &size, picture, NULL) == DSCM_OK &&
+        dscm_png_decode(&again, png, size, picture->c, 0, limits, NULL) == DSCM_OK &&
+        (again.h != picture->h || again.w != picture->w ||
+         memcmp(again.pixels, picture->pixels, again.h * again.w * again.c) != 0))
+        __builtin_trap();
+    dscm_picture_free(&again);
+    free(png);
+}
+
 static void decode(const uint8_t *data, size_t size)
 {
     static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
@@ -21,6 +36,7 @@ static void decode(const uint8_t *data, size_t size)
         if (code == DSCM_OK && (picture.c != channels || picture.h > 512 || picture.w > 512))
             __builtin_trap();
         if (code != DSCM_OK && !err.message[0]) __builtin_trap();
+        if (code == DSCM_OK) encode_again(&picture, &limits);
         dscm_picture_free(&picture);
     }
 }

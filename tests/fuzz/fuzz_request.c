@@ -8,12 +8,32 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What the service asks of a request that was accepted. */
+static void use(dscm_request *r)
+{
+    size_t size = dscm_request_abduction_key(r, NULL, 0);
+    uint8_t *key = malloc(size);
+    const dscm_case ask = dscm_request_case(r);
+    if (dscm_request_cost(r) < 1 || ask.targets_count != r->targets_count) abort();
+    if (key && dscm_request_abduction_key(r, key, size) != size) abort();
+    bool known = key && r->pixels && dscm_request_take_factuals(r, key, size);
+    if (known && dscm_request_abduction_key(r, key, size) != size) abort();
+    if (key && size) { /* other bytes are refused, or read as other values */
+        key[size / 2] ^= 1;
+        (void)!dscm_request_take_factuals(r, key, size / 2);
+    }
+    (void)dscm_request_compatible(r, r);
+    (void)dscm_request_fits(r, &r->options);
+    free(key);
+}
+
 static void check(dscm_request *request, bool good, const dscm_problem *problem)
 {
     if (good != (request != NULL) || good == (problem->code != DSCM_PROBLEM_NONE)) abort();
     if (good && (request->targets_count > DSCM_REQUEST_FAN_MAX ||
                  request->count > DSCM_SAMPLES_MAX || request->options.steps > 1000))
         abort();
+    if (good) use(request);
     char *text = good ? NULL : dscm_problem_json(problem, "/x", NULL, NULL);
     if (!good && !text) text = dscm_problem_json(problem, "/x", NULL, NULL); /* memory was short */
     if (!good && !text) abort();

@@ -22,11 +22,12 @@ static void fuzz_service_stop(void)
 /* Starts it once with these flags besides those that keep it quick. */
 static void fuzz_service_start(char *const *flags, size_t count)
 {
-    char *all[32] = {"--port=0",          "--admin-port=0",  "--workers=1",
-                     "--log-level=error", "--header-ms=200", "--body-ms=200",
-                     "--wait-s=1",        "--wait-max-s=1",  "--deadline-max-ms=500",
-                     "--deadline-ms=500"};
-    enum { OWN = 10 };
+    char *all[32] = {
+        "--port=0",       "--admin-port=0",        "--workers=1",      "--log-level=error",
+        "--body-kb=16",   "--header-ms=200",       "--body-ms=200",    "--wait-s=1",
+        "--wait-max-s=1", "--deadline-max-ms=500", "--deadline-ms=500"};
+    enum { OWN = 11 };
+    if (getenv("FUZZ_WAIT_MS")) all[3] = "--log-level=debug";
     dscm_settings settings;
     uint8_t digest[DSCM_DIGEST_SIZE];
     if (service) return;
@@ -53,9 +54,10 @@ static void fuzz_service_send(int port, const void *data, size_t size, int *stat
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) abort();
     ssize_t sent = send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
     struct pollfd wait = {.fd = fd, .events = POLLIN};
+    const char *patience = getenv("FUZZ_WAIT_MS"); /* of a run over seeds alone */
     /* An unfinished request is answered by the watchdog (408) within a second; most inputs are refused
      * at once. Waiting only a little keeps the fuzzer quick and adds clients that leave. */
-    if (sent > 0 && poll(&wait, 1, 3) > 0) {
+    if (sent > 0 && poll(&wait, 1, patience ? atoi(patience) : 3) > 0) {
         ssize_t got = recv(fd, reply, sizeof reply - 1, 0);
         if (got >= 12 && memcmp(reply, "HTTP/1.", 7) != 0) __builtin_trap();
         if (got >= 12) *status = atoi(reply + 9);

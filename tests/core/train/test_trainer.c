@@ -105,13 +105,13 @@ static void damaged_checkpoints_are_named(void)
     CHECK_INT(load_bytes(u, path, bytes, size, &err), DSCM_E_MISMATCH);
     CHECK_HAS(err.message, "seed is 5 there and 6 here");
     other.seed = 5;
-    for (int more = 0; more < 2; more++) { /* a longer run goes on, a shorter one does not */
+    for (int more = 0; more < 2; more++) { /* a run may become longer or shorter */
         dscm_train_options length = other;
         length.samples = more ? other.samples + BATCH : other.samples - 1;
         dscm_trainer *v = open_trainer(&length, &data);
         REQUIRE(v);
-        CHECK_INT(load_bytes(v, path, bytes, size, &err), more ? DSCM_OK : DSCM_E_MISMATCH);
-        if (!more) CHECK_HAS(err.message, "samples is ");
+        CHECK_INT(load_bytes(v, path, bytes, size, &err), DSCM_OK);
+        CHECK_INT(dscm_trainer_samples(v), dscm_trainer_samples(t));
         dscm_trainer_free(v);
     }
     dscm_free(bytes);
