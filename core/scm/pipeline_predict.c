@@ -27,13 +27,20 @@ static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **
     return DSCM_OK;
 }
 
-/* Gives query k the strength that its search found: what it names itself is a factor of that. */
-static void set_strength(dscm_query *queries, dscm_intervention *items, size_t k,
+/* Gives query k the strength that its search found: what it names itself is a factor of that. Under
+ * conditional guidance it is of labels. */
+static void set_strength(const run *r, dscm_query *queries, dscm_intervention *items, size_t k,
                          const double *scale)
 {
+    bool conditional = r->options.guidance == DSCM_GUIDANCE_CONDITIONAL;
     queries[k].scale = scale;
-    for (size_t j = 0; j < queries[k].count; j++)
-        items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= *scale;
+    for (size_t j = 0; j < queries[k].count; j++) {
+        dscm_intervention *own = &items[k * DSCM_TARGET_VARIABLES_MAX + j];
+        if (!conditional || r->info->variables[own->variable].kind == DSCM_CATEGORICAL)
+            own->scale *= *scale;
+        else if (isnan(own->scale))
+            own->scale = 1;
+    }
 }
 
 /* The latent of every target: its item's noise, repeated. */
@@ -50,7 +57,7 @@ static dscm_code make_latent(run *r, dscm_latent **out)
 }
 
 static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const dscm_latent *latent,
-                         dscm_query *queries, dscm_intervention *items)
+                         const dscm_query *queries)
 {
     dscm_progress progress;
     dscm_code code;
@@ -65,10 +72,9 @@ static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const 
     code = dscm_predict_search(r->session, out, searches, latent, queries, &r->options, NULL,
                                &progress, r->err);
     r->frames = frames;
-    if (!code && frames) {
-        for (size_t k = 0; k < r->total; k++) set_strength(queries, items, k, &searches[k].scale);
-        code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
-    }
+    if (!code && frames)
+        code = dscm_predict_found(r->session, out, latent, queries, &r->options, searches,
+                                  &progress, r->err);
     run_end(r, &r->times.predict);
     return code;
 }
@@ -105,7 +111,7 @@ dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
     dscm_latent *latent = NULL;
     dscm_code code = make_queries(r, &queries, &items);
     if (!code) code = make_latent(r, &latent);
-    if (!code) code = predict(r, out, searches, latent, queries, items);
+    if (!code) code = predict(r, out, searches, latent, queries);
     if (!code) {
         dscm_images_round(out, r->total * r->pixels);
         code = take_results(r, out, searches, queries);
@@ -129,7 +135,7 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
                     own[j].value = r->from[i]->factual[own[j].variable];
                 if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
             }
-            if (r->auto_scale) set_strength(*queries, *items, k, &c->scale);
+            if (r->auto_scale) set_strength(r, *queries, *items, k, &c->scale);
             (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
         }
     return code;

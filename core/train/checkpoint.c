@@ -121,11 +121,11 @@ dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report 
 }
 
 /* ---- checkpoints ---- */
-/* A checkpoint's settings against this run's. Other numbers of samples are allowed that are no less
- * than what is done: the run goes on along the learning rate of the new one. Else the message names
- * each setting that differs, both sides. */
+/* A checkpoint's settings against this run's. Another number of samples is allowed: the run goes on along
+ * the learning rate of the new one, and ends at once where that is done. Else the message names each
+ * setting that differs, both sides. */
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
-                                size_t done, dscm_error *err)
+                                dscm_error *err)
 {
     json_t *mine = json_loads(mine_text, 0, NULL), *theirs = json_loads(theirs_text, 0, NULL);
     char text[400] = "";
@@ -137,9 +137,7 @@ static dscm_code check_settings(const char *path, const char *mine_text, const c
     {
         json_t *here = json_object_get(mine, key), *there = json_object_get(theirs, key);
         if (here && there && json_equal(here, there)) continue;
-        json_int_t samples = json_integer_value(here), planned = json_integer_value(there);
-        if (strcmp(key, "samples") == 0 && (samples >= planned || (size_t)samples >= done))
-            continue;
+        if (strcmp(key, "samples") == 0) continue;
         const int flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12);
         char *a = there ? json_dumps(there, flags) : NULL,
              *b = here ? json_dumps(here, flags) : NULL;
@@ -173,7 +171,7 @@ dscm_code dscm_trainer_load(dscm_trainer *t, const char *path, dscm_error *err)
     else if (!mine)
         code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     else
-        code = check_settings(path, mine, theirs, strtoul(samples, NULL, 10), err);
+        code = check_settings(path, mine, theirs, err);
     if (code == DSCM_OK) code = load_state(t, set, path, err);
     if (code == DSCM_OK) {
         t->step = strtoul(step, NULL, 10);

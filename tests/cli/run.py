@@ -207,6 +207,11 @@ def test_morpho_and_fit_take_slices_or_refuse_them():
     code, out, err = run("morpho", "measure", "--data", path("drawn"), "--split", "dev",
                          "--threads", "1")
     assert code == 0 and out.count("\n") == 3, (out, err)
+    head, first = out.split("\n")[:2]
+    assert head == "digit,thickness,intensity,slant" and first.startswith("1,"), out
+    code, out, err = run("morpho", "measure", "--images", path("strokes/dev-images-idx3-ubyte"),
+                         "--threads", "1")
+    assert code == 0 and out.startswith("thickness,intensity,slant\n"), (out, err)
     code, _, err = run("fit", "--data", path("drawn"), "--split", "dev[0:1]", "--graph",
                        "thickness -> intensity", "--out", path("never.json"))
     assert code == 2 and "dev[0:1]" in err and "alone" in err, err
