@@ -297,7 +297,7 @@ static dscm_code counterfactuals(run *r)
     if (!code) code = run_predict(r, images, searches);
     if (!code && r->scored) code = run_score(r, images);
     if (!code && r->weights[PHASE_REVERSE] > 0) code = run_reverse(r, images);
-    if (!code && r->weights[PHASE_VARY] > 0) code = run_vary(r, images);
+    if (!code && r->weights[PHASE_VARY] > 0) code = run_vary(r, images, searches);
     if (!code) code = share_frames(r);
     free(images);
     free(searches);

@@ -170,25 +170,31 @@ dscm_code run_reverse(run *r, const float *images)
 /* ---- uncertainty ---- */
 static const double varied[DSCM_STRENGTHS_VARIED] = {.5, .75, 1.5, 2};
 
-/* All counterfactuals once more, at `factor` times the strength of each. scales: (total), filled. */
+/* All counterfactuals once more, at `factor` times the strength of each. found: (total) what the search
+ * says of them. */
 static dscm_code predict_at(run *r, float *out, const dscm_latent *latent, double factor,
-                            double *scales, const dscm_progress *progress)
+                            const dscm_scale_result *found, const dscm_progress *progress)
 {
     dscm_query *queries = NULL;
     dscm_intervention *items = NULL;
-    dscm_code code = make_queries(r, &queries, &items);
-    for (size_t i = 0; !code && i < r->count; i++)
-        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
-            /* What an intervention names itself is a strength, or of a search a factor of it. */
-            double found = r->items[i].result->counterfactuals[k - r->offsets[i]].scale;
-            double usual = r->auto_scale ? found : r->items[i].ask.options.scale;
-            double own = r->auto_scale ? found * factor : factor;
-            set_strength(queries, items, k, &own);
-            scales[k] = usual * factor;
-            queries[k].scale = &scales[k];
-        }
-    if (!code) code = dscm_predict(r->session, out, latent, queries, &r->options, progress, r->err);
+    dscm_scale_result *searches = run_alloc(r, r->total, sizeof(*searches));
+    dscm_code code = searches ? make_queries(r, &queries, &items) : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < r->total; k++) {
+        searches[k] = found[k];
+        searches[k].scale *= factor;
+        if (r->auto_scale) continue;
+        searches[k].scale = *queries[k].scale * factor;
+        queries[k].scale = &searches[k].scale;
+        for (size_t j = 0; j < queries[k].count; j++)
+            items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= factor;
+    }
+    if (!code)
+        code = r->auto_scale
+                   ? dscm_predict_found(r->session, out, latent, queries, &r->options, searches,
+                                        progress, r->err)
+                   : dscm_predict(r->session, out, latent, queries, &r->options, progress, r->err);
     if (!code) dscm_images_round(out, r->total * r->pixels);
+    free(searches);
     free(queries);
     free(items);
     return code;
@@ -215,7 +221,7 @@ static void take_uncertainty(run *r, const double *sums, const double *squares)
         }
 }
 
-dscm_code run_vary(run *r, const float *images)
+dscm_code run_vary(run *r, const float *images, const dscm_scale_result *found)
 {
     size_t n = r->total * r->pixels;
     dscm_latent *latent = NULL;
@@ -223,13 +229,12 @@ dscm_code run_vary(run *r, const float *images)
     uint8_t *frames = r->frames; /* the trajectory is that of the counterfactual */
     float *out = run_alloc(r, n, sizeof(*out));
     double *sums = run_alloc(r, 2 * n, sizeof(*sums)), *squares = sums ? sums + n : NULL;
-    double *scales = run_alloc(r, r->total, sizeof(*scales));
-    dscm_code code = out && sums && scales ? make_latent(r, &latent) : DSCM_E_MEMORY;
+    dscm_code code = out && sums ? make_latent(r, &latent) : DSCM_E_MEMORY;
     r->frames = NULL;
     run_begin(r, PHASE_VARY, DSCM_STRENGTHS_VARIED, &progress);
     for (size_t d = 0; !code && d <= DSCM_STRENGTHS_VARIED; d++) {
         const float *draw = d ? out : images;
-        if (d) code = predict_at(r, out, latent, varied[d - 1], scales, &progress);
+        if (d) code = predict_at(r, out, latent, varied[d - 1], found, &progress);
         for (size_t i = 0; !code && i < n; i++) {
             sums[i] += (double)draw[i];
             squares[i] += (double)draw[i] * (double)draw[i];
@@ -241,7 +246,6 @@ dscm_code run_vary(run *r, const float *images)
     dscm_latent_free(latent);
     free(out);
     free(sums);
-    free(scales);
     return code;
 }
 
