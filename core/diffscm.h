@@ -68,7 +68,6 @@ typedef struct dscm_quantiles {
 typedef struct dscm_bundle_info {
     int format; /* 1 or 2 of "diffscm-bundle-N" */
     const char *name, *version, *licence, *provenance, *dir;
-    const char *warning;  /* what who uses the model must know, or NULL */
     const char *sha256;   /* of manifest.json, which holds the hashes of all other files */
     const char *manifest; /* the manifest's text as read (JSON) */
     const dscm_variable *variables; /* in topological order: parents before children */

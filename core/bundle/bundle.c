@@ -434,11 +434,8 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
         code = manifest_text(m, root, "manifest", texts[i].key, 1024, &text, err);
         if (code == DSCM_OK) code = copy_text(texts[i].to, text, err);
     }
-    if (code == DSCM_OK && json_object_get(root, "warning")) {
+    if (code == DSCM_OK && json_object_get(root, "warning")) /* read in the manifest's text */
         code = manifest_text(m, root, "manifest", "warning", 1024, &text, err);
-        if (code == DSCM_OK) code = copy_text(&b->warning, text, err);
-    }
-    b->info.warning = b->warning;
     b->info.name = b->name;
     b->info.version = b->version;
     b->info.licence = b->licence;
@@ -537,7 +534,6 @@ void dscm_bundle_free(dscm_bundle *b)
     dscm_free(b->version);
     dscm_free(b->licence);
     dscm_free(b->provenance);
-    dscm_free(b->warning);
     dscm_free(b->dir);
     dscm_free(b->manifest);
     dscm_free(b);

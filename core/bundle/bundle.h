@@ -85,7 +85,7 @@ struct dscm_bundle {
     dscm_load_options options;
     bundle_session_bytes *session_bytes;
     bundle_net *nets; /* all networks below, in one list */
-    char *name, *version, *licence, *provenance, *warning, *dir, *manifest;
+    char *name, *version, *licence, *provenance, *dir, *manifest;
     char sha256[65];
     bundle_variable *variables; /* (count), parents first */
     dscm_variable *infos;       /* (count), for info */
