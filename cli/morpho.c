@@ -203,15 +203,18 @@ static dscm_code write_measures(const job *j, dscm_error *err)
 {
     char line[128];
     dscm_file_writer *w = NULL;
-    const char *head = "thickness,intensity,slant\n";
+    bool labelled = j->set.classes > 0;
+    const char *head =
+        labelled ? "digit,thickness,intensity,slant\n" : "thickness,intensity,slant\n";
     bool stream = !j->out || strcmp(j->out, "-") == 0;
     dscm_code code = stream ? DSCM_OK : dscm_file_begin(&w, j->out, err);
     if (code == DSCM_OK && stream) fputs(head, stdout);
     if (code == DSCM_OK && w) code = dscm_file_put(w, head, strlen(head), err);
     for (size_t i = 0; code == DSCM_OK && i < j->set.count; i++) {
         const dscm_morphometry *m = &j->measures[i];
-        int n =
-            snprintf(line, sizeof line, "%.9g,%.9g,%.9g\n", m->thickness, m->intensity, m->slant);
+        int at = labelled ? snprintf(line, sizeof line, "%d,", j->set.labels[i]) : 0;
+        int n = at + snprintf(line + at, sizeof line - (size_t)at, "%.9g,%.9g,%.9g\n", m->thickness,
+                              m->intensity, m->slant);
         if (stream) fputs(line, stdout);
         if (w) code = dscm_file_put(w, line, (size_t)n, err);
     }

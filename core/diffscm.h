@@ -123,8 +123,10 @@ typedef enum dscm_guidance {
     DSCM_GUIDANCE_ANTI_CAUSAL, /* gradients of the predictors; a network with parents is asked
                                   without them (Sanchez & Tsaftaris 2022) */
     DSCM_GUIDANCE_CONDITIONAL  /* the network is told the factual parents on both walks; down,
-                                  sum over parents of scale * (eps with that parent at its target -
-                                  eps) is added, which is nothing where no parent changes */
+                                  eps with all targets J - eps is added, and for each parent m
+                                  (scale_m - 1) * (eps with J - eps with J but m as it was): at scale
+                                  1 the mechanism of the new parents, and nothing where none changes.
+                                  Parents that only follow count once */
 } dscm_guidance;
 /* "anti-causal", "conditional"; NULL otherwise. */
 const char *dscm_guidance_name(dscm_guidance guidance);
@@ -264,11 +266,14 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 /* In place, to the nearest of 256 levels of [-1,1] (count floats): what a file of the images holds. */
 void dscm_images_round(float *images, size_t count);
 
+#define DSCM_CONDITIONS_MAX 8 /* parents of a score network */
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
  * and of 2 beyond (conditional guidance: from 1/1.2 of it in steps of a factor 1.4), the first at
  * which the acceptance nets, or without them the predictors at t = 0, give every guided label of the
  * item at least `confidence` and see every guided number within its variable's tolerance; all from one
- * abduction. Scales that interventions name are factors of it, and queries name none. A weak scale
+ * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
+ * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
+ * network is told its target and what was missed, twice at most. Scales that interventions name are factors of it, and queries name none. A weak scale
  * changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
  * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
  * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
@@ -289,11 +294,20 @@ typedef struct dscm_scale_result {
         gap; /* largest distance of a guided number from its target, as a multiple of its variable's
                    tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
+    double
+        aimed[DSCM_CONDITIONS_MAX]; /* per parent of the score network: what it was told beyond the
+                                          target */
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,
                               const dscm_latent *latent, const dscm_query *queries,
                               const dscm_options *options, const dscm_scale_search *search,
                               const dscm_progress *progress, dscm_error *err) DSCM_MUST_CHECK;
+
+/* The walks that such a search chose, once more: with `progress` their pictures are seen. found (count). */
+dscm_code dscm_predict_found(dscm_session *session, float *out, const dscm_latent *latent,
+                             const dscm_query *queries, const dscm_options *options,
+                             const dscm_scale_result *found, const dscm_progress *progress,
+                             dscm_error *err) DSCM_MUST_CHECK;
 
 /* ---- observing and scoring ---- */
 /* Probabilities of a categorical parent by its anti-causal predictor at t = 0: out (count,labels);

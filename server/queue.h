@@ -1,11 +1,11 @@
-/* The waiting room: a bounded queue that serves clients in turn.
+/* A bounded queue of jobs that serves clients in turn.
  *
  * Each client key has its own line; workers take from the lines round robin, so one client with a
  * hundred jobs delays another's single job by at most one job per worker. Does not run, cancel or
  * time anything.
  *
  * Threads: `lock` guards everything inside; functions take it themselves. Under it only `ready` of
- * a push and `fits` are called, which may take the locks of the job and the guard. Ownership: the
+ * a push and `fits` are called, which may take the locks of the job and the watchdog. Ownership: the
  * queue holds a reference to each job from a successful push until the job is taken or removed;
  * then the reference is the caller's.
  */

@@ -40,7 +40,7 @@ predictor thickness --samples 60000 --mult 1,1,1 --seed 2
 predictor intensity --samples 50000 --mult 1,1,1 --seed 3
 predictor digit --samples 60000 --mult 1,1,2 --seed 4
 head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
-[ -e "$work/model.json" ] || "$program" fit --data "$data" --table "$work/variables.csv" \
+[ -e "$work/model.json" ] || "$program" fit --table "$work/variables.csv" \
     --graph 'thickness -> intensity; digit, thickness, intensity -> image' \
     --range thickness=.5..9 --range intensity=64..255 --out "$work/model.json"
 printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1},{"sampler":"implicit","steps":10,"scale":1},{"sampler":"implicit","steps":20,"scale":1}]}\n' \

@@ -1,20 +1,14 @@
 /* Abduction, action, prediction. */
-#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "core/base/memory.h"
 #include "core/base/rng.h"
-#include "core/scm/session.h"
+#include "core/scm/walks.h"
 
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
-}
-
-static bool is_conditional(const dscm_options *o)
-{
-    return o->guidance == DSCM_GUIDANCE_CONDITIONAL;
 }
 
 double dscm_observed_value(const dscm_variable *v, const float *seen)
@@ -190,13 +184,7 @@ dscm_code dscm_latent_draw(dscm_session *s, dscm_latent **out, size_t count, uin
 }
 
 /* ---- prediction of several walks ---- */
-/* Network steps of a call that walks several times: those of the walks before, and of all. */
-typedef struct tally {
-    const dscm_progress *progress;
-    size_t done, total;
-} tally;
-
-static size_t walk_steps(const dscm_session *s, const dscm_path *path, size_t items)
+size_t scm_walk_steps(const dscm_session *s, const dscm_path *path, size_t items)
 {
     return (items + s->batch_max - 1) / s->batch_max * dscm_path_evaluations(path, false);
 }
@@ -254,7 +242,7 @@ static dscm_code reconstruct(dscm_session *s, const dscm_latent *latent, size_t 
     dscm_session_load(s, latent, item, 1);
     dscm_code code = dscm_session_walk(s, 1, &call, err);
     if (code == DSCM_OK) memcpy(image, s->walk.x, s->size * sizeof(float));
-    t->done += walk_steps(s, path, 1);
+    t->done += scm_walk_steps(s, path, 1);
     return code;
 }
 
@@ -273,10 +261,9 @@ static dscm_code check_factuals(const dscm_session *s, const dscm_latent *l, siz
     return DSCM_OK;
 }
 
-/* Adds the steps of the walks that this takes to the tally's total before it begins. */
-static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
-                                 const dscm_query *queries, const dscm_options *options,
-                                 const dscm_path *path, tally *t, guidance *out, dscm_error *err)
+dscm_code scm_guidance_of_all(dscm_session *s, const dscm_latent *latent, const dscm_query *queries,
+                              const dscm_options *options, const dscm_path *path, tally *t,
+                              guidance *out, dscm_error *err)
 {
     double observed[BUNDLE_VARIABLES_MAX];
     size_t edges = s->bundle->edges_count;
@@ -284,7 +271,8 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; i < latent->count; i++) {
         told_values(s, latent, i, observed);
-        if (needs_observation(s->bundle, &queries[i], observed)) t->total += walk_steps(s, path, 1);
+        if (needs_observation(s->bundle, &queries[i], observed))
+            t->total += scm_walk_steps(s, path, 1);
     }
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++) {
         told_values(s, latent, i, observed);
@@ -295,13 +283,16 @@ static dscm_code guidance_of_all(dscm_session *s, const dscm_latent *latent,
         if (code == DSCM_OK)
             code = dscm_query_guidance(s->bundle, &queries[i], observed, options->scale,
                                        out + i * edges, err);
+        for (size_t e = 0; code == DSCM_OK && is_conditional(options) && e < edges; e++)
+            if (out[i * edges + e].follows && out[i * edges + e].scale != 0)
+                out[i * edges + e].scale = 1;
     }
     dscm_free(image);
     return code;
 }
 
-static dscm_code check_latent(const dscm_session *s, const dscm_latent *latent,
-                              const dscm_options *o, dscm_error *err)
+dscm_code scm_check_latent(const dscm_session *s, const dscm_latent *latent, const dscm_options *o,
+                           dscm_error *err)
 {
     const dscm_options *l = &latent->options;
     if (strcmp(latent->model, s->bundle->sha256) != 0)
@@ -333,9 +324,9 @@ static void tell_down(const dscm_session *s, const dscm_latent *l, const guidanc
     }
 }
 
-static dscm_code predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
-                                const guidance *guided, const dscm_path *path, const tally *t,
-                                dscm_error *err)
+dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
+                             const guidance *guided, const dscm_path *path, const tally *t,
+                             dscm_error *err)
 {
     size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
            edges = s->bundle->edges_count;
@@ -382,87 +373,19 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
 {
     dscm_path path = {0};
     size_t edges = s->bundle->edges_count;
-    dscm_code code = check_latent(s, latent, options, err);
+    dscm_code code = scm_check_latent(s, latent, options, err);
     if (code != DSCM_OK) return code;
     guidance *guided = dscm_alloc(latent->count * edges + 1, sizeof *guided, "guidance", err);
     if (!guided) return DSCM_E_MEMORY;
     code = dscm_session_path(s, options, &path, err);
     tally t = {.progress = progress};
     if (code == DSCM_OK) {
-        t.total = walk_steps(s, &path, latent->count);
-        code = guidance_of_all(s, latent, queries, options, &path, &t, guided, err);
+        t.total = scm_walk_steps(s, &path, latent->count);
+        code = scm_guidance_of_all(s, latent, queries, options, &path, &t, guided, err);
     }
-    if (code == DSCM_OK) code = predict_guided(s, out, latent, guided, &path, &t, err);
+    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, guided, &path, &t, err);
     dscm_path_close(&path);
     dscm_free(guided);
-    return code;
-}
-
-/* ---- a scale per item ---- */
-/* How the predictors at t = 0 see the guided values of an image. */
-typedef struct verdict {
-    bool valid;         /* every label is the likeliest, every number within its tolerance */
-    double probability; /* of the least sure label */
-    double gap;         /* farthest number, in tolerances */
-} verdict;
-
-/* 0..1: how near a verdict is to what is asked for. */
-static double sureness(const verdict *v)
-{
-    return fmin(v->probability, v->gap > 1 ? 1 / v->gap : 1);
-}
-
-typedef struct search {
-    dscm_session *s;
-    const dscm_latent *latent;
-    const dscm_path *path;
-    const dscm_progress *progress;
-    const guidance *unit; /* (count, edges) with relative scales */
-    float *trial, *out;   /* (count, size) */
-    size_t *active;       /* items of this round */
-    verdict *seen;        /* what the predictors say of them */
-    dscm_scale_result *results;
-} search;
-
-/* seen: outputs of dscm_observe of one image. */
-static void judge_one(verdict *out, const dscm_variable *v, const float *seen, double target)
-{
-    if (v->kind == DSCM_CONTINUOUS) {
-        out->gap = fmax(out->gap, fabs((double)seen[0] - target) / v->tolerance);
-        out->valid &= out->gap <= 1;
-        return;
-    }
-    for (size_t k = 0; k < v->labels_count; k++) out->valid &= seen[k] <= seen[(size_t)target];
-    out->probability = fmin(out->probability, (double)seen[(size_t)target]);
-}
-
-/* images, out: (count); guided: (count, edges). One pass for all of them by every acceptance net, which
- * no walk is guided by, or where the bundle has none by the predictor. */
-static dscm_code judge(dscm_session *s, const float *images, const guidance *guided, size_t count,
-                       verdict *out, dscm_error *err)
-{
-    size_t edges = s->bundle->edges_count;
-    dscm_code code = DSCM_OK;
-    for (size_t i = 0; i < count; i++) out[i] = (verdict){.valid = true, .probability = 1};
-    for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
-        int parent = s->bundle->edges[e].parent;
-        const dscm_variable *v = &s->bundle->infos[parent];
-        size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
-        bool used = false;
-        for (size_t i = 0; i < count; i++) used |= guided[i * edges + e].scale != 0;
-        if (!used) continue;
-        size_t nets = parent == s->bundle->info.scored ? s->bundle->info.acceptance_count : 0;
-        float *seen = dscm_alloc(count * outputs, sizeof *seen, "observation", err);
-        code = seen ? DSCM_OK : DSCM_E_MEMORY;
-        for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {
-            code = nets ? dscm_observe_acceptance(s, parent, net, seen, images, count, err)
-                        : dscm_observe(s, parent, seen, images, count, err);
-            for (size_t i = 0; code == DSCM_OK && i < count; i++)
-                if (guided[i * edges + e].scale != 0)
-                    judge_one(&out[i], v, seen + i * outputs, guided[i * edges + e].target);
-        }
-        dscm_free(seen);
-    }
     return code;
 }
 
@@ -472,121 +395,4 @@ void dscm_images_round(float *images, size_t count)
         float level = roundf((images[i] + 1) * 127.5f);
         images[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
     }
-}
-
-/* Predicts the active items at one scale; keeps what is better than before, and in `active` those
- * that are not sure yet. */
-static dscm_code search_round(search *q, size_t *count, double scale, double confidence,
-                              dscm_error *err)
-{
-    size_t edges = q->s->bundle->edges_count, size = q->s->size, n = *count;
-    dscm_latent *part = NULL;
-    guidance *guided = dscm_alloc(n * edges + 1, sizeof *guided, "guidance", err);
-    dscm_code code =
-        guided ? dscm_latent_select(&part, q->latent, q->active, n, err) : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < n * edges; i++) {
-        guided[i] = q->unit[q->active[i / edges] * edges + i % edges];
-        guided[i].scale *= scale;
-    }
-    const tally t = {.progress = q->progress, .total = walk_steps(q->s, q->path, n)};
-    if (code == DSCM_OK) code = predict_guided(q->s, q->trial, part, guided, q->path, &t, err);
-    if (code == DSCM_OK) {
-        /* Validity on the edge of the decision is lost in rounding otherwise. */
-        dscm_images_round(q->trial, n * size);
-        code = judge(q->s, q->trial, guided, n, q->seen, err);
-    }
-    *count = 0;
-    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
-        size_t item = q->active[i];
-        dscm_scale_result *result = &q->results[item];
-        verdict seen = q->seen[i];
-        result->predictions++;
-        const verdict best = {result->valid, result->probability, result->gap};
-        bool first = result->predictions == 1,
-             surer = seen.valid != best.valid ? seen.valid : sureness(&seen) > sureness(&best);
-        if (first || surer) {
-            memcpy(q->out + item * size, q->trial + i * size, size * sizeof(float));
-            result->scale = scale;
-            result->valid = seen.valid;
-            result->probability = seen.probability;
-            result->gap = seen.gap;
-        }
-        if (!(seen.valid && seen.probability >= confidence)) q->active[(*count)++] = item;
-    }
-    dscm_latent_free(part);
-    dscm_free(guided);
-    return code;
-}
-
-/* Under conditional guidance most items end at the first rung. */
-#define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
-#define CONDITIONAL_RUNG  1.4
-
-/* Fine rungs where most items end, from a quarter of `usual` to it; a target that needs more is hard,
- * and ten targets wait for the hardest: double then. */
-static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
-{
-    size_t count = q->latent->count;
-    for (size_t i = 0; i < count; i++) q->active[i] = i;
-    dscm_code code = DSCM_OK;
-    bool conditional = is_conditional(&q->latent->options);
-    double fine = conditional ? CONDITIONAL_RUNG : pow(2, 0.25);
-    double coarse = conditional ? CONDITIONAL_RUNG : 2;
-    for (double scale = conditional ? usual / CONDITIONAL_FIRST : usual / 4;
-         code == DSCM_OK && count; scale *= scale < usual * (1 - 1e-9) ? fine : coarse) {
-        bool last = scale >= a->max_scale * (1 - 1e-9) || scale == 0;
-        code = search_round(q, &count, last ? a->max_scale : scale, a->confidence, err);
-        if (last) break;
-    }
-    return code;
-}
-
-dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const dscm_options *options)
-{
-    bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
-    double own = bundle->info.confidence;
-    return (dscm_scale_search){.confidence = !isnan(own)   ? own
-                                             : conditional ? 0.95
-                                                           : 0.997,
-                               .max_scale = (conditional ? 3 : 8) * options->scale};
-}
-
-dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,
-                              const dscm_latent *latent, const dscm_query *queries,
-                              const dscm_options *options, const dscm_scale_search *a,
-                              const dscm_progress *progress, dscm_error *err)
-{
-    dscm_path path = {0};
-    size_t count = latent->count, edges = s->bundle->edges_count;
-    dscm_options unit_options = *options;
-    dscm_scale_search defaults = dscm_scale_search_defaults(s->bundle, options);
-    dscm_code code = check_latent(s, latent, options, err);
-    if (code != DSCM_OK) return code;
-    unit_options.scale = 1;
-    guidance *unit = dscm_alloc(count * edges + 1, sizeof *unit, "search", err);
-    search q = {.s = s,
-                .latent = latent,
-                .path = &path,
-                .progress = progress,
-                .unit = unit,
-                .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
-                .out = out,
-                .active = dscm_alloc(count, sizeof(size_t), "search", err),
-                .seen = dscm_alloc(count, sizeof(verdict), "search", err),
-                .results = results};
-    code = unit && q.trial && q.active && q.seen ? DSCM_OK : DSCM_E_MEMORY;
-    if (code == DSCM_OK) {
-        memset(results, 0, count * sizeof *results);
-        code = dscm_session_path(s, options, &path, err);
-    }
-    tally t = {.progress = progress};
-    if (code == DSCM_OK)
-        code = guidance_of_all(s, latent, queries, &unit_options, &path, &t, unit, err);
-    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale, err);
-    dscm_path_close(&path);
-    dscm_free(unit);
-    dscm_free(q.trial);
-    dscm_free(q.active);
-    dscm_free(q.seen);
-    return code;
 }

@@ -22,8 +22,10 @@ dscm_code dscm_query_guidance(const dscm_bundle *b, const dscm_query *q, const d
         bool changed = act || (value[parent] != factual[parent] && !isnan(value[parent]));
         double scale = act && !isnan(act->scale) ? act->scale : of_query;
         bool used = changed && b->edges[e].child == b->info.image && !isnan(value[parent]);
-        out[e] =
-            (guidance){.target = used ? value[parent] : 0, .scale = used ? scale : 0, .set = used};
+        out[e] = (guidance){.target = used ? value[parent] : 0,
+                            .scale = used ? scale : 0,
+                            .set = used,
+                            .follows = used && !act};
     }
     return DSCM_OK;
 }

@@ -10,6 +10,7 @@ typedef struct guidance {
     double target; /* label index or value */
     double scale;  /* 0: not guided by this edge */
     bool set;      /* the query changes or holds the parent, even where its scale is 0 */
+    bool follows;  /* no intervention names the parent: it moves with one that does */
 } guidance;
 
 /* Guidance of one item (edges) from its query. observed: values of all variables as the predictors see

@@ -27,13 +27,20 @@ static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **
     return DSCM_OK;
 }
 
-/* Gives query k the strength that its search found: what it names itself is a factor of that. */
-static void set_strength(dscm_query *queries, dscm_intervention *items, size_t k,
+/* Gives query k the strength that its search found: what it names itself is a factor of that. Under
+ * conditional guidance it is of labels. */
+static void set_strength(const run *r, dscm_query *queries, dscm_intervention *items, size_t k,
                          const double *scale)
 {
+    bool conditional = r->options.guidance == DSCM_GUIDANCE_CONDITIONAL;
     queries[k].scale = scale;
-    for (size_t j = 0; j < queries[k].count; j++)
-        items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= *scale;
+    for (size_t j = 0; j < queries[k].count; j++) {
+        dscm_intervention *own = &items[k * DSCM_TARGET_VARIABLES_MAX + j];
+        if (!conditional || r->info->variables[own->variable].kind == DSCM_CATEGORICAL)
+            own->scale *= *scale;
+        else if (isnan(own->scale))
+            own->scale = 1;
+    }
 }
 
 /* The latent of every target: its item's noise, repeated. */
@@ -50,7 +57,7 @@ static dscm_code make_latent(run *r, dscm_latent **out)
 }
 
 static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const dscm_latent *latent,
-                         dscm_query *queries, dscm_intervention *items)
+                         const dscm_query *queries)
 {
     dscm_progress progress;
     dscm_code code;
@@ -65,10 +72,9 @@ static dscm_code predict(run *r, float *out, dscm_scale_result *searches, const 
     code = dscm_predict_search(r->session, out, searches, latent, queries, &r->options, NULL,
                                &progress, r->err);
     r->frames = frames;
-    if (!code && frames) {
-        for (size_t k = 0; k < r->total; k++) set_strength(queries, items, k, &searches[k].scale);
-        code = dscm_predict(r->session, out, latent, queries, &r->options, &progress, r->err);
-    }
+    if (!code && frames)
+        code = dscm_predict_found(r->session, out, latent, queries, &r->options, searches,
+                                  &progress, r->err);
     run_end(r, &r->times.predict);
     return code;
 }
@@ -105,7 +111,7 @@ dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
     dscm_latent *latent = NULL;
     dscm_code code = make_queries(r, &queries, &items);
     if (!code) code = make_latent(r, &latent);
-    if (!code) code = predict(r, out, searches, latent, queries, items);
+    if (!code) code = predict(r, out, searches, latent, queries);
     if (!code) {
         dscm_images_round(out, r->total * r->pixels);
         code = take_results(r, out, searches, queries);
@@ -129,7 +135,7 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
                     own[j].value = r->from[i]->factual[own[j].variable];
                 if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
             }
-            if (r->auto_scale) set_strength(*queries, *items, k, &c->scale);
+            if (r->auto_scale) set_strength(r, *queries, *items, k, &c->scale);
             (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
         }
     return code;
@@ -158,6 +164,88 @@ dscm_code run_reverse(run *r, const float *images)
     free(queries);
     free(items);
     free(back);
+    return code;
+}
+
+/* ---- uncertainty ---- */
+static const double varied[DSCM_STRENGTHS_VARIED] = {.5, .75, 1.5, 2};
+
+/* All counterfactuals once more, at `factor` times the strength of each. found: (total) what the search
+ * says of them. */
+static dscm_code predict_at(run *r, float *out, const dscm_latent *latent, double factor,
+                            const dscm_scale_result *found, const dscm_progress *progress)
+{
+    dscm_query *queries = NULL;
+    dscm_intervention *items = NULL;
+    dscm_scale_result *searches = run_alloc(r, r->total, sizeof(*searches));
+    dscm_code code = searches ? make_queries(r, &queries, &items) : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < r->total; k++) {
+        searches[k] = found[k];
+        searches[k].scale *= factor;
+        if (r->auto_scale) continue;
+        searches[k].scale = *queries[k].scale * factor;
+        queries[k].scale = &searches[k].scale;
+        for (size_t j = 0; j < queries[k].count; j++)
+            items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= factor;
+    }
+    if (!code)
+        code = r->auto_scale
+                   ? dscm_predict_found(r->session, out, latent, queries, &r->options, searches,
+                                        progress, r->err)
+                   : dscm_predict(r->session, out, latent, queries, &r->options, progress, r->err);
+    if (!code) dscm_images_round(out, r->total * r->pixels);
+    free(searches);
+    free(queries);
+    free(items);
+    return code;
+}
+
+/* sums, squares: (total, pixels) over all draws. */
+static void take_uncertainty(run *r, const double *sums, const double *squares)
+{
+    size_t channels = r->image->c, area = r->pixels / channels;
+    const double draws = DSCM_STRENGTHS_VARIED + 1;
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            double all = 0;
+            for (size_t p = 0; p < area; p++) {
+                double variance = 0;
+                for (size_t at = k * r->pixels + p * channels, j = 0; j < channels; j++, at++)
+                    variance += fmax(squares[at] / draws - sums[at] * sums[at] / draws / draws, 0);
+                double deviation = 127.5 * sqrt(variance / (double)channels);
+                c->uncertainty[p] = (float)deviation;
+                all += deviation;
+            }
+            c->uncertainty_mean = all / (double)area;
+        }
+}
+
+dscm_code run_vary(run *r, const float *images, const dscm_scale_result *found)
+{
+    size_t n = r->total * r->pixels;
+    dscm_latent *latent = NULL;
+    dscm_progress progress;
+    uint8_t *frames = r->frames; /* the trajectory is that of the counterfactual */
+    float *out = run_alloc(r, n, sizeof(*out));
+    double *sums = run_alloc(r, 2 * n, sizeof(*sums)), *squares = sums ? sums + n : NULL;
+    dscm_code code = out && sums ? make_latent(r, &latent) : DSCM_E_MEMORY;
+    r->frames = NULL;
+    run_begin(r, PHASE_VARY, DSCM_STRENGTHS_VARIED, &progress);
+    for (size_t d = 0; !code && d <= DSCM_STRENGTHS_VARIED; d++) {
+        const float *draw = d ? out : images;
+        if (d) code = predict_at(r, out, latent, varied[d - 1], found, &progress);
+        for (size_t i = 0; !code && i < n; i++) {
+            sums[i] += (double)draw[i];
+            squares[i] += (double)draw[i] * (double)draw[i];
+        }
+    }
+    if (!code) take_uncertainty(r, sums, squares);
+    run_end(r, &r->times.score);
+    r->frames = frames;
+    dscm_latent_free(latent);
+    free(out);
+    free(sums);
     return code;
 }
 

@@ -280,10 +280,18 @@ static guidance condition_guidance(const walker *w, size_t item, size_t m)
     return g;
 }
 
-#define FACTUAL (-1) /* no condition is at its target */
+/* Which conditions a row of the score network's batch has at their targets: none, all that change, or
+ * all of those but one. */
+#define FACTUAL (-1)
+#define JOINT   (-2)
 
-/* Runs the score network for `batch` items once per change: `changes` (count) are conditions that
- * are at their targets there, or FACTUAL. Row c * batch + item. False when the watch stopped it. */
+static bool at_target(int change, size_t m)
+{
+    return change == JOINT || (change >= 0 && change != (int)m);
+}
+
+/* Runs the score network for `batch` items once per change: FACTUAL, JOINT, or the condition that keeps
+ * its factual value (count). Row c * batch + item. False when the watch stopped it. */
 static bool run_rows(const walker *w, const float *x, double t, size_t batch, const int *changes,
                      size_t count)
 {
@@ -296,7 +304,7 @@ static bool run_rows(const walker *w, const float *x, double t, size_t batch, co
     for (size_t r = 0; conditions && r < rows; r++)
         for (size_t m = 0; m < conditions; m++) {
             double told = w->call->told ? w->call->told[r % batch * conditions + m] : (double)NAN;
-            bool change = changes[r / batch] == (int)m;
+            bool change = at_target(changes[r / batch], m);
             guidance g = change ? condition_guidance(w, r % batch, m) : (guidance){0};
             set_condition(s, m, r, g.scale != 0 ? g.target : told);
         }
@@ -346,34 +354,52 @@ static bool run_score(const walker *w, float *eps, const float *x, double t, siz
     return true;
 }
 
-/* Adds what condition m at its target changes, from the rows that begin at `row`: to the walk's
- * gradient, of which the sampler takes -sqrt(1 - alpha_bar). */
+/* How strongly the difference between a row's eps and the factual one counts for an item. One condition
+ * that changes counts w times. Of several, all together count once, and each (w - 1) times more by what
+ * its return to the factual value takes away: eps_J - eps_F + sum (w_m - 1) (eps_J - eps_J\m). */
+static double share_of(const walker *w, size_t item, int change)
+{
+    double extra = 0, scale = 0;
+    size_t changed = 0;
+    for (size_t m = 0; m < dscm_bundle_conditions(w->s->bundle); m++) {
+        guidance g = condition_guidance(w, item, m);
+        if (g.scale == 0) continue;
+        changed++;
+        extra += g.scale - 1;
+        if ((int)m == change) scale = g.scale;
+    }
+    if (change == JOINT) return changed ? 1 + extra : 0;
+    return changed > 1 && scale != 0 ? 1 - scale : 0;
+}
+
+/* Adds a row of every item, the first of which is `row`, to the walk's gradient, of which the sampler
+ * takes -sqrt(1 - alpha_bar). */
 static void add_change(const walker *w, const float *eps, const float *x, double t, size_t batch,
-                       size_t m, size_t row)
+                       int change, size_t row)
 {
     dscm_session *s = w->s;
     double bar = s->image->schedule.alphas_cumprod[(size_t)t];
     for (size_t b = 0; b < batch; b++) {
-        guidance g = condition_guidance(w, b, m);
+        double share = share_of(w, b, change);
         answer a = answer_of(s, t, row + b);
-        float factor = (float)(-g.scale / sqrt(1 - bar));
+        float factor = (float)(-share / sqrt(1 - bar));
         const float *own = x + b * s->size, *base = eps + b * s->size;
         float *grad = s->walk.grad + b * s->size;
-        for (size_t i = 0; g.scale != 0 && i < s->size; i++)
+        for (size_t i = 0; share != 0 && i < s->size; i++)
             grad[i] += factor * (eps_at(&a, i, own[i]) - base[i]);
     }
 }
 
-/* Factored guidance: eps with the factual conditions, and in the walk's gradient what each condition
- * at its target changes. In one pass where the batch has room. */
+/* eps with the factual conditions, and in the walk's gradient what their targets change. In one pass
+ * where the batch has room. */
 static bool run_conditional(const walker *w, float *eps, const float *x, double t, size_t batch)
 {
     dscm_session *s = w->s;
-    int changes[1 + DSCM_PARENTS_MAX] = {FACTUAL};
-    size_t count = 1;
+    int changes[2 + DSCM_PARENTS_MAX] = {FACTUAL, JOINT};
+    size_t count = 2;
     for (size_t m = 0; m < dscm_bundle_conditions(s->bundle); m++) {
         bool used = false;
-        for (size_t b = 0; b < batch; b++) used |= condition_guidance(w, b, m).scale != 0;
+        for (size_t b = 0; b < batch; b++) used |= share_of(w, b, (int)m) != 0;
         if (used) changes[count++] = (int)m;
     }
     size_t at_once = s->batch_max / batch < count ? s->batch_max / batch : count;
@@ -383,7 +409,7 @@ static bool run_conditional(const walker *w, float *eps, const float *x, double 
         if (!run_rows(w, x, t, batch, changes + c, n)) return false;
         if (c == 0) take_eps(s, eps, x, t, batch);
         for (size_t k = c == 0; k < n; k++)
-            add_change(w, eps, x, t, batch, (size_t)changes[c + k], k * batch);
+            add_change(w, eps, x, t, batch, changes[c + k], k * batch);
     }
     return true;
 }

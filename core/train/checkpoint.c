@@ -121,8 +121,9 @@ dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report 
 }
 
 /* ---- checkpoints ---- */
-/* A checkpoint's settings against this run's. More samples are allowed: the run goes on, along the
- * learning rate of the longer one. Else the message names each setting that differs, both sides. */
+/* A checkpoint's settings against this run's. Another number of samples is allowed: the run goes on along
+ * the learning rate of the new one, and ends at once where that is done. Else the message names each
+ * setting that differs, both sides. */
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
                                 dscm_error *err)
 {
@@ -136,8 +137,7 @@ static dscm_code check_settings(const char *path, const char *mine_text, const c
     {
         json_t *here = json_object_get(mine, key), *there = json_object_get(theirs, key);
         if (here && there && json_equal(here, there)) continue;
-        if (strcmp(key, "samples") == 0 && json_integer_value(here) >= json_integer_value(there))
-            continue;
+        if (strcmp(key, "samples") == 0) continue;
         const int flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12);
         char *a = there ? json_dumps(there, flags) : NULL,
              *b = here ? json_dumps(here, flags) : NULL;

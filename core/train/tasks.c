@@ -159,6 +159,7 @@ static double class_loss(shard *s, bool grads)
         for (size_t k = 0; k < classes; k++) total += exp((double)(logits[k] - logits[best]));
         sum += log(total) - (double)(logits[label] - logits[best]);
         s->correct += best == label;
+        if (s->credit && best == label) s->balanced += s->credit[label];
         for (size_t k = 0; dlogits && k < classes; k++) {
             double p = exp((double)(logits[k] - logits[best])) / total;
             dlogits[i * classes + k] = (float)((p - (k == label)) / (double)s->batch);

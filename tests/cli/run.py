@@ -6,7 +6,7 @@ import gzip, json, os, re, shutil, struct, subprocess, sys, tempfile, time, trac
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
-import cases_first, cases_full, cases_hostile, cases_imagenet, cases_judges, cases_new
+import cases_first, cases_full, cases_hostile, cases_imagenet, cases_judges, cases_new, cases_notebook
 import cases_tables, cases_verify, cases_wrong, identity
 from waiting import until
 
@@ -207,6 +207,11 @@ def test_morpho_and_fit_take_slices_or_refuse_them():
     code, out, err = run("morpho", "measure", "--data", path("drawn"), "--split", "dev",
                          "--threads", "1")
     assert code == 0 and out.count("\n") == 3, (out, err)
+    head, first = out.split("\n")[:2]
+    assert head == "digit,thickness,intensity,slant" and first.startswith("1,"), out
+    code, out, err = run("morpho", "measure", "--images", path("strokes/dev-images-idx3-ubyte"),
+                         "--threads", "1")
+    assert code == 0 and out.startswith("thickness,intensity,slant\n"), (out, err)
     code, _, err = run("fit", "--data", path("drawn"), "--split", "dev[0:1]", "--graph",
                        "thickness -> intensity", "--out", path("never.json"))
     assert code == 2 and "dev[0:1]" in err and "alone" in err, err
@@ -566,6 +571,7 @@ def main():
              **cases_full.cases(PROGRAM, ROOT, path, digits),
              **cases_judges.cases(PROGRAM, ROOT, path, digits),
              **cases_new.cases(PROGRAM, ROOT, refused, run, path),
+             **cases_notebook.cases(PROGRAM, ROOT, refused, run, path),
              **cases_hostile.cases(path, PROGRAM),
              **cases_tables.cases(PROGRAM, ROOT, refused, run, path, write_idx, read_idx),
              **cases_wrong.cases(PROGRAM, ROOT, refused, run, path, write_png, write_idx)}

@@ -145,36 +145,57 @@ static bool keep_first(void *arg, const dscm_progress_event *event)
     return true;
 }
 
-/* eps(c_F) + sum of w_m (eps(c_F, block m at its target) - eps(c_F)), read off the guess of the clean
- * image after the first step down; one pass for all or several must give the same. */
+/* What guidance makes of the first image, read off the guess of the clean image after the first step down:
+ * e is what eps should be, x the noise that it starts from. */
+static void check_guess(const dscm_path *path, const float *x, const float *guess, const double *e)
+{
+    double a = path->alpha_bar[path->steps];
+    for (size_t i = 0; i < PIXELS; i++) {
+        double want = ((double)x[i] - sqrt(1 - a) * e[i]) / sqrt(a);
+        CHECK_NEAR(guess[i], want, 1e-3 * (1 + fabs(want)));
+    }
+}
+
+/* J + sum of (w_m - 1) (J - J with block m as it was), J = eps with both at their targets; at scale 1 J
+ * alone, where one changes eps + w (J - eps). One pass for all or several must give the same. */
 static void changes_add_up(void)
 {
+    static const double scales[][2] = {{1.5, 0.5}, {1, 1}, {2.5, 1}, {1.5, 0}};
     dscm_options o = resolved("ddim", 0, DSCM_GUIDANCE_CONDITIONAL);
-    const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, 1.5}, {THICKNESS, DSCM_DO, 6, 0.5}};
-    dscm_query queries[ITEMS] = {{.items = acts, .count = 2}};
-    float base[PIXELS], shape[PIXELS], thick[PIXELS], guess[PIXELS], alone[PIXELS];
+    float base[PIXELS], shape[PIXELS], thick[PIXELS], both[PIXELS], guess[PIXELS], alone[PIXELS];
     float out[ITEMS * PIXELS];
+    double e[PIXELS];
     dscm_path path;
     dscm_error err = {0};
     dscm_progress progress = {.on_step = keep_first, .arg = guess};
     dscm_latent *l = abduct(&o, given), *first = NULL;
     REQUIRE(l && dscm_session_path(session, &o, &path, &err) == DSCM_OK);
     const float *x = l->x;
-    double a = path.alpha_bar[path.steps], t = path.t[path.steps];
+    double t = path.t[path.steps];
     network_eps(base, x, t, 0, 2.5);
     network_eps(shape, x, t, 2, 2.5);
     network_eps(thick, x, t, 0, 6);
+    network_eps(both, x, t, 2, 6);
     REQUIRE(dscm_latent_select(&first, l, (const size_t[]){0}, 1, &err) == DSCM_OK);
-    REQUIRE(dscm_predict(session, out, first, queries, &o, &progress, &err) == DSCM_OK);
-    for (size_t i = 0; i < PIXELS; i++) {
-        double e = (double)base[i] + 1.5 * ((double)shape[i] - (double)base[i]) +
-                   0.5 * ((double)thick[i] - (double)base[i]);
-        double want = ((double)x[i] - sqrt(1 - a) * e) / sqrt(a);
-        CHECK_NEAR(guess[i], want, 1e-3 * (1 + fabs(want)));
+    for (size_t s = 0; s < TEST_COUNT(scales); s++) {
+        double ws = scales[s][0], wt = scales[s][1];
+        const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, ws}, {THICKNESS, DSCM_DO, 6, wt}};
+        const dscm_query query = {.items = acts, .count = 2};
+        REQUIRE(dscm_predict(session, out, first, &query, &o, &progress, &err) == DSCM_OK);
+        for (size_t i = 0; i < PIXELS; i++) {
+            double j = (double)both[i], f = (double)base[i];
+            e[i] = wt == 0
+                       ? f + ws * ((double)shape[i] - f)
+                       : j + (ws - 1) * (j - (double)thick[i]) + (wt - 1) * (j - (double)shape[i]);
+        }
+        check_guess(&path, x, guess, e);
     }
+    const dscm_intervention acts[] = {{SHAPE, DSCM_DO, 2, 1.5}, {THICKNESS, DSCM_DO, 6, 0.5}};
+    const dscm_query query = {.items = acts, .count = 2};
+    REQUIRE(dscm_predict(session, out, first, &query, &o, NULL, &err) == DSCM_OK);
     dscm_session *narrow = NULL;
     REQUIRE(dscm_session_open(&narrow, bundle, 1, 1, &err) == DSCM_OK);
-    REQUIRE(dscm_predict(narrow, alone, first, queries, &o, NULL, &err) == DSCM_OK);
+    REQUIRE(dscm_predict(narrow, alone, first, &query, &o, NULL, &err) == DSCM_OK);
     CHECK_NEAR(distance(alone, out, PIXELS), 0, 1e-3);
     dscm_session_free(narrow);
     dscm_latent_free(first);

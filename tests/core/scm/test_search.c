@@ -267,11 +267,80 @@ static void numbers_are_judged(void)
     acts_count = one_label_count;
 }
 
+/* Under conditional guidance a number that is missed is aimed beyond its target by what was missed, twice
+ * at most, each time from where the last aim was; the nearest walk is kept. */
+static void numbers_are_corrected(void)
+{
+    enum { WALKS = 3 };
+    static const double targets[ITEMS] = {2.5, 4, 5, 6};
+    float out[ITEMS * PIXELS], image[PIXELS], again[ITEMS * PIXELS], seen[2];
+    dscm_bundle *kept_bundle = bundle;
+    dscm_session *kept_session = session;
+    dscm_intervention act[ITEMS];
+    dscm_query queries[ITEMS];
+    dscm_scale_result found[ITEMS];
+    dscm_latent *all = NULL, *one = NULL;
+    char own[64];
+    size_t corrected = 0;
+    dscm_error err = {0};
+    two_parents_tolerance = 0.02;
+    two_parents_conditional = true;
+    if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
+    dscm_options o = dscm_options_defaults();
+    const dscm_variable *about = &dscm_bundle_describe(bundle)->variables[THICKNESS];
+    REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+    REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) {
+        act[i] = (dscm_intervention){THICKNESS, DSCM_DO, targets[i], NONE};
+        queries[i] = (dscm_query){.items = &act[i], .count = 1};
+    }
+    dscm_scale_search search = dscm_scale_search_defaults(bundle, &o);
+    REQUIRE(dscm_predict_search(session, out, found, all, queries, &o, &search, NULL, &err) ==
+            DSCM_OK);
+    o.scale = 1;
+    for (size_t i = 0; i < ITEMS; i++) {
+        double aim = 0, best_gap = INFINITY, best_aim = 0;
+        size_t walks = 0;
+        REQUIRE(dscm_latent_select(&one, all, &i, 1, &err) == DSCM_OK);
+        for (double gap = INFINITY; walks < WALKS && gap > 1; walks++) {
+            double told = fmin(fmax(targets[i] + aim, about->min), about->max);
+            const dscm_intervention aimed = {THICKNESS, DSCM_DO, told, NONE};
+            const dscm_query query = {.items = &aimed, .count = 1};
+            REQUIRE(dscm_predict(session, image, one, &query, &o, NULL, &err) == DSCM_OK);
+            dscm_images_round(image, PIXELS);
+            REQUIRE(dscm_observe(session, THICKNESS, seen, image, 1, &err) == DSCM_OK);
+            gap = fabs((double)seen[0] - targets[i]) / two_parents_tolerance;
+            if (gap < best_gap) best_gap = gap, best_aim = aim;
+            aim += targets[i] - (double)seen[0];
+        }
+        CHECK_INT(found[i].predictions, walks);
+        CHECK_NEAR(found[i].gap, best_gap, 1e-2 * (1 + best_gap));
+        CHECK_NEAR(found[i].aimed[1], best_aim, 1e-3);
+        CHECK_NEAR(found[i].scale, 1, 0);
+        corrected += found[i].aimed[1] != 0;
+        dscm_latent_free(one);
+    }
+    CHECK(corrected > 0);
+    /* the same walks once more */
+    REQUIRE(dscm_predict_found(session, again, all, queries, &o, found, NULL, &err) == DSCM_OK);
+    dscm_images_round(again, ITEMS * PIXELS);
+    for (size_t i = 0; i < ITEMS * PIXELS; i++) CHECK_NEAR(again[i], out[i], 2.1 / 255);
+    dscm_latent_free(all);
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(own);
+    two_parents_tolerance = 2;
+    two_parents_conditional = false;
+    bundle = kept_bundle;
+    session = kept_session;
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale},
                                       {"every_label_must_be_sure", every_label_must_be_sure},
-                                      {"numbers_are_judged", numbers_are_judged}};
+                                      {"numbers_are_judged", numbers_are_judged},
+                                      {"numbers_are_corrected", numbers_are_corrected}};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
     return two_parents_main("test_search", dir, &bundle, &session, 3, argc, argv, cases,

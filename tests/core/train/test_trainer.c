@@ -105,13 +105,13 @@ static void damaged_checkpoints_are_named(void)
     CHECK_INT(load_bytes(u, path, bytes, size, &err), DSCM_E_MISMATCH);
     CHECK_HAS(err.message, "seed is 5 there and 6 here");
     other.seed = 5;
-    for (int more = 0; more < 2; more++) { /* a longer run goes on, a shorter one does not */
+    for (int more = 0; more < 2; more++) { /* a run may become longer or shorter */
         dscm_train_options length = other;
         length.samples = more ? other.samples + BATCH : other.samples - 1;
         dscm_trainer *v = open_trainer(&length, &data);
         REQUIRE(v);
-        CHECK_INT(load_bytes(v, path, bytes, size, &err), more ? DSCM_OK : DSCM_E_MISMATCH);
-        if (!more) CHECK_HAS(err.message, "samples is ");
+        CHECK_INT(load_bytes(v, path, bytes, size, &err), DSCM_OK);
+        CHECK_INT(dscm_trainer_samples(v), dscm_trainer_samples(t));
         dscm_trainer_free(v);
     }
     dscm_free(bytes);
@@ -423,6 +423,15 @@ static void classifiers_learn(void)
     CHECK_INT(held.ranges, 1);
     CHECK(held.accuracy[0] > 0.95);
     CHECK(held.loss[0] < 0.3);
+    CHECK(isnan(held.balanced[0])); /* of classes alike accuracy says all */
+    /* Half of the larger class is wrong now: the classes' mean is 3/4, of all images 2/3 are right. */
+    uint8_t labels[IMAGES];
+    for (int i = 0; i < IMAGES; i++) labels[i] = data.labels[i] == 1 ? 0 : data.labels[i];
+    data.labels = labels;
+    REQUIRE(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_OK);
+    CHECK_NEAR(held.accuracy[0], 33. / IMAGES, .05);
+    CHECK_NEAR(held.balanced[0], .75, .05);
+    CHECK(held.balanced[0] > held.accuracy[0]);
     dscm_trainer_free(t);
 }
 

@@ -1,0 +1,329 @@
+/* The search for what a walk is told, item by item: the strength of labels, the aim of numbers. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/base/memory.h"
+#include "core/scm/walks.h"
+
+static_assert(DSCM_CONDITIONS_MAX == DSCM_PARENTS_MAX, "a search tells every parent of a network");
+
+/* How the predictors at t = 0 see the guided values of an image. */
+typedef struct verdict {
+    bool labels;                        /* every label is the likeliest */
+    bool valid;                         /* and every number is within its tolerance */
+    double probability;                 /* of the least sure label */
+    double gap;                         /* farthest number, in tolerances */
+    double missed[DSCM_CONDITIONS_MAX]; /* per condition: number asked for - seen */
+} verdict;
+
+/* 0..1: how near a verdict is to what is asked for. */
+static double sureness(const verdict *v)
+{
+    return fmin(v->probability, v->gap > 1 ? 1 / v->gap : 1);
+}
+
+/* What the next walk of an item is asked. */
+typedef struct pursuit {
+    double scale;                      /* of labels, of all under anti-causal guidance */
+    double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
+    size_t corrections;                /* of these */
+} pursuit;
+
+typedef struct search {
+    dscm_session *s;
+    const dscm_latent *latent;
+    const dscm_path *path;
+    const dscm_progress *progress;
+    const guidance *unit; /* (count, edges) with relative scales */
+    float *trial, *out;   /* (count, size) */
+    size_t *active;       /* items of this round */
+    pursuit *pursuits;    /* (count) */
+    verdict *seen;        /* what the predictors say of the active ones */
+    dscm_scale_result *results;
+} search;
+
+/* The condition of the score network that an edge is, or -1. */
+static int condition_of(const dscm_bundle *b, size_t edge)
+{
+    for (size_t m = 0; m < dscm_bundle_conditions(b); m++)
+        if (b->condition_edges[m] == (int)edge) return (int)m;
+    return -1;
+}
+
+/* Numbers that no query moves keep what the abduction was told of them: they are judged like targets. */
+static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_query *queries,
+                        guidance *unit)
+{
+    const dscm_bundle *b = s->bundle;
+    for (size_t i = 0; is_conditional(&l->options) && i < l->count; i++)
+        for (size_t m = 0; queries[i].count && m < l->conditions; m++) {
+            size_t e = (size_t)b->condition_edges[m];
+            double told = l->factuals[i * l->conditions + m];
+            guidance *g = &unit[i * b->edges_count + e];
+            if (g->set || isnan(told) || b->infos[b->edges[e].parent].kind != DSCM_CONTINUOUS)
+                continue;
+            *g = (guidance){.target = told, .scale = 1, .follows = true};
+        }
+}
+
+/* Guidance of one walk of a search (edges), from that with relative scales. */
+static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *unit, double scale,
+                        const double *aimed, guidance *out)
+{
+    for (size_t e = 0; e < b->edges_count; e++) {
+        const dscm_variable *v = &b->infos[b->edges[e].parent];
+        int m = condition_of(b, e);
+        out[e] = unit[e];
+        if (!conditional || (v->kind == DSCM_CATEGORICAL && !unit[e].follows))
+            out[e].scale *= scale;
+        if (conditional && v->kind == DSCM_CONTINUOUS && unit[e].scale != 0 && m >= 0)
+            out[e].target = fmin(fmax(unit[e].target + aimed[m], v->min), v->max);
+    }
+}
+
+/* seen: outputs of dscm_observe of one image; condition: of the score network, or -1. */
+static void judge_one(verdict *out, const dscm_variable *v, const float *seen, double target,
+                      int condition)
+{
+    if (v->kind == DSCM_CONTINUOUS) {
+        out->gap = fmax(out->gap, fabs((double)seen[0] - target) / v->tolerance);
+        out->valid &= out->gap <= 1;
+        if (condition >= 0) out->missed[condition] = target - (double)seen[0];
+        return;
+    }
+    for (size_t k = 0; k < v->labels_count; k++) out->labels &= seen[k] <= seen[(size_t)target];
+    out->valid &= out->labels;
+    out->probability = fmin(out->probability, (double)seen[(size_t)target]);
+}
+
+/* images: of the n active items. One pass for all of them by every acceptance net, which no walk is
+ * guided by, or where the bundle has none by the predictor. */
+static dscm_code judge(const search *q, const float *images, size_t n, dscm_error *err)
+{
+    dscm_session *s = q->s;
+    size_t edges = s->bundle->edges_count;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; i < n; i++)
+        q->seen[i] = (verdict){.labels = true, .valid = true, .probability = 1};
+    for (size_t e = 0; code == DSCM_OK && e < edges; e++) {
+        int parent = s->bundle->edges[e].parent, condition = condition_of(s->bundle, e);
+        const dscm_variable *v = &s->bundle->infos[parent];
+        size_t outputs = v->kind == DSCM_CATEGORICAL ? v->labels_count : 2;
+        bool used = false;
+        for (size_t i = 0; i < n; i++) used |= q->unit[q->active[i] * edges + e].scale != 0;
+        if (!used) continue;
+        size_t nets = parent == s->bundle->info.scored ? s->bundle->info.acceptance_count : 0;
+        float *seen = dscm_alloc(n * outputs, sizeof *seen, "observation", err);
+        code = seen ? DSCM_OK : DSCM_E_MEMORY;
+        for (size_t net = 0; code == DSCM_OK && net < (nets ? nets : 1); net++) {
+            code = nets ? dscm_observe_acceptance(s, parent, net, seen, images, n, err)
+                        : dscm_observe(s, parent, seen, images, n, err);
+            for (size_t i = 0; code == DSCM_OK && i < n; i++) {
+                const guidance *asked = &q->unit[q->active[i] * edges + e];
+                if (asked->scale != 0)
+                    judge_one(&q->seen[i], v, seen + i * outputs, asked->target, condition);
+            }
+        }
+        dscm_free(seen);
+    }
+    return code;
+}
+
+/* Under conditional guidance most items end at the first rung. */
+#define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
+#define CONDITIONAL_RUNG  1.4
+#define CORRECTIONS_MAX   2 /* of the numbers that the network is told */
+
+/* The scale after one that was not enough. Fine rungs where most items end, from a quarter of `usual` to
+ * it; a target that needs more is hard, and ten targets wait for the hardest: double then. */
+static double next_scale(const search *q, double scale, double usual, double most)
+{
+    double rung = is_conditional(&q->latent->options) ? CONDITIONAL_RUNG
+                  : scale < usual * (1 - 1e-9)        ? pow(2, 0.25)
+                                                      : 2;
+    scale *= rung;
+    return scale >= most * (1 - 1e-9) ? most : scale;
+}
+
+/* Keeps an image that is nearer to what is asked for than those before it. */
+static void take_trial(const search *q, size_t item, const float *image, const verdict *seen)
+{
+    size_t size = q->s->size;
+    dscm_scale_result *result = &q->results[item];
+    const pursuit *now = &q->pursuits[item];
+    const verdict best = {
+        .valid = result->valid, .probability = result->probability, .gap = result->gap};
+    result->predictions++;
+    bool surer = seen->valid != best.valid ? seen->valid : sureness(seen) > sureness(&best);
+    if (result->predictions > 1 && !surer) return;
+    memcpy(q->out + item * size, image, size * sizeof(float));
+    result->scale = now->scale;
+    result->valid = seen->valid;
+    result->probability = seen->probability;
+    result->gap = seen->gap;
+    memcpy(result->aimed, now->aimed, sizeof now->aimed);
+}
+
+/* What to ask of an item next; false when nothing is left to try or to wish for. */
+static bool pursue(const search *q, size_t item, const verdict *seen, const dscm_scale_search *a,
+                   double usual)
+{
+    pursuit *next = &q->pursuits[item];
+    bool conditional = is_conditional(&q->latent->options), more = false;
+    bool sure = seen->labels && seen->probability >= a->confidence, near = seen->gap <= 1;
+    if (sure && near) return false;
+    if (!sure || !conditional) {
+        double scale = next_scale(q, next->scale, usual, a->max_scale);
+        more = scale > next->scale;
+        next->scale = scale;
+    }
+    if (conditional && !near && next->corrections < CORRECTIONS_MAX) {
+        next->corrections++;
+        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++) next->aimed[m] += seen->missed[m];
+        more = true;
+    }
+    return more;
+}
+
+/* Predicts the active items, keeps what is better than before, and in `active` those that go on. */
+static dscm_code search_round(search *q, size_t *count, const dscm_scale_search *a, double usual,
+                              dscm_error *err)
+{
+    size_t edges = q->s->bundle->edges_count, size = q->s->size, n = *count;
+    bool conditional = is_conditional(&q->latent->options);
+    dscm_latent *part = NULL;
+    guidance *guided = dscm_alloc(n * edges + 1, sizeof *guided, "guidance", err);
+    dscm_code code =
+        guided ? dscm_latent_select(&part, q->latent, q->active, n, err) : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
+        const pursuit *now = &q->pursuits[q->active[i]];
+        guide_trial(q->s->bundle, conditional, q->unit + q->active[i] * edges, now->scale,
+                    now->aimed, guided + i * edges);
+    }
+    const tally t = {.progress = q->progress, .total = scm_walk_steps(q->s, q->path, n)};
+    if (code == DSCM_OK) code = scm_predict_guided(q->s, q->trial, part, guided, q->path, &t, err);
+    if (code == DSCM_OK) {
+        /* Validity on the edge of the decision is lost in rounding otherwise. */
+        dscm_images_round(q->trial, n * size);
+        code = judge(q, q->trial, n, err);
+    }
+    *count = 0;
+    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
+        size_t item = q->active[i];
+        take_trial(q, item, q->trial + i * size, &q->seen[i]);
+        if (pursue(q, item, &q->seen[i], a, usual)) q->active[(*count)++] = item;
+    }
+    dscm_latent_free(part);
+    dscm_free(guided);
+    return code;
+}
+
+/* An item whose strength is searched, and not its numbers alone. */
+static bool guides_labels(const search *q, size_t item)
+{
+    const dscm_bundle *b = q->s->bundle;
+    bool guides = !is_conditional(&q->latent->options);
+    for (size_t e = 0; e < b->edges_count; e++) {
+        const guidance *unit = &q->unit[item * b->edges_count + e];
+        guides |= b->infos[b->edges[e].parent].kind == DSCM_CATEGORICAL && unit->scale != 0 &&
+                  !unit->follows;
+    }
+    return guides;
+}
+
+static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
+{
+    size_t count = q->latent->count;
+    double first = is_conditional(&q->latent->options) ? usual / CONDITIONAL_FIRST : usual / 4;
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; i < count; i++) {
+        q->active[i] = i;
+        q->pursuits[i] = (pursuit){.scale = guides_labels(q, i) ? fmin(first, a->max_scale) : 1};
+    }
+    while (code == DSCM_OK && count) code = search_round(q, &count, a, usual, err);
+    return code;
+}
+
+dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const dscm_options *options)
+{
+    bool conditional = options->guidance == DSCM_GUIDANCE_CONDITIONAL;
+    double own = bundle->info.confidence;
+    return (dscm_scale_search){.confidence = !isnan(own)   ? own
+                                             : conditional ? 0.95
+                                                           : 0.997,
+                               .max_scale = (conditional ? 3 : 8) * options->scale};
+}
+
+dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *results,
+                              const dscm_latent *latent, const dscm_query *queries,
+                              const dscm_options *options, const dscm_scale_search *a,
+                              const dscm_progress *progress, dscm_error *err)
+{
+    dscm_path path = {0};
+    size_t count = latent->count, edges = s->bundle->edges_count;
+    dscm_options unit_options = *options;
+    dscm_scale_search defaults = dscm_scale_search_defaults(s->bundle, options);
+    dscm_code code = scm_check_latent(s, latent, options, err);
+    if (code != DSCM_OK) return code;
+    unit_options.scale = 1;
+    guidance *unit = dscm_alloc(count * edges + 1, sizeof *unit, "search", err);
+    search q = {.s = s,
+                .latent = latent,
+                .path = &path,
+                .progress = progress,
+                .unit = unit,
+                .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
+                .out = out,
+                .active = dscm_alloc(count, sizeof(size_t), "search", err),
+                .pursuits = dscm_alloc(count, sizeof(pursuit), "search", err),
+                .seen = dscm_alloc(count, sizeof(verdict), "search", err),
+                .results = results};
+    code = unit && q.trial && q.active && q.pursuits && q.seen ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) {
+        memset(results, 0, count * sizeof *results);
+        code = dscm_session_path(s, options, &path, err);
+    }
+    tally t = {.progress = progress};
+    if (code == DSCM_OK)
+        code = scm_guidance_of_all(s, latent, queries, &unit_options, &path, &t, unit, err);
+    if (code == DSCM_OK) hold_others(s, latent, queries, unit);
+    if (code == DSCM_OK) code = run_search(&q, a ? a : &defaults, options->scale, err);
+    dscm_path_close(&path);
+    dscm_free(unit);
+    dscm_free(q.trial);
+    dscm_free(q.active);
+    dscm_free(q.pursuits);
+    dscm_free(q.seen);
+    return code;
+}
+
+dscm_code dscm_predict_found(dscm_session *s, float *out, const dscm_latent *latent,
+                             const dscm_query *queries, const dscm_options *options,
+                             const dscm_scale_result *found, const dscm_progress *progress,
+                             dscm_error *err)
+{
+    dscm_path path = {0};
+    size_t edges = s->bundle->edges_count;
+    dscm_options unit = *options;
+    dscm_code code = scm_check_latent(s, latent, options, err);
+    if (code != DSCM_OK) return code;
+    unit.scale = 1;
+    guidance *guided = dscm_alloc(2 * (latent->count * edges + 1), sizeof *guided, "guidance", err);
+    if (!guided) return DSCM_E_MEMORY;
+    guidance *trial = guided + latent->count * edges + 1;
+    code = dscm_session_path(s, options, &path, err);
+    tally t = {.progress = progress};
+    if (code == DSCM_OK) {
+        t.total = scm_walk_steps(s, &path, latent->count);
+        code = scm_guidance_of_all(s, latent, queries, &unit, &path, &t, guided, err);
+    }
+    if (code == DSCM_OK) hold_others(s, latent, queries, guided);
+    for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
+        guide_trial(s->bundle, is_conditional(options), guided + i * edges, found[i].scale,
+                    found[i].aimed, trial + i * edges);
+    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, trial, &path, &t, err);
+    dscm_path_close(&path);
+    dscm_free(guided);
+    return code;
+}

@@ -1,0 +1,34 @@
+/* Predictions of many items by the walks of a session: what one prediction and a search share. Internal to
+ * core/scm. */
+#ifndef DSCM_CORE_SCM_WALKS_H
+#define DSCM_CORE_SCM_WALKS_H
+
+#include "core/scm/session.h"
+
+/* Network steps of a call that walks several times: those of the walks before, and of all. */
+typedef struct tally {
+    const dscm_progress *progress;
+    size_t done, total;
+} tally;
+
+static inline bool is_conditional(const dscm_options *o)
+{
+    return o->guidance == DSCM_GUIDANCE_CONDITIONAL;
+}
+
+/* Evaluations of the score network, one after the other, that predicting so many items takes. */
+size_t scm_walk_steps(const dscm_session *s, const dscm_path *path, size_t items);
+/* DSCM_E_MISMATCH: the latent comes from another model or other options. */
+dscm_code scm_check_latent(const dscm_session *s, const dscm_latent *latent, const dscm_options *o,
+                           dscm_error *err) DSCM_MUST_CHECK;
+/* Guidance of every item from its query: out (count, edges). Adds the steps of the walks that this takes
+ * to the tally's total before it begins. */
+dscm_code scm_guidance_of_all(dscm_session *s, const dscm_latent *latent, const dscm_query *queries,
+                              const dscm_options *options, const dscm_path *path, tally *t,
+                              guidance *out, dscm_error *err) DSCM_MUST_CHECK;
+/* out (count,H,W,C), not clamped; guided (count, edges). */
+dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
+                             const guidance *guided, const dscm_path *path, const tally *t,
+                             dscm_error *err) DSCM_MUST_CHECK;
+
+#endif
