@@ -13,7 +13,7 @@ enum {
     POINTS = 50,
     SIZE = POINTS * CHANNELS,
     ALL = BATCH * SIZE,
-    MOVES = 20
+    STEPS = 20
 };
 
 static dscm_schedule schedule;
@@ -51,7 +51,7 @@ static dscm_code guide_of(void *ctx, float *grad, const float *x, double t, size
     return DSCM_OK;
 }
 
-static float memory[6][ALL], residual[ALL * MOVES];
+static float memory[6][ALL], residual[ALL * STEPS];
 
 static dscm_walk walk_of(const double *image)
 {

@@ -11,13 +11,13 @@
 #include "tests/core/diffusion/walk_memory.h"
 #include "tests/harness.h"
 
-enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, MOVES_MAX = 400 };
+enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, STEPS_MAX = 400 };
 
 #define S2 0.3
 #define M  0.8
 
 static dscm_schedule schedule;
-static float memory[6][FLOATS], residual[FLOATS * (MOVES_MAX + 1)];
+static float memory[6][FLOATS], residual[FLOATS * (STEPS_MAX + 1)];
 
 static double variance(double a)
 {
@@ -184,7 +184,7 @@ static void residual_closes_to_the_bit(void)
 
 /* Every number that the network is given on the way up, in order. */
 typedef struct tape {
-    float inputs[MOVES_MAX][FLOATS];
+    float inputs[STEPS_MAX][FLOATS];
     size_t count;
     bool back; /* compare instead, from the last on */
     size_t differ;
