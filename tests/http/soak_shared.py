@@ -158,6 +158,7 @@ http {{
         listen 127.0.0.1:{port};
         proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
         proxy_connect_timeout 1s; proxy_read_timeout 75s;
+        proxy_next_upstream error timeout http_503 non_idempotent; proxy_next_upstream_tries 2;
         location / {{ proxy_pass http://api; }}
     }}
 }}
