@@ -295,9 +295,10 @@ void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)
         new_stage *s = &p->stages[i];
         double rate = (double)s->samples / (s->seconds - s->fixed);
         double seconds = share * (s->fixed + (double)(s->samples - done) / rate) - s->fixed;
-        size_t least = (done ? 1 : STEPS_LEAST) * s->batch;
-        size_t more = (size_t)fmax(seconds * rate, 0) / s->batch * s->batch;
-        size_t samples = done + (more > least ? more : least);
+        size_t least = done + s->batch, some = STEPS_LEAST * s->batch;
+        size_t samples = done + (size_t)fmax(seconds * rate, 0) / s->batch * s->batch;
+        if (least < some) least = some;
+        if (samples < least) samples = least;
         if (samples >= s->samples) continue;
         if (done) s->cuts[s->cuts_count++] = (new_cut){done, s->samples};
         s->samples = samples;

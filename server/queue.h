@@ -23,6 +23,17 @@ typedef enum dscm_push_result {
     DSCM_QUEUE_CLOSED
 } dscm_push_result;
 
+/* The last places of a queue are for clients with few jobs inside; none in a small queue, or where one
+ * client may fill all of it. */
+static inline size_t dscm_queue_reserve(size_t capacity)
+{
+    return capacity < 16 ? 0 : capacity / 4;
+}
+static inline size_t dscm_queue_few(size_t capacity)
+{
+    return capacity / 16;
+}
+
 /* capacity: waiting jobs in all; share: of one client, at least 1. */
 dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share,
                           dscm_error *err) DSCM_MUST_CHECK;
