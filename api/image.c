@@ -143,6 +143,19 @@ dscm_code dscm_image_encode_float(uint8_t **png, size_t *size, const float *imag
     return code;
 }
 
+dscm_code dscm_image_encode_uncertainty(uint8_t **png, size_t *size, const float *deviation,
+                                        size_t h, size_t w, dscm_error *err)
+{
+    *png = NULL;
+    uint8_t *pixels = pixel_buffer(h, w, 1, err);
+    if (!pixels) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < h * w; i++)
+        pixels[i] = (uint8_t)roundf(fminf(DSCM_UNCERTAINTY_GAIN * deviation[i], 255));
+    dscm_code code = dscm_image_encode(png, size, pixels, h, w, 1, err);
+    free(pixels);
+    return code;
+}
+
 dscm_code dscm_image_encode_difference(uint8_t **png, size_t *size, const float *a, const float *b,
                                        size_t h, size_t w, size_t c, dscm_error *err)
 {

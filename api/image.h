@@ -42,6 +42,10 @@ dscm_code dscm_image_encode(uint8_t **png, size_t *size, const uint8_t *pixels, 
 /* The same of (h,w,c) floats in [-1,1]. */
 dscm_code dscm_image_encode_float(uint8_t **png, size_t *size, const float *image, size_t h,
                                   size_t w, size_t c, dscm_error *err) DSCM_MUST_CHECK;
+/* Standard deviations (h,w) on 0..255 as a grey PNG: black = certain, white = 64 or more. */
+#define DSCM_UNCERTAINTY_GAIN 4
+dscm_code dscm_image_encode_uncertainty(uint8_t **png, size_t *size, const float *deviation,
+                                        size_t h, size_t w, dscm_error *err) DSCM_MUST_CHECK;
 /* Signed difference of b - a as an RGB PNG: white = same, red = added, blue = removed (mean over
  * the channels, full colour at a change of half the range or more). */
 dscm_code dscm_image_encode_difference(uint8_t **png, size_t *size, const float *a, const float *b,

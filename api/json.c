@@ -60,6 +60,28 @@ static bool within_limits(const char *text, size_t size, dscm_problem *problem)
     return true;
 }
 
+/* What people send where JSON is wanted, with what would do; NULL: not known. */
+static const char *other_text(const char *text, size_t size)
+{
+    static const struct {
+        const char *magic, *words;
+        size_t length;
+    } kinds[] = {{"\x1f\x8b", "gzip data; send the JSON as it is", 2},
+                 {"\x28\xb5\x2f\xfd", "zstd data; send the JSON as it is", 4},
+                 {"\xff\xfe", "UTF-16 or UTF-32 text; JSON is UTF-8", 2},
+                 {"\xfe\xff", "UTF-16 text; JSON is UTF-8", 2},
+                 {"\0\0\xfe\xff", "UTF-32 text; JSON is UTF-8", 4},
+                 {"{\0", "UTF-16 or UTF-32 text; JSON is UTF-8", 2},
+                 {"\0{", "UTF-16 text; JSON is UTF-8", 2},
+                 {"\x89PNG", "a PNG file; send it with Content-Type: image/png", 4},
+                 {"\xff\xd8\xff", "a JPEG file; send it with Content-Type: image/jpeg", 3},
+                 {"--", "a form; its Content-Type is multipart/form-data", 2}};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (size >= kinds[i].length && memcmp(text, kinds[i].magic, kinds[i].length) == 0)
+            return kinds[i].words;
+    return NULL;
+}
+
 json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
 {
     if (size > DSCM_JSON_SIZE_MAX) {
@@ -71,6 +93,11 @@ json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
     size_t mark = dscm_text_mark(text, size);
     text += mark;
     size -= mark;
+    const char *other = other_text(text, size);
+    if (other) {
+        dscm_problem_set(problem, DSCM_PROBLEM_MALFORMED_JSON, "The body is %s.", other);
+        return NULL;
+    }
     if (!within_limits(text, size, problem)) return NULL;
     json_error_t error;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);

@@ -46,6 +46,16 @@ static dscm_code add_difference(dscm_result *result, const char *name, const flo
     return code ? code : add_file(result, name, png, size, err);
 }
 
+static dscm_code add_uncertainty(dscm_result *result, const char *name, const float *deviation,
+                                 dscm_error *err)
+{
+    const dscm_variable *image = &result->info->variables[result->info->image];
+    uint8_t *png;
+    size_t size;
+    dscm_code code = dscm_image_encode_uncertainty(&png, &size, deviation, image->h, image->w, err);
+    return code ? code : add_file(result, name, png, size, err);
+}
+
 /* The frames of counterfactual k side by side: one picture of (H, frames * W). */
 static dscm_code add_trajectory(dscm_result *result, const char *name, size_t k, dscm_error *err)
 {
@@ -79,6 +89,9 @@ static dscm_code render(dscm_result *result, const dscm_abduction *from, dscm_er
         snprintf(name, sizeof(name), "difference-%zu", k);
         if (!code && (wanted & DSCM_WANT_DIFFERENCE))
             code = add_difference(result, name, from->image, image, err);
+        snprintf(name, sizeof(name), "uncertainty-%zu", k);
+        if (!code && result->counterfactuals[k].uncertainty)
+            code = add_uncertainty(result, name, result->counterfactuals[k].uncertainty, err);
         snprintf(name, sizeof(name), "trajectory-%zu", k);
         if (!code && (wanted & DSCM_WANT_TRAJECTORY)) code = add_trajectory(result, name, k, err);
     }

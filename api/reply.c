@@ -97,6 +97,7 @@ static json_t *scores(const dscm_counterfactual *c)
     dscm_json_set_real(out, "changed_share", s->changed_share);
     dscm_json_set_real(out, "composition", c->composition);
     dscm_json_set_real(out, "reversibility", c->reversibility);
+    dscm_json_set_real(out, "uncertainty", c->uncertainty_mean);
     return out;
 }
 
@@ -124,6 +125,7 @@ static json_t *counterfactual(const dscm_result *result, size_t index)
     json_object_set_new(out, "evidence", outcome_evidence(&c->evidence));
     set_numbered(out, "counterfactual", result, index);
     set_numbered(out, "difference", result, index);
+    set_numbered(out, "uncertainty", result, index);
     set_numbered(out, "trajectory", result, index);
     dscm_json_set_real(out, "scale", c->scale);
     json_object_set_new(out, "steps", json_integer((json_int_t)result->options.steps));

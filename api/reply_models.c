@@ -126,6 +126,7 @@ char *dscm_reply_model(const dscm_model_entry *entry, const dscm_model_limits *l
     json_object_set_new(out, "licence", info->licence ? json_string(info->licence) : json_null());
     json_object_set_new(out, "provenance",
                         info->provenance ? json_string(info->provenance) : json_null());
+    json_object_set_new(out, "warning", from_manifest(info, "warning"));
     json_object_set_new(out, "quality", from_manifest(info, "quality"));
     json_object_set_new(out, "scores",
                         json_pack("{s:b, s:b, s:b}", "cld", info->has_cld, "im", info->has_im,

@@ -524,15 +524,17 @@ size_t dscm_request_cost(const dscm_request *r)
     if (!r->abduction[0]) cost += 2 * steps; /* there and back */
     cost += targets * walk;
     if (r->wanted & DSCM_WANT_REVERSIBILITY) cost += targets * steps * (1 + DSCM_GUIDED_PASSES);
+    if (r->wanted & DSCM_WANT_UNCERTAINTY)
+        cost += targets * steps * DSCM_GUIDED_PASSES * DSCM_STRENGTHS_VARIED;
     return (size_t)fmax(1, cost);
 }
 
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)
 {
-    bool both_back = !((a->wanted ^ b->wanted) & DSCM_WANT_REVERSIBILITY);
+    bool alike = !((a->wanted ^ b->wanted) & (DSCM_WANT_REVERSIBILITY | DSCM_WANT_UNCERTAINTY));
     return a->work == b->work && a->info == b->info && dscm_request_fits(a, &b->options) &&
-           a->options.guidance == b->options.guidance && a->auto_scale == b->auto_scale &&
-           both_back && a->abduction[0] == '\0' && b->abduction[0] == '\0';
+           a->options.guidance == b->options.guidance && a->auto_scale == b->auto_scale && alike &&
+           a->abduction[0] == '\0' && b->abduction[0] == '\0';
 }
 
 dscm_case dscm_request_case(const dscm_request *request)

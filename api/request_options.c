@@ -103,7 +103,8 @@ static void parse_return(request_parser *p, const json_t *value, const char *poi
         unsigned bit;
     } parts[] = {{"counterfactual", DSCM_WANT_COUNTERFACTUAL}, {"difference", DSCM_WANT_DIFFERENCE},
                  {"reconstruction", DSCM_WANT_RECONSTRUCTION}, {"trajectory", DSCM_WANT_TRAJECTORY},
-                 {"reversibility", DSCM_WANT_REVERSIBILITY},   {"factual", DSCM_WANT_FACTUAL}};
+                 {"reversibility", DSCM_WANT_REVERSIBILITY},   {"factual", DSCM_WANT_FACTUAL},
+                 {"uncertainty", DSCM_WANT_UNCERTAINTY}};
     const size_t known = sizeof(parts) / sizeof(parts[0]);
     bool good = json_is_array(value) && json_array_size(value) <= known;
     unsigned wanted = 0;
@@ -119,7 +120,7 @@ static void parse_return(request_parser *p, const json_t *value, const char *poi
     else
         request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer,
                       "return must be a list out of counterfactual, difference, reconstruction, "
-                      "trajectory, reversibility, factual.");
+                      "trajectory, reversibility, factual, uncertainty.");
 }
 
 enum {

@@ -386,6 +386,7 @@ static dscm_code make(bundle_job *j, dscm_error *err)
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
                   j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
+    if (j->warning) json_object_set_new(manifest, "warning", json_string(j->warning));
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
     if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
@@ -424,6 +425,8 @@ int cmd_bundle(int argc, char **argv)
         {"version", OPT_TEXT, &j.version, 0, 0, "TEXT", "of the model (1)"},
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
+        {"warning", OPT_TEXT, &j.warning, 0, 0, "TEXT",
+         "what who uses the model must know, shown on its page"},
         {"variable", OPT_TEXT, &j.variable, 0, 0, "NAME", "the image's parent (digit)"},
         {"labels", OPT_TEXT, &j.labels, 0, 0, "LIST",
          "its labels (0,1,2,3,4,5,6,7,8,9); \"quoted\" where one holds a comma"},

@@ -12,7 +12,7 @@ typedef struct bundle_job {
     const char *folder; /* the bundle's */
     const char *out;    /* where files are written: `folder`, or the stage */
     cli_stage stage;
-    const char *name, *version, *licence, *provenance, *variable, *labels, *labels_file;
+    const char *name, *version, *licence, *provenance, *warning, *variable, *labels, *labels_file;
     const char *score, *causal, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
         *measured;
     const char *pool_data, *pool_split;

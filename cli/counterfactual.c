@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/image.h"
 #include "api/reply.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
@@ -173,6 +174,29 @@ static dscm_code write_pictures(const counterfactual_args *a, const dscm_run_ite
     return cli_write_sheet(&a->m, a->out, cells, (count + columns) / columns, columns, err);
 }
 
+/* --difference and --uncertainty: maps of the one counterfactual. */
+static dscm_code write_maps(const counterfactual_args *a, const dscm_run_item *item,
+                            dscm_error *err)
+{
+    const dscm_variable *v = &item->result->info->variables[item->result->info->image];
+    const dscm_counterfactual *c = &item->result->counterfactuals[0];
+    dscm_code code = DSCM_OK;
+    for (int which = 0; code == DSCM_OK && which < 2; which++) {
+        const char *path = which ? a->uncertainty : a->difference;
+        uint8_t *png = NULL;
+        dscm_piece piece = {NULL, 0};
+        if (!path) continue;
+        code = which ? dscm_image_encode_uncertainty(&png, &piece.size, c->uncertainty, v->h, v->w,
+                                                     err)
+                     : dscm_image_encode_difference(&png, &piece.size, item->abduction->image,
+                                                    c->image, v->h, v->w, v->c, err);
+        piece.data = png;
+        if (code == DSCM_OK) code = dscm_file_replace(path, &piece, 1, err);
+        free(png);
+    }
+    return code;
+}
+
 static dscm_code write_results(const counterfactual_args *a, const dscm_run_item *item, bool swept,
                                dscm_error *err)
 {
@@ -180,6 +204,7 @@ static dscm_code write_results(const counterfactual_args *a, const dscm_run_item
     bool print = a->json || (!a->scores && strcmp(a->out, "-") != 0);
     size_t size = 0;
     dscm_code code = write_pictures(a, item, swept, err);
+    if (code == DSCM_OK) code = write_maps(a, item, err);
     if (code != DSCM_OK || (!print && !a->scores)) return code;
     char *reply = dscm_reply_counterfactual(item->result, item->abduction, &ids, &size);
     if (!reply) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
@@ -203,6 +228,9 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
     cli_watch watch;
     dscm_code code = pixels ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK) code = find_fan(a, &f, err);
+    if (code == DSCM_OK && f.count > 1 && (a->difference || a->uncertainty))
+        code = dscm_fail(err, DSCM_E_INVALID, "--%s: a map is of one value, and --do asks for %zu",
+                         a->uncertainty ? "uncertainty" : "difference", f.count);
     if (code == DSCM_OK) code = parse_targets(a, &f, &targets, err);
     if (code == DSCM_OK) code = parse_factuals(a, &factuals, err);
     if (code == DSCM_OK)
@@ -221,7 +249,8 @@ static dscm_code run_picture(counterfactual_args *a, dscm_error *err)
                                .options = m->options,
                                .auto_scale = m->auto_scale && !a->null,
                                .noise_only = a->noise_only,
-                               .wanted = DSCM_WANT_SCORES};
+                               .wanted = a->uncertainty ? DSCM_WANT_SCORES | DSCM_WANT_UNCERTAINTY
+                                                        : DSCM_WANT_SCORES};
         code = dscm_run(session, m->bundle, &item, 1, &watch.progress, err);
     }
     cli_watch_end(&watch);
@@ -286,8 +315,9 @@ static int check_use(const char *name, const counterfactual_args *a)
         return cli_usage(name, "--do: given %zu times; at most %d", a->dos.count, CLI_DOS_MAX);
     if (!a->images && (a->targets || a->limit || a->sessions))
         return cli_usage(name, "--targets, --limit and --sessions go with --images");
-    if (a->images && (a->preview || a->resize))
-        return cli_usage(name, "--preview and --resize go with a picture, not with --images");
+    if (a->images && (a->preview || a->resize || a->difference || a->uncertainty))
+        return cli_usage(name, "--preview, --resize, --difference and --uncertainty go with a "
+                               "picture, not with --images");
     if (a->images && strcmp(a->out, "-") == 0)
         return cli_usage(name, "--out -: only a picture goes to standard output");
     if (a->json && strcmp(a->out, "-") == 0)
@@ -308,6 +338,18 @@ static dscm_code check_outputs(const counterfactual_args *a, dscm_error *err)
     if (code == DSCM_OK) code = cli_check_output("preview", a->preview, false, err);
     if (code == DSCM_OK) code = cli_check_apart("scores", a->scores, "out", a->out, err);
     if (code == DSCM_OK) code = cli_check_apart("scores", a->scores, "preview", a->preview, err);
+    const struct {
+        const char *name, *path;
+    } maps[] = {{"difference", a->difference}, {"uncertainty", a->uncertainty}};
+    for (size_t i = 0; code == DSCM_OK && i < 2; i++) {
+        code = cli_check_output(maps[i].name, maps[i].path, false, err);
+        if (code == DSCM_OK) code = cli_check_picture(maps[i].name, maps[i].path, err);
+        if (code == DSCM_OK) code = cli_check_apart(maps[i].name, maps[i].path, "out", a->out, err);
+        if (code == DSCM_OK)
+            code = cli_check_apart(maps[i].name, maps[i].path, "scores", a->scores, err);
+    }
+    if (code == DSCM_OK)
+        code = cli_check_apart("uncertainty", a->uncertainty, "difference", a->difference, err);
     return code;
 }
 
@@ -338,6 +380,11 @@ int cmd_counterfactual(int argc, char **argv)
          "scores and verdicts as JSON lines, each as POST /counterfactual replies"},
         {"json", OPT_FLAG, &a.json, 0, 0, NULL,
          "the same on standard output (of a picture without --scores: always)"},
+        {"difference", OPT_TEXT, &a.difference, 0, 0, "FILE",
+         "signed difference of a picture's result as PNG: red was added, blue taken away"},
+        {"uncertainty", OPT_TEXT, &a.uncertainty, 0, 0, "FILE",
+         "standard deviation of each pixel over half to twice the strength, four times, as PNG: "
+         "where the result depends on the strength"},
         {"limit", OPT_SIZE, &a.limit, 1, 1e9, "N", "only the first N images"},
         {"sessions", OPT_SIZE, &a.sessions, 1, 256, "N",
          "parts of --images worked on at a time (as many as threads); fewer share the threads"},

@@ -10,7 +10,7 @@ typedef struct counterfactual_args {
     option_list dos, rest;
     option_list factuals;
     const char *out, *images, *targets, *scores, *preview, *do_file, *factuals_file, *parents;
-    const char *store, *password_file;
+    const char *difference, *uncertainty, *store, *password_file;
     size_t limit, sessions, patience;
     bool resize, null, noise_only, json;
 } counterfactual_args;

@@ -1,5 +1,6 @@
 /* diffscm info: what a bundle is. */
 #include <ctype.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +55,10 @@ static void print_all(const cli_model *m)
     printf("%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  %zu parameters", info->name,
            info->version, info->dir, info->licence, info->provenance, info->sha256,
            info->parameters);
+    json_t *manifest = json_loads(info->manifest, 0, NULL);
+    const char *warning = json_string_value(json_object_get(manifest, "warning"));
+    if (warning) printf("\n  warning: %s", warning);
+    json_decref(manifest);
     if (!m->describe)
         printf("\n  weights %.1f MB in memory, %.1f MB used from their files; all hashes agree",
                (double)info->bytes / 1e6, (double)info->mapped_bytes / 1e6);

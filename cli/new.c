@@ -21,95 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/new.h"
+#include "cli/new_job.h"
 #include "core/io/file.h"
 
-#define ARGS_MAX 48
-
-typedef struct new_job {
-    const char *data, *out, *variable, *effort, *limit_text;
-    new_reading reading;
-    double time_limit; /* seconds; 0: by effort */
-    size_t threads, samples;
-    char work[4096];
-    new_plan plan;
-    int lock;
-    double done, started; /* seconds of the stages done, as estimated; when this run began */
-} new_job;
-
-typedef struct arguments {
-    char *items[ARGS_MAX + 1];
-    char text[ARGS_MAX][NEW_PATH];
-    int count;
-} arguments;
-
-static volatile sig_atomic_t child, stopped;
-
-static void pass_on(int number)
-{
-    stopped = 1;
-    if (child > 0) kill((pid_t)child, number);
-}
-
-static void add(arguments *a, const char *format, ...) DSCM_PRINTF(2, 3);
-static void add(arguments *a, const char *format, ...)
-{
-    va_list list;
-    if (a->count == ARGS_MAX) return;
-    va_start(list, format);
-    vsnprintf(a->text[a->count], sizeof a->text[0], format, list);
-    va_end(list);
-    a->items[a->count] = a->text[a->count];
-    a->items[++a->count] = NULL;
-}
-
-/* The child: this program with other words. */
-static void become(arguments *a, const char *results, pid_t parent)
-{
-    int fd = open(results ? results : "/dev/null", O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || fd < 0 || dup2(fd, STDOUT_FILENO) < 0) _exit(EXIT_FAILED);
-    execv("/proc/self/exe", a->items);
-    _exit(EXIT_FAILED);
-}
-
-/* Runs a command in a child; what it prints as result goes to `results` (NULL: nowhere). a: from
- * begin(). */
-static dscm_code run_command(arguments *a, const char *results, dscm_error *err)
-{
-    pid_t parent = getpid(), pid;
-    int status = 0;
-    fflush(NULL);
-    if (stopped) return dscm_fail(err, DSCM_E_CANCELED, "the same command goes on");
-    pid = fork();
-    if (pid < 0) return dscm_fail(err, DSCM_E_IO, "no process can be made: %s", strerror(errno));
-    if (!pid) become(a, results, parent);
-    child = pid;
-    if (stopped) kill(pid, SIGTERM); /* came before the child was known */
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-    child = 0;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_DONE) return DSCM_OK;
-    if (stopped || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_STOPPED))
-        return dscm_fail(err, DSCM_E_CANCELED, "the same command goes on");
-    if (WIFSIGNALED(status))
-        return dscm_fail(err, DSCM_E_IO, "%s ended by signal %d; the same command goes on",
-                         a->items[1], WTERMSIG(status));
-    return dscm_fail(err, DSCM_E_IO, "%s failed, see above; the same command goes on", a->items[1]);
-}
-
-static arguments *begin(const char *command)
-{
-    static arguments a;
-    a.count = 0;
-    add(&a, "diffscm");
-    add(&a, "%s", command);
-    return &a;
-}
-
-static dscm_code file_in(const new_job *j, char path[NEW_PATH], dscm_error *err, const char *format,
-                         ...) DSCM_PRINTF(4, 5);
-static dscm_code file_in(const new_job *j, char path[NEW_PATH], dscm_error *err, const char *format,
-                         ...)
+dscm_code new_file_in(const new_job *j, char path[NEW_PATH], dscm_error *err, const char *format,
+                      ...)
 {
     char name[100];
     va_list list;
@@ -121,48 +37,7 @@ static dscm_code file_in(const new_job *j, char path[NEW_PATH], dscm_error *err,
                                  : dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", j->work);
 }
 
-static size_t score_samples(new_job *j)
-{
-    return new_plan_score(&j->plan)->samples;
-}
-
 /* ---- stages ---- */
-/* Weights of the score network carry their number of samples; the judges' names are those that
- * `bundle --judges` looks for. */
-static void name_stage(new_job *j, const new_stage *s, char name[64])
-{
-    if (s == new_plan_score(&j->plan))
-        snprintf(name, 64, "score-%zu", s->samples);
-    else
-        snprintf(name, 64, "%s", s->name);
-}
-
-static dscm_code train_stage(new_job *j, const new_stage *s, dscm_error *err)
-{
-    char name[64], done[NEW_PATH], part[NEW_PATH];
-    name_stage(j, s, name);
-    dscm_code code = file_in(j, done, err, "%s.txt", name);
-    if (code == DSCM_OK) code = file_in(j, part, err, "%s.part", name);
-    if (code != DSCM_OK || access(done, F_OK) == 0) return code;
-    arguments *a = begin("train");
-    for (size_t i = 0; i < json_array_size(s->words); i++)
-        add(a, "%s", json_string_value(json_array_get(s->words, i)));
-    add(a, "--data=%s", j->work);
-    add(a, "--eval-split=S");
-    add(a, "--eval-limit=500");
-    add(a, "--quiet");
-    add(a, "--out=%s/%s.st", j->work, name);
-    add(a, "--checkpoint=%s/%s.ck", j->work, s->name);
-    add(a, "--checkpoint-every=20");
-    add(a, "--log=%s/%s.csv", j->work, s->name);
-    add(a, "--samples=%zu", s->samples);
-    add(a, "--threads=%zu", j->plan.threads);
-    code = run_command(a, part, err);
-    if (code == DSCM_OK && rename(part, done) != 0)
-        code = dscm_fail(err, DSCM_E_IO, "%s: cannot be written: %s", done, strerror(errno));
-    return code;
-}
-
 static dscm_code write_labels(const new_job *j, const char *path, dscm_error *err)
 {
     size_t i, length = 0;
@@ -182,55 +57,55 @@ static dscm_code write_labels(const new_job *j, const char *path, dscm_error *er
 static dscm_code bundle_stage(new_job *j, const char *bundle, dscm_error *err)
 {
     char labels[NEW_PATH], manifest[NEW_PATH];
-    dscm_code code = file_in(j, labels, err, "labels.txt");
+    dscm_code code = new_file_in(j, labels, err, "labels.txt");
     if (code == DSCM_OK)
-        code = file_in(j, manifest, err, "bundle-%zu/manifest.json", score_samples(j));
+        code = new_file_in(j, manifest, err, "bundle-%zu/manifest.json", new_score_samples(j));
     if (code != DSCM_OK || access(manifest, F_OK) == 0) return code;
     code = write_labels(j, labels, err);
     if (code != DSCM_OK) return code;
-    arguments *a = begin("bundle");
-    add(a, "--out=%s", bundle);
-    add(a, "--name=%s", j->plan.name);
-    add(a, "--variable=%s", j->plan.variable);
-    add(a, "--labels-file=%s", labels);
-    add(a, "--licence=not stated");
-    add(a, "--provenance=diffscm new, %zu images, pixels of SHA-256 %s", j->plan.count,
-        j->plan.data_sha256);
-    add(a, "--score=%s/score-%zu.st", j->work, score_samples(j));
-    add(a, "--predictor=%s/predictor.st", j->work);
-    add(a, "--judges=%s", j->work);
-    add(a, "--pool-data=%s", j->work);
-    add(a, "--pool-split=P");
-    add(a, "--sampler=implicit");
-    add(a, "--steps=6");
-    add(a, "--ratio=0.98");
-    return run_command(a, NULL, err);
+    new_arguments *a = new_begin("bundle");
+    new_add(a, "--out=%s", bundle);
+    new_add(a, "--name=%s", j->plan.name);
+    new_add(a, "--variable=%s", j->plan.variable);
+    new_add(a, "--labels-file=%s", labels);
+    new_add(a, "--licence=not stated");
+    new_add(a, "--provenance=diffscm new, %zu images, pixels of SHA-256 %s", j->plan.count,
+            j->plan.data_sha256);
+    new_add(a, "--score=%s/score-%zu.st", j->work, new_score_samples(j));
+    new_add(a, "--predictor=%s/predictor.st", j->work);
+    new_add(a, "--judges=%s", j->work);
+    new_add(a, "--pool-data=%s", j->work);
+    new_add(a, "--pool-split=P");
+    new_add(a, "--sampler=implicit");
+    new_add(a, "--steps=6");
+    new_add(a, "--ratio=0.98");
+    return new_run_command(a, NULL, err);
 }
 
 /* Puts the findings of a file into the bundle. */
 static dscm_code take_findings(const char *bundle, const char *measured, dscm_error *err)
 {
-    arguments *a = begin("bundle");
-    add(a, "--out=%s", bundle);
-    add(a, "--measured=%s", measured);
-    return run_command(a, NULL, err);
+    new_arguments *a = new_begin("bundle");
+    new_add(a, "--out=%s", bundle);
+    new_add(a, "--measured=%s", measured);
+    return new_run_command(a, NULL, err);
 }
 
 static dscm_code calibrate_stage(new_job *j, const char *bundle, dscm_error *err)
 {
     char found[NEW_PATH];
-    dscm_code code = file_in(j, found, err, "calibrated-%zu.json", score_samples(j));
+    dscm_code code = new_file_in(j, found, err, "calibrated-%zu.json", new_score_samples(j));
     if (code != DSCM_OK) return code;
     if (access(found, F_OK) != 0) {
-        arguments *a = begin("calibrate");
-        add(a, "--data=%s", j->work);
-        add(a, "--split=S");
-        add(a, "--limit=2000");
-        add(a, "--familiarity-limit=%zu", j->plan.measured * 2 / 3);
-        add(a, "--model=%s", bundle);
-        add(a, "--threads=%zu", j->plan.threads);
-        add(a, "--out=%s", found);
-        code = run_command(a, NULL, err);
+        new_arguments *a = new_begin("calibrate");
+        new_add(a, "--data=%s", j->work);
+        new_add(a, "--split=S");
+        new_add(a, "--limit=2000");
+        new_add(a, "--familiarity-limit=%zu", j->plan.measured * 2 / 3);
+        new_add(a, "--model=%s", bundle);
+        new_add(a, "--threads=%zu", j->plan.threads);
+        new_add(a, "--out=%s", found);
+        code = new_run_command(a, NULL, err);
     }
     return code == DSCM_OK ? take_findings(bundle, found, err) : code;
 }
@@ -239,8 +114,9 @@ static dscm_code measure_stage(new_job *j, const char *bundle, dscm_error *err)
 {
     char found[NEW_PATH], card[NEW_PATH];
     new_figures figures;
-    dscm_code code = file_in(j, found, err, "measured-%zu.json", score_samples(j));
-    if (code == DSCM_OK) code = file_in(j, card, err, "bundle-%zu/card.md", score_samples(j));
+    dscm_code code = new_file_in(j, found, err, "measured-%zu.json", new_score_samples(j));
+    if (code == DSCM_OK)
+        code = new_file_in(j, card, err, "bundle-%zu/card.md", new_score_samples(j));
     if (code == DSCM_OK && access(found, F_OK) != 0) {
         code = new_measure(&j->plan, bundle, j->work, &figures, err);
         if (code == DSCM_OK) code = new_write_card(&j->plan, &figures, card, err);
@@ -317,7 +193,7 @@ static dscm_code make_plan(new_job *j, const char *path, dscm_error *err)
     dscm_dataset set = {0};
     char folder[4096];
     new_plan *p = &j->plan;
-    bool small = j->time_limit > 0 ? j->time_limit < 3600 : strcmp(j->effort, "minutes") == 0;
+    p->small = j->time_limit > 0 ? j->time_limit < 3600 : strcmp(j->effort, "minutes") == 0;
     snprintf(p->data, sizeof p->data, "%s", j->data);
     snprintf(p->variable, sizeof p->variable, "%s", j->variable);
     if (j->samples)
@@ -336,7 +212,7 @@ static dscm_code make_plan(new_job *j, const char *path, dscm_error *err)
                                                      : 48 * 3600;
     dscm_code code = new_convert(p, j->work, &j->reading, err);
     if (code == DSCM_OK) code = dscm_dataset_open(&set, j->work, "M", err);
-    if (code == DSCM_OK) code = new_plan_make(p, &set, small, j->samples, err);
+    if (code == DSCM_OK) code = new_plan_make(p, &set, j->samples, err);
     if (code == DSCM_OK) code = new_plan_write(p, path, err);
     dscm_dataset_free(&set);
     if (code != DSCM_OK) remove_folder(j->work); /* holds nothing that a rerun would need */
@@ -349,6 +225,7 @@ static dscm_code take_plan(new_job *j, const char *path, dscm_error *err)
     dscm_code code = new_plan_read(&j->plan, path, err);
     if (code != DSCM_OK) return code;
     new_stage *score = new_plan_score(&j->plan);
+    j->used_before = j->plan.used;
     if (strcmp(j->plan.data, j->data) != 0)
         return dscm_fail(err, DSCM_E_MISMATCH, "--data %s: %s was planned for %s", j->data, path,
                          j->plan.data);
@@ -362,6 +239,7 @@ static dscm_code take_plan(new_job *j, const char *path, dscm_error *err)
     if (j->samples <= score->samples) return DSCM_OK;
     score->seconds *= (double)j->samples / (double)score->samples;
     score->samples = j->samples;
+    j->plan.seconds = 0; /* as many as are asked for, whatever time it takes */
     snprintf(j->plan.effort, sizeof j->plan.effort, "%zu samples", j->samples);
     return new_plan_write(&j->plan, path, err);
 }
@@ -371,7 +249,7 @@ static dscm_code open_work(new_job *j, dscm_error *err)
     char path[NEW_PATH];
     if (snprintf(j->work, sizeof j->work, "%s.work", j->out) >= (int)sizeof j->work)
         return dscm_fail(err, DSCM_E_LIMIT, "--out %.64s…: path too long", j->out);
-    dscm_code code = file_in(j, path, err, "plan.json");
+    dscm_code code = new_file_in(j, path, err, "plan.json");
     if (code != DSCM_OK) return code;
     if (access(path, F_OK) != 0 && access(j->out, F_OK) == 0)
         return dscm_fail(err, DSCM_E_INVALID, "--out %s is there already; choose another folder",
@@ -379,7 +257,7 @@ static dscm_code open_work(new_job *j, dscm_error *err)
     if (mkdir(j->work, 0777) != 0 && errno != EEXIST)
         return dscm_fail(err, DSCM_E_IO, "%s: cannot make this folder: %s", j->work,
                          strerror(errno));
-    code = file_in(j, path, err, "lock");
+    code = new_file_in(j, path, err, "lock");
     if (code != DSCM_OK) return code;
     j->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (j->lock < 0) return dscm_fail(err, DSCM_E_IO, "%s: %s", path, strerror(errno));
@@ -389,46 +267,15 @@ static dscm_code open_work(new_job *j, dscm_error *err)
 }
 
 /* ---- the whole ---- */
-/* Which stage begins, and how far all is: by the estimates, and the pace of this run so far. */
-static void tell_stage(new_job *j, size_t number, const char *name, double seconds, double skipped)
-{
-    double total = new_plan_rest(&j->plan), now = cli_seconds();
-    for (size_t i = 0; i < j->plan.stages_count; i++) total += j->plan.stages[i].seconds;
-    double worked = j->done - skipped;
-    double pace = worked > 5 ? (now - j->started) / worked : 1;
-    fprintf(stderr, "[%zu/%zu] %s, about %.1f min; %.0f %% done, about %.0f min left\n", number,
-            j->plan.stages_count + 3, name, pace * seconds / 60, 100 * j->done / total,
-            pace * (total - j->done) / 60 + .5);
-}
-
-static dscm_code train_all(new_job *j, dscm_error *err)
-{
-    dscm_code code = DSCM_OK;
-    double skipped = 0;
-    for (size_t i = 0; code == DSCM_OK && i < j->plan.stages_count; i++) {
-        const new_stage *s = &j->plan.stages[i];
-        char name[64], done[NEW_PATH];
-        name_stage(j, s, name);
-        code = file_in(j, done, err, "%s.txt", name);
-        if (code != DSCM_OK) break;
-        if (access(done, F_OK) == 0)
-            skipped += s->seconds;
-        else
-            tell_stage(j, i + 1, s->name, s->seconds, skipped);
-        code = train_stage(j, s, err);
-        j->done += s->seconds;
-    }
-    return code;
-}
-
 static dscm_code finish(new_job *j, dscm_error *err)
 {
     char bundle[NEW_PATH];
     size_t n = j->plan.stages_count;
-    dscm_code code = file_in(j, bundle, err, "bundle-%zu", score_samples(j));
+    dscm_code code = new_file_in(j, bundle, err, "bundle-%zu", new_score_samples(j));
     if (code == DSCM_OK) fprintf(stderr, "[%zu/%zu] bundle\n", n + 1, n + 3);
     if (code == DSCM_OK) code = bundle_stage(j, bundle, err);
     if (code == DSCM_OK) fprintf(stderr, "[%zu/%zu] calibration\n", n + 2, n + 3);
+    if (code == DSCM_OK) code = new_shorten_measurement(j, err);
     if (code == DSCM_OK) code = calibrate_stage(j, bundle, err);
     if (code == DSCM_OK) fprintf(stderr, "[%zu/%zu] measurement\n", n + 3, n + 3);
     if (code == DSCM_OK) code = measure_stage(j, bundle, err);
@@ -439,16 +286,16 @@ static dscm_code run(new_job *j, dscm_error *err)
 {
     char path[NEW_PATH];
     json_t *quality = NULL;
+    j->began = cli_seconds();
     dscm_code code = open_work(j, err);
-    if (code == DSCM_OK) code = file_in(j, path, err, "plan.json");
+    if (code == DSCM_OK) code = new_file_in(j, path, err, "plan.json");
     if (code == DSCM_OK)
         code = access(path, F_OK) == 0 ? take_plan(j, path, err) : make_plan(j, path, err);
-    if (code == DSCM_OK && published_samples(j, &quality) != score_samples(j)) {
+    if (code == DSCM_OK && published_samples(j, &quality) != new_score_samples(j)) {
         json_decref(quality);
         quality = NULL;
         new_plan_print(&j->plan);
-        j->started = cli_seconds();
-        code = train_all(j, err);
+        code = new_train_all(j, err);
         if (code == DSCM_OK) code = finish(j, err);
         if (code == DSCM_OK) published_samples(j, &quality);
     }
@@ -552,10 +399,7 @@ int cmd_new(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("new", "unexpected argument %s", rest.items[0]);
     if (!j.data || !j.out) return cli_usage("new", "--data and --out are needed");
-    struct sigaction action = {.sa_handler = pass_on};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    new_listen();
     dscm_error err = {0};
     dscm_code code = check_names(&j, &err);
     if (code == DSCM_OK && j.limit_text) code = parse_time(j.limit_text, &j.time_limit, &err);

@@ -2,8 +2,9 @@
  *
  * A plan is made once from the data and this machine's speed, and stored before any network is
  * trained; a run that was ended in any way goes on under the stored plan. It holds the words that
- * `diffscm train` gets and numbers of training samples, never a time that decides something, so that
- * the same plan gives the same weights on the same thread count and instruction set.
+ * `diffscm train` gets and numbers of training samples. A run that falls behind the time it was planned
+ * for makes what is left of the plan shorter and stores it again before it goes on (cuts), so that the
+ * same stored plan gives the same weights on the same thread count and instruction set.
  */
 #ifndef DSCM_CLI_NEW_H
 #define DSCM_CLI_NEW_H
@@ -13,14 +14,21 @@
 #include "cli/cli.h"
 #include "core/train/trainer.h"
 
-enum { NEW_STAGES_MAX = 48, NEW_PATH = 4200 };
+enum { NEW_STAGES_MAX = 48, NEW_PATH = 4200, NEW_CUTS_MAX = 8, NEW_SCALES = 5 };
+
+/* Up to sample `at` a network was trained as one of `samples`, then it became a shorter one. */
+typedef struct new_cut {
+    size_t at, samples;
+} new_cut;
 
 /* One network. The score network is the last stage. */
 typedef struct new_stage {
     char name[40]; /* of its files: score, predictor, or as `bundle --judges` expects it */
     json_t *words; /* array of strings, owned: task and options of `diffscm train` */
-    size_t samples;
-    double seconds; /* estimated */
+    size_t samples, batch;
+    new_cut cuts[NEW_CUTS_MAX]; /* ascending */
+    size_t cuts_count;
+    double seconds, fixed; /* estimated; what of it does not depend on the samples */
 } new_stage;
 
 typedef struct new_plan {
@@ -28,26 +36,38 @@ typedef struct new_plan {
     size_t size, channels, classes, count, threads;
     size_t parts[3]; /* images of M, S and P */
     size_t measured; /* images that are measured, besides a quarter as many that choose the scale */
+    size_t scales;   /* that they choose among, at most: 1 .. NEW_SCALES */
     bool balance,
         flip;       /* of what is still to be planned: classes differ in size; mirrored images */
+    bool small;     /* the networks of effort "minutes" */
     double seconds; /* asked for, all stages together; 0: samples were */
+    double used;    /* of them, by all runs, when the plan was stored */
     new_stage stages[NEW_STAGES_MAX];
     size_t stages_count;
     json_t *labels; /* array of strings, owned */
 } new_plan;
 
 /* Chooses networks, and samples such that all stages together take about plan->seconds here, or with
- * `samples` > 0 so many for the score network and shares of them for the others. `m`: the data of M.
- * small: the networks of effort "minutes". */
-dscm_code new_plan_make(new_plan *plan, const dscm_dataset *m, bool small, size_t samples,
+ * `samples` > 0 so many for the score network and shares of them for the others. `m`: the data of M. */
+dscm_code new_plan_make(new_plan *plan, const dscm_dataset *m, size_t samples,
                         dscm_error *err) DSCM_MUST_CHECK;
 dscm_code new_plan_write(const new_plan *plan, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 dscm_code new_plan_read(new_plan *plan, const char *path, dscm_error *err) DSCM_MUST_CHECK;
 void new_plan_print(const new_plan *plan);
 void new_plan_close(new_plan *plan); /* takes a zeroed one */
 new_stage *new_plan_score(new_plan *plan);
-/* Share of plan->seconds that is left for calibration and measurement. */
+/* Images that the held-out figures of each network come from. */
+size_t new_plan_held_out(const new_plan *plan);
+/* Estimated seconds of calibration and measurement. */
 double new_plan_rest(const new_plan *plan);
+/* Estimated seconds of training from stage `first` on, of which `done` samples are there. */
+double new_plan_needed(const new_plan *plan, size_t first, size_t done);
+/* Takes all but `share` (0..1) of the time away from what is left of stages `first` and later; of stage
+ * `first` `done` samples are there. Each keeps a few steps. */
+void new_plan_shorten(new_plan *plan, size_t first, size_t done, double share);
+/* As many images, and for their scale as many tries, as can be measured in this time, within the bounds of
+ * a plan; never more than it has. */
+void new_plan_fit_measurement(new_plan *plan, double seconds);
 
 /* How the data is read. */
 typedef struct new_reading {

@@ -13,8 +13,11 @@
 #define WARMUP_MOST    200  /* steps */
 #define REST           0.15 /* of the time: calibration, measurement, starting of stages */
 #define MEASURED_MOST  192
-#define MEASURED_LEAST 24
-#define MEASURED_COST  60 /* images trained on in the time that one is measured in, at most */
+#define MEASURED_LEAST 12
+#define MEASURED_COST  60  /* images trained on in the time that one is measured in, at most */
+#define HELD_OUT       500 /* images that each network's held-out figures come from */
+#define HELD_OUT_SMALL 32
+#define STAGE_SECONDS  .2
 #define CLASSES_IM     20 /* an autoencoder per class for at most so many */
 
 /* Weights beyond `most` images hardly improve a judge, so the time goes to the score network. */
@@ -104,10 +107,12 @@ static dscm_train_options options_of(const new_plan *p, const template *t)
     return o;
 }
 
-/* Samples per second of a few steps. */
+/* Samples per second of a few steps; seconds that a network needs besides, for a process that reads
+ * the data and makes it. */
 static dscm_code time_training(const new_plan *plan, const template *t, const dscm_dataset *set,
-                               double *rate, dscm_error *err)
+                               double *rate, double *fixed, dscm_error *err)
 {
+    double began = cli_seconds();
     dscm_train_options o = options_of(plan, t);
     dscm_trainer *trainer = NULL;
     dscm_step_report report;
@@ -120,7 +125,9 @@ static dscm_code time_training(const new_plan *plan, const template *t, const ds
     }
     code = dscm_trainer_open(&trainer, &o, set, err);
     if (code == DSCM_OK) code = dscm_trainer_step(trainer, &report, err); /* warms caches */
-    double start = cli_seconds(), used = 0, wanted = fmin(TRIAL_SECONDS, .002 * plan->seconds);
+    double start = cli_seconds(), used = 0;
+    *fixed = STAGE_SECONDS + 2 * (start - began);
+    double wanted = fmin(TRIAL_SECONDS, .002 * plan->seconds);
     size_t steps = 0;
     while (code == DSCM_OK && (!steps || used < wanted)) {
         code = dscm_trainer_step(trainer, &report, err);
@@ -188,28 +195,47 @@ static size_t whole_batches(double samples, const template *t)
     return (size_t)samples / t->batch * t->batch;
 }
 
+/* Not less than what measuring the fewest images takes, at so many samples a second. */
+static double rest_at(const new_plan *p, double rate)
+{
+    return fmax(REST * p->seconds, MEASURED_LEAST * MEASURED_COST / rate);
+}
+
 /* Samples of one network; *left: seconds that are not given away yet. */
-static size_t share_of_time(const new_plan *p, const template *t, double rate, size_t nets,
-                            double *left)
+static size_t share_of_time(const new_plan *p, const template *t, double rate, double fixed,
+                            size_t nets, double *left)
 {
     double training = (1 - REST) * p->seconds;
-    double seconds = t->task == DSCM_TASK_SCORE ? *left : training * t->share / (double)nets;
-    size_t samples = whole_batches(seconds * rate, t);
-    *left -= (double)samples / rate * (double)nets;
+    double seconds = t->task == DSCM_TASK_SCORE ? *left - (rest_at(p, rate) - REST * p->seconds)
+                                                : training * t->share / (double)nets;
+    size_t samples = whole_batches((seconds - fixed) * rate, t);
+    *left -= ((double)samples / rate + fixed) * (double)nets;
     return samples;
 }
 
-/* As many as a third of what is left beside training allows: by the speed of the score network. */
-static size_t images_to_measure(const new_plan *p, double rate)
+/* The held-out figures of a network, in images trained on: a pass forward takes a third of a step. */
+static double evaluation_cost(const new_plan *p, const template *t)
 {
-    double count = REST / 3 * p->seconds * rate / MEASURED_COST;
-    return !(p->seconds > 0) || count > MEASURED_MOST ? MEASURED_MOST
-           : count < MEASURED_LEAST                   ? MEASURED_LEAST
-                                                      : (size_t)count;
+    bool noised = t->task == DSCM_TASK_SCORE || t->task == DSCM_TASK_PREDICTOR;
+    return (double)new_plan_held_out(p) * (noised ? DSCM_HELD_OUT_RANGES : 1) / 3;
 }
 
-dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t samples,
-                        dscm_error *err)
+size_t new_plan_held_out(const new_plan *p)
+{
+    return p->small ? HELD_OUT_SMALL : HELD_OUT;
+}
+
+void new_plan_fit_measurement(new_plan *p, double seconds)
+{
+    const new_stage *s = &p->stages[p->stages_count - 1];
+    double rate = (double)s->samples / fmax(s->seconds - s->fixed, 1e-3);
+    double count = seconds * rate / MEASURED_COST;
+    double most = fmin(count, (double)p->measured);
+    p->measured = most > MEASURED_LEAST ? (size_t)most : MEASURED_LEAST;
+    if (count < MEASURED_LEAST) p->scales = count > MEASURED_LEAST / 2. ? 3 : 2;
+}
+
+dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, size_t samples, dscm_error *err)
 {
     dscm_code code = DSCM_OK;
     double left = (1 - REST) * p->seconds;
@@ -217,11 +243,12 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t
         const template *t = &templates[i];
         bool per_class = strchr(t->name, '%') != NULL;
         size_t nets = !per_class ? 1 : p->classes <= CLASSES_IM ? p->classes : 0;
-        double rate = 1;
-        if ((small && t->large) || !nets) continue;
-        code = time_training(p, t, set, &rate, err);
+        double rate = 1, fixed = 0;
+        if ((p->small && t->large) || !nets) continue;
+        code = time_training(p, t, set, &rate, &fixed, err);
+        fixed += evaluation_cost(p, t) / rate;
         size_t count = samples ? whole_batches((double)samples * t->samples, t)
-                               : share_of_time(p, t, rate, nets, &left);
+                               : share_of_time(p, t, rate, fixed, nets, &left);
         for (size_t k = 0; code == DSCM_OK && k < nets; k++) {
             new_stage *s = &p->stages[p->stages_count++];
             if (per_class)
@@ -230,10 +257,15 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, bool small, size_t
                 snprintf(s->name, sizeof s->name, "%s", t->name);
             s->words = words_of(p, t, (int)k, 10 * i + 11 + 1000 * k, count);
             s->samples = count;
-            s->seconds = (double)count / rate;
+            s->batch = t->batch;
+            s->fixed = fixed;
+            s->seconds = (double)count / rate + fixed;
         }
-        if (t->task == DSCM_TASK_SCORE) p->measured = images_to_measure(p, rate);
     }
+    if (code != DSCM_OK) return code;
+    p->measured = MEASURED_MOST;
+    p->scales = NEW_SCALES;
+    if (p->seconds > 0) new_plan_fit_measurement(p, new_plan_rest(p));
     return code;
 }
 
@@ -242,11 +274,36 @@ new_stage *new_plan_score(new_plan *p)
     return &p->stages[p->stages_count - 1];
 }
 
+double new_plan_needed(const new_plan *p, size_t first, size_t done)
+{
+    double seconds = 0;
+    for (size_t i = first; i < p->stages_count; i++) seconds += p->stages[i].seconds;
+    const new_stage *s = &p->stages[first];
+    return seconds - (s->seconds - s->fixed) * (double)done / (double)s->samples;
+}
+
 double new_plan_rest(const new_plan *p)
 {
-    double training = 0;
-    for (size_t i = 0; i < p->stages_count; i++) training += p->stages[i].seconds;
-    return training * REST / (1 - REST);
+    const new_stage *s = &p->stages[p->stages_count - 1];
+    return p->seconds > 0 ? rest_at(p, (double)s->samples / (s->seconds - s->fixed))
+                          : new_plan_needed(p, 0, 0) * REST / (1 - REST);
+}
+
+void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)
+{
+    for (size_t i = first; i < p->stages_count; i++, done = 0) {
+        new_stage *s = &p->stages[i];
+        double rate = (double)s->samples / (s->seconds - s->fixed);
+        double seconds = share * (s->fixed + (double)(s->samples - done) / rate) - s->fixed;
+        size_t least = done + s->batch, some = STEPS_LEAST * s->batch;
+        size_t samples = done + (size_t)fmax(seconds * rate, 0) / s->batch * s->batch;
+        if (least < some) least = some;
+        if (samples < least) samples = least;
+        if (samples >= s->samples) continue;
+        if (done) s->cuts[s->cuts_count++] = (new_cut){done, s->samples};
+        s->samples = samples;
+        s->seconds = s->fixed + (double)samples / rate;
+    }
 }
 
 /* ---- its file ---- */
@@ -255,18 +312,27 @@ dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
     json_t *list = json_array();
     for (size_t i = 0; i < p->stages_count; i++) {
         const new_stage *s = &p->stages[i];
+        json_t *cuts = json_array();
+        for (size_t k = 0; k < s->cuts_count; k++)
+            json_array_append_new(
+                cuts, json_pack("[II]", (json_int_t)s->cuts[k].at, (json_int_t)s->cuts[k].samples));
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:I, s:f}", "name", s->name, "train", s->words,
-                                        "samples", (json_int_t)s->samples, "seconds", s->seconds));
+                              json_pack("{s:s, s:O, s:I, s:I, s:o, s:f, s:f}", "name", s->name,
+                                        "train", s->words, "samples", (json_int_t)s->samples,
+                                        "batch", (json_int_t)s->batch, "cuts", cuts, "seconds",
+                                        s->seconds, "fixed", s->fixed));
     }
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:f, s:O, s:o}",
-        "format", "diffscm-plan-2", "data", p->data, "data_sha256", p->data_sha256, "variable",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, s:b, s:f, s:f, "
+        "s:O, "
+        "s:o}",
+        "format", "diffscm-plan-3", "data", p->data, "data_sha256", p->data_sha256, "variable",
         p->variable, "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
         (json_int_t)p->channels, "classes", (json_int_t)p->classes, "count", (json_int_t)p->count,
         "parts", (json_int_t)p->parts[0], (json_int_t)p->parts[1], (json_int_t)p->parts[2],
-        "measured", (json_int_t)p->measured, "threads", (json_int_t)p->threads, "seconds",
-        p->seconds, "labels", p->labels, "stages", list);
+        "measured", (json_int_t)p->measured, "scales", (json_int_t)p->scales, "threads",
+        (json_int_t)p->threads, "small", p->small, "seconds", p->seconds, "used", p->used, "labels",
+        p->labels, "stages", list);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     dscm_code code = text ? DSCM_OK
                           : dscm_fail(err, DSCM_E_INVALID,
@@ -278,16 +344,35 @@ dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
     return code;
 }
 
+static bool read_cuts(new_stage *out, json_t *list)
+{
+    json_t *entry;
+    size_t i;
+    if (json_array_size(list) > NEW_CUTS_MAX) return false;
+    json_array_foreach(list, i, entry)
+    {
+        json_int_t at, samples;
+        if (json_unpack(entry, "[II]", &at, &samples) != 0 || at < 1 || samples < at ||
+            (i && (size_t)at <= out->cuts[i - 1].at))
+            return false;
+        out->cuts[i] = (new_cut){(size_t)at, (size_t)samples};
+    }
+    out->cuts_count = json_array_size(list);
+    return true;
+}
+
 static bool read_stage(new_stage *out, json_t *entry)
 {
     const char *name;
-    json_t *words, *text;
-    json_int_t samples;
+    json_t *words, *text, *cuts;
+    json_int_t samples, batch;
     size_t i;
-    if (json_unpack(entry, "{s:s, s:o, s:I, s:F}", "name", &name, "train", &words, "samples",
-                    &samples, "seconds", &out->seconds) != 0 ||
-        samples < 1 || strlen(name) >= sizeof out->name || strchr(name, '/') ||
-        !json_array_size(words) || json_array_size(words) > 24)
+    if (json_unpack(entry, "{s:s, s:o, s:I, s:I, s:o, s:F, s:F}", "name", &name, "train", &words,
+                    "samples", &samples, "batch", &batch, "cuts", &cuts, "seconds", &out->seconds,
+                    "fixed", &out->fixed) != 0 ||
+        samples < 1 || batch < 1 || !(out->seconds > out->fixed) || !read_cuts(out, cuts) ||
+        strlen(name) >= sizeof out->name || strchr(name, '/') || !json_array_size(words) ||
+        json_array_size(words) > 24)
         return false;
     json_array_foreach(words, i, text)
     {
@@ -295,25 +380,29 @@ static bool read_stage(new_stage *out, json_t *entry)
     }
     snprintf(out->name, sizeof out->name, "%s", name);
     out->samples = (size_t)samples;
+    out->batch = (size_t)batch;
     out->words = json_incref(words);
     return true;
 }
 
 static bool read_plan(new_plan *p, json_t *root)
 {
-    json_int_t size, channels, classes, count, measured, threads, parts[3];
+    json_int_t size, channels, classes, count, measured, scales, threads, parts[3];
     const char *format, *data, *sha256, *variable, *name, *effort;
     json_t *labels, *list;
-    if (json_unpack(
-            root,
-            "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:F, s:o, "
-            "s:o}",
-            "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable, "name",
-            &name, "effort", &effort, "size", &size, "channels", &channels, "classes", &classes,
-            "count", &count, "parts", &parts[0], &parts[1], &parts[2], "measured", &measured,
-            "threads", &threads, "seconds", &p->seconds, "labels", &labels, "stages", &list) != 0 ||
-        strcmp(format, "diffscm-plan-2") != 0 || classes < 2 || threads < 1 || measured < 1 ||
-        size < 4 || channels < 1 || !json_array_size(list) ||
+    int small;
+    if (json_unpack(root,
+                    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, "
+                    "s:b, s:F, s:F, "
+                    "s:o, s:o}",
+                    "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable,
+                    "name", &name, "effort", &effort, "size", &size, "channels", &channels,
+                    "classes", &classes, "count", &count, "parts", &parts[0], &parts[1], &parts[2],
+                    "measured", &measured, "scales", &scales, "threads", &threads, "small", &small,
+                    "seconds", &p->seconds, "used", &p->used, "labels", &labels, "stages",
+                    &list) != 0 ||
+        strcmp(format, "diffscm-plan-3") != 0 || classes < 2 || threads < 1 || measured < 1 ||
+        scales < 1 || scales > NEW_SCALES || size < 4 || channels < 1 || !json_array_size(list) ||
         json_array_size(list) > NEW_STAGES_MAX || json_array_size(labels) != (size_t)classes)
         return false;
     for (; p->stages_count < json_array_size(list); p->stages_count++)
@@ -332,6 +421,8 @@ static bool read_plan(new_plan *p, json_t *root)
     p->count = (size_t)count;
     p->threads = (size_t)threads;
     p->measured = (size_t)measured;
+    p->scales = (size_t)scales;
+    p->small = small;
     p->labels = json_incref(labels);
     return true;
 }

@@ -40,7 +40,7 @@ typedef struct train_run {
     bool relabel, no_cache, conditional, quiet;
     size_t classes, data_channels;
     double *values, *held_values; /* of the parents or the predicted variable: (images, count) */
-    size_t class_number, threads, eval_limit;
+    size_t class_number, threads, eval_limit, until; /* until 0: samples */
     double time_limit, checkpoint_every;
     dscm_dataset data, held_out; /* the second one only with --eval-split */
     dscm_trainer *trainer;
@@ -249,6 +249,12 @@ static dscm_code save(train_run *r, dscm_error *err)
     return r->checkpoint ? dscm_trainer_save(r->trainer, r->checkpoint, err) : DSCM_OK;
 }
 
+/* Where this run ends. */
+static size_t last_sample(const train_run *r)
+{
+    return r->until && r->until < r->options.samples ? r->until : r->options.samples;
+}
+
 static dscm_code loop(train_run *r, dscm_error *err)
 {
     enum { LOG_STEPS = 25 };
@@ -256,13 +262,12 @@ static dscm_code loop(train_run *r, dscm_error *err)
     dscm_step_report report = {0};
     double window = 0, saved = cli_seconds(), window_start = saved;
     size_t in_window = 0, first = dscm_trainer_samples(r->trainer), batch = r->options.batch;
-    size_t steps =
-        r->options.samples > first ? (r->options.samples - first + batch - 1) / batch : 0;
+    size_t end = last_sample(r), steps = end > first ? (end - first + batch - 1) / batch : 0;
     char note[64];
     cli_progress_start(&progress, dscm_task_name(r->options.task), "samples",
                        (double)(steps * batch)); /* the last step may do more than was asked for */
     if (r->time_limit < NO_LIMIT) progress.limit = r->time_limit - (cli_seconds() - r->started);
-    while (dscm_trainer_samples(r->trainer) < r->options.samples && !stop_asked &&
+    while (dscm_trainer_samples(r->trainer) < end && !stop_asked &&
            cli_seconds() - r->started < r->time_limit) {
         dscm_code code = dscm_trainer_step(r->trainer, &report, err);
         if (code != DSCM_OK) return code;
@@ -291,7 +296,7 @@ static dscm_code loop(train_run *r, dscm_error *err)
     dscm_code code = save(r, err);
     size_t done = dscm_trainer_samples(r->trainer);
     /* No weights then: who finds the file takes the training for finished. */
-    if (code == DSCM_OK && stop_asked && done < r->options.samples)
+    if (code == DSCM_OK && stop_asked && done < end)
         code = dscm_fail(err, DSCM_E_CANCELED, "%zu of %zu samples done%s%s%s", done,
                          r->options.samples, r->checkpoint ? ", saved in " : ", nothing saved",
                          r->checkpoint ? r->checkpoint : " without --checkpoint",
@@ -335,6 +340,7 @@ static dscm_code print_held_out(train_run *r, dscm_error *err)
         if (held.ranges > 1) printf("t %4zu..%-4zu ", i * 100, i * 100 + 99);
         printf("%s loss %.6f", r->eval_split, held.loss[i]);
         if (!isnan(held.accuracy[i])) printf("  accuracy %.4f", held.accuracy[i]);
+        if (!isnan(held.balanced[i])) printf("  balanced accuracy %.4f", held.balanced[i]);
         if (!isnan(held.error[i])) printf("  mean error %.4f", held.error[i]);
         putchar('\n');
     }
@@ -370,8 +376,10 @@ static dscm_code run(train_run *r, dscm_error *err)
                 dscm_trainer_samples(r->trainer), r->options.samples);
     if (code == DSCM_OK) code = loop(r, err);
     dscm_dtype dtype = strcmp(r->dtype, "f16") == 0 ? DSCM_F16 : DSCM_F32;
-    if (code == DSCM_OK) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
-    if (code == DSCM_OK) code = print_held_out(r, err);
+    size_t done = r->trainer ? dscm_trainer_samples(r->trainer) : 0;
+    bool part = r->until && done >= r->until && done < r->options.samples; /* another run goes on */
+    if (code == DSCM_OK && !part) code = dscm_trainer_export(r->trainer, r->out, dtype, err);
+    if (code == DSCM_OK && !part) code = print_held_out(r, err);
     bool lost = r->csv && ferror(r->csv);
     if (r->csv && fclose(r->csv) != 0) lost = true;
     if (lost && code == DSCM_OK)
@@ -456,6 +464,8 @@ int cmd_train(int argc, char **argv)
          "how much a crash may cost (60)"},
         {"log", OPT_TEXT, &r.log, 0, 0, "FILE", "loss curve as CSV"},
         {"samples", OPT_SIZE, &r.options.samples, 1, 1e12, "N", samples_help},
+        {"until", OPT_SIZE, &r.until, 1, 1e12, "N",
+         "end after so many of --samples and leave the checkpoint alone, without weights"},
         {"time-limit", OPT_REAL, &r.time_limit, 0, NO_LIMIT, "SECONDS",
          "stop after this long; a checkpoint goes on (none)"},
         {"batch", OPT_SIZE, &r.options.batch, 1, 65536, "N", "images per step (128)"},
@@ -516,6 +526,7 @@ int cmd_train(int argc, char **argv)
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("train", "unexpected argument %s", rest.items[0]);
     if (!r.data_dir || !r.out) return cli_usage("train", "--data and --out are needed");
+    if (r.until && !r.checkpoint) return cli_usage("train", "--until needs --checkpoint");
     dscm_error err = {0};
     dscm_code code = check_outputs(&r, &err);
     listen();

@@ -21,6 +21,7 @@ soak: all $(OUT)/tests/http/test_http $(FAILING) $(NTH)
 	$(FAILING_RUN) --routes --whole --seconds 1000000
 	$(FAILING_RUN) --service --seconds 2000
 	@$(SUB) kills
+	@$(SUB) hostile
 	@$(SUB) chaos
 	@$(SUB) fuzz FUZZ_SECONDS=600
 

@@ -471,7 +471,7 @@ static bool place_job(worker_state *state, dscm_job *job, batch *l, hits *h)
     return ended_before(job);
 }
 
-/* Decodes the pictures, which the thread that talks must not do. Returns the jobs that go on. */
+/* Decodes the pictures, which HTTP threads must not do. Returns the jobs that go on. */
 static size_t decode_pictures(dscm_job **jobs, size_t count, dscm_job **out)
 {
     size_t left = 0;

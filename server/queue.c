@@ -145,6 +145,11 @@ static dscm_push_result room(const dscm_queue *queue, const line *l)
 {
     if (queue->closed) return DSCM_QUEUE_CLOSED;
     if (queue->depth == queue->capacity) return DSCM_QUEUE_FULL;
+    /* Two clients that fill their shares must not keep a third one out. */
+    if (queue->share < queue->capacity && l &&
+        queue->depth + dscm_queue_reserve(queue->capacity) >= queue->capacity &&
+        l->count >= dscm_queue_few(queue->capacity))
+        return DSCM_QUEUE_FULL;
     return l && l->count >= queue->share ? DSCM_SHARE_FULL : DSCM_PUSHED;
 }
 

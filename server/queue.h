@@ -1,11 +1,11 @@
-/* The waiting room: a bounded queue that serves clients in turn.
+/* A bounded queue of jobs that serves clients in turn.
  *
  * Each client key has its own line; workers take from the lines round robin, so one client with a
  * hundred jobs delays another's single job by at most one job per worker. Does not run, cancel or
  * time anything.
  *
  * Threads: `lock` guards everything inside; functions take it themselves. Under it only `ready` of
- * a push and `fits` are called, which may take the locks of the job and the guard. Ownership: the
+ * a push and `fits` are called, which may take the locks of the job and the watchdog. Ownership: the
  * queue holds a reference to each job from a successful push until the job is taken or removed;
  * then the reference is the caller's.
  */
@@ -22,6 +22,17 @@ typedef enum dscm_push_result {
     DSCM_SHARE_FULL,
     DSCM_QUEUE_CLOSED
 } dscm_push_result;
+
+/* The last places of a queue are for clients with few jobs inside; none in a small queue, or where one
+ * client may fill all of it. */
+static inline size_t dscm_queue_reserve(size_t capacity)
+{
+    return capacity < 16 ? 0 : capacity / 4;
+}
+static inline size_t dscm_queue_few(size_t capacity)
+{
+    return capacity / 16;
+}
 
 /* capacity: waiting jobs in all; share: of one client, at least 1. */
 dscm_code dscm_queue_open(dscm_queue **out, size_t capacity, size_t share,

@@ -90,8 +90,13 @@ dscm_code dscm_redis_password(dscm_redis_address *address, const char *path, dsc
         return dscm_fail(err, DSCM_E_NOT_FOUND, "store-password-file %s: %s", path,
                          strerror(errno));
     char *got = fgets(address->password, sizeof address->password, file);
-    if (got) got[strcspn(got, "\r\n")] = 0;
+    int next = got && !strchr(got, '\n') ? fgetc(file) : EOF;
     fclose(file);
+    if (next != EOF && next != '\n')
+        return dscm_fail(err, DSCM_E_LIMIT,
+                         "store-password-file %s: its first line is longer than %zu bytes", path,
+                         sizeof address->password - 1);
+    if (got) got[strcspn(got, "\r\n")] = 0;
     if (got && *got) return DSCM_OK;
     return dscm_fail(err, DSCM_E_FORMAT, "store-password-file %s: its first line is empty", path);
 }

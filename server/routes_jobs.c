@@ -264,8 +264,8 @@ static void end_events(dscm_exchange *exchange)
     dscm_service *service = exchange->service;
     dscm_event_reader_close(&exchange->events);
     dscm_quota_return(&exchange->stream);
-    atomic_fetch_sub(&service->metrics.streams, 1);
     atomic_fetch_sub(&exchange->job->readers, 1);
+    atomic_fetch_sub(&service->metrics.streams, 1); /* who sees none knows that nobody reads */
 }
 
 void dscm_answer_events(dscm_service *service, dscm_exchange *exchange, dscm_job *job)

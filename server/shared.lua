@@ -139,9 +139,9 @@ end
 
 local op = {}
 
--- id owner client sha work left_ms promised process request key digest capacity share age
+-- id owner client sha work left_ms promised process request key digest capacity share age reserve few
 function op.accept(id, owner, client, sha, work, left, promised, process, request, key, digest,
-                   capacity, share, age)
+                   capacity, share, age, reserve, few)
     if call('EXISTS', J(id)) == 1 then return {'ok'} end
     if key ~= '' then
         local known = call('HMGET', key, 'id', 'digest')
@@ -151,7 +151,11 @@ function op.accept(id, owner, client, sha, work, left, promised, process, reques
     end
     if call('ZCOUNT', P .. 'workers:' .. sha, now, '+inf') == 0 then return {'no-worker'} end
     if call('ZCARD', P .. 'waiting') >= tonumber(capacity) then return {'full'} end
-    if tonumber(call('HGET', P .. 'clients', client) or 0) >= tonumber(share) then return {'share'} end
+    local own = tonumber(call('HGET', P .. 'clients', client) or 0)
+    if own >= tonumber(share) then return {'share'} end
+    -- The last places are for clients with few jobs, as in queue.c.
+    if tonumber(reserve) > 0 and own >= tonumber(few) and
+       call('ZCARD', P .. 'waiting') + tonumber(reserve) >= tonumber(capacity) then return {'full'} end
     local deadline = left == '' and NEVER or now + tonumber(left)
     local life = left == '' and 604800 or math.ceil(tonumber(left) / 1000) + tonumber(age) + 3600
     call('HSET', J(id), 'state', 'queued', 'owner', owner, 'client', client, 'sha', sha, 'work', work,

@@ -43,6 +43,9 @@ static size_t encode_accept(const dscm_shared *shared, dscm_shared_op *op, dscm_
     a[n++] = number(op, 1, (unsigned long long)o->queue_capacity);
     a[n++] = number(op, 2, (unsigned long long)(o->queue_capacity * o->client_share / 100));
     a[n++] = number(op, 3, (unsigned long long)o->jobs_age_s);
+    a[n++] =
+        number(op, 4, o->client_share < 100 ? dscm_queue_reserve((size_t)o->queue_capacity) : 0);
+    a[n++] = number(op, 5, dscm_queue_few((size_t)o->queue_capacity));
     return n;
 }
 

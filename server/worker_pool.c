@@ -96,8 +96,8 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
     }
 }
 
-/* A worker would use its time slice to the end while a request waits to be refused: it gives way
- * to the threads that talk. Where the system does not allow it, it works as before. */
+/* Lower worker priority, so that HTTP threads stay responsive while workers use the processors. Where
+ * the system does not allow it, workers keep their priority. */
 #define WORKER_NICE 5
 
 static void *work(void *arg)

@@ -154,7 +154,8 @@ async function makeRequest() {
   const data = image ?? await blobBase64(await sketch.toBlob(variable.height, variable.width));
   return {model: model.name, image: data, ...question, options: {
     sampler: $('sampler').value, steps: Number($('steps').value), scale: scale.value, seed: 0,
-    return: ['factual', 'reconstruction', 'counterfactual', 'difference']}};
+    return: ['factual', 'reconstruction', 'counterfactual', 'difference',
+      ...($('uncertain').checked ? ['uncertainty'] : [])]}};
 }
 
 // The user has changed the question. Small models answer at once; of a large one the answer before
@@ -443,6 +444,8 @@ function showWords() {
   $('hint').textContent = pad ? 'Draw here' : 'No picture yet';
   $('pad-help').textContent = pad ? 'Draw on the black square, or choose, drop or paste a picture.'
     : 'Choose an example or a file, or drop or paste a picture.';
+  $('warning').hidden = !model.warning;
+  $('warning').textContent = model.warning ?? '';
   const quality = model.quality ?? {};
   $('poor').hidden = !quality.poor;
   $('poor').textContent = quality.poor ? 'By its own measurements this model is poor: ' +
@@ -495,6 +498,7 @@ function restore(request) {
   const o = request.options ?? {};
   if (o.steps) $('steps').value = o.steps;
   if (o.sampler) $('sampler').value = o.sampler;
+  $('uncertain').checked = Boolean(o.return?.includes('uncertainty'));
   followUsual();
   scale.value = o.scale;
 }

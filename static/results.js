@@ -168,6 +168,12 @@ function showOne(reply, request, index) {
     map.className = 'map';
     figures.push(map);
   }
+  if (c.uncertainty) {
+    const map = figure('Uncertainty', 'white depends on the strength', png(c.uncertainty),
+      'How much each pixel differs between half and twice the strength', `uncertainty-${slug}.png`);
+    map.className = 'map';
+    figures.push(map);
+  }
   $('figures').replaceChildren(...figures);
   $('check').replaceChildren(...(reply.reconstruction ? [figure('Unchanged',
     'the reconstruction: what comes back when nothing is changed; it should be your picture',

@@ -8,7 +8,7 @@
 set -eu
 
 BUILD='gcc libc6-dev libmicrohttpd-dev libpng-dev libjpeg-dev libjansson-dev libopenblas-dev libarchive-dev libssl-dev libsqlite3-dev libhiredis-dev zlib1g-dev'
-TEST='g++ pkg-config binutils python3 curl dataset-fashion-mnist chromium chromium-driver redis-server nginx-light python3-yaml'
+TEST='g++ pkg-config binutils python3 curl dataset-fashion-mnist chromium chromium-driver redis-server nginx-light python3-yaml python3-numpy'
 ARM64='gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static'
 CHECK='clang-format cppcheck binutils'
 

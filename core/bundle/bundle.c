@@ -422,17 +422,20 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
                  {"version", &b->version},
                  {"licence", &b->licence},
                  {"provenance", &b->provenance}};
-    dscm_code code =
-        manifest_keys(m, root, "manifest",
-                      "format name version licence provenance variables edges causal defaults "
-                      "calibration evaluation panel selection acceptance quantiles quality files",
-                      err);
+    dscm_code code = manifest_keys(
+        m, root, "manifest",
+        "format name version licence provenance warning variables edges causal "
+        "defaults calibration evaluation panel selection acceptance quantiles quality "
+        "files",
+        err);
     if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);
     if (code == DSCM_OK) code = load_format(b, m, root, text, err);
     for (size_t i = 0; code == DSCM_OK && i < 4; i++) {
         code = manifest_text(m, root, "manifest", texts[i].key, 1024, &text, err);
         if (code == DSCM_OK) code = copy_text(texts[i].to, text, err);
     }
+    if (code == DSCM_OK && json_object_get(root, "warning")) /* read in the manifest's text */
+        code = manifest_text(m, root, "manifest", "warning", 1024, &text, err);
     b->info.name = b->name;
     b->info.version = b->version;
     b->info.licence = b->licence;

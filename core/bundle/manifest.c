@@ -8,6 +8,7 @@
 static bool in_list(const char *list, const char *word)
 {
     size_t length = strlen(word);
+    if (!length) return false; /* an empty key is found everywhere, and leads nowhere */
     for (const char *p = list; (p = strstr(p, word)) != NULL; p += length)
         if ((p == list || p[-1] == ' ') && (p[length] == ' ' || !p[length])) return true;
     return false;

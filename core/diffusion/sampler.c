@@ -82,7 +82,7 @@ size_t dscm_path_evaluations(const dscm_path *path, bool up)
     return high - low + 1;
 }
 
-/* ---- moves ---- */
+/* ---- steps ---- */
 static size_t total(const dscm_walk *w)
 {
     return w->batch * w->size;
@@ -218,7 +218,7 @@ static void step_obelm(const dscm_path *p, dscm_walk *w, size_t k, bool up)
     }
 }
 
-/* x_{i-1} = gamma (x_{i+1} - up(x_i)) + down(x_i), both moves with one shared eps(x_i). */
+/* x_{i-1} = gamma (x_{i+1} - up(x_i)) + down(x_i), both steps with one shared eps(x_i). */
 static void step_bdia(const dscm_path *p, dscm_walk *w, size_t k, bool up)
 {
     guess_clean(w, p->alpha_bar[k]);
@@ -248,7 +248,7 @@ static dscm_code evaluate(const dscm_path *p, dscm_walk *w, const dscm_denoiser 
     if (!w->guided) return DSCM_OK;
     code = d->guide(d->ctx, w->grad, w->x, p->t[k], w->batch, err);
     if (code != DSCM_OK) return code;
-    if (p->sampler == DSCM_SAMPLER_OBELM) return DSCM_OK; /* moves by it, see there */
+    if (p->sampler == DSCM_SAMPLER_OBELM) return DSCM_OK; /* steps by it, see there */
     add_guidance(w, a);
     if (p->sampler == DSCM_SAMPLER_PUBLISHED) guess_clean(w, a); /* not limited again */
     return DSCM_OK;
@@ -261,7 +261,7 @@ static dscm_code observe(const dscm_walk_observer *o, const dscm_walk *w, size_t
     return dscm_fail(err, DSCM_E_CANCELED, "canceled after %zu of %zu steps", done, all);
 }
 
-/* One move up by the sampler's own rule from an evaluated level k. */
+/* One step up by the sampler's own rule from an evaluated level k. */
 static void step_up(const dscm_path *p, dscm_walk *w, size_t k)
 {
     if (k == 0 && samplers[p->sampler].pair) { /* a pair starts with one plain step */
@@ -358,7 +358,7 @@ static void limit_noise(const dscm_path *p, dscm_walk *w)
     }
 }
 
-/* From where the plain move has led: a part of the noise estimate gives way to fresh noise, as in
+/* From where the plain step has led: fresh noise replaces a part of the noise estimate, as in
  * Song et al. 2021, eq. 12 and 16, but only so far as an item has left its abducted path. Noise of
  * a level is the same for every image, target and batch, so that a result depends on nothing else;
  * w->grad has done its work and holds it. */

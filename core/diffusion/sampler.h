@@ -1,7 +1,7 @@
 /* The sampling loop: one walk over noise levels, up (abduction) or down (prediction), for every
  * sampler.
  *
- * A sampler is a line in a table: which levels it evaluates and how it moves. The networks are
+ * A sampler is a line in a table: which levels it evaluates and how it steps. The networks are
  * behind two functions, so that tests can put closed forms in their place. Nothing here allocates
  * in a step.
  *
@@ -16,7 +16,7 @@
  *   obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM); the state is a pair of
  *              neighbouring levels
  *   bdia       exactly invertible (Zhang et al. 2023, BDIA), gamma = 1; a pair too
- *   ddim       the plain deterministic move with the right level on both sides (Song et al. 2021)
+ *   ddim       the plain deterministic step with the right level on both sides (Song et al. 2021)
  *   published  the published Diff-SCM code quirk for quirk: x0 is normalised or clamped, eps
  *              re-derived from it in both directions, and abduction ends one level above the one
  *              where prediction starts
@@ -41,7 +41,7 @@ typedef enum dscm_sampler {
 dscm_code dscm_sampler_parse(dscm_sampler *out, const char *name, dscm_error *err) DSCM_MUST_CHECK;
 
 /* The levels of a walk. Level k has the original step t[k] and alpha_bar[k]; level 0 is the clean
- * image (its t is 0) and level `moves` the noisiest. */
+ * image (its t is 0) and level `steps` the noisiest. */
 typedef struct dscm_path {
     dscm_sampler sampler;
     bool dynamic; /* published: normalise x0 by its 0.99 quantile before the clamp */
@@ -55,7 +55,7 @@ typedef struct dscm_path {
     double *t, *alpha_bar;
 } dscm_path;
 
-/* steps: moves per direction (2..T-1), or for `published` kept levels in all (a "ddimN" count that
+/* steps: steps per direction (2..T-1), or for `published` kept levels in all (a "ddimN" count that
  * divides as its spacing demands). ratio in (0, 1]: how far up the walk goes, as a share of T (of
  * the kept levels for `published`). Levels of the other samplers are the mean of even spacing in
  * the angle atan(sqrt(1-a)/sqrt(a)) and in the logarithm of its tangent. */
@@ -90,12 +90,12 @@ typedef struct dscm_walk {
     float *residual; /* (batch, steps, size) corrections of implicit and residual; else unused */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare:
-                   what guidance has done so far on a walk down in ddim's moves */
+                   what guidance has done so far on a walk down in ddim's steps */
 } dscm_walk;
 
 typedef struct dscm_walk_observer {
     void *ctx;
-    /* After every move; returning false ends the walk with DSCM_E_CANCELED. */
+    /* After every step; returning false ends the walk with DSCM_E_CANCELED. */
     bool (*on_step)(void *ctx, const dscm_walk *w, size_t done, size_t total);
 } dscm_walk_observer;
 

@@ -84,7 +84,9 @@ static const char *other_format(const uint8_t *p, size_t size)
     } formats[] = {{"WEBP", "a WebP", 8, 4},
                    {"heic", "a HEIC", 8, 4},
                    {"heix", "a HEIC", 8, 4},
+                   {"hevc", "a HEIC", 8, 4},
                    {"mif1", "a HEIF", 8, 4},
+                   {"msf1", "a HEIF", 8, 4},
                    {"avif", "an AVIF", 8, 4},
                    {"GIF8", "a GIF", 0, 4},
                    {"II*\0", "a TIFF", 0, 4},
@@ -93,6 +95,13 @@ static const char *other_format(const uint8_t *p, size_t size)
                    {"%PDF", "a PDF", 0, 4},
                    {"\x1f\x8b", "a gzip", 0, 2},
                    {"<svg", "an SVG", 0, 4},
+                   {"<?xml", "an SVG or XML", 0, 5},
+                   {"<html", "an HTML", 0, 5},
+                   {"<!DOCTYPE", "an HTML", 0, 9},
+                   {"<!doctype", "an HTML", 0, 9},
+                   {"iVBORw0KGgo", "a base64 text", 0, 11},
+                   {"/9j/", "a base64 text", 0, 4},
+                   {"data:image/", "a base64 text", 0, 11},
                    {"\0\0\0\x0cJXL ", "a JPEG XL", 0, 8},
                    {"\xff\x0a", "a JPEG XL", 0, 2}};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)

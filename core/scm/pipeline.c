@@ -35,8 +35,8 @@ double run_l1(const float *a, const float *b, size_t count)
 
 static const char *phase_name(run_phase phase)
 {
-    static const char *const names[PHASE_COUNT] = {"abduct", "reconstruct", "predict", "score",
-                                                   "reverse"};
+    static const char *const names[PHASE_COUNT] = {"abduct", "reconstruct", "predict",
+                                                   "score",  "reverse",     "vary"};
     return names[phase];
 }
 
@@ -87,7 +87,7 @@ static bool on_engine_step(void *arg, const dscm_progress_event *event)
     out.elapsed_ms = run_now_ms() - r->started_ms;
     out.eta_ms = out.fraction > 0 ? out.elapsed_ms * (1 - out.fraction) / out.fraction : NAN;
     const size_t *offsets = r->phase == PHASE_PREDICT ? r->offsets : r->identity;
-    if (event->batch == offsets[r->count]) out.preview = event->preview;
+    if (event->batch == offsets[r->count] && r->phase != PHASE_VARY) out.preview = event->preview;
     out.offsets = offsets;
     return r->progress->on_step(r->progress->arg, &out);
 }
@@ -140,6 +140,10 @@ static void plan(run *r)
         r->weights[PHASE_REVERSE] = images * (1 + GUIDED_COST);
         r->steps[PHASE_REVERSE] = 2 * steps;
     }
+    if (first->wanted & DSCM_WANT_UNCERTAINTY) {
+        r->weights[PHASE_VARY] = images * GUIDED_COST * DSCM_STRENGTHS_VARIED;
+        r->steps[PHASE_VARY] = steps * DSCM_STRENGTHS_VARIED;
+    }
 }
 
 /* ---- results ---- */
@@ -150,6 +154,7 @@ void dscm_result_free(dscm_result *result)
     for (size_t i = 0; result->counterfactuals && i < result->count; i++) {
         free(result->counterfactuals[i].image);
         free(result->counterfactuals[i].propagated);
+        free(result->counterfactuals[i].uncertainty);
     }
     for (size_t i = 0; i < result->files_count; i++) free(result->files[i].png);
     free(result->counterfactuals);
@@ -170,6 +175,8 @@ void dscm_result_shrink(dscm_result *result)
     for (size_t i = 0; i < result->count; i++) {
         free(result->counterfactuals[i].image);
         result->counterfactuals[i].image = NULL;
+        free(result->counterfactuals[i].uncertainty);
+        result->counterfactuals[i].uncertainty = NULL;
     }
     free(result->frames);
     result->frames = NULL;
@@ -183,8 +190,10 @@ size_t dscm_result_bytes(const dscm_result *result)
     size_t bytes = sizeof(*result) + result->files_count * sizeof(*result->files);
     bytes += result->count *
              (sizeof(*result->counterfactuals) + result->info->variables_count * sizeof(double));
-    for (size_t i = 0; i < result->count; i++)
+    for (size_t i = 0; i < result->count; i++) {
         if (result->counterfactuals[i].image) bytes += pixels * sizeof(float);
+        if (result->counterfactuals[i].uncertainty) bytes += pixels / image->c * sizeof(float);
+    }
     if (result->frames) bytes += result->frames_count * result->count * pixels;
     for (size_t i = 0; i < result->files_count; i++) bytes += result->files[i].size;
     return bytes;
@@ -206,14 +215,16 @@ static dscm_result *result_make(run *r, const dscm_case *ask, size_t count)
     result->counterfactuals = run_alloc(r, count, sizeof(*result->counterfactuals));
     for (size_t i = 0; result->counterfactuals && i < count; i++) {
         dscm_counterfactual *c = &result->counterfactuals[i];
-        c->composition = c->reversibility = c->observed_value = NAN;
+        c->composition = c->reversibility = c->observed_value = c->uncertainty_mean = NAN;
         c->evidence = dscm_outcome_evidence_none();
         c->outcome = DSCM_OUTCOME_NOT_FOUND;
         c->predictions = 1;
         c->image = run_alloc(r, r->pixels, sizeof(float));
         c->propagated = run_alloc(r, r->info->variables_count, sizeof(double));
         if (ask->targets_count) c->target = ask->targets[i < ask->targets_count ? i : 0];
-        if (c->image && c->propagated) continue;
+        bool varied = ask->wanted & DSCM_WANT_UNCERTAINTY;
+        if (varied) c->uncertainty = run_alloc(r, r->pixels / r->image->c, sizeof(float));
+        if (c->image && c->propagated && (c->uncertainty || !varied)) continue;
         dscm_result_free(result);
         return NULL;
     }
@@ -286,6 +297,7 @@ static dscm_code counterfactuals(run *r)
     if (!code) code = run_predict(r, images, searches);
     if (!code && r->scored) code = run_score(r, images);
     if (!code && r->weights[PHASE_REVERSE] > 0) code = run_reverse(r, images);
+    if (!code && r->weights[PHASE_VARY] > 0) code = run_vary(r, images, searches);
     if (!code) code = share_frames(r);
     free(images);
     free(searches);

@@ -29,7 +29,7 @@ typedef enum dscm_work {
 } dscm_work;
 
 /* Parts of a result; bits of `wanted`. The pipeline looks at those that cost it something: scores,
- * trajectory and reversibility. */
+ * trajectory, reversibility and uncertainty. */
 enum {
     DSCM_WANT_COUNTERFACTUAL = 1,
     DSCM_WANT_DIFFERENCE = 2,
@@ -37,8 +37,12 @@ enum {
     DSCM_WANT_TRAJECTORY = 8,
     DSCM_WANT_REVERSIBILITY = 16, /* a second abduction and prediction: doubles the cost */
     DSCM_WANT_FACTUAL = 32,       /* the image as the model saw it */
-    DSCM_WANT_SCORES = 64         /* reconstruction, observation, verdict, outcome and scores */
+    DSCM_WANT_SCORES = 64,        /* reconstruction, observation, verdict, outcome and scores */
+    DSCM_WANT_UNCERTAINTY = 128   /* predictions at DSCM_STRENGTHS_VARIED more strengths */
 };
+
+/* Strengths, relative to the one of the counterfactual, that its uncertainty is taken over. */
+#define DSCM_STRENGTHS_VARIED 4
 
 /* What is done to which variables: one counterfactual of a fan. No intervention: the null
  * counterfactual. */
@@ -91,7 +95,7 @@ size_t dscm_abduction_bytes(const dscm_abduction *abduction);
 /* ---- progress ---- */
 
 typedef struct dscm_run_event {
-    const char *phase; /* "abduct", "reconstruct", "predict", "score", "reverse" */
+    const char *phase; /* "abduct", "reconstruct", "predict", "score", "reverse", "vary" */
     size_t step,
         steps;       /* network steps done and expected in the whole run; never fewer than before */
     double fraction; /* 0..1 of the estimated cost */
@@ -126,6 +130,9 @@ typedef struct dscm_counterfactual {
     double *propagated;   /* (variables): values under the intervention, NaN where unknown; owned */
     double composition;   /* L1 of the reconstruction, 0..255 */
     double reversibility; /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
+    float *uncertainty; /* (H,W) standard deviation of a pixel over half to twice the strength, root
+                             mean square of its channels, 0..255; owned; NULL unless wanted */
+    double uncertainty_mean; /* over the pixels; NaN unless wanted */
 } dscm_counterfactual;
 
 /* An encoded picture of a result; see dscm_result_render in api/pictures.h. */
@@ -175,7 +182,7 @@ typedef struct dscm_run_item {
 } dscm_run_item;
 
 /* Runs `count` cases as one batch. They agree in work, sampler, steps, ratio, dynamic, search and in
- * whether scores and reversibility are wanted; scales may differ. An item with a cached abduction runs
+ * whether scores, reversibility and uncertainty are wanted; scales may differ. An item with a cached abduction runs
  * alone (count 1). All succeed or all fail: then every abduction and result is NULL. progress may be
  * NULL. */
 dscm_code dscm_run(dscm_session *session, const dscm_bundle *bundle, dscm_run_item *items,

@@ -12,6 +12,7 @@ typedef enum run_phase {
     PHASE_PREDICT,
     PHASE_SCORE,
     PHASE_REVERSE,
+    PHASE_VARY,
     PHASE_COUNT
 } run_phase;
 
@@ -64,6 +65,9 @@ dscm_code run_score(run *r, float *images) DSCM_MUST_CHECK;
 /* Fills in what the acceptance nets say of images (total,H,W,C); nothing where the bundle has none. */
 dscm_code run_accept(run *r, const float *images) DSCM_MUST_CHECK;
 dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
+/* Fills in the uncertainty of every counterfactual, whose images (total,H,W,C) are one more draw; found:
+ * (total) by the search. */
+dscm_code run_vary(run *r, const float *images, const dscm_scale_result *found) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
 /* Mean absolute difference on the 0..255 scale. */
 double run_l1(const float *a, const float *b, size_t count);

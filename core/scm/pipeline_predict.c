@@ -167,6 +167,88 @@ dscm_code run_reverse(run *r, const float *images)
     return code;
 }
 
+/* ---- uncertainty ---- */
+static const double varied[DSCM_STRENGTHS_VARIED] = {.5, .75, 1.5, 2};
+
+/* All counterfactuals once more, at `factor` times the strength of each. found: (total) what the search
+ * says of them. */
+static dscm_code predict_at(run *r, float *out, const dscm_latent *latent, double factor,
+                            const dscm_scale_result *found, const dscm_progress *progress)
+{
+    dscm_query *queries = NULL;
+    dscm_intervention *items = NULL;
+    dscm_scale_result *searches = run_alloc(r, r->total, sizeof(*searches));
+    dscm_code code = searches ? make_queries(r, &queries, &items) : DSCM_E_MEMORY;
+    for (size_t k = 0; !code && k < r->total; k++) {
+        searches[k] = found[k];
+        searches[k].scale *= factor;
+        if (r->auto_scale) continue;
+        searches[k].scale = *queries[k].scale * factor;
+        queries[k].scale = &searches[k].scale;
+        for (size_t j = 0; j < queries[k].count; j++)
+            items[k * DSCM_TARGET_VARIABLES_MAX + j].scale *= factor;
+    }
+    if (!code)
+        code = r->auto_scale
+                   ? dscm_predict_found(r->session, out, latent, queries, &r->options, searches,
+                                        progress, r->err)
+                   : dscm_predict(r->session, out, latent, queries, &r->options, progress, r->err);
+    if (!code) dscm_images_round(out, r->total * r->pixels);
+    free(searches);
+    free(queries);
+    free(items);
+    return code;
+}
+
+/* sums, squares: (total, pixels) over all draws. */
+static void take_uncertainty(run *r, const double *sums, const double *squares)
+{
+    size_t channels = r->image->c, area = r->pixels / channels;
+    const double draws = DSCM_STRENGTHS_VARIED + 1;
+    for (size_t i = 0; i < r->count; i++)
+        for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++) {
+            dscm_counterfactual *c = &r->items[i].result->counterfactuals[k - r->offsets[i]];
+            double all = 0;
+            for (size_t p = 0; p < area; p++) {
+                double variance = 0;
+                for (size_t at = k * r->pixels + p * channels, j = 0; j < channels; j++, at++)
+                    variance += fmax(squares[at] / draws - sums[at] * sums[at] / draws / draws, 0);
+                double deviation = 127.5 * sqrt(variance / (double)channels);
+                c->uncertainty[p] = (float)deviation;
+                all += deviation;
+            }
+            c->uncertainty_mean = all / (double)area;
+        }
+}
+
+dscm_code run_vary(run *r, const float *images, const dscm_scale_result *found)
+{
+    size_t n = r->total * r->pixels;
+    dscm_latent *latent = NULL;
+    dscm_progress progress;
+    uint8_t *frames = r->frames; /* the trajectory is that of the counterfactual */
+    float *out = run_alloc(r, n, sizeof(*out));
+    double *sums = run_alloc(r, 2 * n, sizeof(*sums)), *squares = sums ? sums + n : NULL;
+    dscm_code code = out && sums ? make_latent(r, &latent) : DSCM_E_MEMORY;
+    r->frames = NULL;
+    run_begin(r, PHASE_VARY, DSCM_STRENGTHS_VARIED, &progress);
+    for (size_t d = 0; !code && d <= DSCM_STRENGTHS_VARIED; d++) {
+        const float *draw = d ? out : images;
+        if (d) code = predict_at(r, out, latent, varied[d - 1], found, &progress);
+        for (size_t i = 0; !code && i < n; i++) {
+            sums[i] += (double)draw[i];
+            squares[i] += (double)draw[i] * (double)draw[i];
+        }
+    }
+    if (!code) take_uncertainty(r, sums, squares);
+    run_end(r, &r->times.score);
+    r->frames = frames;
+    dscm_latent_free(latent);
+    free(out);
+    free(sums);
+    return code;
+}
+
 /* Samples of one item. Each has its own stream of the seed, so a larger count begins with the same
  * pictures. */
 static dscm_code sample_item(run *r, const dscm_case *ask, dscm_result *result,

@@ -8,7 +8,7 @@
 
 #include "core/base/rng.h"
 
-/* Largest random moves: turn (radians), scale (relative), shift (pixels), shear and stretch across
+/* Largest random changes: turn (radians), scale (relative), shift (pixels), shear and stretch across
  * (relative); uniform up to these. A shear or stretch of 0 is not drawn. */
 typedef struct dscm_augmentation {
     float angle, scale, shift, shear, stretch;

@@ -122,7 +122,8 @@ dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report 
 
 /* ---- checkpoints ---- */
 /* A checkpoint's settings against this run's. Another number of samples is allowed: the run goes on along
- * the learning rate of the new one, and ends at once where that is done. Else the message names each setting that differs, both sides. */
+ * the learning rate of the new one, and ends at once where that is done. Else the message names each
+ * setting that differs, both sides. */
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
                                 dscm_error *err)
 {

@@ -6,17 +6,18 @@
 #include "core/models/gaussian.h"
 #include "core/train/augment.h"
 
-#define VAE_VARIANCE 0.1         /* of the reconstruction, on [-1,1] */
-#define MOVE_NOISE   0x6d6f7665u /* parts the streams of flips and shifts from all others */
-#define VAE_NOISE    0x766165u   /* parts the streams of the code's noise from those of the moves */
+#define VAE_VARIANCE  0.1         /* of the reconstruction, on [-1,1] */
+#define AUGMENT_NOISE 0x6d6f7665u /* separates the streams of flips and shifts from all others */
+#define VAE_NOISE                                                                                  \
+    0x766165u /* separates the streams of the code's noise from those of augmentation */
 
-/* Pixels of image i of the pass, valid until the next call. Asked again they are the same: what moves
- * them comes from a stream of the sample's own. */
+/* Pixels of image i of the pass, valid until the next call. Asked again they are the same: their
+ * augmentation comes from a stream of the sample's own. */
 static const uint8_t *pixels_of_image(const shard *s, size_t i)
 {
     const uint8_t *pixels = s->data->pixels + (size_t)s->images[i] * s->pixels;
     if (!s->flip && !s->shift) return pixels;
-    dscm_rng rng = dscm_rng_make(s->seed ^ MOVE_NOISE, s->first + i);
+    dscm_rng rng = dscm_rng_make(s->seed ^ AUGMENT_NOISE, s->first + i);
     dscm_picture p = {pixels, s->data->h, s->data->w, s->data->c};
     uint32_t range = 2 * (uint32_t)s->shift + 1;
     bool mirrored = s->flip && dscm_rng_below(&rng, 2);
@@ -159,6 +160,7 @@ static double class_loss(shard *s, bool grads)
         for (size_t k = 0; k < classes; k++) total += exp((double)(logits[k] - logits[best]));
         sum += log(total) - (double)(logits[label] - logits[best]);
         s->correct += best == label;
+        if (s->credit && best == label) s->balanced += s->credit[label];
         for (size_t k = 0; dlogits && k < classes; k++) {
             double p = exp((double)(logits[k] - logits[best])) / total;
             dlogits[i * classes + k] = (float)((p - (k == label)) / (double)s->batch);

@@ -24,7 +24,10 @@ typedef struct shard {
     size_t shift;
     uint8_t *moved; /* (pixels) scratch of these two */
     size_t correct; /* classifiers: right answers; else values that are known */
-    double error;   /* predictors of a continuous variable: sum of |mean - value| */
+    const double
+        *credit; /* classifiers: of a right answer by label, summed in `balanced`; or NULL */
+    double balanced;
+    double error; /* predictors of a continuous variable: sum of |mean - value| */
 } shard;
 
 typedef struct task_ops {

@@ -9,6 +9,8 @@
 #define DIFFUSION_STEPS 1000
 /* Images per network pass: more fall out of the caches, with fewer the weights are read too often. */
 #define PASS_IMAGES ((size_t)8)
+/* Between the largest and the smallest class: from here on accuracy alone says little. */
+#define UNEVEN 1.5
 /* Streams: samples count from 0; epochs and held-out images draw from far away. */
 #define EPOCH_STREAM    ((uint64_t)1 << 62)
 #define HELD_OUT_STREAM ((uint64_t)1 << 61)
@@ -353,10 +355,28 @@ typedef struct held_out_job {
     const dscm_dataset *data;
     const double *parents;
     size_t count, range, ranges;
-    double *losses;  /* (threads) */
-    size_t *correct; /* (threads) */
-    double *errors;  /* (threads) */
+    double *losses;       /* (threads) */
+    size_t *correct;      /* (threads) */
+    double *errors;       /* (threads) */
+    double *balanced;     /* (threads) */
+    const double *credit; /* (256), or NULL */
 } held_out_job;
+
+/* What a right answer adds to the mean of the classes' accuracies. False where classes have about as
+ * many images each. */
+static bool credit_classes(double credit[256], const held_out_job *job)
+{
+    size_t counts[256] = {0}, classes = 0, least = SIZE_MAX, most = 0;
+    for (size_t i = 0; i < job->count; i++) counts[job->data->labels[i]]++;
+    for (size_t k = 0; k < 256; k++) {
+        if (!counts[k]) continue;
+        classes++;
+        least = counts[k] < least ? counts[k] : least;
+        most = counts[k] > most ? counts[k] : most;
+    }
+    for (size_t k = 0; k < 256; k++) credit[k] = counts[k] ? 1 / (double)(classes * counts[k]) : 0;
+    return (double)most > UNEVEN * (double)least;
+}
 
 /* Thread k takes a contiguous part of the images. */
 static void evaluate_share(void *arg, size_t k, int worker)
@@ -384,6 +404,8 @@ static void evaluate_share(void *arg, size_t k, int worker)
     s.t_high = (job->range + 1) * t->schedule.steps / job->ranges;
     s.correct = 0;
     s.error = 0;
+    s.credit = job->credit;
+    s.balanced = 0;
     job->losses[k] = 0;
     dscm_exec_seed_dropout(s.exec, 0, 0);
     for (size_t b = begin; b < end; b += s.count) {
@@ -396,6 +418,7 @@ static void evaluate_share(void *arg, size_t k, int worker)
     }
     job->correct[k] = s.correct;
     job->errors[k] = s.error;
+    job->balanced[k] = s.balanced;
 }
 
 dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const double *parents,
@@ -403,7 +426,7 @@ dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const
 {
     const task_ops *task = &dscm_tasks[t->options.task];
     size_t threads = (size_t)t->options.threads;
-    double losses[DSCM_TEAM_MAX], errors[DSCM_TEAM_MAX];
+    double losses[DSCM_TEAM_MAX], errors[DSCM_TEAM_MAX], balanced[DSCM_TEAM_MAX], credit[256];
     bool target = t->options.net.target.name[0];
     size_t correct[DSCM_TEAM_MAX];
     dscm_code code = check_options(&t->options, data, parents, err);
@@ -416,19 +439,23 @@ dscm_code dscm_trainer_evaluate(dscm_trainer *t, const dscm_dataset *data, const
                         .ranges = out->ranges,
                         .losses = losses,
                         .correct = correct,
-                        .errors = errors};
+                        .errors = errors,
+                        .balanced = balanced};
+    if (task->classifies && !target && credit_classes(credit, &job)) job.credit = credit;
     dscm_weights_update(t->weights, t->state.ema, t->team);
     for (; job.range < job.ranges; job.range++) {
         size_t right = 0;
-        double error = 0;
+        double error = 0, even = 0;
         dscm_team_run(t->team, threads, evaluate_share, &job);
         for (size_t k = 0; k < threads; k++) {
             out->loss[job.range] += losses[k];
             right += correct[k];
             error += errors[k];
+            even += balanced[k];
         }
         out->accuracy[job.range] =
             task->classifies && !target ? (double)right / (double)job.count : (double)NAN;
+        out->balanced[job.range] = job.credit ? even : (double)NAN;
         out->error[job.range] = target ? error / (double)right : (double)NAN;
     }
     dscm_weights_update(t->weights, t->state.values, t->team);

@@ -92,11 +92,13 @@ dscm_code dscm_trainer_export(const dscm_trainer *t, const char *path, dscm_dtyp
                               dscm_error *err) DSCM_MUST_CHECK;
 
 /* Held-out figure of the averaged weights: mean loss, and for classifiers accuracy, over `limit`
- * images; for noised tasks in ten equal ranges of t. */
+ * images; for noised tasks in ten equal ranges of t. balanced: mean of the accuracies per class, where
+ * the largest class has over 1.5 times the images of the smallest, else NaN. */
 #define DSCM_HELD_OUT_RANGES 10
 typedef struct dscm_held_out {
     size_t ranges; /* 1, or 10 for noised tasks */
     double loss[DSCM_HELD_OUT_RANGES], accuracy[DSCM_HELD_OUT_RANGES], /* NaN but for classifiers */
+        balanced[DSCM_HELD_OUT_RANGES],
         error[DSCM_HELD_OUT_RANGES]; /* mean |mean - value|, NaN without net.target */
 } dscm_held_out;
 /* parents: values as in the options, of the images of `data`. */

@@ -116,6 +116,8 @@ static void company_goes_the_same_way(void)
         {"do.digit=1&return=reversibility", "do.digit=2&return=reversibility,factual", true},
         {"do.digit=1&return=difference", "do.digit=2&return=factual&scale=auto", true},
         {"do.digit=1", "do.digit=2&return=reversibility", false},
+        {"do.digit=1&return=uncertainty", "do.digit=2", false},
+        {"do.digit=1&return=uncertainty", "do.digit=2&return=uncertainty,factual", true},
         {"do.digit=1&return=reversibility", "do.digit=2", false}};
     for (size_t i = 0; i < TEST_COUNT(pairs); i++) {
         dscm_request *one = ask(3, pairs[i].one), *other = ask(4, pairs[i].other);
@@ -201,6 +203,7 @@ static void progress_never_goes_back(void)
         {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=auto&steps=5&ratio=0.5", 3, 5},
         {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=6&steps=4&return=reversibility", 2, 12},
         {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&scale=auto&steps=4&return=trajectory", 1, 8},
+        {DSCM_WORK_COUNTERFACTUAL, "do.digit=1&scale=6&steps=4&return=uncertainty", 2, 20},
         {DSCM_WORK_COUNTERFACTUAL, "do.digit=2&sampler=ddim&steps=4", 2, 12},
         {DSCM_WORK_SAMPLE, "steps=6&count=3", 4, 24}};
     for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {

@@ -78,6 +78,39 @@ static double way_back(const dscm_counterfactual *c, const dscm_abduction *from,
     return l1;
 }
 
+/* Largest difference between a pixel's uncertainty and the standard deviation of what the engine gives
+ * at five strengths, asked directly; acts: as strong as the counterfactual's. */
+static double unlike(const dscm_counterfactual *c, const dscm_abduction *from,
+                     const dscm_intervention *acts, double scale)
+{
+    static const double factors[] = {1, .5, .75, 1.5, 2};
+    double sums[PIXELS] = {0}, squares[PIXELS] = {0}, most = 0;
+    for (size_t f = 0; f < TEST_COUNT(factors); f++) {
+        float image[PIXELS];
+        dscm_intervention own[2];
+        dscm_options o = from->options;
+        dscm_error err = {0};
+        for (size_t j = 0; j < c->target.count; j++) {
+            own[j] = acts[j];
+            own[j].scale *= factors[f];
+        }
+        dscm_query query = {own, c->target.count, from->factual, NULL};
+        o.scale = scale * factors[f];
+        if (dscm_predict(session, image, from->latent, &query, &o, NULL, &err) != DSCM_OK)
+            return INFINITY;
+        dscm_images_round(image, PIXELS);
+        for (int p = 0; p < PIXELS; p++) {
+            sums[p] += 127.5 * (double)image[p];
+            squares[p] += pow(127.5 * (double)image[p], 2);
+        }
+    }
+    for (int p = 0; p < PIXELS; p++) {
+        double deviation = sqrt(fmax(squares[p] / 5 - pow(sums[p] / 5, 2), 0));
+        most = fmax(most, fabs(deviation - (double)c->uncertainty[p]));
+    }
+    return most;
+}
+
 #define STRENGTHS                                                                                  \
     "[{\"shape\":{\"do\":1,\"scale\":2}},{\"shape\":2},{\"thickness\":{\"shift\":-2}},"            \
     "{\"shape\":{\"do\":0,\"scale\":3},\"thickness\":{\"do\":8,\"scale\":0.5}}]"
@@ -98,11 +131,11 @@ static void check_search(const dscm_counterfactual *c, const dscm_abduction *fro
 /* A number is the strength of edges that name none; a searched one multiplies what they name. */
 static void every_edge_has_its_strength(void)
 {
+#define BOTH "\"return\":[\"reversibility\",\"uncertainty\"]"
     static const double own[4] = {2, NAN, NAN, 3};
     for (int search = 0; search < 2; search++) {
         run_item item = {
-            .request = ask(STRENGTHS, search ? "\"scale\":\"auto\",\"return\":[\"reversibility\"]"
-                                             : "\"scale\":7,\"return\":[\"reversibility\"]")};
+            .request = ask(STRENGTHS, search ? "\"scale\":\"auto\"," BOTH : "\"scale\":7," BOTH)};
         REQUIRE(item.request != NULL && run(&item, 1));
         for (int k = 0; k < 4; k++) {
             const dscm_counterfactual *c = &item.result->counterfactuals[k];
@@ -120,6 +153,9 @@ static void every_edge_has_its_strength(void)
             else
                 CHECK_NEAR(c->scale, isnan(own[k]) ? 7 : own[k], 0);
             CHECK_NEAR(distance(c->image, from->latent, &query, &from->options, scale), 0, 0.05);
+            REQUIRE(c->uncertainty != NULL);
+            CHECK_NEAR(unlike(c, from, acts, scale), 0, 0.5); /* a level of one of five, rounded */
+            CHECK(c->uncertainty_mean > 0);
             CHECK_NEAR(c->reversibility, way_back(c, from, acts, &from->options, scale), 0.05);
         }
         release(&item, 1);

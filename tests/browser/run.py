@@ -599,6 +599,7 @@ def a_poor_model_is_told(b, url, shots):
         shutil.copytree(os.path.join(ROOT, "models", "mnist"), model)
         with open(os.path.join(model, "manifest.json")) as file:
             manifest = json.load(file)
+        manifest["warning"] = "Not a medical device."
         manifest["quality"] = {"poor": True, "poor_because": "results blur", "would_help": "time"}
         with open(os.path.join(model, "manifest.json"), "w") as file:
             json.dump(manifest, file)
@@ -606,10 +607,11 @@ def a_poor_model_is_told(b, url, shots):
         try:
             b.open(service.url)
             b.wait("!document.getElementById('poor').hidden")
-            said = text(b, "poor")
+            said, warned = text(b, "poor"), text(b, "warning")
         finally:
             code = service.close()
     assert code == 0 and "results blur. What would help: time." in said, said
+    assert warned == "Not a medical device.", warned
 
 
 SETTLED = ("!document.getElementById('answer').hidden &&"

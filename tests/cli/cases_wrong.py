@@ -148,6 +148,10 @@ def cases(program, root, refused, run, path, write_png, write_idx):
 
     def test_what_is_no_stream_is_refused():
         refused([*one, *out, "--scores", "-"], 2, "--scores -", "standard output")
+        for option in ("--difference", "--uncertainty"):
+            refused([*one, *out, option, absent], 1, option, "no-folder")
+            refused([*one, *out, option, path("u.jpg")], 2, option, ".jpg")
+        refused([*one, *out, "--difference", path("u.png"), "--uncertainty", path("u.png")], 2, "--uncertainty")
         refused([*one, *out, "--preview", "-"], 2, "--preview -", "standard output")
         refused(["train", "oracle", "--data", path("."), "--out", "-"], 2, "--out -")
         assert not os.path.exists(os.path.join(root, "-"))

@@ -142,6 +142,24 @@ static void asked_to_stop_it_saves(void)
     CHECK(appears("limited.st"));
 }
 
+/* Ends where it is told, and goes on, also under another number of samples. */
+static void parts_of_a_run_make_the_whole(void)
+{
+    char path[128];
+    CHECK_INT(finish(start("one", "3000", "--seed", "1")), 0);
+    CHECK_INT(finish(start("parts", "3000", "--until", "1000")), 0);
+    CHECK_INT(finish(start("parts", "3000", "--until", "1000")), 0); /* is there already */
+    snprintf(path, sizeof path, "%s/parts.st", dir);
+    CHECK(access(path, F_OK) != 0);
+    CHECK_INT(finish(start("parts", "3000", "--until", "2010")), 0); /* to the end of its step */
+    CHECK_INT(finish(start("parts", "3000", "--seed", "1")), 0);
+    same_files("one.st", "parts.st");
+    CHECK_INT(finish(start("less", "3000", "--until", "1000")), 0);
+    CHECK_INT(finish(start("less", "2000", "--seed", "1")), 0);
+    CHECK(appears("less.st"));
+    message_has("less", "going on at 1000 of 2000 samples");
+}
+
 static void the_log_is_a_table(void)
 {
     CHECK_INT(finish(start("log", "1000", "--seed", "3")), 0);
@@ -155,9 +173,11 @@ static void the_log_is_a_table(void)
 
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"killed_runs_go_on_exactly", killed_runs_go_on_exactly},
-                                      {"asked_to_stop_it_saves", asked_to_stop_it_saves},
-                                      {"the_log_is_a_table", the_log_is_a_table}};
+    static const test_case cases[] = {
+        {"killed_runs_go_on_exactly", killed_runs_go_on_exactly},
+        {"asked_to_stop_it_saves", asked_to_stop_it_saves},
+        {"parts_of_a_run_make_the_whole", parts_of_a_run_make_the_whole},
+        {"the_log_is_a_table", the_log_is_a_table}};
     /* build/BUILD/tests/cli/test_train: the program lies two folders up */
     const char *slash = strrchr(argv[0], '/');
     snprintf(program, sizeof program, "%.*s/../../diffscm", slash ? (int)(slash - argv[0]) : 1,

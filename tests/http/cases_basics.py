@@ -2,7 +2,7 @@
 import json, re, socket, threading, time
 
 import lib
-from lib import Server, events, picture, picture64, status_of, until
+from lib import PATIENCE, Server, events, picture, picture64, status_of, until
 
 SAME = "sampler=obelm&steps=4&ratio=1"
 
@@ -130,6 +130,21 @@ def test_previews_are_made_for_those_who_look():
         s.wait_state(job, "succeeded")
         names = [name for _, name, _ in events(s.get(f"/jobs/{job}/events").body)]
         assert "progress" in names and "preview" not in names, names
+    with Server("--workers", "1", gate=True) as s:
+        job = s.post("do.digit=8&steps=150", {"Prefer": "respond-async"}).json["id"]
+        with socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE) as c:
+            c.sendall(b"GET /jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
+            got = b""
+            while b"event: preview" not in got: # of the first step, before which the gate is shut
+                piece = c.recv(65536)
+                assert piece, got
+                got += piece
+        s.wait_metric("diffscm_streams", 0)
+        s.open_gate()
+        s.wait_state(job, "succeeded") # 300 steps of 5 ms on, a preview is due every 250 ms
+        previews = [data for _, name, data in events(s.get(f"/jobs/{job}/events").body) if name == "preview"]
+        if lib.STORE != "redis": # a worker elsewhere learns a moment later that nobody reads
+            assert [p["step"] for p in previews] == [1], [p["step"] for p in previews]
 
 
 def test_stream_of_the_post_itself():

@@ -1,5 +1,5 @@
 """Input as other programs write it: used, or refused by its name."""
-import base64, gzip, os, signal, socket, tempfile, urllib.parse
+import base64, gzip, json, os, signal, socket, tempfile, urllib.parse
 
 from lib import Server, picture, picture64, status_of
 
@@ -33,6 +33,20 @@ def test_a_query_beside_json_is_refused_by_name():
         s.post_json(body, path="/counterfactual?a=%zz").problem(400, "malformed-query")
         for query in ("", "?", "?&"):
             assert s.post_json(body, path="/counterfactual" + query).status == 200
+
+
+def test_bodies_that_are_no_json_are_told_for_what_they_are():
+    text = json.dumps({"intervention": {"digit": 8}})
+    with Server() as s:
+        for body, words in [(gzip.compress(text.encode()), "gzip data"), (text.encode("utf-16"), "UTF-16"),
+                            (text.encode("utf-16-le"), "UTF-16"), (text.encode("utf-16-be"), "UTF-16"),
+                            (text.encode("utf-32"), "UTF-32"), (picture(), "Content-Type: image/png"),
+                            (b"--x\r\n", "multipart/form-data")]:
+            r = s.post_json(body, path="/samples")
+            assert words in r.problem(400, "malformed-json")["detail"], r.text
+        for body, words in [(base64.b64encode(picture()), "base64 text"), (b"<html><body>", "HTML"),
+                            (b"\0\0\0\x18ftyphevc" + bytes(20), "HEIC")]:
+            assert words in s.post(body=body).problem(422, "not-an-image")["detail"]
 
 
 def test_declared_encodings_are_refused_by_name():

@@ -303,6 +303,43 @@ def test_a_store_that_comes_back_empty():
         assert w.metric("diffscm_claims_lost_total") >= 1
 
 
+def test_a_store_whose_clock_jumps():
+    with tempfile.TemporaryDirectory(prefix="diffscm-clock-") as folder:
+        library, offset_file = folder + "/clock.so", folder + "/offset"
+        here = os.path.dirname(os.path.abspath(__file__))
+        subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", here + "/clock.c", "-o", library],
+                       check=True)
+
+        def jump(seconds):
+            with open(offset_file, "r+b" if os.path.exists(offset_file) else "wb") as file:
+                file.write(struct.pack("=q", seconds))
+        jump(0)
+        with Redis(env={"LD_PRELOAD": library, "CLOCK_OFFSET": offset_file}) as redis, \
+                cluster(redis=redis, workers=2, flags=("--claim-ms", "2000"), gate=True) as (_, (a,), ws):
+            for turn, offset in enumerate((300, -300, 0)):
+                job = accept(a, value=turn, steps=5)
+                a.wait_state(job, "running")
+                before = int(redis.call("TIME").split()[0])
+                jump(offset)
+                until(lambda: abs(int(redis.call("TIME").split()[0]) - before) > 200, "the clock jumps")
+                time.sleep(2.5)  # longer than a claim lasts
+                state = a.get("/jobs/" + job).json
+                assert state["status"] == "running", (offset, state["status"])
+                for w in ws:
+                    w.open_gate()
+                state = ended(a, job)
+                assert state["status"] == "succeeded", state
+                db = database(a)
+                assert redis.call("HMGET", f"diffscm:j:{job}", "deaths", "run", db=db).split() == ["0", "1"], \
+                    "nobody took it over"
+                assert [e[1] for e in events(a.get(f"/jobs/{job}/events").body)].count("succeeded") == 1
+                for w in ws:
+                    w.close_gate()
+            for w in ws:
+                w.open_gate()
+            until(lambda: a.post("do.digit=8&seed=3").status == 200, "it works on")
+
+
 def test_a_full_store_refuses_and_lets_jobs_end():
     with Redis("--maxmemory-policy", "noeviction") as redis, \
             cluster(redis=redis, gate=True) as (_, (a,), (w,)):

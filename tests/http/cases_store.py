@@ -211,6 +211,29 @@ def test_a_deadline_counts_on_while_the_service_is_down():
             assert (state["status"], state["reason"]) == ("canceled", "deadline"), state
 
 
+def test_a_clock_that_was_set_back_changes_nothing():
+    with store() as flags:
+        with Server("--workers", "1", *flags) as s:
+            done = s.post("do.digit=8&seed=1").json["id"]
+            kill(s)
+        with Server("--workers", "1", *flags, gate=True) as s:
+            job = s.post("do.digit=8&deadline_ms=60000", ASYNC).json["id"]
+            s.wait_state(job, "running")
+            kill(s)
+        for shift in (86400, -86400 * 2):  # written by a clock a day ahead; then one a day behind
+            with contextlib.closing(sqlite3.connect(path_of(flags))) as db:
+                db.execute("UPDATE jobs SET created = created + ?, finished = finished + ?", (shift, shift))
+                db.commit()
+            with Server("--workers", "1", *flags) as s:
+                r = s.get("/jobs/" + done)
+                assert (r.status == 200 and r.json["status"] == "succeeded") or r.status == 410, r.body
+                assert r.status == 200 or shift < 0, "a result from the future is not too old"
+                if shift > 0:
+                    assert ended(s, job)["status"] == "succeeded", "never less than its deadline"
+                assert s.post("do.digit=8&seed=2").status == 200
+        assert row(flags, job)[0] in ("succeeded", "expired")
+
+
 def test_a_full_disk_refuses_and_recovers_nothing_lost():
     with store() as flags:
         limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 300; exec "$@"', "bash",

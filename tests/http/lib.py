@@ -32,7 +32,8 @@ class Redis:
     """A redis-server of its own on a private unix socket; the system's is left alone. Each call of url()
     gives another empty database."""
 
-    def __init__(self, *flags):
+    def __init__(self, *flags, env=None):
+        self.env = dict(os.environ, **(env or {}))
         self.folder = tempfile.TemporaryDirectory(prefix="diffscm-redis-")
         self.flags, self.databases = flags, 0
         self.socket = self.folder.name + "/redis.sock"
@@ -43,7 +44,7 @@ class Redis:
         self.process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700",
              "--dir", self.folder.name, "--save", "", "--databases", "4096", "--daemonize", "no",
-             *self.flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             *self.flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.env)
         until(lambda: self.call("PING") == "PONG", "redis-server starts")
 
     def call(self, *words, db=0):
@@ -122,6 +123,9 @@ class Server:
     def open_gate(self):
         if self.gate and os.path.exists(self.gate):
             os.unlink(self.gate)
+
+    def close_gate(self):
+        open(self.gate, "w").close()
 
     def text(self):
         self.log.seek(0)

@@ -73,6 +73,17 @@ def send_jobs(fleet, index, jobs, stop):
         time.sleep(.03)
 
 
+STARTS = "local o={} for i=1,#ARGV do o[i]=redis.call('HGET','diffscm:j:'..ARGV[i],'starts') or '0' end return o"
+
+
+def starts_of(redis, db, jobs):
+    """How often each job was started."""
+    seeds, counts = sorted(jobs), []
+    for i in range(0, len(seeds), 500):
+        counts += redis.call("EVAL", STARTS, "0", *(jobs[s] for s in seeds[i:i + 500]), db=db).split()
+    return dict(zip(seeds, map(int, counts), strict=True))
+
+
 def kills_with(fsync, kills):
     chance, jobs, stop = random.Random(kills), {}, threading.Event()
     folder_flags = ["--appendonly", "yes", "--appendfsync", fsync]
@@ -119,7 +130,7 @@ def kills_with(fsync, kills):
             seen = events(api.get(f"/jobs/{job}/events").body)
             assert [e[1] for e in seen].count("succeeded") <= 1 and seen[-1][1] == state["status"], seen
             assert [e[0] for e in seen] == sorted({e[0] for e in seen}), seen
-        starts = {s: int(redis.call("HGET", f"diffscm:j:{j}", "starts", db=db) or 0) for s, j in jobs.items()}
+        starts = starts_of(redis, db, jobs)
     interrupted = sum(1 for n in starts.values() if n > 1)
     often = sum(1 for n in starts.values() if n > 2)
     print(f"  appendfsync {fsync}: {kills} kills ({counts}), {len(jobs)} accepted, all ended, "
@@ -147,6 +158,7 @@ http {{
         listen 127.0.0.1:{port};
         proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
         proxy_connect_timeout 1s; proxy_read_timeout 75s;
+        proxy_next_upstream error timeout http_503 non_idempotent; proxy_next_upstream_tries 2;
         location / {{ proxy_pass http://api; }}
     }}
 }}

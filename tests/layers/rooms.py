@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The include graph between rooms (folders). A room may include only rooms before it in ORDER.
 
-usage: rooms.py [--print] [ROOT]. Prints includes against the order, and cycles; exit 1 when there is one.
+usage: rooms.py [--print] [--objects BUILD_DIR] [ROOT]. Prints includes against the order, and cycles; exit 1 when there is one.
 --print: the whole graph first, each arrow with the number of its includes, and how many go against the order.
+--objects: instead, functions and data that an object of BUILD_DIR takes from a room after its own.
 """
-import collections, os, re, sys
+import collections, os, re, subprocess, sys
 
 # "core" is the engine's face, core/diffscm.h.
 ORDER = ["core/base", "core", "core/image", "core/kernels", "core/nn", "core/io", "core/diffusion",
@@ -50,8 +51,43 @@ def cycle_from(graph, start):
     return None
 
 
+def objects_of(build):
+    """{object file: room} of sources that exist."""
+    found = {}
+    for top in TOP:
+        for folder, _, names in os.walk(os.path.join(build, top)):
+            for name in (n for n in names if n.endswith(".o")):
+                path = os.path.join(folder, name)
+                source = os.path.relpath(path, build).split(".", 1)[0] + ".c"
+                if os.path.exists(source):
+                    found[path] = room_of(source)
+    return found
+
+
+def symbols_against_order(build):
+    """Lines of objects that need what a later room defines: a declaration in a header hides that."""
+    rooms = objects_of(build)
+    if not rooms:
+        return [f"{build}: no objects"]
+    listed = subprocess.run(["nm", "-A", "-g", *rooms], capture_output=True, text=True, check=True).stdout
+    defined, needed = {}, []
+    for line in listed.splitlines():
+        path, _, rest = line.partition(":")
+        *_, kind, name = rest.split()
+        if kind == "U":
+            needed.append((path, name))
+        elif kind in "TDBRV":
+            defined[name] = rooms[path]
+    return [f"{rooms[path]} -> {defined[name]}: {path} needs {name}" for path, name in needed
+            if name in defined and ORDER.index(defined[name]) > ORDER.index(rooms[path])]
+
+
 def main():
     arguments = [a for a in sys.argv[1:] if a != "--print"]
+    if arguments[:1] == ["--objects"]:
+        found = symbols_against_order(arguments[1])
+        print("\n".join(found), end="\n" if found else "")
+        return 1 if found else 0
     graph = graph_of(arguments[0] if arguments else ".")
     if "--print" in sys.argv:
         for room in sorted(graph, key=lambda r: ORDER.index(r) if r in ORDER else len(ORDER)):

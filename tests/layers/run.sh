@@ -47,6 +47,7 @@ verdict public-headers-are-closed "$(comm -13 <(cd "$public" && find core -type 
 verdict public-functions-are-listed "$(python3 tests/install/public.py functions "$public" | diff - include/diffscm/symbols)"
 rm -r "$public"
 verdict rooms "$(python3 tests/layers/rooms.py)"
+verdict rooms-of-symbols "$(python3 tests/layers/rooms.py --objects "$build" 2>&1)"
 planted=$(mktemp -d)
 mkdir -p "$planted/core/base" "$planted/core/nn"
 echo '#include "core/nn/a.h"' >"$planted/core/base/b.h"

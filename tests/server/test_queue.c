@@ -163,6 +163,35 @@ static void queue_gives_companions(void)
     dscm_queue_free(queue);
 }
 
+/* Two clients fill their shares of a queue of 32: eight places are left for those with few jobs. */
+static void the_last_places_are_for_clients_with_few_jobs(void)
+{
+    dscm_queue *queue;
+    dscm_job *job;
+    REQUIRE(dscm_queue_open(&queue, 32, 16, NULL) == DSCM_OK);
+    for (int i = 0; i < 24; i++) {
+        job = make_job(i % 2 ? "a" : "b", DSCM_NEVER);
+        push(queue, job);
+        dscm_job_unref(job);
+    }
+    job = make_job("a", DSCM_NEVER);
+    CHECK_INT(dscm_queue_push(queue, job, NULL, NULL), DSCM_QUEUE_FULL);
+    dscm_job_unref(job);
+    for (int i = 0; i < 3; i++) { /* two are few, a third is not */
+        job = make_job("c", DSCM_NEVER);
+        CHECK_INT(dscm_queue_push(queue, job, NULL, NULL), i < 2 ? DSCM_PUSHED : DSCM_QUEUE_FULL);
+        if (i == 2) dscm_job_unref(job); /* else it is the queue's */
+    }
+    dscm_queue_free(queue);
+    REQUIRE(dscm_queue_open(&queue, 32, 32, NULL) == DSCM_OK);
+    for (int i = 0; i < 32; i++) { /* where one client may fill it all, nothing is kept */
+        job = make_job("a", DSCM_NEVER);
+        push(queue, job);
+        dscm_job_unref(job);
+    }
+    dscm_queue_free(queue);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -171,6 +200,8 @@ int main(int argc, char **argv)
         {"queue_has_limits", queue_has_limits},
         {"queue_finds_late_jobs", queue_finds_late_jobs},
         {"queue_gives_companions", queue_gives_companions},
+        {"the_last_places_are_for_clients_with_few_jobs",
+         the_last_places_are_for_clients_with_few_jobs},
         {"a_queue_goes_on_behind_a_place_taken_back", a_queue_goes_on_behind_a_place_taken_back},
     };
     return test_main(argc, argv, cases, TEST_COUNT(cases));

@@ -108,6 +108,18 @@ static void a_password_is_the_first_line_of_a_file(void)
     CHECK_STR(address.password, "with spaces ");
     CHECK_INT(password_of("no end", &address, &err), DSCM_OK);
     CHECK_STR(address.password, "no end");
+    char longest[258] = ""; /* never a part of it */
+    memset(longest, 'x', 255);
+    for (int end = 0; end < 2; end++, longest[255] = '\n') {
+        CHECK_INT(password_of(longest, &address, &err), DSCM_OK);
+        CHECK_INT(strlen(address.password), 255);
+    }
+    longest[255] = 'x';
+    for (int end = 0; end < 2; end++, longest[256] = '\n') {
+        dscm_error why = {0};
+        CHECK_INT(password_of(longest, &address, &why), DSCM_E_LIMIT);
+        CHECK_HAS(why.message, "longer than 255 bytes");
+    }
     CHECK_INT(password_of("\nsecond\n", &address, &err), DSCM_E_FORMAT);
     CHECK_INT(password_of("", &address, &err), DSCM_E_FORMAT);
     err = (dscm_error){0};

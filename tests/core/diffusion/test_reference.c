@@ -4,6 +4,7 @@
 
 #include "core/base/rng.h"
 #include "core/diffusion/sampler.h"
+#include "tests/core/diffusion/walk_memory.h"
 #include "tests/harness.h"
 
 enum {
@@ -12,7 +13,7 @@ enum {
     POINTS = 50,
     SIZE = POINTS * CHANNELS,
     ALL = BATCH * SIZE,
-    MOVES = 20
+    STEPS = 20
 };
 
 static dscm_schedule schedule;
@@ -50,21 +51,12 @@ static dscm_code guide_of(void *ctx, float *grad, const float *x, double t, size
     return DSCM_OK;
 }
 
-static float memory[6][ALL], residual[ALL * MOVES];
+static float memory[6][ALL], residual[ALL * STEPS];
 
 static dscm_walk walk_of(const double *image)
 {
     for (size_t i = 0; i < ALL; i++) memory[0][i] = (float)image[i];
-    return (dscm_walk){.batch = BATCH,
-                       .size = SIZE,
-                       .channels = CHANNELS,
-                       .x = memory[0],
-                       .pair = memory[1],
-                       .residual = residual,
-                       .eps = memory[2],
-                       .grad = memory[3],
-                       .x0 = memory[4],
-                       .spare = memory[5]};
+    return walk_on(memory[0], residual, BATCH, SIZE, CHANNELS);
 }
 
 /* Wide enough for the published limits to bite. */

@@ -8,15 +8,16 @@
 #include "core/base/rng.h"
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
+#include "tests/core/diffusion/walk_memory.h"
 #include "tests/harness.h"
 
-enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, MOVES_MAX = 400 };
+enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, STEPS_MAX = 400 };
 
 #define S2 0.3
 #define M  0.8
 
 static dscm_schedule schedule;
-static float memory[6][FLOATS], residual[FLOATS * (MOVES_MAX + 1)];
+static float memory[6][FLOATS], residual[FLOATS * (STEPS_MAX + 1)];
 
 static double variance(double a)
 {
@@ -46,16 +47,7 @@ static dscm_code guide_to_class(void *ctx, float *grad, const float *x, double t
 
 static dscm_walk walk_of(const float *image)
 {
-    dscm_walk w = {.batch = BATCH,
-                   .size = SIZE,
-                   .channels = 1,
-                   .x = memory[0],
-                   .pair = memory[1],
-                   .residual = residual,
-                   .eps = memory[2],
-                   .grad = memory[3],
-                   .x0 = memory[4],
-                   .spare = memory[5]};
+    dscm_walk w = walk_on(memory[0], residual, BATCH, SIZE, 1);
     for (size_t i = 0; i < 6; i++)
         for (size_t k = 0; k < FLOATS; k++) memory[i][k] = (float)NAN;
     memcpy(w.x, image, sizeof memory[0]);
@@ -192,7 +184,7 @@ static void residual_closes_to_the_bit(void)
 
 /* Every number that the network is given on the way up, in order. */
 typedef struct tape {
-    float inputs[MOVES_MAX][FLOATS];
+    float inputs[STEPS_MAX][FLOATS];
     size_t count;
     bool back; /* compare instead, from the last on */
     size_t differ;

@@ -5,10 +5,9 @@
 #include "core/image/jpeg.h"
 #include "core/image/orient.h"
 #include "core/image/png.h"
+#include "tests/core/image/jpeg_file.h"
 #include "tests/core/image/png_file.h"
 #include "tests/harness.h"
-
-#include <jpeglib.h>
 
 static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
 
@@ -75,36 +74,22 @@ static void cut_blocks_say_nothing(void)
     CHECK_INT(dscm_exif_orientation((const uint8_t *)"http://ns.adobe.com/xap/1.0/", 29), 0);
 }
 
+static void half_dark(const jpeg_plan *plan, unsigned y, unsigned char *out)
+{
+    (void)y;
+    for (unsigned x = 0; x < plan->w; x++) out[x] = x < plan->w / 2 ? 40 : 200;
+}
+
 /* 32 x 16, left half dark, with APP1 segments in their order. */
 static buffer jpeg_with(const unsigned char *const *segments, const size_t *sizes, int count)
 {
-    struct jpeg_compress_struct c;
-    struct jpeg_error_mgr errors;
-    unsigned char *bytes = NULL, row[32];
-    unsigned long size = 0;
-    c.err = jpeg_std_error(&errors);
-    jpeg_create_compress(&c);
-    jpeg_mem_dest(&c, &bytes, &size);
-    c.image_width = 32;
-    c.image_height = 16;
-    c.input_components = 1;
-    c.in_color_space = JCS_GRAYSCALE;
-    jpeg_set_defaults(&c);
-    jpeg_start_compress(&c, TRUE);
-    for (int i = 0; i < count; i++)
-        jpeg_write_marker(&c, JPEG_APP0 + 1, segments[i], (unsigned)sizes[i]);
-    memset(row, 40, 16);
-    memset(row + 16, 200, 16);
-    for (int y = 0; y < 16; y++) {
-        JSAMPROW line = row;
-        jpeg_write_scanlines(&c, &line, 1);
-    }
-    jpeg_finish_compress(&c);
-    jpeg_destroy_compress(&c);
-    buffer b = {0};
-    put(&b, bytes, size);
-    free(bytes);
-    return b;
+    return jpeg_file(&(jpeg_plan){.w = 32,
+                                  .h = 16,
+                                  .channels = 1,
+                                  .row = half_dark,
+                                  .segments = segments,
+                                  .sizes = sizes,
+                                  .segments_count = count});
 }
 
 /* Orientation 6: the stored left side is seen above. */

@@ -7,10 +7,9 @@
 #include "core/image/jpeg.h"
 #include "core/image/png.h"
 #include "core/image/resize.h"
+#include "tests/core/image/jpeg_file.h"
 #include "tests/core/image/png_file.h"
 #include "tests/harness.h"
-
-#include <jpeglib.h>
 
 static const dscm_picture_limits limits = {.side = 512, .pixels = 512 * 512};
 
@@ -385,52 +384,35 @@ static void png_round_trip(void)
 }
 
 /* ---- JPEG ---- */
+static void half_dark_half_blue(const jpeg_plan *plan, unsigned y, unsigned char *out)
+{
+    for (unsigned x = 0; x < plan->w; x++) {
+        out[3 * x] = out[3 * x + 1] = x < plan->w / 2 ? 40 : 200;
+        out[3 * x + 2] = y < plan->h / 2 ? 255 : 0;
+    }
+}
+
 /* w x h, left half dark, upper half blue; with an EXIF orientation unless 0; in one scan unless
  * `scans` tells more. */
 static buffer build_jpeg_of(unsigned w, unsigned h, int orientation, bool big_endian,
                             const jpeg_scan_info *scans, int count)
 {
-    struct jpeg_compress_struct c;
-    struct jpeg_error_mgr errors;
-    unsigned char *bytes = NULL, row[512 * 3];
-    unsigned long size = 0;
-    c.err = jpeg_std_error(&errors);
-    jpeg_create_compress(&c);
-    jpeg_mem_dest(&c, &bytes, &size);
-    c.image_width = w;
-    c.image_height = h;
-    c.input_components = 3;
-    c.in_color_space = JCS_RGB;
-    jpeg_set_defaults(&c);
-    jpeg_set_quality(&c, 100, TRUE);
-    c.scan_info = scans;
-    c.num_scans = count;
-    jpeg_start_compress(&c, TRUE);
-    if (orientation) {
-        unsigned char exif[32] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0";
-        exif[24] = (unsigned char)orientation;
-        if (big_endian) {
-            static const unsigned char big[] =
-                "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
-            memcpy(exif, big, 25);
-            exif[25] = (unsigned char)orientation;
-        }
-        jpeg_write_marker(&c, JPEG_APP0 + 1, exif, 32);
+    unsigned char exif[32] = "Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0";
+    static const unsigned char big[] = "Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+    exif[24] = (unsigned char)orientation;
+    if (big_endian) {
+        memcpy(exif, big, 25);
+        exif[25] = (unsigned char)orientation;
     }
-    for (unsigned y = 0; y < h; y++) {
-        for (unsigned x = 0; x < w; x++) {
-            row[3 * x] = row[3 * x + 1] = x < w / 2 ? 40 : 200;
-            row[3 * x + 2] = y < h / 2 ? 255 : 0;
-        }
-        JSAMPROW line = row;
-        jpeg_write_scanlines(&c, &line, 1);
-    }
-    jpeg_finish_compress(&c);
-    jpeg_destroy_compress(&c);
-    buffer b = {0};
-    put(&b, bytes, size);
-    free(bytes);
-    return b;
+    return jpeg_file(&(jpeg_plan){.w = w,
+                                  .h = h,
+                                  .channels = 3,
+                                  .row = half_dark_half_blue,
+                                  .segments = (const unsigned char *const[]){exif},
+                                  .sizes = (const size_t[]){sizeof exif},
+                                  .segments_count = orientation != 0,
+                                  .scans = scans,
+                                  .scans_count = count});
 }
 
 static buffer build_jpeg(unsigned w, unsigned h, int orientation, bool big_endian)

@@ -114,6 +114,16 @@ static void nested(void)
     dscm_tensors_free(set);
 }
 
+/* A file that opens; NULL after a failed check. */
+static dscm_tensors *open_sound(const buffer *file, const char *name)
+{
+    dscm_tensors *set = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_tensors_open_memory(&set, file->bytes, file->size, name, &err), DSCM_OK);
+    CHECK_STR(err.message, "");
+    return set;
+}
+
 /* Opening fails with a message that names the file and holds `part`. */
 static void check_refused(const void *bytes, size_t size, const char *part)
 {
@@ -217,10 +227,7 @@ static void sound_zip(void)
             {.name = "a/data/0", .bytes = floats, .size = sizeof floats, .zip64 = kind == 1},
             {.name = "a/byteorder", .bytes = "little", .size = 6}};
         buffer zip = build_zip(entries, 3, kind == 2);
-        dscm_tensors *set = NULL;
-        dscm_error err = {0};
-        CHECK_INT(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "net.pt", &err), DSCM_OK);
-        CHECK_STR(err.message, "");
+        dscm_tensors *set = open_sound(&zip, "net.pt");
         if (set) check_values(set, "w", 3, two_apart);
         dscm_tensors_free(set);
         buffer_free(&zip);
@@ -386,10 +393,8 @@ static void wrappers(void)
         put_network(&p, prefixes[i]);
         put_text(&p, ".");
         buffer zip = zip_of(&p);
-        dscm_tensors *set = NULL;
         dscm_error err = {0};
-        CHECK_INT(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "x.pt", &err), DSCM_OK);
-        CHECK_STR(err.message, "");
+        dscm_tensors *set = open_sound(&zip, "x.pt");
         REQUIRE(set != NULL);
         CHECK_INT(dscm_tensors_choose(set, "w", NULL, &err), DSCM_OK);
         CHECK(dscm_tensors_find(set, "w") != NULL);
@@ -450,10 +455,7 @@ static void other_protocols(void)
     put_network(&p, "");
     put_text(&p, "u.");
     buffer zip = zip_of(&p);
-    dscm_tensors *set = NULL;
-    dscm_error err = {0};
-    CHECK_INT(dscm_tensors_open_memory(&set, zip.bytes, zip.size, "x.pt", &err), DSCM_OK);
-    CHECK_STR(err.message, "");
+    dscm_tensors *set = open_sound(&zip, "x.pt");
     REQUIRE(set != NULL);
     CHECK_INT(dscm_tensors_count(set), 1);
     CHECK(dscm_tensors_find(set, "net.w") != NULL);

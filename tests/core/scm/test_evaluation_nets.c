@@ -174,6 +174,7 @@ static void panel_mistakes_are_named(void)
               "selection: \"classifiers\" must be a list of 1..8 networks");
     CHECK_HAS(refused(json_pack("{s:{s:O}}", "panel", "oracle", three)),
               "panel: unknown key \"oracle\"");
+    CHECK_HAS(refused(json_pack("{s:{s:O}}", "panel", "", three)), "panel: unknown key \"\"");
     CHECK_HAS(
         refused(json_pack("{s:[{s:O, s:i}]}", "acceptance", "network", three, "temperature", 0)),
         "acceptance: \"temperature\" must be a number in 0.01..100");

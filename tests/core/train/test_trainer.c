@@ -423,6 +423,15 @@ static void classifiers_learn(void)
     CHECK_INT(held.ranges, 1);
     CHECK(held.accuracy[0] > 0.95);
     CHECK(held.loss[0] < 0.3);
+    CHECK(isnan(held.balanced[0])); /* of classes alike accuracy says all */
+    /* Half of the larger class is wrong now: the classes' mean is 3/4, of all images 2/3 are right. */
+    uint8_t labels[IMAGES];
+    for (int i = 0; i < IMAGES; i++) labels[i] = data.labels[i] == 1 ? 0 : data.labels[i];
+    data.labels = labels;
+    REQUIRE(dscm_trainer_evaluate(t, &data, NULL, 0, &held, &err) == DSCM_OK);
+    CHECK_NEAR(held.accuracy[0], 33. / IMAGES, .05);
+    CHECK_NEAR(held.balanced[0], .75, .05);
+    CHECK(held.balanced[0] > held.accuracy[0]);
     dscm_trainer_free(t);
 }
 

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Trains every network of the cifar10 bundle and assembles it. Interrupted at any point, the same command
+# goes on where it was. Shares are of each class: M 0 to 60 per cent (score network, predictor, acceptance
+# nets), S 60 to 70 (settings, bounds), P 70 to 100 (the panel only).
+#
+# usage: tools/train_cifar10.sh DATA WORK_DIR OUT_DIR
+#   DATA      folder or tar archive with train/CLASS/FILE.jpg
+#   WORK_DIR  weights, checkpoints, loss curves (CSV), figures on S
+#   OUT_DIR   the bundle
+# DIFFSCM names the program (build/diffscm), PARTS what is done
+# (score classifiers acceptance predictor encoders bundle).
+set -eu
+[ $# -eq 3 ] || { sed -n '6,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+data=$1 work=$2 out=$3
+program=${DIFFSCM:-build/diffscm}
+m='train[0%:60%]' s='train[60%:70%]' p='train[70%:100%]'
+mkdir -p "$work/judges"
+
+# net FILE SPLIT TASK OPTION...: skipped when its figures are there
+net() {
+    file=$1 split=$2
+    shift 2
+    [ ! -e "$work/$file.txt" ] || return 0
+    "$program" train "$@" --flip --data "$data" --split "$split" --eval-split "$s" --threads 1 --quiet \
+        --out "$work/$file.st" --checkpoint "$work/$file.ck" --log "$work/$file.csv" >"$work/$file.part"
+    mv "$work/$file.part" "$work/$file.txt"
+    echo "$file: $(cat "$work/$file.txt")"
+}
+# Moved by whole pixels whose edges are repeated; turned pictures would have black corners.
+classifier() {
+    file=$1 split=$2
+    shift 2
+    net "judges/$file" "$split" oracle --still --shift 3 --batch 64 --lr 2e-3 "$@"
+}
+
+score() {
+    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 140000 --channels 32 \
+        --mult 1,2,3 --attention 8 --lr 1e-3 --ema .9995 --seed 1
+}
+classifiers() {
+    classifier panel-classifier-0 "$p" --arch resnet --channels 16 --samples 352000 --dropout 0.1 --seed 41
+    classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 200000 --dropout 0.1 --seed 42
+    classifier panel-classifier-2 "$p" --arch plain_cnn --channels 16 --samples 100000 --dropout 0.4 --seed 43
+}
+acceptance() {
+    classifier acceptance-0 "$m" --arch cnn --channels 16 --samples 180000 --seed 21
+    classifier acceptance-1 "$m" --arch resnet --channels 8 --samples 160000 --seed 22
+}
+predictor() {
+    net predictor "$m" predictor --channels 16 --mult 1,2,2 --head-channels 32 --batch 64 --shift 2 --samples 50000 \
+        --clean-share .7 --lr 2e-3 --seed 2
+}
+encoders() {
+    net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 40000 --lr 2e-3 --seed 44
+    net judges/panel-autoencoder "$p" autoencoder --batch 64 --samples 20000 --lr 2e-3 --seed 47
+    for label in 0 1 2 3 4 5 6 7 8 9; do
+        net "judges/panel-autoencoder-$label" "$p" autoencoder --class $label --batch 32 --samples 6000 \
+            --lr 2e-3 --seed "5$label"
+    done
+}
+bundle() {
+    [ -e "$work/measured.json" ] ||
+        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":1.5}], "scale": "auto"}\n' \
+            >"$work/measured.json"
+    "$program" bundle --out "$out" --name cifar10 --version 1 --licence "not stated" \
+        --provenance "CIFAR-10 training images (Krizhevsky 2009; no licence stated), a public copy of JPEG files" \
+        --variable class --labels "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck" \
+        --score "$work/score.st" --predictor "$work/predictor.st" --judges "$work/judges" \
+        --pool-data "$data" --pool-split "$p" --sampler implicit --steps 10 --ratio 0.98
+    "$program" bundle --out "$out" --measured "$work/measured.json"
+    [ -e "$work/calibrated.json" ] ||
+        "$program" calibrate --model "$out" --data "$data" --split "$s" --familiarity-limit 1000 \
+            --out "$work/calibrated.json"
+    "$program" bundle --out "$out" --measured "$work/calibrated.json"
+}
+for part in ${PARTS:-score classifiers acceptance predictor encoders bundle}; do
+    case $part in
+    score | classifiers | acceptance | predictor | encoders | bundle) $part ;;
+    *) echo "$0: PARTS: $part: must be of score, classifiers, acceptance, predictor, encoders, bundle" >&2; exit 2 ;;
+    esac
+done
