@@ -43,6 +43,15 @@ static double now(void)
 typedef dscm_code method_fn(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                             size_t count, dscm_record *rows, dscm_error *err);
 
+/* Evaluations of the network, or gradients, per step down beside that under the factual parents. Several
+ * parents that change take one for all and, where the label's strength is not 1, one without it. */
+static double extra_evaluations(const dscm_eval_worker *w, const dscm_options *o)
+{
+    bool conditional = o->guidance == DSCM_GUIDANCE_CONDITIONAL;
+    if (o->scale <= 0) return 0;
+    return conditional && dscm_bundle_conditions(w->data->bundle) > 1 && o->scale != 1 ? 2 : 1;
+}
+
 static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t count,
                        dscm_record *rows)
 {
@@ -51,7 +60,7 @@ static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t c
     for (size_t i = 0; i < count; i++) {
         double down = (double)dscm_path_evaluations(&path, false);
         rows[i].values[DSCM_COL_PASSES] = (double)dscm_path_evaluations(&path, true) + down;
-        rows[i].values[DSCM_COL_GRADIENTS] = s->options.scale > 0 ? down : 0;
+        rows[i].values[DSCM_COL_GRADIENTS] = down * extra_evaluations(w, &s->options);
         rows[i].values[DSCM_COL_SCALE] = s->options.scale;
     }
     dscm_path_close(&path);
@@ -98,11 +107,12 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
         set_targets(w, w->factuals, w->targets, count, s, w->images, w->results, true, err);
     /* Each prediction of a search costs the network passes and gradients of one walk down. */
     for (size_t i = 0; code == DSCM_OK && s->search && i < count; i++) {
-        double down = rows[i].values[DSCM_COL_GRADIENTS];
+        double extra = rows[i].values[DSCM_COL_GRADIENTS],
+               per_step = extra_evaluations(w, &s->options);
         double again = (double)w->searched[i].predictions - 1;
         rows[i].values[DSCM_COL_SCALE] = w->searched[i].scale;
-        rows[i].values[DSCM_COL_PASSES] += down * again;
-        rows[i].values[DSCM_COL_GRADIENTS] += down * again;
+        rows[i].values[DSCM_COL_PASSES] += per_step > 0 ? extra / per_step * again : 0;
+        rows[i].values[DSCM_COL_GRADIENTS] += extra * again;
     }
     return code;
 }
