@@ -147,7 +147,7 @@ static void every_method_gives_whole_records(void)
 static void a_search_records_the_scale_and_its_cost(void)
 {
     dscm_options o = options_of(NULL);
-    size_t fixed = 0, uncorrected = 0;
+    size_t fixed = 0, exact = 0;
     dscm_record found[COUNT];
     uint8_t pixels[COUNT * PIXELS];
     if (run("ours", NULL)) fixed = (size_t)value(0, DSCM_COL_PASSES);
@@ -168,11 +168,14 @@ static void a_search_records_the_scale_and_its_cost(void)
         dscm_eval_setting s = {.method = "ours", .options = o};
         s.options.scale = scale;
         REQUIRE(dscm_eval_run(rig.worker, &s, i, 1, rig.rows, rig.pixels, &err) == DSCM_OK);
-        if (again > 0) continue; /* numbers may have been corrected */
-        uncorrected++;
-        CHECK(memcmp(rig.pixels, pixels + i * PIXELS, PIXELS) == 0);
+        /* corrected numbers may move it a little */
+        double moved = 0;
+        for (size_t k = 0; k < PIXELS; k++)
+            moved += fabs((double)rig.pixels[k] - (double)pixels[i * PIXELS + k]) / PIXELS;
+        CHECK(moved < 8);
+        exact += moved == 0;
     }
-    CHECK(uncorrected > 0);
+    CHECK(exact > 0);
 }
 
 static void null_counterfactuals_return_the_image(void)
