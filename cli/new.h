@@ -14,7 +14,7 @@
 #include "cli/cli.h"
 #include "core/train/trainer.h"
 
-enum { NEW_STAGES_MAX = 48, NEW_PATH = 4200, NEW_CUTS_MAX = 8 };
+enum { NEW_STAGES_MAX = 48, NEW_PATH = 4200, NEW_CUTS_MAX = 8, NEW_SCALES = 5 };
 
 /* Up to sample `at` a network was trained as one of `samples`, then it became a shorter one. */
 typedef struct new_cut {
@@ -36,6 +36,7 @@ typedef struct new_plan {
     size_t size, channels, classes, count, threads;
     size_t parts[3]; /* images of M, S and P */
     size_t measured; /* images that are measured, besides a quarter as many that choose the scale */
+    size_t scales;   /* that they choose among, at most: 1 .. NEW_SCALES */
     bool balance,
         flip;       /* of what is still to be planned: classes differ in size; mirrored images */
     bool small;     /* the networks of effort "minutes" */
@@ -64,8 +65,9 @@ double new_plan_needed(const new_plan *plan, size_t first, size_t done);
 /* Takes all but `share` (0..1) of the time away from what is left of stages `first` and later; of stage
  * `first` `done` samples are there. Each keeps a few steps. */
 void new_plan_shorten(new_plan *plan, size_t first, size_t done, double share);
-/* So many images can be measured in this time, within the bounds of a plan. */
-size_t new_plan_measurable(const new_plan *plan, double seconds);
+/* As many images, and for their scale as many tries, as can be measured in this time, within the bounds of
+ * a plan; never more than it has. */
+void new_plan_fit_measurement(new_plan *plan, double seconds);
 
 /* How the data is read. */
 typedef struct new_reading {

@@ -9,13 +9,13 @@
 #include "core/diffscm.h"
 #include "core/eval/judges.h"
 
-#define LEAST       24 /* images to measure by, where there are so many */
+#define LEAST       12 /* images to measure by, where there are so many */
 #define ENOUGH      .9 /* of them that must be accepted as their target for a scale to do */
 #define VALID_SLACK .05
 #define NULL_MOST   .5 /* of 255, where do(own value) should change nothing */
 #define REAL_SHARE  .6 /* of the precision of real images */
 
-static const double scales[] = {1, 1.5, 2, 3, 4.5};
+static const double scales[NEW_SCALES] = {1, 1.5, 2, 3, 4.5};
 
 typedef struct measuring {
     const new_plan *plan;
@@ -191,7 +191,7 @@ static dscm_code choose_scale(measuring *m, new_figures *f, dscm_error *err)
     dscm_latent *latent = NULL;
     dscm_code code = abduct(m, &latent, 0, m->chosen_by, err);
     f->accepted = -1;
-    for (size_t i = 0; code == DSCM_OK && i < sizeof scales / sizeof scales[0]; i++) {
+    for (size_t i = 0; code == DSCM_OK && i < m->plan->scales; i++) {
         double share = 0;
         m->options.scale = scales[i];
         code = dscm_predict(m->session, m->out, latent, m->queries, &m->options, NULL, err);

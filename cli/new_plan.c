@@ -13,7 +13,7 @@
 #define WARMUP_MOST    200  /* steps */
 #define REST           0.15 /* of the time: calibration, measurement, starting of stages */
 #define MEASURED_MOST  192
-#define MEASURED_LEAST 24
+#define MEASURED_LEAST 12
 #define MEASURED_COST  60  /* images trained on in the time that one is measured in, at most */
 #define HELD_OUT       500 /* images that each network's held-out figures come from */
 #define HELD_OUT_SMALL 32
@@ -225,14 +225,14 @@ size_t new_plan_held_out(const new_plan *p)
     return p->small ? HELD_OUT_SMALL : HELD_OUT;
 }
 
-size_t new_plan_measurable(const new_plan *p, double seconds)
+void new_plan_fit_measurement(new_plan *p, double seconds)
 {
     const new_stage *s = &p->stages[p->stages_count - 1];
     double rate = (double)s->samples / fmax(s->seconds - s->fixed, 1e-3);
     double count = seconds * rate / MEASURED_COST;
-    return count > MEASURED_MOST    ? MEASURED_MOST
-           : count < MEASURED_LEAST ? MEASURED_LEAST
-                                    : (size_t)count;
+    double most = fmin(count, (double)p->measured);
+    p->measured = most > MEASURED_LEAST ? (size_t)most : MEASURED_LEAST;
+    if (count < MEASURED_LEAST) p->scales = count > MEASURED_LEAST / 2. ? 3 : 2;
 }
 
 dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, size_t samples, dscm_error *err)
@@ -263,7 +263,9 @@ dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, size_t samples, ds
         }
     }
     if (code != DSCM_OK) return code;
-    p->measured = p->seconds > 0 ? new_plan_measurable(p, new_plan_rest(p)) : MEASURED_MOST;
+    p->measured = MEASURED_MOST;
+    p->scales = NEW_SCALES;
+    if (p->seconds > 0) new_plan_fit_measurement(p, new_plan_rest(p));
     return code;
 }
 
@@ -293,9 +295,10 @@ void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)
         new_stage *s = &p->stages[i];
         double rate = (double)s->samples / (s->seconds - s->fixed);
         double seconds = share * (s->fixed + (double)(s->samples - done) / rate) - s->fixed;
-        size_t least = (done ? 1 : STEPS_LEAST) * s->batch;
-        size_t more = (size_t)fmax(seconds * rate, 0) / s->batch * s->batch;
-        size_t samples = done + (more > least ? more : least);
+        size_t least = done + s->batch, some = STEPS_LEAST * s->batch;
+        size_t samples = done + (size_t)fmax(seconds * rate, 0) / s->batch * s->batch;
+        if (least < some) least = some;
+        if (samples < least) samples = least;
         if (samples >= s->samples) continue;
         if (done) s->cuts[s->cuts_count++] = (new_cut){done, s->samples};
         s->samples = samples;
@@ -320,14 +323,16 @@ dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
                                         s->seconds, "fixed", s->fixed));
     }
     json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:b, s:f, s:f, s:O, "
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, s:b, s:f, s:f, "
+        "s:O, "
         "s:o}",
         "format", "diffscm-plan-3", "data", p->data, "data_sha256", p->data_sha256, "variable",
         p->variable, "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
         (json_int_t)p->channels, "classes", (json_int_t)p->classes, "count", (json_int_t)p->count,
         "parts", (json_int_t)p->parts[0], (json_int_t)p->parts[1], (json_int_t)p->parts[2],
-        "measured", (json_int_t)p->measured, "threads", (json_int_t)p->threads, "small", p->small,
-        "seconds", p->seconds, "used", p->used, "labels", p->labels, "stages", list);
+        "measured", (json_int_t)p->measured, "scales", (json_int_t)p->scales, "threads",
+        (json_int_t)p->threads, "small", p->small, "seconds", p->seconds, "used", p->used, "labels",
+        p->labels, "stages", list);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     dscm_code code = text ? DSCM_OK
                           : dscm_fail(err, DSCM_E_INVALID,
@@ -382,21 +387,22 @@ static bool read_stage(new_stage *out, json_t *entry)
 
 static bool read_plan(new_plan *p, json_t *root)
 {
-    json_int_t size, channels, classes, count, measured, threads, parts[3];
+    json_int_t size, channels, classes, count, measured, scales, threads, parts[3];
     const char *format, *data, *sha256, *variable, *name, *effort;
     json_t *labels, *list;
     int small;
-    if (json_unpack(
-            root,
-            "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:b, s:F, s:F, "
-            "s:o, s:o}",
-            "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable, "name",
-            &name, "effort", &effort, "size", &size, "channels", &channels, "classes", &classes,
-            "count", &count, "parts", &parts[0], &parts[1], &parts[2], "measured", &measured,
-            "threads", &threads, "small", &small, "seconds", &p->seconds, "used", &p->used,
-            "labels", &labels, "stages", &list) != 0 ||
+    if (json_unpack(root,
+                    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, "
+                    "s:b, s:F, s:F, "
+                    "s:o, s:o}",
+                    "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable,
+                    "name", &name, "effort", &effort, "size", &size, "channels", &channels,
+                    "classes", &classes, "count", &count, "parts", &parts[0], &parts[1], &parts[2],
+                    "measured", &measured, "scales", &scales, "threads", &threads, "small", &small,
+                    "seconds", &p->seconds, "used", &p->used, "labels", &labels, "stages",
+                    &list) != 0 ||
         strcmp(format, "diffscm-plan-3") != 0 || classes < 2 || threads < 1 || measured < 1 ||
-        size < 4 || channels < 1 || !json_array_size(list) ||
+        scales < 1 || scales > NEW_SCALES || size < 4 || channels < 1 || !json_array_size(list) ||
         json_array_size(list) > NEW_STAGES_MAX || json_array_size(labels) != (size_t)classes)
         return false;
     for (; p->stages_count < json_array_size(list); p->stages_count++)
@@ -415,6 +421,7 @@ static bool read_plan(new_plan *p, json_t *root)
     p->count = (size_t)count;
     p->threads = (size_t)threads;
     p->measured = (size_t)measured;
+    p->scales = (size_t)scales;
     p->small = small;
     p->labels = json_incref(labels);
     return true;

@@ -192,7 +192,6 @@ dscm_code new_shorten_measurement(new_job *j, dscm_error *err)
     new_plan *p = &j->plan;
     if (!(p->seconds > 0)) return DSCM_OK;
     double left = p->seconds - j->used_before - (cli_seconds() - j->began);
-    size_t count = new_plan_measurable(p, left / pace(j));
-    if (count < p->measured) p->measured = count;
+    new_plan_fit_measurement(p, left / pace(j));
     return new_store_plan(j, err);
 }

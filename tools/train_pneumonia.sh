@@ -31,10 +31,10 @@ net() {
 # Hearts lie on the left: pictures are moved, never mirrored.
 score() {
     net score "$m" score --conditional --parents class --prediction v --attention 7 --batch 32 --shift 1 \
-        --init "${INIT:-models/fashion/score.safetensors}" --samples 36000 --lr 1e-3 --seed 1
+        --init "${INIT:-models/fashion/score.safetensors}" --samples 31000 --lr 1e-3 --seed 1
 }
 predictor() {
-    net predictor "$m" predictor --mult 1,2,2 --head-channels 64 --batch 64 --shift 1 --samples 24000 \
+    net predictor "$m" predictor --mult 1,2,2 --head-channels 64 --batch 64 --shift 1 --samples 23600 \
         --lr 1e-3 --seed 2
 }
 judges() {

@@ -82,6 +82,77 @@ def cases(program, root, refused, run, path):
         assert not [f for f in os.listdir(path("bars-2.work")) if f.startswith("bundle-")]
         refused(new("bars-2", 700)[1:], 2, "--samples 700", "can only be raised")
 
+    def test_new_shortens_a_late_plan():
+        pictures()
+        late = [program, "new", "--data", path("bars"), "--variable", "place", "--time-limit", "1000s",
+                "--threads", "1", "--out", path("late")]
+        plan = path("late.work/plan.json")
+        p = subprocess.Popen(late, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            for _ in range(3000):
+                if os.path.exists(plan):
+                    break
+                time.sleep(0.1)
+        finally:
+            os.kill(p.pid, signal.SIGKILL)
+            p.wait()
+        with open(plan) as f:
+            planned = json.load(f)
+        long = planned["stages"][-1]["samples"]
+        assert planned["stages"][-1]["name"] == "score" and long > 640 and planned["seconds"] == 1000, planned
+        # The time is over before anything was trained: every network keeps its twenty steps.
+        planned["used"] = 990
+        with open(plan, "w") as f:
+            json.dump(planned, f)
+        done = subprocess.run(late, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0 and "late: " in done.stderr, done.stderr
+        with open(plan) as f:
+            short = json.load(f)
+        assert {s["samples"] // s["batch"] for s in short["stages"]} == {20}, short["stages"]
+        assert short["measured"] <= planned["measured"] and short["used"] > 990, short
+        assert manifest("late")["quality"]["samples"] == 640 < long
+        # So short a plan is stored: the same command finds everything done, and more samples are allowed.
+        again = subprocess.run(late, capture_output=True, text=True, timeout=500)
+        assert again.returncode == 0 and "late: " not in again.stderr and "is ready" in again.stdout, again.stderr
+
+    def test_new_follows_the_cuts_of_its_plan():
+        assert os.path.exists(path("late.work/plan.json")), "needs the case before"
+        with open(path("late.work/plan.json")) as f:
+            plan = json.load(f)
+        score = plan["stages"][-1]
+        score.update(samples=320, cuts=[[96, 640]])
+        plan.update(seconds=0, stages=plan["stages"][:-1] + [score])
+        for name in ("cut-1", "cut-2"):
+            shutil.copytree(path("late.work"), path(name + ".work"))
+            for file in os.listdir(path(name + ".work")):
+                if file.startswith("score") or file.startswith(("calibrated", "measured", "bundle")):
+                    whole = os.path.join(path(name + ".work"), file)
+                    shutil.rmtree(whole) if os.path.isdir(whole) else os.remove(whole)
+            with open(path(name + ".work/plan.json"), "w") as f:
+                json.dump(plan, f)
+            new_one = [program, "new", "--data", path("bars"), "--variable", "place", "--threads", "1", "--out",
+                       path(name)]
+            if name == "cut-2":  # killed on its way
+                p = subprocess.Popen(new_one, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     start_new_session=True)
+                try:
+                    p.wait(1)
+                except subprocess.TimeoutExpired:
+                    os.kill(p.pid, signal.SIGKILL)
+                    p.wait()
+            done = subprocess.run(new_one, capture_output=True, text=True, timeout=500)
+            assert done.returncode == 0, done.stderr
+        assert manifest("cut-1")["files"] == manifest("cut-2")["files"]
+        assert manifest("cut-1")["quality"]["samples"] == 320
+        # The learning rate followed 640 samples up to the cut: at 96 of them it is higher than at 96 of 320.
+        by_hand = [program, "train", *score["train"], "--data", path("cut-1.work"), "--threads", "1", "--quiet",
+                   "--checkpoint", path("hand.ck"), "--out", path("hand.st")]
+        for more in (["--samples", "640", "--until", "96"], ["--samples", "320"]):
+            done = subprocess.run([*by_hand, *more], capture_output=True, text=True, timeout=500)
+            assert done.returncode == 0, done.stderr
+        with open(path("hand.st"), "rb") as a, open(path("cut-1/score.safetensors"), "rb") as b:
+            assert a.read() == b.read()
+
     def test_new_refuses_in_one_line():
         os.makedirs(path("there"), exist_ok=True)
         out = ["--out", path("n")]

@@ -180,7 +180,7 @@ static void the_last_places_are_for_clients_with_few_jobs(void)
     for (int i = 0; i < 3; i++) { /* two are few, a third is not */
         job = make_job("c", DSCM_NEVER);
         CHECK_INT(dscm_queue_push(queue, job, NULL, NULL), i < 2 ? DSCM_PUSHED : DSCM_QUEUE_FULL);
-        dscm_job_unref(job);
+        if (i == 2) dscm_job_unref(job); /* else it is the queue's */
     }
     dscm_queue_free(queue);
     REQUIRE(dscm_queue_open(&queue, 32, 32, NULL) == DSCM_OK);
