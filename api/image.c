@@ -53,15 +53,17 @@ static void wrong_size(const dscm_variable *image, size_t h, size_t w, const cha
 }
 
 bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size, size_t side_max,
-                      bool resize, const char *pointer, dscm_problem *problem)
+                      bool resize, const char *pointer, size_t *pixels, dscm_problem *problem)
 {
     dscm_error err = {0};
     size_t h, w;
+    if (pixels) *pixels = 0;
     dscm_picture_limits limits = dscm_image_limits(image, side_max);
     if (dscm_picture_check(bytes, size, &limits, &h, &w, &err) != DSCM_OK) {
         report(problem, pointer, &err);
         return false;
     }
+    if (pixels) *pixels = h * w;
     /* An orientation may exchange the sides: decoding looks again. */
     if (resize || (h == image->h && w == image->w) || (w == image->h && h == image->w)) return true;
     wrong_size(image, h, w, pointer, problem);
@@ -103,7 +105,8 @@ uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t
     dscm_picture picture = {0};
     dscm_picture_limits limits = dscm_image_limits(image, side_max);
     uint8_t *pixels = NULL;
-    if (!dscm_image_check(image, bytes, size, side_max, resize, pointer, problem)) return NULL;
+    if (!dscm_image_check(image, bytes, size, side_max, resize, pointer, NULL, problem))
+        return NULL;
     if (decode(&picture, image, bytes, size, &limits, &err) == DSCM_OK) {
         if (!resize && (picture.h != image->h || picture.w != image->w))
             wrong_size(image, picture.h, picture.w, pointer, problem);

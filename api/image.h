@@ -33,9 +33,9 @@ uint8_t *dscm_image_decode(const dscm_variable *image, const void *bytes, size_t
                            size_t side_max, bool resize, const char *pointer, bool *inverted,
                            dscm_problem *problem);
 /* Looks at the head of the file alone: false, with an error added at `pointer`, for what decoding would
- * refuse for its format, kind or size. */
+ * refuse for its format, kind or size. *pixels (NULL: not wanted): how many it has, 0 when refused. */
 bool dscm_image_check(const dscm_variable *image, const void *bytes, size_t size, size_t side_max,
-                      bool resize, const char *pointer, dscm_problem *problem);
+                      bool resize, const char *pointer, size_t *pixels, dscm_problem *problem);
 /* The PNG file of (h,w,c) pixels, c = 1 or 3. Caller frees *png. */
 dscm_code dscm_image_encode(uint8_t **png, size_t *size, const uint8_t *pixels, size_t h, size_t w,
                             size_t c, dscm_error *err) DSCM_MUST_CHECK;

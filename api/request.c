@@ -186,10 +186,11 @@ static void take_image(request_parser *p, const void *bytes, size_t size, void *
     r->file_pointer = p->from_query ? "" : "/image";
     r->file_side_max =
         p->catalogue->image_side_max ? p->catalogue->image_side_max : DSCM_IMAGE_SIDE_MAX;
-    bool good = p->catalogue->decode_later
-                    ? dscm_image_check(&r->info->variables[r->info->image], bytes, size,
-                                       r->file_side_max, p->resize, r->file_pointer, p->problem)
-                    : dscm_request_decode(r, p->problem);
+    bool good =
+        p->catalogue->decode_later
+            ? dscm_image_check(&r->info->variables[r->info->image], bytes, size, r->file_side_max,
+                               p->resize, r->file_pointer, &r->file_pixels, p->problem)
+            : dscm_request_decode(r, p->problem);
     if (!good) file_free(r);
 }
 

@@ -32,7 +32,7 @@ typedef struct dscm_request {
                       * dscm_request_decode */
     /* The picture's file until it is decoded (catalogue.decode_later). */
     const void *file;
-    size_t file_size;
+    size_t file_size, file_pixels; /* pixels: by its head; kept when it is decoded */
     void *file_memory; /* freed with the file; NULL: it lies in the body that was parsed */
     bool file_resize;
     const char *file_pointer; /* where errors of the picture point; static */

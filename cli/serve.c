@@ -13,6 +13,15 @@
 #include "cli/cli.h"
 #include "server/service.h"
 
+/* Whether standard output took everything: the disk may be full. */
+static int written(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
+    dscm_error err = {0};
+    (void)dscm_fail(&err, DSCM_E_IO, "cannot write to standard output: %s", strerror(errno));
+    return cli_fail("serve", &err);
+}
+
 /* Of `serve` or `work`. */
 static int help(const char *name)
 {
@@ -30,7 +39,7 @@ static int help(const char *name)
         snprintf(text, sizeof text, *s->value ? "%s (%s)" : "%s", s->help, s->value);
         cli_help_option(s->name, s->type == DSCM_SETTING_FLAG ? NULL : kinds[s->type], text);
     }
-    return EXIT_DONE;
+    return written();
 }
 
 /* Takes the flag out of argv; true when it was there. */
@@ -146,15 +155,6 @@ static int run(const dscm_settings *settings)
     if (pthread_create(&second, NULL, second_signal, &signals) == 0) pthread_detach(second);
     dscm_service_stop(service);
     return EXIT_DONE;
-}
-
-/* Whether standard output took everything: the disk may be full. */
-static int written(void)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_DONE;
-    dscm_error err = {0};
-    (void)dscm_fail(&err, DSCM_E_IO, "cannot write to standard output: %s", strerror(errno));
-    return cli_fail("serve", &err);
 }
 
 int cmd_serve(int argc, char **argv)

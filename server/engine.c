@@ -15,6 +15,8 @@
 #define PREVIEW_MS    250
 #define PROGRESS_MOST 250
 #define PREVIEW_MOST  80
+/* Pixels from which on a picture makes its job long: decoding holds a worker, too. */
+#define LONG_PIXELS 1000000
 
 const dscm_engine_calls dscm_engine_real = {dscm_session_open, dscm_session_free, dscm_run};
 
@@ -139,7 +141,9 @@ bool dscm_engine_is_long(void *arg, const dscm_job *job)
 {
     const dscm_engine *engine = arg;
     const dscm_task *task = job->task.data;
-    return engine->long_cost && dscm_request_cost(task->request) > engine->long_cost;
+    if (!engine->long_cost) return false;
+    return dscm_request_cost(task->request) > engine->long_cost ||
+           task->request->file_pixels > LONG_PIXELS;
 }
 
 /* A long job would make those of a short one wait, and nobody count it. */

@@ -37,7 +37,7 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         refused(["sample", *["--do", "digit=7"] * 1000, *out], 2, "digit", "twice")
 
     def test_a_swallowed_result_is_a_failure():
-        for args in (["--help"], ["info", "mnist"], one + ["-o", path("swallowed.png")]):
+        for args in (["--help"], ["serve", "--help"], ["info", "mnist"], one + ["-o", path("swallowed.png")]):
             with open("/dev/full", "w") as full:
                 done = subprocess.run([program, *args], stdout=full, stderr=subprocess.PIPE,
                                       text=True)

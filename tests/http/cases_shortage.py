@@ -229,6 +229,19 @@ def test_long_jobs_of_a_client_leave_a_worker_to_others():
             s.wait_state(job, "succeeded")
 
 
+def test_large_pictures_of_a_client_leave_a_worker_to_others():
+    large = picture(7, 1024, 1024)
+    with Server("--workers", "2", "--batch", "1", gate=True) as s:
+        jobs = [s.post(body=body, headers={"Prefer": "respond-async"}).json["id"] for body in (large, large, large)]
+        s.wait_metric("diffscm_workers_busy", 1)
+        small = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        s.wait_state(small, "running")
+        assert [s.get("/jobs/" + j).json["status"] for j in jobs].count("queued") == 2
+        s.open_gate()
+        for job in (*jobs, small):
+            s.wait_state(job, "succeeded")
+
+
 def test_estimates_grow_with_the_place_and_retry_after_ends_at_a_minute():
     with Server("--workers", "1", "--batch", "1", "--client-share", "100", step_ms=20, gate=True) as s:
         s.open_gate()

@@ -111,15 +111,21 @@ def kills_with(fsync, kills):
             for t in threads:
                 t.join()
         api = fleet.members[0]
-        crashed = 0
+        crashed, lost = 0, []
         db = int(fleet.store[1].rpartition("=")[2])
         states = {}
         for seed, job in sorted(jobs.items()):
             def over():
                 r = api.get("/jobs/" + job)
+                # With everysec Redis answers before it has written while an earlier sync of a slow disk goes on.
+                if r.status == 404 and fsync == "everysec":
+                    return {"status": "lost"}
                 assert r.status == 200, (seed, job, r.body)
                 return r.json if r.json["status"] in ("succeeded", "failed", "canceled") else None
             state = until(over, f"job {job} ends")
+            if state["status"] == "lost":
+                lost.append(seed)
+                continue
             assert state["status"] == "succeeded" or state["problem"]["code"] == "job-crashed", state
             crashed += state["status"] == "failed"
             states[seed] = state
@@ -130,10 +136,11 @@ def kills_with(fsync, kills):
             seen = events(api.get(f"/jobs/{job}/events").body)
             assert [e[1] for e in seen].count("succeeded") <= 1 and seen[-1][1] == state["status"], seen
             assert [e[0] for e in seen] == sorted({e[0] for e in seen}), seen
-        starts = starts_of(redis, db, jobs)
+        assert len(lost) <= 20 * counts["redis"], (len(lost), counts)  # those of two seconds each
+        starts = starts_of(redis, db, states and {s: jobs[s] for s in states})
     interrupted = sum(1 for n in starts.values() if n > 1)
     often = sum(1 for n in starts.values() if n > 2)
-    print(f"  appendfsync {fsync}: {kills} kills ({counts}), {len(jobs)} accepted, all ended, "
+    print(f"  appendfsync {fsync}: {kills} kills ({counts}), {len(jobs)} accepted, {len(lost)} lost, all others ended, "
           f"{len(states) - crashed} with the result of a quiet run, {interrupted} "
           f"interrupted, {often} started three times or more, {crashed} given up after five", flush=True)
     assert len(jobs) > kills // 2 and (kills < 100 or often <= .05 * interrupted), (often, interrupted)
