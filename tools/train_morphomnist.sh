@@ -35,7 +35,7 @@ predictor() {
 }
 
 [ -n "${SCORE:-}" ] || train score score --conditional --parents digit,thickness,intensity \
-    --prediction v --attention 7 --samples 150000 --lr 1e-3 --seed 1
+    --prediction v --attention 7 --samples 250000 --lr 1e-3 --seed 1
 predictor thickness --samples 60000 --mult 1,1,1 --seed 2
 predictor intensity --samples 50000 --mult 1,1,1 --seed 3
 predictor digit --samples 60000 --mult 1,1,2 --seed 4
@@ -43,10 +43,10 @@ head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
 [ -e "$work/model.json" ] || "$program" fit --table "$work/variables.csv" \
     --graph 'thickness -> intensity; digit, thickness, intensity -> image' \
     --range thickness=.5..9 --range intensity=64..255 --out "$work/model.json"
-printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1},{"sampler":"implicit","steps":10,"scale":1},{"sampler":"implicit","steps":20,"scale":1}]}\n' \
+printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler":"implicit","steps":10,"scale":1.2},{"sampler":"implicit","steps":20,"scale":1.2}], "scale": "auto"}\n' \
     >"$work/measured.json"
 
-"$program" bundle --out "$out" --name morphomnist --version 1 \
+"$program" bundle --out "$out" --name morphomnist --version 2 \
     --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
