@@ -542,8 +542,7 @@ static dscm_code guide(void *ctx, float *grad, const float *x, double t, size_t 
 
 static bool on_step(void *ctx, const dscm_walk *walk, size_t done, size_t total)
 {
-    const walker *w = ctx;
-    const walk_call *call = w->call;
+    const walk_call *call = ((const walker *)ctx)->call;
     if (!call->progress || !call->progress->on_step) return true;
     dscm_progress_event event = {.phase = call->phase,
                                  .step = call->done + done,
