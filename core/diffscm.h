@@ -1,5 +1,8 @@
 /* diffscm: the engine's face. All that the server and the command line use.
  *
+ * From images to counterfactuals with verdicts and scores in one call: dscm_run of
+ * core/scm/pipeline.h, which is what the service and the command line call. Here are its parts.
+ *
  * A bundle is a loaded model directory: immutable, shared by every thread. A session is one
  * thread's scratch for one bundle; all memory for its batch size is taken when it opens. A
  * counterfactual is three calls (Pearl 2009, ch. 7; Sanchez & Tsaftaris 2022):
@@ -152,7 +155,8 @@ void dscm_options_draw(const dscm_bundle *bundle, dscm_options *options);
 /* Whether counterfactuals under options that are not resolved yet search a scale per item
  * (dscm_scale_search): the bundle's default where neither a sampler nor a scale is named. */
 bool dscm_options_search(const dscm_bundle *bundle, const dscm_options *options);
-/* Names of the samplers by index, NULL after the last: "implicit" first, "published" last. */
+/* Names of the samplers by index, NULL after the last: implicit, residual, obelm, bdia, ddim, published
+ * (core/diffusion/sampler.h). New ones are appended. */
 const char *dscm_sampler_name(size_t index);
 bool dscm_sampler_exact(const char *name); /* inverts to float rounding */
 

@@ -1,5 +1,6 @@
 #include "server/routes.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ typedef struct route {
     bool works; /* refused while draining; takes JSON or an image */
 } route;
 
-/* The last two lines have no pattern: files of the page, and everything else (for the metrics). */
+/* The last two lines have no pattern: files of the page, and everything else (for the metrics).
+ * dscm_route_names, below, has the same lines in the same order. */
 static const route table[] = {
     {"POST", "/counterfactual", dscm_post_counterfactual, false, true},
     {"POST", "/abductions", dscm_post_abduction, false, true},
@@ -48,6 +50,9 @@ const char *const dscm_route_names[] = {"POST /counterfactual",
                                         "GET /",
                                         "other",
                                         NULL};
+static_assert(sizeof dscm_route_names / sizeof dscm_route_names[0] == ROUTES + 1,
+              "every line of the table has a name for the metrics, and NULL follows");
+static_assert((int)ROUTES <= DSCM_METRICS_ROUTES, "the metrics have room for every route");
 
 /* Every route is served with and without the version in front. */
 static const char *without_version(const char *path)

@@ -99,7 +99,7 @@ static const dscm_setting table[] = {
     NUMBER("body-ms", body_ms, "30000", 50, 3600000, "total time for the body of a request"),
     NUMBER("reply-ms", reply_ms, "60000", 50, 3600000, "total time for a client to take a reply"),
     NUMBER("body-kb", body_kb, "16384", 1, 1048576,
-           "largest PNG body in KiB; JSON is held to 1024"),
+           "largest body in KiB that is not JSON (a picture, a form); JSON is held to 1024"),
     NUMBER("bodies-mb", bodies_mb, "256", 1, 1048576,
            "megabytes of request bodies that arrive or wait at the same time; client-share percent "
            "of them from one client; more get 503"),

@@ -25,7 +25,7 @@ static const struct {
     bool exact, pair;
     size_t rounds; /* evaluations per step up of samplers that store corrections, else 0 */
     step_fn *step;
-} samplers[DSCM_SAMPLERS] = {
+} samplers[] = {
     [DSCM_SAMPLER_IMPLICIT] = {"implicit", true, false, 3, step_ddim},
     [DSCM_SAMPLER_RESIDUAL] = {"residual", true, false, 1, step_ddim},
     [DSCM_SAMPLER_OBELM] = {"obelm", true, true, 0, step_obelm},
@@ -33,6 +33,7 @@ static const struct {
     [DSCM_SAMPLER_DDIM] = {"ddim", false, false, 0, step_ddim},
     [DSCM_SAMPLER_PUBLISHED] = {"published", false, false, 0, step_published},
 };
+static_assert(sizeof samplers / sizeof samplers[0] == DSCM_SAMPLERS, "a line for every sampler");
 
 const char *dscm_sampler_name(size_t index)
 {

@@ -28,6 +28,7 @@
 
 #include "core/diffusion/schedule.h"
 
+/* Append only, before DSCM_SAMPLERS: serialised latents hold the number (core/scm/latent.c). */
 typedef enum dscm_sampler {
     DSCM_SAMPLER_IMPLICIT,
     DSCM_SAMPLER_RESIDUAL,

@@ -1,5 +1,6 @@
 #include "core/eval/records.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -12,7 +13,7 @@
 
 #define LINE_MAX_BYTES 1024
 
-static const char *const names[DSCM_COLUMNS] = {
+static const char *const names[] = {
     [DSCM_COL_INDEX] = "index",
     [DSCM_COL_LABEL] = "label",
     [DSCM_COL_TARGET] = "target",
@@ -36,6 +37,7 @@ static const char *const names[DSCM_COLUMNS] = {
     [DSCM_COL_GRADIENTS] = "gradients",
     [DSCM_COL_SECONDS] = "seconds",
 };
+static_assert(sizeof names / sizeof names[0] == DSCM_COLUMNS, "every column has a name");
 
 static void write_header(FILE *f)
 {

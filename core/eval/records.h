@@ -2,6 +2,7 @@
  * resumed, plotted and checked by anyone.
  *
  * The table of columns is the one list of per-item figures: running, storing and reporting walk it.
+ * A file holds all of them: records of a version with other columns are refused by their header.
  */
 #ifndef DSCM_CORE_EVAL_RECORDS_H
 #define DSCM_CORE_EVAL_RECORDS_H

@@ -80,8 +80,8 @@ typedef struct dscm_abduction {
     float **observed;             /* per variable: probabilities, or mean and variance; owned */
     bool inverted;                /* the factual was made of dark ink on light paper */
     double *factual;              /* per variable: value given or else observed (most likely label,
-                                     mean), NaN for images and where nothing was observed */
-    bool *given;                  /* per variable: it was given */
+                                     mean), NaN for images and where nothing was observed; owned */
+    bool *given;                  /* per variable: it was given; owned */
     double error_l1;              /* mean |reconstruction - image| on 0..255 */
     double error_max;             /* largest one */
     dscm_abduction_evidence evidence;
@@ -124,9 +124,11 @@ typedef struct dscm_counterfactual {
     double scale;       /* guidance used */
     size_t predictions; /* reverse processes it cost (1 without auto) */
     dscm_scores scores; /* of the first categorical intervention (of the null counterfactual: of the
-                              value seen); NaN without one */
+                              value seen); without one valid, l1, l2 and changed_share, the other
+                              numbers NaN. This and the outcome: only where scores were wanted */
     const char *oracle; /* label that the bundle's oracle reads, or NULL; borrowed from info */
-    double observed_value; /* of that variable in the image */
+    double observed_value; /* of that variable in the image; without one, of the first intervened
+                              on; NaN where nothing was observed */
     double *propagated;   /* (variables): values under the intervention, NaN where unknown; owned */
     double composition;   /* L1 of the reconstruction, 0..255 */
     double reversibility; /* L1 of do(factual) after do(target), 0..255; NaN unless wanted */
