@@ -1,11 +1,12 @@
 /* A counterfactual from a program of one's own, with libdiffscm.
  *
- *   cc -std=c11 embed.c $(pkg-config --cflags --libs diffscm) -o embed
+ *   cc -std=c11 embed.c $(pkg-config --cflags --libs diffscm) -lm -o embed
  *   ./embed MODEL_DIR IMAGE.png VARIABLE=VALUE OUT.png         models are in PREFIX/share/diffscm/models
  *
  * Prints how far the result may be believed and writes what the picture would have looked like. */
 #include <diffscm/diffscm.h>
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,14 +19,24 @@ static int fail(const char *what, const dscm_error *err)
 }
 
 /* The bytes of a file of at most 16 MiB, or NULL. Release with free. */
-static unsigned char *read_file(const char *path, size_t *size)
+static unsigned char *read_file(const char *path, size_t *size, dscm_error *err)
 {
     enum { MOST = 16 << 20 };
     FILE *file = fopen(path, "rb");
-    unsigned char *bytes = malloc(MOST);
-    *size = file && bytes ? fread(bytes, 1, MOST, file) : 0;
-    if (file) fclose(file);
-    if (*size) return bytes;
+    if (!file) {
+        (void)dscm_fail(err, DSCM_E_IO, "cannot be opened: %s", strerror(errno));
+        return NULL;
+    }
+    unsigned char *bytes = malloc(MOST + 1);
+    *size = bytes ? fread(bytes, 1, MOST + 1, file) : 0;
+    if (!bytes)
+        (void)dscm_fail(err, DSCM_E_MEMORY, "no memory to read it");
+    else if (ferror(file))
+        (void)dscm_fail(err, DSCM_E_IO, "cannot be read: %s", strerror(errno));
+    else if (*size > MOST)
+        (void)dscm_fail(err, DSCM_E_LIMIT, "larger than 16 MiB");
+    fclose(file);
+    if (err->code == DSCM_OK) return bytes;
     free(bytes);
     return NULL;
 }
@@ -37,13 +48,12 @@ static uint8_t *load_picture(const char *path, const dscm_variable *image, dscm_
     const uint8_t background = image->c == 1 ? 0 : 255;
     dscm_picture picture = {0};
     size_t size;
-    unsigned char *bytes = read_file(path, &size);
+    unsigned char *bytes = read_file(path, &size, err);
     uint8_t *pixels = malloc(image->h * image->w * image->c);
-    dscm_code code = DSCM_E_MEMORY;
-    if (bytes && pixels)
+    dscm_code code = bytes ? DSCM_OK : err->code;
+    if (!pixels) code = dscm_fail(err, DSCM_E_MEMORY, "no memory for its pixels");
+    if (code == DSCM_OK)
         code = dscm_png_decode(&picture, bytes, size, image->c, background, &limits, err);
-    else
-        snprintf(err->message, sizeof err->message, "cannot be read");
     if (code == DSCM_OK)
         code = dscm_resize_fit(pixels, image->h, image->w, &picture, background, err);
     dscm_picture_free(&picture);
@@ -60,14 +70,16 @@ static dscm_code save_picture(const char *path, const float *values, const dscm_
     size_t count = image->h * image->w * image->c, size = 0;
     uint8_t *png = NULL;
     dscm_picture picture = {image->h, image->w, image->c, malloc(count)};
-    if (!picture.pixels) return DSCM_E_MEMORY;
+    if (!picture.pixels) return dscm_fail(err, DSCM_E_MEMORY, "no memory for its pixels");
     for (size_t i = 0; i < count; i++)
         picture.pixels[i] = (uint8_t)lrintf((fminf(fmaxf(values[i], -1), 1) + 1) * 127.5f);
     dscm_code code = dscm_png_encode(&png, &size, &picture, err);
     dscm_picture_free(&picture);
     FILE *file = code == DSCM_OK ? fopen(path, "wb") : NULL;
-    if (code == DSCM_OK && (!file || fwrite(png, 1, size, file) != size)) code = DSCM_E_IO;
-    if (file && fclose(file) != 0) code = DSCM_E_IO;
+    if (code == DSCM_OK && (!file || fwrite(png, 1, size, file) != size))
+        code = dscm_fail(err, DSCM_E_IO, "cannot be written: %s", strerror(errno));
+    if (file && fclose(file) != 0)
+        code = dscm_fail(err, DSCM_E_IO, "cannot be written: %s", strerror(errno));
     free(png);
     return code;
 }
@@ -85,6 +97,21 @@ static dscm_code parse_do(const dscm_bundle *bundle, char *text, dscm_target *ta
         code = dscm_value_parse(bundle, act->variable, equals ? equals + 1 : "", &act->value, err);
     target->count = 1;
     return code;
+}
+
+/* How far the picture and the answer may be believed. */
+static void print_answer(const dscm_abduction *abduction, const dscm_counterfactual *answer)
+{
+    const dscm_scores *scores = &answer->scores;
+    const char *words = dscm_outcome_words(&answer->evidence); /* NULL: simply found */
+    printf("image: %s. %s\n", dscm_verdict_name(abduction->verdict),
+           dscm_verdict_words(abduction->verdict));
+    printf("outcome: %s%s%s\n", dscm_outcome_name(answer->outcome), words ? ". " : "",
+           words ? words : "");
+    printf("the predictor %s the target; its probability: %.3g before, %.3g after\n",
+           scores->valid ? "sees" : "does not see", scores->probability_before,
+           scores->probability_after);
+    printf("%.1f of 255 changed on average, scale %.3g\n", scores->l1, answer->scale);
 }
 
 static int run(dscm_bundle *bundle, dscm_session *session, char **argv)
@@ -110,14 +137,11 @@ static int run(dscm_bundle *bundle, dscm_session *session, char **argv)
     else if (save_picture(argv[4], item.result->counterfactuals[0].image, image, &err) != DSCM_OK)
         status = fail(argv[4], &err);
     else {
-        const dscm_counterfactual *answer = &item.result->counterfactuals[0];
-        printf("image: %s; outcome: %s; %.1f of 255 changed on average\n",
-               dscm_verdict_name(item.abduction->verdict), dscm_outcome_name(answer->outcome),
-               answer->scores.l1);
+        print_answer(item.abduction, &item.result->counterfactuals[0]);
         status = 0;
     }
     dscm_result_free(item.result);
-    dscm_abduction_free(item.abduction);
+    dscm_abduction_free(item.abduction); /* before the bundle, into which both point */
     free(pixels);
     return status;
 }

@@ -76,6 +76,10 @@ for form in embed embed-static; do
 done
 said=$("$root/embed" "$share/models/mnist" "$share/examples/mnist/5.png" digit=x "$root/no.png" 2>&1)
 verdict example-names-what-is-wrong "$(grep -q 'digit=\|label' <<<"$said" || echo "$said")"
+said=$("$root/embed" "$share/models/mnist" "$root/none.png" digit=8 "$root/no.png" 2>&1)
+verdict example-names-a-missing-file "$(grep -q 'none.png: .*No such file.*(io)' <<<"$said" || echo "$said")"
+said=$("$root/embed" "$share/models/mnist" "${ask[@]}" "$root/none/no.png" 2>&1)
+verdict example-names-what-it-cannot-write "$(grep -q 'no.png: .*No such file.*(io)' <<<"$said" || echo "$said")"
 
 # ---- hardening ----
 for file in "$stage$prefix/bin/diffscm" "$shared"; do
