@@ -183,7 +183,7 @@ typedef struct dscm_run_item {
     dscm_result *result;          /* out: owned by the caller; NULL for DSCM_WORK_ABDUCTION */
 } dscm_run_item;
 
-/* Runs `count` cases as one batch. They agree in work, sampler, steps, ratio, dynamic, search and in
+/* Runs `count` >= 1 cases as one batch. They agree in work, sampler, steps, ratio, dynamic, search and in
  * whether scores, reversibility and uncertainty are wanted; scales may differ. An item with a cached abduction runs
  * alone (count 1). All succeed or all fail: then every abduction and result is NULL. progress may be
  * NULL. */
