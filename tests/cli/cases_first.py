@@ -72,7 +72,7 @@ try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _diffscm 2>/dev
         echo "${COMPREPLY[*]}"; }
 cd "$ROOT"
 try diffscm counter
-try diffscm counterfactual --st
+try diffscm counterfactual --ste
 try diffscm counterfactual --steps ''
 try diffscm counterfactual --out READ
 try diffscm serve --queue-c

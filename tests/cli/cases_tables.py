@@ -25,7 +25,10 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
         code, _, err = run(*args, "--factuals", known, "--do-file", wanted)
         assert code == 0 and "digit: 1 of 3 factual values read in the images" in err, err
         with open(parents, encoding="utf-8") as f:
-            assert f.read().splitlines() == ["digit", "7", "4", "1"]
+            rows = [line.split(",") for line in f.read().splitlines()]
+        assert rows[0] == ["digit", "thickness", "slant"], rows
+        assert [row[0] for row in rows[1:]] == ["7", "4", "1"], rows
+        assert all(0.5 <= float(row[1]) <= 10 for row in rows[1:]), rows
         shape, pixels = read_idx("t-out")
         assert tuple(shape) == (3, 28, 28)
         before = open(x, "rb").read()[16:]

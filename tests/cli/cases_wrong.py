@@ -148,6 +148,7 @@ def cases(program, root, refused, run, path, write_png, write_idx):
 
     def test_what_is_no_stream_is_refused():
         refused([*one, *out, "--scores", "-"], 2, "--scores -", "standard output")
+        absent = os.path.join(path("no-folder"), "x.png")
         for option in ("--difference", "--uncertainty"):
             refused([*one, *out, option, absent], 1, option, "no-folder")
             refused([*one, *out, option, path("u.jpg")], 2, option, ".jpg")
