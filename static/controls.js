@@ -224,15 +224,16 @@ export class Controls {
     this.restore({});
   }
 
-  // {variable, from, to} of the nth example: the labels of the first variable that has chips and the range
-  // of a continuous one, in turn. Null: there is neither.
+  // {variable, from, to} of the nth example: labels of the first variable that has chips, twice, then the
+  // range of a continuous one, in turn. Null: there is neither.
   example(n) {
     const labels = this.variables.find((x) => x.kind === 'categorical' && x.labels.length <= MANY &&
       x.labels.length > 1);
     const numbers = [...this.sliders.values()];
-    if (numbers.length && (n % 2 === 1 || !labels)) {
-      const v = numbers[(n >> 1) % numbers.length].variable;
-      return {variable: v.name, from: null, to: rounded(v, v.min + (v.max - v.min) * (n % 4 === 3 ? 0.25 : 0.75))};
+    const turn = Math.floor(n / 3);
+    if (numbers.length && (n % 3 === 2 || !labels)) {
+      const v = numbers[turn % numbers.length].variable;
+      return {variable: v.name, from: null, to: rounded(v, v.min + (v.max - v.min) * (turn % 2 ? 0.25 : 0.75))};
     }
     if (!labels) return null;
     const count = labels.labels.length, from = (7 + 3 * n) % count;

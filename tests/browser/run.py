@@ -169,7 +169,8 @@ def draw_an_eight_ask_for_a_three(b, url, shots):
     assert figures(b) == ["As it is", "As 3", "Difference"], figures(b)
     assert re.search("(Found|Contested): digit = 3", text(b, "outcome")), text(b, "outcome")
     assert "digit 8" in text(b, "outcome"), text(b, "outcome")
-    assert b.js("return document.querySelectorAll('#scores dt').length") == 4
+    shown = b.js("return [...document.querySelectorAll('#scores dt')].map(d => d.textContent)")
+    assert shown == ["Seen as 3", "Outside opinion", "Followed", "Changed", "Mean change"], shown
     assert b.js("return document.querySelectorAll('#more-scores dt').length") >= 5
     assert b.js("return document.querySelectorAll('#check img').length") == 1
     assert b.js("return [...document.querySelectorAll('#figures a')].every(a => a.download"
