@@ -712,6 +712,7 @@ def the_fitted_model_follows_its_slider(b, url, shots):
     service = Service(ARGS.program, ARGS.data_dir, "--models", "morphomnist")
     try:
         causal_page(b, service, "morphomnist")
+        b.click("#variables input[name='do.digit'][value='']")  # the example that is shown sets it
         seen = set()
         for share in (0.2, 0.35):
             b.drag("input[name='do.thickness']", (0.5, share - 0.05, share))
