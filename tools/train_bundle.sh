@@ -53,11 +53,11 @@ set -f # split names hold brackets
     train first score --conditional --parents $variable --prediction v --split $m --attention 7 \
         --batch 32 --samples $samples --lr 1e-3 --seed 1
     if [ "$name" = mnist ]; then # then told thickness and slant too, from these weights on
-        [ -e "$strokes" ] || {
-            "$program" morpho measure --data "$data" --split train | cut -d, -f1,2,4 >"$strokes.part"
+        if [ ! -e "$strokes" ]; then
+            "$program" morpho measure --data "$data" --split train --out "$work/measures.csv"
+            cut -d, -f1,2,4 "$work/measures.csv" >"$strokes.part"
             mv "$strokes.part" "$strokes"
-            head -n 45001 "$strokes" >"$work/strokes-m.csv"
-        }
+        fi
         train score score --conditional --parents digit,thickness,slant --table "$strokes" \
             --prediction v --split $m --attention 7 --batch 32 --samples 190000 --lr 7e-4 --ema .9995 \
             --seed 5 --init "$work/first.st"
@@ -66,6 +66,7 @@ set -f # split names hold brackets
                 --batch 32 --samples 50000 --blocks 1 --mult 1,1,1 --lr 2e-3 --warmup 100 --ema .998 \
                 --seed 3
         done
+        head -n 45001 "$strokes" >"$work/strokes-m.csv" # M
         [ -e "$work/model.json" ] || "$program" fit --table "$work/strokes-m.csv" --graph \
             'digit -> thickness; digit -> slant; digit, thickness, slant -> image' \
             --range thickness=.5..10 --range slant=-1.2..1.4 --out "$work/model.json"

@@ -47,7 +47,7 @@ acceptance() {
     classifier acceptance-1 "$m" --arch resnet --channels 8 --samples 160000 --seed 22
 }
 predictor() {
-    net predictor "$m" predictor --channels 16 --mult 1,2,2 --head-channels 32 --batch 64 --shift 2 --samples 50000 \
+    net predictor "$m" predictor --mult 1,1,1 --head-channels 32 --batch 32 --shift 2 --samples 50000 \
         --clean-share .7 --lr 2e-3 --seed 2
 }
 encoders() {

@@ -50,6 +50,6 @@ printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler"
     --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
-    --predictor "intensity=$work/intensity.st" --tolerance thickness=.25 --tolerance intensity=4 \
+    --predictor "intensity=$work/intensity.st" --tolerance thickness=.15 --tolerance intensity=2 \
     --sampler implicit --steps 6
 "$program" bundle --out "$out" --measured "$work/measured.json"
