@@ -101,24 +101,22 @@ static void close_job(job *j)
     dscm_free(j->out);
 }
 
-/* Direct FLOPs: score network up and down, for each step of conditional guidance also under the targets
- * and, where several parents change, once more without the label's; under the anti-causal one predictors
- * forward and backward at every step down, and with several parents the walk that they are read in. */
+/* Direct FLOPs: score network up and down, with its evaluations for guidance; under the anti-causal one
+ * predictors forward and backward at every step down, and with several parents the walk that they are
+ * read in. */
 static dscm_code flops_of(const job *j, double *out, dscm_error *err)
 {
     const dscm_bundle *bundle = j->session->bundle;
-    bool conditional = j->options->guidance == DSCM_GUIDANCE_CONDITIONAL,
-         several = dscm_bundle_conditions(bundle) > 1;
+    bool conditional = j->options->guidance == DSCM_GUIDANCE_CONDITIONAL;
+    size_t beside = conditional ? dscm_extra_evaluations(bundle, j->options)
+                                : dscm_bundle_conditions(bundle) > 1;
     dscm_path path;
     dscm_code code = dscm_session_path(j->session, j->options, &path, err);
     if (code != DSCM_OK) return code;
     double up = (double)(dscm_path_evaluations(&path, true) * j->batch);
     double down = (double)(dscm_path_evaluations(&path, false) * j->targets);
-    double walks = conditional && j->options->scale != 1 && several ? 3
-                   : conditional || several                         ? 2
-                                                                    : 1;
     dscm_path_close(&path);
-    *out = (up + walks * down) * dscm_net_flops(j->session->image->score.net);
+    *out = (up + (double)(1 + beside) * down) * dscm_net_flops(j->session->image->score.net);
     for (size_t e = 0; !conditional && e < bundle->edges_count; e++)
         if (bundle->edges[e].child == bundle->info.image)
             *out += 2 * down * dscm_net_flops(bundle->edges[e].predictor.net);

@@ -2,6 +2,7 @@
 #include "cli/evaluate.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,6 +83,19 @@ dscm_code eval_write(const evaluation *e, const char *name, const char *text, si
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", e->report_dir, name);
     return dscm_file_replace(path, &(dscm_piece){text, length}, 1, err);
+}
+
+json_t *eval_number(double v)
+{
+    return isfinite(v) ? json_real(v) : json_null();
+}
+
+void eval_cell(FILE *f, double v, int digits)
+{
+    if (isnan(v))
+        fputs(" – |", f);
+    else
+        fprintf(f, " %.*f |", digits, v);
 }
 
 static dscm_code open_all(evaluation *e, dscm_error *err)

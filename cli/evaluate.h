@@ -8,6 +8,9 @@
 #ifndef DSCM_CLI_EVALUATE_H
 #define DSCM_CLI_EVALUATE_H
 
+#include <jansson.h>
+#include <stdio.h>
+
 #include "cli/model.h"
 #include "core/base/team.h"
 #include "core/eval/evaluate.h"
@@ -107,6 +110,10 @@ dscm_code eval_make_folder(const evaluation *e, dscm_error *err) DSCM_MUST_CHECK
 /* Writes a file of that folder. */
 dscm_code eval_write(const evaluation *e, const char *name, const char *text, size_t length,
                      dscm_error *err) DSCM_MUST_CHECK;
+/* A number, or null where it was not measured. */
+json_t *eval_number(double v);
+/* A cell of a table with so many digits after the point, or a dash. */
+void eval_cell(FILE *f, double v, int digits);
 
 /* DIR/<what>-<slug><suffix> */
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,

@@ -13,23 +13,17 @@
 
 enum { HALVINGS = 20, REALS_MAX = 5000 };
 
-/* A number, or null where it was not measured. */
-static json_t *number(double v)
-{
-    return isfinite(v) ? json_real(v) : json_null();
-}
-
 static json_t *list_of(const double *values, size_t count)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) json_array_append_new(list, number(values[i]));
+    for (size_t i = 0; i < count; i++) json_array_append_new(list, eval_number(values[i]));
     return list;
 }
 
 static json_t *interval_of(const dscm_interval *v)
 {
-    return json_pack("{s:o, s:o, s:o}", "mean", number(v->mean), "low", number(v->low), "high",
-                     number(v->high));
+    return json_pack("{s:o, s:o, s:o}", "mean", eval_number(v->mean), "low", eval_number(v->low),
+                     "high", eval_number(v->high));
 }
 
 static json_t *calls_of(const dscm_calls *c, const char *sharp, const char *blurred)
@@ -65,25 +59,25 @@ static json_t *method_json(const eval_method *r, const dscm_judged *d)
     json_t *out = calls_of(&d->calls, "validity", "validity_blurred");
     json_t *traits = json_object();
     for (int t = 0; t < DSCM_TRAITS; t++)
-        json_object_set_new(traits, dscm_trait_name((dscm_trait)t), number(d->traits[t]));
+        json_object_set_new(traits, dscm_trait_name((dscm_trait)t), eval_number(d->traits[t]));
     json_object_set_new(out, "method", json_string(r->title));
     json_object_set_new(out, "count", json_integer((json_int_t)d->count));
     json_object_set_new(out, "cld", interval_of(&d->cld));
     json_object_set_new(out, "cld_of_each", list_of(d->cld_of, d->vaes));
-    json_object_set_new(out, "cld_spread", number(d->cld_spread));
+    json_object_set_new(out, "cld_spread", eval_number(d->cld_spread));
     json_object_set_new(out, "im1", interval_of(&d->im1));
-    json_object_set_new(out, "precision", number(d->precision));
-    json_object_set_new(out, "recall", number(d->recall));
+    json_object_set_new(out, "precision", eval_number(d->precision));
+    json_object_set_new(out, "recall", eval_number(d->recall));
     json_object_set_new(out, "frechet", interval_of(&d->frechet.results));
     json_object_set_new(out, "frechet_real", interval_of(&d->frechet.real));
     json_object_set_new(out, "frechet_half", json_integer((json_int_t)d->frechet.half));
-    json_object_set_new(out, "faint", number(d->faint));
+    json_object_set_new(out, "faint", eval_number(d->faint));
     json_object_set_new(out, "correlation", traits);
-    json_object_set_new(out, "l1_255", number(f.l1));
-    json_object_set_new(out, "passes", number(f.passes));
-    json_object_set_new(out, "gradients", number(f.gradients));
-    json_object_set_new(out, "passes_and_gradients", number(f.passes + f.gradients));
-    json_object_set_new(out, "seconds", number(f.seconds));
+    json_object_set_new(out, "l1_255", eval_number(f.l1));
+    json_object_set_new(out, "passes", eval_number(f.passes));
+    json_object_set_new(out, "gradients", eval_number(f.gradients));
+    json_object_set_new(out, "passes_and_gradients", eval_number(f.passes + f.gradients));
+    json_object_set_new(out, "seconds", eval_number(f.seconds));
     return out;
 }
 
@@ -93,7 +87,7 @@ static dscm_code write_json(const evaluation *e, const dscm_real_figures *real, 
     char path[4096];
     json_t *reals = calls_of(&real->calls, "accuracy", "accuracy_blurred");
     json_object_set_new(reals, "count", json_integer((json_int_t)real->count));
-    json_object_set_new(reals, "faint", number(real->faint));
+    json_object_set_new(reals, "faint", eval_number(real->faint));
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:s, s:o, s:O}", "command", e->command, "judges", e->judges,
                   "model", e->m.info->name, "split", e->split, "real", reals, "methods", methods);

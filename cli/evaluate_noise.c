@@ -10,16 +10,16 @@
 #include "core/data/idx.h"
 #include "core/eval/noise.h"
 
-static const char *const samplers[] = {"implicit", "residual", "obelm", "bdia", "ddim"};
 static const size_t steps[] = {5, 10, 20, 50};
-enum { SAMPLERS = sizeof samplers / sizeof *samplers, STEPS = sizeof steps / sizeof *steps };
+enum { STEPS = sizeof steps / sizeof *steps, SETTINGS_MAX = 16 * STEPS };
 
 typedef struct noise_run {
     evaluation *e;
     dscm_noise_data data;
     dscm_session *sessions[EVAL_WORKERS_MAX];
-    dscm_options options[SAMPLERS * STEPS];
-    dscm_noise_row rows[SAMPLERS * STEPS];
+    dscm_options options[SETTINGS_MAX];
+    dscm_noise_row rows[SETTINGS_MAX];
+    size_t settings;
 } noise_run;
 
 static dscm_code read_items(noise_run *r, dscm_error *err)
@@ -61,14 +61,6 @@ static void run_setting(void *arg, size_t index, int worker)
     if (worker == 0) cli_progress_show(&e->progress, (double)e->finished, NULL);
 }
 
-static void print_number(FILE *f, const char *format, double v)
-{
-    if (isnan(v))
-        fputs(" – |", f);
-    else
-        fprintf(f, format, v);
-}
-
 static void print_rows(FILE *f, const noise_run *r)
 {
     const evaluation *e = r->e;
@@ -77,38 +69,34 @@ static void print_rows(FILE *f, const noise_run *r)
     fputs("| sampler | steps | full L1 | noise-only L1 | mean | deviation | excess kurtosis | "
           "probe | follows the noise |\n|---|---|---|---|---|---|---|---|---|\n",
           f);
-    for (size_t i = 0; i < SAMPLERS * STEPS; i++) {
+    for (size_t i = 0; i < r->settings; i++) {
         const dscm_noise_row *row = &r->rows[i];
         fprintf(f, "| %s | %zu |", r->options[i].sampler, r->options[i].steps);
-        print_number(f, " %.2f |", row->full);
-        print_number(f, " %.2f |", row->noise_only);
-        print_number(f, " %.3f |", row->mean);
-        print_number(f, " %.3f |", row->deviation);
-        print_number(f, " %.2f |", row->kurtosis);
-        print_number(f, " %.3f |", row->probe);
-        print_number(f, " %.3f |", row->follows);
+        eval_cell(f, row->full, 2);
+        eval_cell(f, row->noise_only, 2);
+        eval_cell(f, row->mean, 3);
+        eval_cell(f, row->deviation, 3);
+        eval_cell(f, row->kurtosis, 2);
+        eval_cell(f, row->probe, 3);
+        eval_cell(f, row->follows, 3);
         fputc('\n', f);
     }
     fprintf(f, "\n`%s`\n", e->command);
 }
 
-static json_t *number(double v)
-{
-    return isnan(v) ? json_null() : json_real(v);
-}
-
 static json_t *rows_json(const noise_run *r)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < SAMPLERS * STEPS; i++) {
+    for (size_t i = 0; i < r->settings; i++) {
         const dscm_noise_row *row = &r->rows[i];
         json_array_append_new(
-            list, json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler",
-                            r->options[i].sampler, "steps", (json_int_t)r->options[i].steps, "full",
-                            number(row->full), "noise_only", number(row->noise_only), "mean",
-                            number(row->mean), "deviation", number(row->deviation), "kurtosis",
-                            number(row->kurtosis), "probe", number(row->probe), "follows",
-                            number(row->follows)));
+            list,
+            json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sampler",
+                      r->options[i].sampler, "steps", (json_int_t)r->options[i].steps, "full",
+                      eval_number(row->full), "noise_only", eval_number(row->noise_only), "mean",
+                      eval_number(row->mean), "deviation", eval_number(row->deviation), "kurtosis",
+                      eval_number(row->kurtosis), "probe", eval_number(row->probe), "follows",
+                      eval_number(row->follows)));
     }
     return json_pack("{s:s, s:s, s:I, s:s, s:o}", "model", r->e->m.info->name, "model_sha256",
                      r->e->m.info->sha256, "images", (json_int_t)r->data.count, "command",
@@ -134,23 +122,34 @@ static dscm_code write_report(const noise_run *r, dscm_error *err)
     return code;
 }
 
+/* Its settings, one per number of steps. */
+static dscm_code add_sampler(noise_run *r, const char *name, dscm_error *err)
+{
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < STEPS && r->settings < SETTINGS_MAX; i++) {
+        dscm_options *o = &r->options[r->settings++];
+        *o = r->e->m.options;
+        o->sampler = name;
+        o->steps = steps[i];
+        o->scale = 1;
+        code = dscm_options_resolve(r->e->m.bundle, o, err);
+    }
+    return code;
+}
+
 static dscm_code run_all(noise_run *r, dscm_error *err)
 {
     evaluation *e = r->e;
     dscm_code code = dscm_team_open(&e->team, (int)e->m.threads, err);
     for (size_t i = 0; code == DSCM_OK && i < e->m.threads; i++)
         code = dscm_session_open(&r->sessions[i], e->m.bundle, e->m.batch, 1, err);
-    for (size_t i = 0; code == DSCM_OK && i < SAMPLERS * STEPS; i++) {
-        r->options[i] = e->m.options;
-        r->options[i].sampler = samplers[i / STEPS];
-        r->options[i].steps = steps[i % STEPS];
-        r->options[i].scale = 1;
-        code = dscm_options_resolve(e->m.bundle, &r->options[i], err);
-    }
+    for (size_t k = 0; code == DSCM_OK && dscm_sampler_name(k); k++)
+        if (strcmp(dscm_sampler_name(k), "published") != 0) /* asks the network without parents */
+            code = add_sampler(r, dscm_sampler_name(k), err);
     if (code != DSCM_OK) return code;
     e->finished = 0;
-    cli_progress_start(&e->progress, "noise", "settings", SAMPLERS * STEPS);
-    dscm_team_run(e->team, SAMPLERS * STEPS, run_setting, r);
+    cli_progress_start(&e->progress, "noise", "settings", (double)r->settings);
+    dscm_team_run(e->team, r->settings, run_setting, r);
     cli_progress_end(&e->progress);
     return eval_first_error(e, err);
 }

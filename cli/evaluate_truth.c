@@ -282,28 +282,16 @@ static dscm_code measure_null(truth_run *t, size_t cycles, bool noise_only, doub
 }
 
 /* ---- the report ---- */
-static json_t *number(double v)
-{
-    return isnan(v) ? json_null() : json_real(v);
-}
-
 static json_t *line_json(const truth_line *l)
 {
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "method", l->method,
-                     "intervention", l->act, "l1_to_truth", number(l->mean.l1),
-                     "thickness_to_truth", number(l->mean.thickness_truth), "intensity_to_truth",
-                     number(l->mean.intensity_truth), "thickness_error", number(l->mean.thickness),
-                     "intensity_error", number(l->mean.intensity), "digit_accuracy",
-                     number(l->digit), "propagated_intensity_error", number(l->propagated),
-                     "ms_per_image", number(l->ms));
-}
-
-static void print_cell(FILE *f, double v, int digits)
-{
-    if (isnan(v))
-        fputs(" – |", f);
-    else
-        fprintf(f, " %.*f |", digits, v);
+                     "intervention", l->act, "l1_to_truth", eval_number(l->mean.l1),
+                     "thickness_to_truth", eval_number(l->mean.thickness_truth),
+                     "intensity_to_truth", eval_number(l->mean.intensity_truth), "thickness_error",
+                     eval_number(l->mean.thickness), "intensity_error",
+                     eval_number(l->mean.intensity), "digit_accuracy", eval_number(l->digit),
+                     "propagated_intensity_error", eval_number(l->propagated), "ms_per_image",
+                     eval_number(l->ms));
 }
 
 static void print_table(FILE *f, const truth_run *t)
@@ -318,14 +306,14 @@ static void print_table(FILE *f, const truth_run *t)
     for (size_t i = 0; i < t->lines_count; i++) {
         const truth_line *l = &t->lines[i];
         fprintf(f, "| %s | %s |", l->act, l->method);
-        print_cell(f, l->mean.l1, 2);
-        print_cell(f, l->mean.thickness_truth, 3);
-        print_cell(f, l->mean.intensity_truth, 2);
-        print_cell(f, l->mean.thickness, 3);
-        print_cell(f, l->mean.intensity, 2);
-        print_cell(f, l->digit, 4);
-        print_cell(f, l->propagated, 3);
-        print_cell(f, l->ms, 0);
+        eval_cell(f, l->mean.l1, 2);
+        eval_cell(f, l->mean.thickness_truth, 3);
+        eval_cell(f, l->mean.intensity_truth, 2);
+        eval_cell(f, l->mean.thickness, 3);
+        eval_cell(f, l->mean.intensity, 2);
+        eval_cell(f, l->digit, 4);
+        eval_cell(f, l->propagated, 3);
+        eval_cell(f, l->ms, 0);
         fputc('\n', f);
     }
     fprintf(f,
@@ -339,11 +327,12 @@ static dscm_code write_report(const truth_run *t, dscm_error *err)
     json_t *list = json_array(), *all;
     for (size_t i = 0; i < t->lines_count; i++)
         json_array_append_new(list, line_json(&t->lines[i]));
-    all = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:{s:o, s:o, s:o}}", "model",
-                    t->e->m.info->name, "model_sha256", t->e->m.info->sha256, "images",
-                    (json_int_t)t->count, "seed", (json_int_t)t->e->m.seed, "command",
-                    t->e->command, "results", list, "composition", "1", number(t->composition[0]),
-                    "10", number(t->composition[1]), "noise_only", number(t->composition[2]));
+    all =
+        json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:{s:o, s:o, s:o}}", "model", t->e->m.info->name,
+                  "model_sha256", t->e->m.info->sha256, "images", (json_int_t)t->count, "seed",
+                  (json_int_t)t->e->m.seed, "command", t->e->command, "results", list,
+                  "composition", "1", eval_number(t->composition[0]), "10",
+                  eval_number(t->composition[1]), "noise_only", eval_number(t->composition[2]));
     char *json = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(all);
     char *text = NULL;

@@ -277,8 +277,8 @@ void dscm_images_round(float *images, size_t count);
  * item at least `confidence` and see every guided number within its variable's tolerance; all from one
  * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
- * network is told its target and what was missed, twice at most. Scales that interventions name are factors of it, and queries name none. A weak scale
- * changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
+ * network is told its target and what was missed, twice at most. Scales that interventions name are
+ * factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
  * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
  * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
  * what is judged is what a file holds. */
@@ -298,9 +298,8 @@ typedef struct dscm_scale_result {
         gap; /* largest distance of a guided number from its target, as a multiple of its variable's
                    tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
-    double
-        aimed[DSCM_CONDITIONS_MAX]; /* per parent of the score network: what it was told beyond the
-                                          target */
+    /* per parent of the score network: what it was told beyond the target */
+    double aimed[DSCM_CONDITIONS_MAX];
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,
                               const dscm_latent *latent, const dscm_query *queries,

@@ -43,13 +43,13 @@ static double now(void)
 typedef dscm_code method_fn(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                             size_t count, dscm_record *rows, dscm_error *err);
 
-/* Evaluations of the network, or gradients, per step down beside that under the factual parents. Several
- * parents that change take one for all and, where the label's strength is not 1, one without it. */
+/* Gradients, or evaluations that stand for them, per step down. */
 static double extra_evaluations(const dscm_eval_worker *w, const dscm_options *o)
 {
-    bool conditional = o->guidance == DSCM_GUIDANCE_CONDITIONAL;
     if (o->scale <= 0) return 0;
-    return conditional && dscm_bundle_conditions(w->data->bundle) > 1 && o->scale != 1 ? 2 : 1;
+    return o->guidance == DSCM_GUIDANCE_CONDITIONAL
+               ? (double)dscm_extra_evaluations(w->data->bundle, o)
+               : 1;
 }
 
 static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t count,

@@ -43,10 +43,12 @@ dscm_code dscm_noise_probe(double *out, const float *x, const int *labels, size_
                            size_t size, size_t labels_count, dscm_error *err)
 {
     size_t even = (count + 1) / 2, odd = count / 2, right = 0;
+    if (count < 4)
+        return dscm_fail(err, DSCM_E_INVALID, "%zu images: a probe needs at least 4", count);
     double *a = dscm_alloc(even * even, sizeof *a, "probe", err);
     double *weights = dscm_alloc(even * labels_count, sizeof *weights, "probe", err);
     double penalty = 0;
-    dscm_code code = a && weights && odd ? DSCM_OK : DSCM_E_MEMORY;
+    dscm_code code = a && weights ? DSCM_OK : DSCM_E_MEMORY;
     for (size_t i = 0; !code && i < even; i++) {
         const float *row = x + 2 * i * size;
         for (size_t j = 0; j <= i; j++) a[i * even + j] = product(row, x + 2 * j * size, size);
@@ -69,7 +71,7 @@ dscm_code dscm_noise_probe(double *out, const float *x, const int *labels, size_
         }
         right += named == (size_t)labels[2 * i + 1];
     }
-    *out = odd ? (double)right / (double)odd : (double)NAN;
+    *out = (double)right / (double)odd;
     dscm_free(a);
     dscm_free(weights);
     return code;
@@ -87,13 +89,6 @@ typedef struct study {
     dscm_intervention *acts; /* (count) */
     size_t *donors;          /* (count): whose noise is borrowed; the item itself where nobody's */
 } study;
-
-static double l1(const float *a, const float *b, size_t size)
-{
-    double sum = 0;
-    for (size_t i = 0; i < size; i++) sum += fabs((double)a[i] - (double)b[i]);
-    return 127.5 * sum / (double)size;
-}
 
 static double mean_of(const double *values, size_t count)
 {
@@ -124,7 +119,7 @@ static dscm_code reconstruct(study *s, dscm_noise_row *out, const dscm_latent *l
     dscm_code code = dscm_predict(s->session, s->own, latent, s->queries, &s->options, NULL, err);
     if (code != DSCM_OK) return code;
     dscm_images_round(s->own, d->count * s->size);
-    out->full = l1(s->own, d->images, d->count * s->size);
+    out->full = dscm_images_l1(s->own, d->images, d->count * s->size);
     code = dscm_noise_only_error(s->session, s->errors, latent, d->images, NULL, err);
     if (code == DSCM_OK) out->noise_only = mean_of(s->errors, d->count);
     return code;
@@ -174,8 +169,8 @@ static dscm_code borrow(study *s, dscm_noise_row *out, const dscm_latent *latent
         if (s->donors[i] == i) continue;
         const float *made = s->other + i * s->size;
         asked++;
-        follows +=
-            l1(made, donors_own + i * s->size, s->size) < l1(made, s->own + i * s->size, s->size);
+        follows += dscm_images_l1(made, donors_own + i * s->size, s->size) <
+                   dscm_images_l1(made, s->own + i * s->size, s->size);
     }
     out->follows = asked ? (double)follows / (double)asked : (double)NAN;
     dscm_latent_free(swapped);

@@ -396,3 +396,16 @@ void dscm_images_round(float *images, size_t count)
         images[i] = fminf(fmaxf(level, 0), 255) / 127.5f - 1;
     }
 }
+
+double dscm_images_l1(const float *a, const float *b, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += fabs((double)a[i] - (double)b[i]);
+    return count ? 127.5 * sum / (double)count : 0;
+}
+
+size_t dscm_extra_evaluations(const dscm_bundle *bundle, const dscm_options *options)
+{
+    if (!is_conditional(options) || options->scale == 0) return 0;
+    return dscm_bundle_conditions(bundle) > 1 && options->scale != 1 ? 2 : 1;
+}

@@ -92,12 +92,8 @@ dscm_code dscm_noise_only_error(dscm_session *s, double *out, const dscm_latent 
     if (code == DSCM_OK)
         code = dscm_predict(s, again, noise, nothing, &latent->options, progress, err);
     if (code == DSCM_OK) dscm_images_round(again, floats);
-    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
-        double sum = 0;
-        for (size_t p = i * s->size; p < (i + 1) * s->size; p++)
-            sum += fabs((double)again[p] - (double)images[p]);
-        out[i] = 127.5 * sum / (double)s->size;
-    }
+    for (size_t i = 0; code == DSCM_OK && i < count; i++)
+        out[i] = dscm_images_l1(again + i * s->size, images + i * s->size, s->size);
     dscm_latent_free(noise);
     dscm_free(again);
     dscm_free(nothing);

@@ -24,13 +24,6 @@ void *run_alloc(run *r, size_t count, size_t size)
     return block;
 }
 
-double run_l1(const float *a, const float *b, size_t count)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += fabs((double)a[i] - (double)b[i]);
-    return count ? 127.5 * sum / (double)count : 0;
-}
-
 /* ---- progress ---- */
 
 static const char *phase_name(run_phase phase)

@@ -5,6 +5,7 @@
 
 #include "core/image/ink.h"
 #include "core/scm/pipeline_internal.h"
+#include "core/scm/session.h"
 
 void dscm_abduction_free(dscm_abduction *a)
 {
@@ -180,7 +181,7 @@ static void take_told(run *r)
 
 static void judge(dscm_abduction *a, size_t pixels)
 {
-    a->error_l1 = run_l1(a->reconstruction, a->image, pixels);
+    a->error_l1 = dscm_images_l1(a->reconstruction, a->image, pixels);
     a->error_max = 0;
     for (size_t i = 0; i < pixels; i++)
         a->error_max =

@@ -69,7 +69,5 @@ dscm_code run_reverse(run *r, const float *images) DSCM_MUST_CHECK;
  * (total) by the search. */
 dscm_code run_vary(run *r, const float *images, const dscm_scale_result *found) DSCM_MUST_CHECK;
 dscm_code run_samples(run *r) DSCM_MUST_CHECK;
-/* Mean absolute difference on the 0..255 scale. */
-double run_l1(const float *a, const float *b, size_t count);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/scm/pipeline_internal.h"
+#include "core/scm/session.h"
 
 /* Queries of all targets; the caller frees *queries and *items. Each has the strength of its request,
  * because requests of one batch may differ in it. */
@@ -158,7 +159,7 @@ dscm_code run_reverse(run *r, const float *images)
     for (size_t i = 0; !code && i < r->count; i++)
         for (size_t k = r->offsets[i]; k < r->offsets[i + 1]; k++)
             r->items[i].result->counterfactuals[k - r->offsets[i]].reversibility =
-                run_l1(back + k * r->pixels, r->from[i]->image, r->pixels);
+                dscm_images_l1(back + k * r->pixels, r->from[i]->image, r->pixels);
     run_end(r, &r->times.score);
     dscm_latent_free(latent);
     free(queries);

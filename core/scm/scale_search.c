@@ -70,8 +70,8 @@ static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_
         }
 }
 
-#define AIM_BEYOND                                                                                 \
-    0.1 /* of a variable's range, on either side of it: how far the network may be told */
+/* How far beyond a variable's range the network may be told, as a share of it, on either side. */
+#define AIM_BEYOND 0.1
 
 /* Guidance of one walk of a search (edges), from that with relative scales. */
 static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *unit, double scale,
@@ -187,7 +187,8 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     memcpy(result->aimed, now->aimed, sizeof now->aimed);
 }
 
-/* What to ask of an item next, the numbers that move before those that are held; false when nothing is left to try or to wish for. */
+/* What to ask of an item next, the numbers that move before those that are held; false when nothing is
+ * left to try or to wish for. */
 static bool pursue(const search *q, size_t item, const verdict *seen, const dscm_scale_search *a,
                    double usual)
 {

@@ -58,6 +58,12 @@ typedef struct walk_call {
 } walk_call;
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;
+/* Mean absolute difference of two images (count floats of [-1,1]), on the 0..255 scale. */
+double dscm_images_l1(const float *a, const float *b, size_t count);
+/* Evaluations of the score network per step down beside that under the factual parents, where a label is
+ * changed: under conditional guidance one with all targets and, where several parents change and the
+ * strength is not 1, one without the label's; 0 under the anti-causal one. */
+size_t dscm_extra_evaluations(const dscm_bundle *bundle, const dscm_options *options);
 /* dscm_walk_forget for the images in session->walk. */
 dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call,
                               dscm_error *err) DSCM_MUST_CHECK;
