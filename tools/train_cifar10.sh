@@ -16,16 +16,8 @@ program=${DIFFSCM:-build/diffscm}
 m='train[0%:60%]' s='train[60%:70%]' p='train[70%:100%]'
 mkdir -p "$work/judges"
 
-# net FILE SPLIT TASK OPTION...: skipped when its figures are there
-net() {
-    file=$1 split=$2
-    shift 2
-    [ ! -e "$work/$file.txt" ] || return 0
-    "$program" train "$@" --flip --data "$data" --split "$split" --eval-split "$s" --threads 1 --quiet \
-        --out "$work/$file.st" --checkpoint "$work/$file.ck" --log "$work/$file.csv" >"$work/$file.part"
-    mv "$work/$file.part" "$work/$file.txt"
-    echo "$file: $(cat "$work/$file.txt")"
-}
+every=--flip
+. "$(dirname "$0")/net.sh"
 # Moved by whole pixels whose edges are repeated; turned pictures would have black corners.
 classifier() {
     file=$1 split=$2

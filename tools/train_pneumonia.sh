@@ -16,17 +16,9 @@ program=${DIFFSCM:-build/diffscm}
 m='train[0%:60%]' s='train[60%:75%]' p='train[75%:100%]'
 mkdir -p "$work/judges"
 
-# net FILE SPLIT TASK OPTION...: skipped when its figures are there
-net() {
-    file=$1 split=$2
-    shift 2
-    [ ! -e "$work/$file.txt" ] || return 0
-    # One picture in ten is of a normal chest: both classes are drawn alike.
-    "$program" train "$@" --balance --data "$data" --split "$split" --eval-split "$s" --threads 1 --quiet \
-        --out "$work/$file.st" --checkpoint "$work/$file.ck" --log "$work/$file.csv" >"$work/$file.part"
-    mv "$work/$file.part" "$work/$file.txt"
-    echo "$file: $(cat "$work/$file.txt")"
-}
+# One picture in ten is of a normal chest: both classes are drawn alike.
+every=--balance
+. "$(dirname "$0")/net.sh"
 
 # Hearts lie on the left: pictures are moved, never mirrored.
 score() {
