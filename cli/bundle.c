@@ -413,7 +413,6 @@ static dscm_code run(bundle_job *j, dscm_error *err)
 int cmd_bundle(int argc, char **argv)
 {
     bundle_job j = {.version = "1",
-                    .licence = "MIT",
                     .provenance = "trained with diffscm train",
                     .variable = "digit",
                     .labels = "0,1,2,3,4,5,6,7,8,9",
@@ -426,7 +425,8 @@ int cmd_bundle(int argc, char **argv)
         {"out", OPT_TEXT, &j.folder, 0, 0, "DIR", "the bundle"},
         {"name", OPT_TEXT, &j.name, 0, 0, "NAME", "of the model"},
         {"version", OPT_TEXT, &j.version, 0, 0, "TEXT", "of the model (1)"},
-        {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT", "of the weights (MIT)"},
+        {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT",
+         "of the weights, needed: \"CC BY 4.0\", \"MIT\", or \"not stated\" (also --license)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
         {"warning", OPT_TEXT, &j.warning, 0, 0, "TEXT",
          "what who uses the model must know, shown on its page"},
@@ -471,8 +471,9 @@ int cmd_bundle(int argc, char **argv)
         {.name = NULL}};
     option_list rest = {.count = 0};
     int exit_code = cli_parse(
-        argc, argv, "bundle --out DIR --name NAME --score FILE --predictor FILE [options]", options,
-        &rest);
+        argc, argv,
+        "bundle --out DIR --name NAME --licence TEXT --score FILE --predictor FILE [options]",
+        options, &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage("bundle", "unexpected argument %s", rest.items[0]);
     bool alone = !j.name && !j.score && !j.predictors.count;
@@ -483,6 +484,7 @@ int cmd_bundle(int argc, char **argv)
                          "--measured or --judges alone");
     if (!alone && !cli_is_name(j.name))
         return cli_usage("bundle", "--name \"%s\": must not be empty nor hold '/'", j.name);
+    if (!alone && (exit_code = cli_check_licence("bundle", j.licence)) >= 0) return exit_code;
     dscm_error err = {0};
     j.out = j.folder;
     dscm_code code = alone ? update(&j, &err) : run(&j, &err);

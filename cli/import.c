@@ -322,7 +322,6 @@ int cmd_import(int argc, char **argv)
 {
     import_run r = {.dtype_name = "f32",
                     .variable = "class",
-                    .licence = "as published with the checkpoints",
                     .provenance = "imported from PyTorch checkpoints",
                     .scale = (double)NAN};
     option_list rest = {.count = 0};
@@ -342,11 +341,13 @@ int cmd_import(int argc, char **argv)
         {"labels", OPT_TEXT, &r.labels, 0, 0, "FILE", "class names, one a line (ImageNet's)"},
         {"name", OPT_TEXT, &r.name, 0, 0, "NAME", "of the bundle (the folder's name)"},
         {"variable", OPT_TEXT, &r.variable, 0, 0, "NAME", "of the predicted variable (class)"},
-        {"licence", OPT_TEXT, &r.licence, 0, 0, "TEXT", "of the checkpoints"},
+        {"licence", OPT_TEXT, &r.licence, 0, 0, "TEXT",
+         "of the checkpoints, needed: \"MIT\", \"CC BY 4.0\", or \"not stated\" (also --license)"},
         {"provenance", OPT_TEXT, &r.provenance, 0, 0, "TEXT", "where they come from"},
         {.name = NULL}};
     int exit_code = cli_parse(
-        argc, argv, "import --preset NAME --score FILE --predictor FILE --out DIR", options, &rest);
+        argc, argv, "import --preset NAME --licence TEXT --score FILE --predictor FILE --out DIR",
+        options, &rest);
     if (exit_code >= 0) return exit_code;
     if (rest.count) return cli_usage(argv[0], "unexpected argument \"%s\"", rest.items[0]);
     if (!r.score || !r.predictor || !r.out)
@@ -358,6 +359,7 @@ int cmd_import(int argc, char **argv)
     }
     if (!cli_is_name(r.name))
         return cli_usage(argv[0], "--name \"%s\": must not be empty nor hold '/'", r.name);
+    if ((exit_code = cli_check_licence(argv[0], r.licence)) >= 0) return exit_code;
     dscm_error err = {0};
     r.files = json_object();
     dscm_code code = run(&r, &err);

@@ -29,8 +29,10 @@ int cli_fail(const char *name, const dscm_error *err)
     return err->code == DSCM_E_INVALID || err->code == DSCM_E_UNKNOWN ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/* By its name; "license" is taken for "licence". */
 static const cli_option *find_option(const cli_option *options, const char *name, size_t length)
 {
+    if (length == 7 && strncmp(name, "license", length) == 0) name = "licence";
     for (const cli_option *o = options; o->name; o++)
         if (strlen(o->name) == length && strncmp(o->name, name, length) == 0) return o;
     return NULL;

@@ -119,6 +119,14 @@ bool cli_is_name(const char *name)
     return *name && !strchr(name, '/');
 }
 
+int cli_check_licence(const char *command, const char *licence)
+{
+    if (licence && licence[strspn(licence, " \t\r\n")]) return -1;
+    return cli_usage(command,
+                     "--licence is needed: under which licence the weights may be used, such as "
+                     "--licence \"CC BY 4.0\", or --licence \"not stated\"");
+}
+
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err)
 {
     static const char *const others[] = {".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"};

@@ -95,7 +95,7 @@ else
     set -- "$@" --version 3 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
 fi
 # shellcheck disable=SC2086
-"$program" bundle --out "$out" --name "$name" --provenance "$provenance" \
+"$program" bundle --out "$out" --name "$name" --licence MIT --provenance "$provenance" \
     --score "$work/score.st" --baseline-autoencoder "$work/baseline_ae.st" \
     --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit $walk "$@"
 "$program" bundle --out "$out" --measured "$work/measured.json"

@@ -46,7 +46,7 @@ head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
 printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler":"implicit","steps":10,"scale":1.2},{"sampler":"implicit","steps":20,"scale":1.2}], "scale": "auto"}\n' \
     >"$work/measured.json"
 
-"$program" bundle --out "$out" --name morphomnist --version 2 \
+"$program" bundle --out "$out" --name morphomnist --version 2 --licence MIT \
     --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \

@@ -89,7 +89,7 @@ TRAIN = "--data set --samples 8 --batch 8 --mult 1 --channels 32 --threads 1".sp
 # What makes a model of one's own, in this order; with what a run leaves that the next would go on from.
 MAKING = [(["train", "score", *TRAIN, "--out", "score.st", "--checkpoint", "score.ck"], ["score.st", "score.ck"]),
           (["train", "predictor", *TRAIN, "--out", "predictor.st"], ["predictor.st"]),
-          ("bundle --out own --name own --score score.st --predictor predictor.st --variable kind --labels b,c".split(),
+          ("bundle --out own --name own --licence MIT --score score.st --predictor predictor.st --variable kind --labels b,c".split(),
            ["own"]),
           (["fit", "--table", "table.csv", "--graph", "a -> b", "--out", "fit.json"], ["fit.json"]),
           ("counterfactual --model own --images set/t10k-images-idx3-ubyte --targets set/t10k-labels-idx1-ubyte --steps 2 "

@@ -68,8 +68,8 @@ def cases(program, root, path, digits):
         folder, nets = fresh("full-bundle"), os.path.join(root, "models", "fashion")
         shutil.copytree(nets, folder, dirs_exist_ok=True)
         before = contents(folder)
-        bundle = ["bundle", "--out", folder, "--name", "other", "--variable", "garment", "--score",
-                  os.path.join(nets, "score.safetensors"), "--predictor",
+        bundle = ["bundle", "--out", folder, "--name", "other", "--licence", "MIT", "--variable", "garment",
+                  "--score", os.path.join(nets, "score.safetensors"), "--predictor",
                   os.path.join(nets, "predictor.safetensors"), "--oracle"]
         size = os.path.getsize(os.path.join(nets, "score.safetensors"))
         assert size > os.path.getsize(os.path.join(nets, "predictor.safetensors"))

@@ -198,7 +198,7 @@ def cases(path, program):
         with open(name, "wb") as f:
             f.write(blob)
         done = subprocess.run(
-            [program, "import", "--preset", "64", "--score", name, "--predictor", name, "--out", out],
+            [program, "import", "--preset", "64", "--licence", "MIT", "--score", name, "--predictor", name, "--out", out],
             capture_output=True, text=True, timeout=SECONDS, preexec_fn=limits, cwd=path("."))
         assert done.returncode == 1, (label, done.returncode, done.stderr[-300:])
         assert done.stderr.count("\n") == 1 and done.stderr.startswith("diffscm"), (label,

@@ -215,7 +215,7 @@ def cases(run, path, refused, program):
             f.write("\n".join(NAMES) + "\n")
         made[kind] = path(kind)
         code, out, err = run(
-            "import", "--score", score, "--predictor", path("predictor.pt"), "--out", made[kind],
+            "import", "--licence", "not stated", "--score", score, "--predictor", path("predictor.pt"), "--out", made[kind],
             "--schedule", "linear", "--labels", path("names.txt"), "--set", f"image_size={SIDE}",
             "--set", "attention_order=legacy", "--set", "num_head_channels=16", *more)
         assert code == 0 and "6 classes, 32x32 images" in out, out + err

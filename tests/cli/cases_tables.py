@@ -77,7 +77,7 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
                            "thickness=0..8", "--range", "grey=0..255", "--epochs", "20", "--out",
                            path("bars.json"))
         assert code == 0, err
-        made = ["bundle", "--name", "bars", "--causal", path("bars.json"), "--score",
+        made = ["bundle", "--name", "bars", "--licence", "MIT", "--causal", path("bars.json"), "--score",
                 path("bars-score.st"), "--sampler", "implicit", "--steps", "5"]
         code, _, err = run("train", "score", *small, "--conditional", "--parents",
                            "kind,thickness,grey", "--out", path("bars-score.st"))

@@ -55,11 +55,22 @@ def cases(program, root, refused, run, path, write_png, write_idx):
             refused(["bundle", *nets, "--out", path("b"), "--name", name], 2, f'"{name}"')
             refused(["import", *nets, "--out", path("b"), "--name", name], 2, f'"{name}"')
 
+    def test_a_licence_is_needed():
+        """Of a model that is put together; what is measured goes into one that has its licence."""
+        for command in ("bundle", "import"):
+            made = [command, "--score", one[1], "--predictor", one[1], "--out", path("b"), "--name", "b"]
+            for missing in ([], ["--licence="], ["--licence= "], ["--license", "\t"]):
+                refused([*made, *missing], 2, f"diffscm {command}: --licence is needed", '--licence "CC BY 4.0"')
+            for given in (["--licence", "MIT"], ["--license=not stated"]):
+                code, _, err = run(*made, *given)
+                assert code and "licence" not in err and err.count("\n") == 1, err
+        assert not os.path.exists(path("b"))
+
     def test_what_contradicts_itself_is_refused():
         refused([*one, *out, "--null"], 2, "--null", "--do digit=8")
         digits = os.path.join(root, "models", "mnist", "score.safetensors")
-        refused(["bundle", "--out", path("no-predictor"), "--name", "two", "--score", digits, "--predictor",
-                 digits], 1, path("no-predictor/manifest.json"), "predictor")
+        refused(["bundle", "--out", path("no-predictor"), "--name", "two", "--licence", "MIT", "--score", digits,
+                 "--predictor", digits], 1, path("no-predictor/manifest.json"), "predictor")
 
     def test_the_service_checks_its_files():
         for option, part in (("--config", "directory"), ("--keys-file", "no regular file")):
@@ -237,7 +248,8 @@ def cases(program, root, refused, run, path, write_png, write_idx):
         assert code == 0 and "oracle" in text and err == ""
 
     def test_labels_are_checked_first():
-        command = ["bundle", "--out", path("labels"), "--name", "x", "--score", "s", "--predictor", "p"]
+        command = ["bundle", "--out", path("labels"), "--name", "x", "--licence", "MIT", "--score", "s",
+                   "--predictor", "p"]
         refused([*command, "--labels", "crane,b,crane"], 2, 'labels 1 and 3 are both "crane"')
         refused([*command, "--labels", 'a,,c'], 2, "label 2 is empty")
         refused([*command, "--labels", '"a, b"c,d'], 2, "label 1")

@@ -53,17 +53,23 @@ static void write_networks(void)
     write_network("grey.st", &predictor, 0);
 }
 
-/* Runs "diffscm import" in the folder with the words of `line`; its messages are in `output`. */
-static int import(const char *line)
+/* Runs "diffscm import" in the folder with the words of both texts; its messages are in `output`. */
+static int import_under(const char *licence, const char *line)
 {
     char command[2048];
-    snprintf(command, sizeof command, "cd %s && '%s' import %s 2>&1", dir, program, line);
+    snprintf(command, sizeof command, "cd %s && '%s' import %s %s 2>&1", dir, program, licence,
+             line);
     FILE *pipe = popen(command, "r");
     if (!pipe) return -1;
     size_t got = fread(output, 1, sizeof output - 1, pipe);
     output[got] = '\0';
     int status = pclose(pipe);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int import(const char *line)
+{
+    return import_under("--licence MIT", line);
 }
 
 #define FILES "--score score.st --predictor predictor.st "
@@ -88,6 +94,7 @@ static void bundles_load(void)
         CHECK_INT(dscm_variable_find(bundle, "species", &variable, &err), DSCM_OK);
         CHECK_INT(dscm_bundle_describe(bundle)->variables[variable].labels_count, 4);
         CHECK_STR(dscm_bundle_describe(bundle)->name, types[i]);
+        CHECK_STR(dscm_bundle_describe(bundle)->licence, "MIT");
         dscm_bundle_free(bundle);
     }
     CHECK_INT(import(FILES KEYS "--out f32"), 2);
@@ -159,6 +166,24 @@ static void nothing_half_made_stays(void)
     CHECK_STR(names_in("half"), "manifest.json predictor.safetensors score.safetensors ");
 }
 
+static void a_licence_is_needed(void)
+{
+    char path[128];
+    CHECK_INT(import_under("", FILES KEYS "--out free"), 2);
+    CHECK_HAS(output, "--licence is needed");
+    CHECK_INT(import_under("--licence ' '", FILES KEYS "--out free"), 2);
+    CHECK_HAS(output, "--licence \"CC BY 4.0\"");
+    snprintf(path, sizeof path, "%s/free", dir);
+    CHECK(access(path, F_OK) != 0);
+    CHECK_INT(import_under("--license='CC BY 4.0'", FILES KEYS "--out free"), 0);
+    dscm_bundle *bundle = NULL;
+    dscm_error err = {0};
+    CHECK_INT(dscm_bundle_open(&bundle, path, &err), DSCM_OK);
+    REQUIRE(bundle != NULL);
+    CHECK_STR(dscm_bundle_describe(bundle)->licence, "CC BY 4.0");
+    dscm_bundle_free(bundle);
+}
+
 static void wrong_use(void)
 {
     static const struct {
@@ -206,6 +231,7 @@ int main(int argc, char **argv)
     static const test_case cases[] = {{"bundles_load", bundles_load},
                                       {"labels", labels},
                                       {"nothing_half_made_stays", nothing_half_made_stays},
+                                      {"a_licence_is_needed", a_licence_is_needed},
                                       {"wrong_use", wrong_use}};
     /* build/BUILD/tests/cli/test_import -> build/BUILD/diffscm */
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 16);
