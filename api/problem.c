@@ -12,7 +12,7 @@
 static const dscm_problem_kind KINDS[DSCM_PROBLEM_COUNT] = {
     [DSCM_PROBLEM_NONE] = {"none", 200, "OK"},
     [DSCM_PROBLEM_MALFORMED_JSON] = {"malformed-json", 400, "The body is not valid JSON"},
-    [DSCM_PROBLEM_MALFORMED_QUERY] = {"malformed-query", 400, "The query string is malformed"},
+    [DSCM_PROBLEM_MALFORMED_QUERY] = {"malformed-query", 400, "The query string cannot be used"},
     [DSCM_PROBLEM_BAD_REQUEST] = {"bad-request", 400, "The HTTP message is malformed"},
     [DSCM_PROBLEM_BAD_HEADER] = {"bad-header", 400, "A header has a value that is not allowed"},
     [DSCM_PROBLEM_UNAUTHORIZED] = {"unauthorized", 401, "A valid key is required"},

@@ -514,20 +514,26 @@ bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted
            o->dynamic == abducted->dynamic;
 }
 
-size_t dscm_request_cost(const dscm_request *r)
+size_t dscm_case_cost(const dscm_case *c, bool abducted)
 {
-    double ratio = r->options.ratio > 0 ? r->options.ratio : 1;
-    double steps = ceil((double)r->options.steps * ratio), cost = 0;
-    double walk = steps * DSCM_GUIDED_PASSES * (r->auto_scale ? DSCM_SEARCH_WALKS : 1);
-    double targets = (double)r->targets_count;
-    if (r->work == DSCM_WORK_SAMPLE)
-        return (size_t)fmax(1, (double)r->count * (r->targets_count ? walk : steps));
-    if (!r->abduction[0]) cost += 2 * steps; /* there and back */
+    double ratio = c->options.ratio > 0 ? c->options.ratio : 1;
+    double steps = ceil((double)c->options.steps * ratio), cost = 0;
+    double walk = steps * DSCM_GUIDED_PASSES * (c->auto_scale ? DSCM_SEARCH_WALKS : 1);
+    double targets = (double)c->targets_count;
+    if (c->work == DSCM_WORK_SAMPLE)
+        return (size_t)fmax(1, (double)c->count * (c->targets_count ? walk : steps));
+    if (!abducted) cost += 2 * steps; /* there and back */
     cost += targets * walk;
-    if (r->wanted & DSCM_WANT_REVERSIBILITY) cost += targets * steps * (1 + DSCM_GUIDED_PASSES);
-    if (r->wanted & DSCM_WANT_UNCERTAINTY)
+    if (c->wanted & DSCM_WANT_REVERSIBILITY) cost += targets * steps * (1 + DSCM_GUIDED_PASSES);
+    if (c->wanted & DSCM_WANT_UNCERTAINTY)
         cost += targets * steps * DSCM_GUIDED_PASSES * DSCM_STRENGTHS_VARIED;
     return (size_t)fmax(1, cost);
+}
+
+size_t dscm_request_cost(const dscm_request *request)
+{
+    const dscm_case ask = dscm_request_case(request);
+    return dscm_case_cost(&ask, request->abduction[0] != '\0');
 }
 
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b)

@@ -99,6 +99,8 @@ bool dscm_request_fits(const dscm_request *request, const dscm_options *abducted
 #define DSCM_GUIDED_PASSES 3.5
 #define DSCM_SEARCH_WALKS  1.5
 size_t dscm_request_cost(const dscm_request *request);
+/* The same of a case; abducted: its abduction is there already. */
+size_t dscm_case_cost(const dscm_case *ask, bool abducted);
 /* Both may run in one batch: same work, model, sampler, steps, ratio, dynamic, guidance and search, and both
  * or none go the way back. */
 bool dscm_request_compatible(const dscm_request *a, const dscm_request *b);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/case_text.h"
+#include "api/request.h"
 #include "core/base/memory.h"
 #include "core/image/png.h"
 #include "server/batch.h"
@@ -184,6 +185,13 @@ static dscm_code ask(void *arg, size_t index, dscm_blob **out, dscm_error *err)
     return pack(arg, index, out, err);
 }
 
+static size_t cost_of(void *arg, size_t index)
+{
+    const counterfactual_store *s = arg;
+    const dscm_case ask = s->items->ask(s->items->arg, index);
+    return dscm_case_cost(&ask, false);
+}
+
 static dscm_code read_picture(const counterfactual_store *s, size_t index, const dscm_blob *outcome,
                               uint8_t *out, dscm_error *err)
 {
@@ -286,7 +294,7 @@ dscm_code counterfactual_store_run(counterfactual_store *s, dscm_error *err)
                                         .share = o->queue_capacity * o->client_share / 100,
                                         .age_s = o->jobs_age_s,
                                         .patience_s = (long)s->items->a->patience};
-    const dscm_batch_calls calls = {s, is_done, ask, take, keep, keep_going, tell};
+    const dscm_batch_calls calls = {s, is_done, ask, cost_of, take, keep, keep_going, tell};
     size_t before = s->finished;
     double started = cli_seconds();
     cli_progress_start(&s->progress, "counterfactual", "images", (double)s->items->count);

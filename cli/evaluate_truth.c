@@ -1,45 +1,26 @@
 /* diffscm evaluate --sources: counterfactuals of MorphoMNIST against the drawn truth. */
-#include <jansson.h>
+#include "cli/evaluate_truth.h"
+
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "cli/evaluate.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/data/variables.h"
-#include "core/eval/truth.h"
+#include "core/scm/session.h"
 #include "core/scm/table_query.h"
 
-enum { ROWS_MAX = 16, DIGIT = 0, THICKNESS, INTENSITY, PARENTS };
+bool truth_is_drawn(dscm_truth_kind kind)
+{
+    return kind == DSCM_TRUTH_THICKNESS || kind == DSCM_TRUTH_INTENSITY;
+}
 
-/* A line of the table: means over its images, NaN where nothing is measured. */
-typedef struct truth_line {
-    const char *method, *act;
-    dscm_truth_row mean;
-    double digit, propagated, ms; /* accuracy; |intensity - true one|; per image */
-} truth_line;
-
-typedef struct truth_run {
-    evaluation *e;
-    dscm_dataset sources;
-    size_t count, size;
-    int variables[PARENTS];
-    double *factuals; /* (count, variables) */
-    dscm_morpho_parents *people, *set;
-    dscm_target *targets; /* (count) */
-    uint8_t *out;         /* (count, size) results */
-    double *propagated;   /* (count) intensity */
-    const uint8_t *in;    /* (count, size) factual images */
-    bool noise_only;
-    dscm_session *sessions[EVAL_WORKERS_MAX];
-    dscm_morpho *morpho;
-    truth_line lines[ROWS_MAX];
-    size_t lines_count;
-    double composition[3]; /* L1 after 1 and 10 null cycles, and from the noise alone */
-} truth_run;
+const char *truth_slug(dscm_truth_kind kind)
+{
+    static const char *const names[] = {"thickness", "intensity", "digit", "joint"};
+    return names[kind];
+}
 
 /* ---- data ---- */
 static dscm_code read_people(truth_run *t, dscm_error *err)
@@ -50,7 +31,7 @@ static dscm_code read_people(truth_run *t, dscm_error *err)
     dscm_table table = {0};
     dscm_table_query query = {0};
     dscm_code code = DSCM_OK;
-    for (int p = 0; code == DSCM_OK && p < PARENTS; p++)
+    for (int p = 0; code == DSCM_OK && p < TRUTH_PARENTS; p++)
         code = dscm_variable_find(e->m.bundle, names[p], &t->variables[p], err);
     if (code == DSCM_OK)
         code = dscm_variables_read(&table, &e->items, e->data_dir, e->split, NULL, err);
@@ -59,8 +40,9 @@ static dscm_code read_people(truth_run *t, dscm_error *err)
                                      t->count < e->items.count, err);
     for (size_t i = 0; code == DSCM_OK && i < t->count; i++) {
         const double *row = query.factuals + i * variables;
-        t->people[i] = (dscm_morpho_parents){row[t->variables[DIGIT]], row[t->variables[THICKNESS]],
-                                             row[t->variables[INTENSITY]]};
+        t->people[i] = (dscm_morpho_parents){row[t->variables[TRUTH_DIGIT]],
+                                             row[t->variables[TRUTH_THICKNESS]],
+                                             row[t->variables[TRUTH_INTENSITY]]};
         if (isnan(t->people[i].digit + t->people[i].thickness + t->people[i].intensity))
             code = dscm_fail(err, DSCM_E_INVALID, "%s: line %zu: a value is missing", table.name,
                              table.lines[i]);
@@ -91,12 +73,17 @@ static dscm_code read_all(truth_run *t, dscm_error *err)
                          "need as many of %zux%zu, grey",
                          e->sources_dir, t->sources.count, t->sources.w, t->sources.h,
                          e->items.count, e->data_dir, e->items.w, e->items.h);
-    t->people = dscm_alloc(t->count, sizeof *t->people, "evaluation", err);
-    t->set = dscm_alloc(t->count, sizeof *t->set, "evaluation", err);
+    t->people = dscm_alloc(3 * t->count, sizeof *t->people, "evaluation", err);
     t->targets = dscm_alloc(t->count, sizeof *t->targets, "evaluation", err);
-    t->out = dscm_alloc(t->count, t->size, "evaluation", err);
+    t->out = dscm_alloc(3 * t->count, t->size, "evaluation", err);
     t->propagated = dscm_alloc(t->count, sizeof *t->propagated, "evaluation", err);
-    if (!t->people || !t->set || !t->targets || !t->out || !t->propagated) return DSCM_E_MEMORY;
+    t->measured = dscm_alloc(2 * DSCM_TRUTH_KINDS * t->count, sizeof *t->measured, "report", err);
+    if (!t->people || !t->targets || !t->out || !t->propagated || !t->measured)
+        return DSCM_E_MEMORY;
+    t->set = t->people + t->count;
+    t->asked = t->set + t->count;
+    t->truth = t->out + t->count * t->size;
+    t->other = t->truth + t->count * t->size;
     code = read_people(t, err);
     return code == DSCM_OK ? dscm_morpho_open(&t->morpho, e->items.h, e->items.w, err) : code;
 }
@@ -116,7 +103,7 @@ static void run_part(void *arg, size_t index, int worker)
         items[i].ask = (dscm_case){.pixels = t->in + (first + i) * t->size,
                                    .targets = t->targets + first + i,
                                    .targets_count = 1,
-                                   .factuals = t->factuals + (first + i) * m->info->variables_count,
+                                   .factuals = t->known + (first + i) * m->info->variables_count,
                                    .options = m->options,
                                    .auto_scale = m->auto_scale && t->targets[first + i].count,
                                    .noise_only = t->noise_only,
@@ -126,7 +113,7 @@ static void run_part(void *arg, size_t index, int worker)
         if (code == DSCM_OK) {
             const dscm_counterfactual *c = &items[i].result->counterfactuals[0];
             dscm_pixels_from_float(t->out + (first + i) * t->size, c->image, t->size);
-            t->propagated[first + i] = c->propagated[t->variables[INTENSITY]];
+            t->propagated[first + i] = c->propagated[t->variables[TRUTH_INTENSITY]];
         }
         dscm_result_free(items[i].result);
         dscm_abduction_free(items[i].abduction);
@@ -136,17 +123,36 @@ static void run_part(void *arg, size_t index, int worker)
     if (worker == 0) cli_progress_show(&e->progress, (double)e->finished, NULL);
 }
 
-/* Answers targets of the first `count` images; *ms: processor time per image. */
-static dscm_code run_all(truth_run *t, const char *label, size_t count, double *ms, dscm_error *err)
+static dscm_session_work work_done(const truth_run *t)
+{
+    dscm_session_work all = {0};
+    for (size_t i = 0; i < t->e->m.threads; i++) {
+        dscm_session_work one = dscm_session_done(t->sessions[i]);
+        all.passes += one.passes;
+        all.gradients += one.gradients;
+        all.observations += one.observations;
+    }
+    return all;
+}
+
+/* Answers targets of the first `count` images. */
+static dscm_code run_all(truth_run *t, const char *label, size_t count, truth_cost *cost,
+                         dscm_error *err)
 {
     evaluation *e = t->e;
+    dscm_session_work before = work_done(t);
     clock_t started = clock();
     e->first = e->finished = 0;
     e->end = count;
     cli_progress_start(&e->progress, label, "images", (double)count);
     dscm_team_run(e->team, (count + e->m.batch - 1) / e->m.batch, run_part, t);
     cli_progress_end(&e->progress);
-    *ms = 1e3 * (double)(clock() - started) / CLOCKS_PER_SEC / (double)count;
+    double n = (double)count;
+    dscm_session_work after = work_done(t);
+    *cost = (truth_cost){.passes = (double)(after.passes - before.passes) / n,
+                         .gradients = (double)(after.gradients - before.gradients) / n,
+                         .observations = (double)(after.observations - before.observations) / n,
+                         .ms = 1e3 * (double)(clock() - started) / CLOCKS_PER_SEC / n};
     return eval_first_error(e, err);
 }
 
@@ -157,12 +163,28 @@ static void add_act(dscm_target *target, int variable, double value)
         .variable = variable, .action = DSCM_DO, .value = value, .scale = (double)NAN};
 }
 
+/* Sets every image's target to what the interventions at hand say; back: to its factual values of the same
+ * variables. */
+static void set_targets(truth_run *t, bool back)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        const dscm_morpho_parents *set = &t->set[i], *to = back ? &t->people[i] : set;
+        t->targets[i].count = 0;
+        if (!isnan(set->digit)) add_act(&t->targets[i], t->variables[TRUTH_DIGIT], to->digit);
+        if (!isnan(set->thickness))
+            add_act(&t->targets[i], t->variables[TRUTH_THICKNESS], to->thickness);
+        if (!isnan(set->intensity))
+            add_act(&t->targets[i], t->variables[TRUTH_INTENSITY], to->intensity);
+    }
+}
+
 /* ---- measuring ---- */
-/* Share of images whose digit is read as asked, by the panel's first classifier or the predictor. */
+/* Share of images whose digit is read as asked: by the panel, whose figures the line gets, or else by
+ * the oracle or the predictor, which took part in making the model. */
 static dscm_code read_digits(truth_run *t, const uint8_t *pixels, const dscm_morpho_parents *asked,
                              double *accuracy, dscm_error *err)
 {
-    const dscm_variable *v = &t->e->m.info->variables[t->variables[DIGIT]];
+    const dscm_variable *v = &t->e->m.info->variables[t->variables[TRUTH_DIGIT]];
     float *image = dscm_alloc(t->size + v->labels_count, sizeof *image, "observation", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
     size_t right = 0;
@@ -170,13 +192,40 @@ static dscm_code read_digits(truth_run *t, const uint8_t *pixels, const dscm_mor
         float *seen = image + t->size;
         dscm_pixels_to_float(image, pixels + i * t->size, t->size);
         code = t->e->m.info->has_oracle
-                   ? dscm_observe_oracle(t->sessions[0], t->variables[DIGIT], seen, image, 1, err)
-                   : dscm_observe(t->sessions[0], t->variables[DIGIT], seen, image, 1, err);
+                   ? dscm_observe_oracle(t->sessions[0], t->variables[TRUTH_DIGIT], seen, image, 1,
+                                         err)
+                   : dscm_observe(t->sessions[0], t->variables[TRUTH_DIGIT], seen, image, 1, err);
         right += dscm_observed_value(v, seen) == asked[i].digit;
     }
     *accuracy = (double)right / (double)t->count;
     dscm_free(image);
     return code;
+}
+
+static double mean_call(const dscm_calls *calls)
+{
+    double sum = 0;
+    for (size_t c = 0; c < calls->classifiers; c++) sum += calls->sharp[c];
+    return sum / (double)calls->classifiers;
+}
+
+static dscm_code judge_line(truth_run *t, truth_line *line, const uint8_t *results, dscm_error *err)
+{
+    dscm_judged judged;
+    line->precision = line->cld = (double)NAN;
+    if (!t->judges) return read_digits(t, results, t->asked, &line->digit, err);
+    int *targets = dscm_alloc(t->count, sizeof *targets, "targets", err);
+    if (!targets) return DSCM_E_MEMORY;
+    for (size_t i = 0; i < t->count; i++) targets[i] = (int)t->asked[i].digit;
+    dscm_code code =
+        dscm_judges_run(t->judges, &judged, results, targets, t->count, 1, t->e->m.seed, err);
+    dscm_free(targets);
+    if (code != DSCM_OK) return code;
+    line->calls = judged.calls;
+    line->digit = mean_call(&judged.calls);
+    line->precision = judged.precision;
+    line->cld = judged.cld.mean;
+    return DSCM_OK;
 }
 
 static void add_row(dscm_truth_row *sum, const dscm_truth_row *row)
@@ -186,6 +235,9 @@ static void add_row(dscm_truth_row *sum, const dscm_truth_row *row)
     sum->intensity_truth += row->intensity_truth;
     sum->thickness += row->thickness;
     sum->intensity += row->intensity;
+    sum->change += row->change;
+    sum->due += row->due;
+    sum->excess += row->excess;
 }
 
 static void divide_row(dscm_truth_row *sum, double n)
@@ -195,158 +247,207 @@ static void divide_row(dscm_truth_row *sum, double n)
     sum->intensity_truth /= n;
     sum->thickness /= n;
     sum->intensity /= n;
+    sum->change /= n;
+    sum->due /= n;
+    sum->excess /= n;
 }
 
-/* Adds the line of a method's results for the interventions at hand. NULL results: the nearest real
- * image of each. */
+/* Adds the line of a method's results for the interventions at hand. */
 static dscm_code add_line(truth_run *t, const char *method, dscm_truth_kind kind,
-                          const uint8_t *results, double ms, dscm_error *err)
+                          const uint8_t *results, const truth_cost *cost, dscm_error *err)
 {
+    const truth_cost none = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     truth_line *line = &t->lines[t->lines_count++];
-    dscm_morpho_parents *asked = dscm_alloc(t->count, sizeof *asked, "truth", err);
-    uint8_t *near = dscm_alloc(t->count, t->size, "truth", err);
-    uint8_t *truth = dscm_alloc(t->size, 1, "truth", err);
-    dscm_code code = asked && near && truth ? DSCM_OK : DSCM_E_MEMORY;
-    *line = (truth_line){
-        .method = method, .act = dscm_truth_name(kind), .propagated = (double)NAN, .ms = ms};
-    bool drawn = kind == DSCM_TRUTH_THICKNESS || kind == DSCM_TRUTH_INTENSITY;
-    double moved = 0;
-    for (size_t i = 0; code == DSCM_OK && i < t->count; i++) {
+    *line = (truth_line){.method = method,
+                         .act = dscm_truth_name(kind),
+                         .propagated = (double)NAN,
+                         .reversibility = (double)NAN,
+                         .cost = cost ? *cost : none};
+    for (size_t i = 0; i < t->count; i++) {
         dscm_truth_row row;
-        asked[i] = dscm_truth_parents(&t->people[i], &t->set[i]);
-        const uint8_t *result = results ? results + i * t->size : near + i * t->size;
-        if (!results) {
-            size_t k = dscm_truth_nearest(t->people, t->count, i, &asked[i]);
-            memcpy(near + i * t->size, t->e->items.pixels + k * t->size, t->size);
-        }
-        if (drawn)
-            dscm_morpho_render(t->morpho, truth, t->sources.pixels + i * t->size,
-                               asked[i].thickness, asked[i].intensity);
-        dscm_truth_measure(&row, t->morpho, result, drawn ? truth : NULL, t->size, &asked[i]);
+        const uint8_t *truth = truth_is_drawn(kind) ? t->truth + i * t->size : NULL;
+        dscm_truth_measure(&row, t->morpho, t->e->items.pixels + i * t->size, results + i * t->size,
+                           truth, t->size, &t->asked[i]);
         add_row(&line->mean, &row);
-        moved += fabs(t->propagated[i] - asked[i].intensity);
     }
     divide_row(&line->mean, (double)t->count);
-    if (results == t->out && kind == DSCM_TRUTH_THICKNESS)
-        line->propagated = moved / (double)t->count;
-    if (code == DSCM_OK) code = read_digits(t, results ? results : near, asked, &line->digit, err);
-    dscm_free(asked);
-    dscm_free(near);
-    dscm_free(truth);
+    return judge_line(t, line, results, err);
+}
+
+/* The model's own: how far propagation is off, and what is measured in each image. */
+static void add_own(truth_run *t, truth_line *line, dscm_truth_kind kind)
+{
+    double *asked = t->measured + 2 * (size_t)kind * t->count, *seen = asked + t->count, moved = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        dscm_morphometry m;
+        dscm_morpho_measure(t->morpho, t->out + i * t->size, &m);
+        bool thick = !isnan(t->set[i].thickness);
+        asked[i] = thick ? t->asked[i].thickness : t->asked[i].intensity;
+        seen[i] = thick ? m.thickness : m.intensity;
+        moved += fabs(t->propagated[i] - t->asked[i].intensity);
+    }
+    if (kind == DSCM_TRUTH_THICKNESS) line->propagated = moved / (double)t->count;
+}
+
+static size_t study_count(const truth_run *t)
+{
+    return t->count < t->e->study_limit ? t->count : t->e->study_limit;
+}
+
+/* Mean L1 of the results of all to the factual images. */
+static double distance_to_factual(const truth_run *t, size_t count)
+{
+    return dscm_truth_l1(t->out, t->e->items.pixels, count * t->size);
+}
+
+/* Reversibility (Monteiro et al. 2023): the counterfactual is abducted under the values that it has, what
+ * was set is set back, and the result should be the factual image. Uses up the results at hand. */
+static dscm_code measure_way_back(truth_run *t, truth_line *line, dscm_error *err)
+{
+    size_t count = study_count(t), variables = t->e->m.info->variables_count;
+    truth_cost cost;
+    if (!count) return DSCM_OK;
+    double *known = dscm_alloc(count * variables, sizeof *known, "reversibility", err);
+    uint8_t *images = dscm_alloc(count, t->size, "reversibility", err);
+    dscm_code code = known && images ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK) {
+        memcpy(images, t->out, count * t->size);
+        memcpy(known, t->factuals, count * variables * sizeof *known);
+        for (size_t i = 0; i < count; i++) {
+            double *row = known + i * variables;
+            row[t->variables[TRUTH_DIGIT]] = t->asked[i].digit;
+            row[t->variables[TRUTH_THICKNESS]] = t->asked[i].thickness;
+            row[t->variables[TRUTH_INTENSITY]] = t->propagated[i];
+        }
+        set_targets(t, true);
+        t->in = images;
+        t->known = known;
+        code = run_all(t, "way back", count, &cost, err);
+        if (code == DSCM_OK) line->reversibility = distance_to_factual(t, count);
+    }
+    t->in = t->e->items.pixels;
+    t->known = t->factuals;
+    dscm_free(known);
+    dscm_free(images);
     return code;
+}
+
+/* What the renderer makes of `from` (count, size) under the parents asked for. */
+static void render_all(truth_run *t, uint8_t *out, const uint8_t *from)
+{
+    for (size_t i = 0; i < t->count; i++)
+        dscm_morpho_render(t->morpho, out + i * t->size, from + i * t->size, t->asked[i].thickness,
+                           t->asked[i].intensity);
+}
+
+static void find_nearest(truth_run *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        size_t k = dscm_truth_nearest(t->people, t->count, i, &t->asked[i]);
+        memcpy(t->other + i * t->size, t->e->items.pixels + k * t->size, t->size);
+    }
+}
+
+/* Answers without a model beside which the model's are read. */
+static dscm_code add_others(truth_run *t, dscm_truth_kind kind, dscm_error *err)
+{
+    dscm_code code = add_line(t, "do nothing", kind, t->e->items.pixels, NULL, err);
+    find_nearest(t);
+    if (code == DSCM_OK) code = add_line(t, "nearest real image", kind, t->other, NULL, err);
+    if (!truth_is_drawn(kind) || code != DSCM_OK) return code;
+    render_all(t, t->other, t->e->items.pixels);
+    code = add_line(t, "factual image rendered again", kind, t->other, NULL, err);
+    return code == DSCM_OK ? add_line(t, "truth", kind, t->truth, NULL, err) : code;
 }
 
 static dscm_code measure_kind(truth_run *t, dscm_truth_kind kind, dscm_error *err)
 {
-    double ms = 0;
+    truth_cost cost;
     dscm_code code = dscm_truth_draw(t->set, kind, t->people, t->count, t->e->m.seed, err);
-    for (size_t i = 0; code == DSCM_OK && i < t->count; i++) {
-        t->targets[i].count = 0;
-        add_act(&t->targets[i], t->variables[DIGIT], t->set[i].digit);
-        add_act(&t->targets[i], t->variables[THICKNESS], t->set[i].thickness);
-        add_act(&t->targets[i], t->variables[INTENSITY], t->set[i].intensity);
-    }
+    if (code != DSCM_OK) return code;
+    for (size_t i = 0; i < t->count; i++)
+        t->asked[i] = dscm_truth_parents(&t->people[i], &t->set[i]);
+    if (truth_is_drawn(kind)) render_all(t, t->truth, t->sources.pixels);
+    set_targets(t, false);
     t->in = t->e->items.pixels;
+    t->known = t->factuals;
     t->noise_only = false;
-    if (code == DSCM_OK) code = run_all(t, dscm_truth_name(kind), t->count, &ms, err);
-    if (code == DSCM_OK) code = add_line(t, "model", kind, t->out, ms, err);
-    if (code == DSCM_OK)
-        code = add_line(t, "do nothing", kind, t->e->items.pixels, (double)NAN, err);
-    if (code == DSCM_OK) code = add_line(t, "nearest real image", kind, NULL, (double)NAN, err);
-    return code;
+    size_t own = t->lines_count;
+    code = run_all(t, dscm_truth_name(kind), t->count, &cost, err);
+    if (code == DSCM_OK) code = add_line(t, "model", kind, t->out, &cost, err);
+    if (code == DSCM_OK) add_own(t, &t->lines[own], kind);
+    if (code == DSCM_OK && !t->e->no_sheets) code = truth_strip(t, kind, err);
+    if (code == DSCM_OK) code = add_others(t, kind, err);
+    return code == DSCM_OK ? measure_way_back(t, &t->lines[own], err) : code;
 }
 
 /* L1 to the factual images after so many null cycles. */
 static dscm_code measure_null(truth_run *t, size_t cycles, bool noise_only, double *l1,
                               dscm_error *err)
 {
-    size_t count = t->count < t->e->study_limit ? t->count : t->e->study_limit, sum = 0;
+    size_t count = study_count(t);
+    truth_cost cost;
     *l1 = (double)NAN;
     if (!count) return DSCM_OK;
     uint8_t *image = dscm_alloc(count, t->size, "null counterfactuals", err);
     dscm_code code = image ? DSCM_OK : DSCM_E_MEMORY;
-    double ms;
     if (code == DSCM_OK) memcpy(image, t->e->items.pixels, count * t->size);
     for (size_t i = 0; i < count; i++) t->targets[i].count = 0;
     t->in = image;
     t->noise_only = noise_only;
     for (size_t c = 0; code == DSCM_OK && c < cycles; c++) {
-        code = run_all(t, noise_only ? "noise only" : "null", count, &ms, err);
+        code = run_all(t, noise_only ? "noise only" : "null", count, &cost, err);
         if (code == DSCM_OK) memcpy(image, t->out, count * t->size);
     }
-    for (size_t p = 0; code == DSCM_OK && p < count * t->size; p++)
-        sum += (size_t)abs((int)image[p] - (int)t->e->items.pixels[p]);
-    *l1 = (double)sum / (double)(count * t->size);
+    if (code == DSCM_OK) *l1 = distance_to_factual(t, count);
+    t->in = t->e->items.pixels;
     dscm_free(image);
     return code;
 }
 
-/* ---- the report ---- */
-static json_t *line_json(const truth_line *l)
+/* ---- everything ---- */
+/* The panel, and what it and morphometry say of the real images as they are. */
+static dscm_code measure_real(truth_run *t, dscm_error *err)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "method", l->method,
-                     "intervention", l->act, "l1_to_truth", eval_number(l->mean.l1),
-                     "thickness_to_truth", eval_number(l->mean.thickness_truth),
-                     "intensity_to_truth", eval_number(l->mean.intensity_truth), "thickness_error",
-                     eval_number(l->mean.thickness), "intensity_error",
-                     eval_number(l->mean.intensity), "digit_accuracy", eval_number(l->digit),
-                     "propagated_intensity_error", eval_number(l->propagated), "ms_per_image",
-                     eval_number(l->ms));
-}
-
-static void print_table(FILE *f, const truth_run *t)
-{
-    fprintf(f, "%s, %zu images of %s, seed %llu, %s, %zu steps\n\n", t->e->m.info->name, t->count,
-            t->e->split, (unsigned long long)t->e->m.seed, t->e->m.options.sampler,
-            t->e->m.options.steps);
-    fputs("| intervention | method | L1 to truth | thickness to truth | intensity to truth | "
-          "thickness error | intensity error | digit | propagated intensity | ms (processor) |\n"
-          "|---|---|---|---|---|---|---|---|---|---|\n",
-          f);
-    for (size_t i = 0; i < t->lines_count; i++) {
-        const truth_line *l = &t->lines[i];
-        fprintf(f, "| %s | %s |", l->act, l->method);
-        eval_cell(f, l->mean.l1, 2);
-        eval_cell(f, l->mean.thickness_truth, 3);
-        eval_cell(f, l->mean.intensity_truth, 2);
-        eval_cell(f, l->mean.thickness, 3);
-        eval_cell(f, l->mean.intensity, 2);
-        eval_cell(f, l->digit, 4);
-        eval_cell(f, l->propagated, 3);
-        eval_cell(f, l->ms, 0);
-        fputc('\n', f);
+    const dscm_bundle_info *info = t->e->m.info;
+    dscm_real_figures real;
+    dscm_code code = DSCM_OK;
+    if (info->has_panel && info->scored == t->variables[TRUTH_DIGIT]) {
+        t->labels = dscm_alloc(t->count, 1, "labels", err);
+        code = t->labels ? dscm_judges_open(&t->judges, t->e->m.bundle, false, t->e->m.batch, err)
+                         : DSCM_E_MEMORY;
+        for (size_t i = 0; code == DSCM_OK && i < t->count; i++)
+            t->labels[i] = (uint8_t)t->people[i].digit;
+        if (code == DSCM_OK)
+            code = dscm_judges_set_real(t->judges, t->e->items.pixels, t->labels, t->count, &real,
+                                        err);
+        if (code == DSCM_OK) {
+            t->real.calls = real.calls;
+            t->real.digit = mean_call(&real.calls);
+        }
+    } else {
+        code = read_digits(t, t->e->items.pixels, t->people, &t->real.digit, err);
     }
-    fprintf(f,
-            "\nNull counterfactuals, L1: %.3f after one cycle, %.3f after ten, %.3f from the noise "
-            "alone.\n",
-            t->composition[0], t->composition[1], t->composition[2]);
+    for (size_t i = 0; i < t->count; i++) {
+        dscm_morphometry m;
+        dscm_morpho_measure(t->morpho, t->e->items.pixels + i * t->size, &m);
+        t->real.thickness += fabs(m.thickness - t->people[i].thickness) / (double)t->count;
+        t->real.intensity += fabs(m.intensity - t->people[i].intensity) / (double)t->count;
+    }
+    return code;
 }
 
-static dscm_code write_report(const truth_run *t, dscm_error *err)
+/* Which images the strips show. */
+static dscm_code draw_strip(truth_run *t, dscm_error *err)
 {
-    json_t *list = json_array(), *all;
-    for (size_t i = 0; i < t->lines_count; i++)
-        json_array_append_new(list, line_json(&t->lines[i]));
-    all =
-        json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:{s:o, s:o, s:o}}", "model", t->e->m.info->name,
-                  "model_sha256", t->e->m.info->sha256, "images", (json_int_t)t->count, "seed",
-                  (json_int_t)t->e->m.seed, "command", t->e->command, "results", list,
-                  "composition", "1", eval_number(t->composition[0]), "10",
-                  eval_number(t->composition[1]), "noise_only", eval_number(t->composition[2]));
-    char *json = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(all);
-    char *text = NULL;
-    size_t length = 0;
-    FILE *f = json ? open_memstream(&text, &length) : NULL;
-    if (f) print_table(f, t);
-    bool good = f && fclose(f) == 0;
-    dscm_code code = good ? eval_write(t->e, "truth.json", json, strlen(json), err)
-                          : dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
-    if (code == DSCM_OK) code = eval_write(t->e, "truth.md", text, length, err);
-    if (code == DSCM_OK) fputs(text, stdout);
-    free(json);
-    free(text);
-    return code;
+    uint32_t *order = dscm_alloc(t->count, sizeof *order, "strip", err);
+    if (!order) return DSCM_E_MEMORY;
+    dscm_rng rng = dscm_rng_make(t->e->m.seed, UINT64_MAX);
+    dscm_rng_permute(&rng, order, (uint32_t)t->count);
+    t->strip_count = t->count < TRUTH_STRIP ? t->count : TRUTH_STRIP;
+    memcpy(t->strip, order, t->strip_count * sizeof *order);
+    dscm_free(order);
+    return DSCM_OK;
 }
 
 static dscm_code measure_all(truth_run *t, dscm_error *err)
@@ -355,12 +456,14 @@ static dscm_code measure_all(truth_run *t, dscm_error *err)
     dscm_code code = dscm_team_open(&e->team, (int)e->m.threads, err);
     for (size_t i = 0; code == DSCM_OK && i < e->m.threads; i++)
         code = dscm_session_open(&t->sessions[i], e->m.bundle, e->m.batch, 1, err);
+    if (code == DSCM_OK) code = draw_strip(t, err);
+    if (code == DSCM_OK) code = measure_real(t, err);
     for (int k = 0; code == DSCM_OK && k < DSCM_TRUTH_KINDS; k++)
         code = measure_kind(t, (dscm_truth_kind)k, err);
     if (code == DSCM_OK) code = measure_null(t, 1, false, &t->composition[0], err);
     if (code == DSCM_OK) code = measure_null(t, 10, false, &t->composition[1], err);
     if (code == DSCM_OK) code = measure_null(t, 1, true, &t->composition[2], err);
-    return code == DSCM_OK ? write_report(t, err) : code;
+    return code == DSCM_OK ? truth_report(t, err) : code;
 }
 
 dscm_code eval_truth(evaluation *e, dscm_error *err)
@@ -373,14 +476,16 @@ dscm_code eval_truth(evaluation *e, dscm_error *err)
     if (code == DSCM_OK) code = read_all(t, err);
     if (code == DSCM_OK) code = measure_all(t, err);
     for (size_t i = 0; i < EVAL_WORKERS_MAX; i++) dscm_session_free(t->sessions[i]);
+    dscm_judges_free(t->judges);
+    dscm_free(t->labels);
     dscm_morpho_free(t->morpho);
     dscm_dataset_free(&t->sources);
     dscm_free(t->factuals);
     dscm_free(t->people);
-    dscm_free(t->set);
     dscm_free(t->targets);
     dscm_free(t->out);
     dscm_free(t->propagated);
+    dscm_free(t->measured);
     dscm_free(t);
     return code;
 }

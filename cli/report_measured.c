@@ -39,7 +39,7 @@ static json_t *make_quality(const evaluation *e, const eval_method *r)
                    {"oracle_valid_denoised", DSCM_COL_ORACLE_DENOISED},
                    {"l1_255", DSCM_COL_L1},
                    {"l2_255", DSCM_COL_L2},
-                   {"changed_share", DSCM_COL_CHANGED_05},
+                   {"changed_values_share", DSCM_COL_CHANGED_05},
                    {"cld", DSCM_COL_CLD},
                    {"cld_minimality", DSCM_COL_MINIMALITY},
                    {"cld_departure", DSCM_COL_DEPARTURE},

@@ -13,6 +13,7 @@ void dscm_admin_head(void *service, dscm_exchange *exchange)
     exchange->service = service;
     for (size_t i = 0; i < 3; i++) {
         if (strcmp(exchange->path, paths[i]) != 0) continue;
+        if (dscm_exchange_refuse_query(exchange)) return;
         if (strcmp(exchange->method, "GET") == 0 || strcmp(exchange->method, "HEAD") == 0) return;
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_METHOD_NOT_ALLOWED, "only GET and HEAD");
         dscm_exchange_header_set(exchange, "Allow", "GET, HEAD");

@@ -122,7 +122,7 @@ static dscm_code fill(batch *b, dscm_error *err)
 static dscm_code send_one(batch *b, const slot *s, dscm_error *err)
 {
     dscm_blob *request = NULL;
-    char capacity[24], share[24], age[24], reserve[24], few[24];
+    char capacity[24], share[24], age[24], reserve[24], few[24], cost[24];
     size_t places = (size_t)b->options->capacity;
     dscm_code code = b->calls->ask(b->calls->arg, s->index, &request, err);
     if (code != DSCM_OK) return code;
@@ -132,7 +132,8 @@ static dscm_code send_one(batch *b, const slot *s, dscm_error *err)
     snprintf(reserve, sizeof reserve, "%zu",
              b->options->share < b->options->capacity ? dscm_queue_reserve(places) : 0);
     snprintf(few, sizeof few, "%zu", dscm_queue_few(places));
-    /* id owner client sha work left promised process request key digest capacity share age reserve few */
+    snprintf(cost, sizeof cost, "%zu", b->calls->cost(b->calls->arg, s->index));
+    /* As op.accept of shared.lua has them. */
     const dscm_span args[] = {dscm_span_text(s->id),
                               dscm_span_text(DSCM_BATCH_OWNER),
                               dscm_span_text(DSCM_BATCH_OWNER),
@@ -148,7 +149,8 @@ static dscm_code send_one(batch *b, const slot *s, dscm_error *err)
                               dscm_span_text(share),
                               dscm_span_text(age),
                               dscm_span_text(reserve),
-                              dscm_span_text(few)};
+                              dscm_span_text(few),
+                              dscm_span_text(cost)};
     if (!dscm_shared_script_send(b->redis, &b->script, "accept", args, sizeof args / sizeof *args))
         code = dscm_fail(err, DSCM_E_MEMORY, "no memory for a job");
     dscm_blob_unref(request);

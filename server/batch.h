@@ -33,6 +33,8 @@ typedef struct dscm_batch_calls {
     bool (*done)(void *arg, size_t index);
     /* Its request: the same bytes each time. One reference for the caller. */
     dscm_code (*ask)(void *arg, size_t index, dscm_blob **out, dscm_error *err);
+    /* What it is thought to take, in network passes. */
+    size_t (*cost)(void *arg, size_t index);
     /* Its outcome (outcome.h), borrowed. */
     dscm_code (*take)(void *arg, size_t index, const dscm_blob *outcome, dscm_error *err);
     /* Makes safe what was taken: the store forgets it afterwards. */

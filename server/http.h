@@ -115,6 +115,8 @@ void dscm_exchange_reply_shared(dscm_exchange *exchange, int status, const char 
 void dscm_exchange_problem(dscm_exchange *exchange, const dscm_problem *problem);
 void dscm_exchange_refuse(dscm_exchange *exchange, dscm_problem_code code, const char *format, ...)
     DSCM_PRINTF(3, 4);
+/* Of a call without parameters: true, with a refusal that names them, where there is a query. */
+bool dscm_exchange_refuse_query(dscm_exchange *exchange);
 /* A reply of unknown length: exchange->read gives bytes (> 0), -1 at the end, or 0 after it parked
  * the exchange. */
 void dscm_exchange_stream(dscm_exchange *exchange, const char *type);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "api/query.h"
 #include "server/clock.h"
 #include "server/http_internal.h"
 
@@ -100,6 +101,22 @@ void dscm_exchange_refuse(dscm_exchange *base, dscm_problem_code code, const cha
     dscm_problem problem = {0};
     dscm_problem_set(&problem, code, "%s", detail);
     dscm_exchange_problem(base, &problem);
+}
+
+bool dscm_exchange_refuse_query(dscm_exchange *base)
+{
+    dscm_query_string pairs;
+    dscm_problem problem = {0};
+    if (dscm_query_parse(&pairs, base->query, &problem) && !pairs.count) return false;
+    for (size_t i = 0; i < pairs.count; i++) {
+        char place[DSCM_PROBLEM_POINTER_MAX];
+        snprintf(place, sizeof place, "?%s", pairs.names[i]);
+        dscm_problem_add(&problem, DSCM_PROBLEM_MALFORMED_QUERY, place,
+                         "The query parameter '%.64s' does not exist here: this call takes none.",
+                         pairs.names[i]);
+    }
+    dscm_exchange_problem(base, &problem);
+    return true;
 }
 
 static ssize_t stream_read(void *arg, uint64_t position, char *out, size_t size)

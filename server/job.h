@@ -115,6 +115,7 @@ typedef struct dscm_job {
     int64_t created_us, deadline_ms; /* monotonic; DSCM_NEVER for none */
     double created_wall;             /* Unix time */
     const dscm_job_sink *sink;       /* NULL: its changes are recorded nowhere */
+    size_t cost;                     /* network passes that it is thought to take; 0 counts as 1 */
     unsigned deaths;                 /* earlier runs during which the process died */
     unsigned run;                    /* of a shared store: which claim this is, from 1 */
     bool mirror;          /* a copy of a job in a shared store, where its changes come from */

@@ -9,6 +9,7 @@
 typedef struct place {
     dscm_job *job;
     struct place *next;
+    uint64_t cost; /* at least 1 */
     bool is_long;
 } place;
 
@@ -18,11 +19,16 @@ typedef struct held {
     char client[DSCM_OWNER_SIZE];
 } held;
 
+/* Turns are start-time fair queueing: the line with the least turn is next, and what its job costs is added.
+ * The clock is the turn of the job that was taken last. A line begins as much after it as its first job
+ * costs: clients that come anew again and again do not keep the others waiting, nor does one gain by
+ * going between its jobs. */
 typedef struct line {
     char client[DSCM_OWNER_SIZE];
     place *first, *last;
     size_t count;
-    struct line *next, *previous; /* ring of lines that have jobs */
+    uint64_t turn, number; /* number: in the order of beginning, decides between equal turns */
+    struct line *next, *previous; /* ring of lines that have jobs, by turn */
 } line;
 
 struct dscm_queue {
@@ -31,6 +37,7 @@ struct dscm_queue {
     place *places, *free_places; /* capacity */
     line *lines, *free_lines;    /* capacity: at most one line per job */
     line *turn;                  /* whose turn it is; NULL: empty */
+    uint64_t clock, begun;       /* begun: lines so far */
     size_t capacity, share, depth, idle;
     bool closed;
     void (*on_idle)(void *arg); /* NULL: nobody asks */
@@ -99,21 +106,58 @@ static line *line_of(dscm_queue *queue, const char *client)
     return NULL;
 }
 
-/* A new line gets its turn after all others. */
-static line *line_add(dscm_queue *queue, const char *client)
+static bool goes_before(const line *a, const line *b)
+{
+    return a->turn != b->turn ? a->turn < b->turn : a->number < b->number;
+}
+
+static void ring_insert(dscm_queue *queue, line *l)
+{
+    line *first = queue->turn, *before = first ? first->previous : NULL;
+    if (!first) {
+        l->next = l->previous = l;
+        queue->turn = l;
+        return;
+    }
+    while (goes_before(l, before) && before != first) before = before->previous;
+    if (goes_before(l, before)) { /* the first of all */
+        queue->turn = l;
+        before = before->previous;
+    }
+    l->previous = before;
+    l->next = before->next;
+    before->next = l->next->previous = l;
+}
+
+static void ring_remove(dscm_queue *queue, line *l)
+{
+    if (queue->turn == l) queue->turn = l->next == l ? NULL : l->next;
+    l->previous->next = l->next;
+    l->next->previous = l->previous;
+}
+
+/* After turns have changed. */
+static void ring_sort(dscm_queue *queue)
+{
+    line *l = queue->turn;
+    if (!l) return;
+    l->previous->next = NULL;
+    queue->turn = NULL;
+    for (line *next; l; l = next) {
+        next = l->next;
+        ring_insert(queue, l);
+    }
+}
+
+static line *line_add(dscm_queue *queue, const dscm_job *job, uint64_t cost)
 {
     line *l = queue->free_lines;
     queue->free_lines = l->next;
     memset(l, 0, sizeof *l);
-    memcpy(l->client, client, sizeof l->client);
-    if (!queue->turn) {
-        l->next = l->previous = l;
-        queue->turn = l;
-    } else {
-        l->next = queue->turn;
-        l->previous = queue->turn->previous;
-        l->previous->next = l->next->previous = l;
-    }
+    memcpy(l->client, job->client, sizeof l->client);
+    l->turn = queue->clock + cost;
+    l->number = queue->begun++;
+    ring_insert(queue, l);
     return l;
 }
 
@@ -131,12 +175,32 @@ static dscm_job *line_cut(dscm_queue *queue, line *l, place *before)
     queue->free_places = p;
     queue->depth--;
     if (--l->count == 0) {
-        if (queue->turn == l) queue->turn = l->next == l ? NULL : l->next;
-        l->previous->next = l->next;
-        l->next->previous = l->previous;
+        ring_remove(queue, l);
         l->next = queue->free_lines;
         queue->free_lines = l;
     }
+    return job;
+}
+
+/* The same for a job that is to run: the line's turn moves on, but not its place in the ring. */
+static dscm_job *line_serve(dscm_queue *queue, line *l, place *before)
+{
+    const place *p = before ? before->next : l->first;
+    if (l->turn < queue->clock)
+        l->turn = queue->clock; /* it was kept waiting: that saves nothing */
+    l->turn += p->cost;
+    return line_cut(queue, l, before);
+}
+
+/* For a taker's own job: moves the clock and the line's place. */
+static dscm_job *line_take(dscm_queue *queue, line *l, place *before)
+{
+    bool last = l->count == 1;
+    if (queue->clock < l->turn) queue->clock = l->turn;
+    dscm_job *job = line_serve(queue, l, before);
+    if (last) return job;
+    ring_remove(queue, l);
+    ring_insert(queue, l);
     return job;
 }
 
@@ -168,10 +232,11 @@ static dscm_push_result push(dscm_queue *queue, dscm_job *job, void (*ready)(voi
     dscm_push_result result = room(queue, l);
     if (result == DSCM_PUSHED) {
         if (ready) ready(arg);
-        if (!l) l = line_add(queue, job->client);
+        uint64_t cost = job->cost ? job->cost : 1;
+        if (!l) l = line_add(queue, job, cost);
         place *p = queue->free_places;
         queue->free_places = p->next;
-        *p = (place){job, NULL, queue->is_long && queue->is_long(queue->is_long_arg, job)};
+        *p = (place){job, NULL, cost, queue->is_long && queue->is_long(queue->is_long_arg, job)};
         if (l->last)
             l->last->next = p;
         else
@@ -205,9 +270,7 @@ size_t dscm_queue_push_all(dscm_queue *queue, dscm_job *const *jobs, size_t coun
 /* With the lock held and a job inside. */
 static dscm_job *take_next(dscm_queue *queue)
 {
-    line *l = queue->turn;
-    queue->turn = l->next; /* cut sets it to NULL when this was the last */
-    return line_cut(queue, l, NULL);
+    return line_take(queue, queue->turn, NULL);
 }
 
 void dscm_queue_watch(dscm_queue *queue, void (*idle)(void *arg), void *arg)
@@ -246,8 +309,7 @@ static dscm_job *take_runnable(dscm_queue *queue)
         while (p && p->is_long && !fits) before = p, p = p->next;
         if (p) {
             bool is_long = p->is_long;
-            queue->turn = l->next;
-            dscm_job *job = line_cut(queue, l, before);
+            dscm_job *job = line_take(queue, l, before);
             if (is_long) hold(queue, job);
             return job;
         }
@@ -327,12 +389,13 @@ size_t dscm_queue_take_more(dscm_queue *queue, dscm_job **jobs, size_t max, size
                 before = p, p = p->next;
             if (p) {
                 runnable -= !kept_waiting(queue, l, p);
-                jobs[count++] = line_cut(queue, l, before);
+                jobs[count++] = line_serve(queue, l, before);
                 found = true;
             }
             l = next;
         }
     }
+    ring_sort(queue);
     pthread_mutex_unlock(&queue->lock);
     return count;
 }
@@ -391,25 +454,32 @@ size_t dscm_queue_idle(dscm_queue *queue)
     return idle;
 }
 
+/* Jobs of a line that are taken before one of `own` whose turn is `turn`. */
+static size_t count_before(const dscm_queue *queue, const line *l, const line *own, uint64_t turn)
+{
+    size_t count = 0;
+    uint64_t at = l->turn < queue->clock ? queue->clock : l->turn;
+    for (const place *p = l->first; p; p = p->next, count++) {
+        if (at > turn || (at == turn && l->number > own->number)) break;
+        at += p->cost;
+    }
+    return count;
+}
+
 size_t dscm_queue_position(dscm_queue *queue, const dscm_job *job)
 {
     size_t ahead = 0;
     pthread_mutex_lock(&queue->lock);
     line *own = line_of(queue, job->client);
-    size_t index = 0;
-    place *p = own ? own->first : NULL;
-    while (p && p->job != job) index++, p = p->next;
-    if (p) {
-        /* Lines whose turn comes earlier give index + 1 jobs before this one, later ones index. */
-        bool earlier = true;
-        line *l = queue->turn;
-        do {
-            size_t most = index + (earlier && l != own ? 1 : 0);
-            if (l == own) earlier = false;
-            ahead += l->count < most ? l->count : most;
-            l = l->next;
-        } while (l != queue->turn);
+    uint64_t turn = own && own->turn > queue->clock ? own->turn : queue->clock;
+    const place *p = own ? own->first : NULL;
+    for (; p && p->job != job; p = p->next) {
+        turn += p->cost;
+        ahead++;
     }
+    if (!p) ahead = 0;
+    for (const line *l = p ? own->next : own; l != own; l = l->next)
+        ahead += count_before(queue, l, own, turn);
     pthread_mutex_unlock(&queue->lock);
     return ahead;
 }

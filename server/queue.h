@@ -1,8 +1,9 @@
 /* A bounded queue of jobs that serves clients in turn.
  *
- * Each client key has its own line; workers take from the lines round robin, so one client with a
- * hundred jobs delays another's single job by at most one job per worker. Does not run, cancel or
- * time anything.
+ * Each client key has its own line; workers take from the line that was served least, by the cost of its
+ * jobs (dscm_job.cost, network passes), so one client with a hundred jobs delays another's single job
+ * by at most one job per worker, and ten short jobs of one client weigh as much as one of another that
+ * takes ten times as long. Who was away has saved nothing. Does not run, cancel or time anything.
  *
  * Threads: `lock` guards everything inside; functions take it themselves. Under it only `ready` of
  * a push and `fits` are called, which may take the locks of the job and the watchdog. Ownership: the

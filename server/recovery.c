@@ -193,8 +193,10 @@ static dscm_code make_job(recovery *r, const dscm_journal_entry *e, dscm_job **o
     char inferred[DSCM_ID_SIZE] = "";
     dscm_payload task;
     bool open = e->state == DSCM_JOB_QUEUED;
+    size_t cost = 0;
     dscm_code code = DSCM_OK;
     if (open && e->promised && parse(r, e, &request, inferred, problem)) {
+        cost = dscm_request_cost(request);
         code = dscm_task_make(&task, request, NULL, service->abductions, err);
         if (code == DSCM_OK)
             memcpy(((dscm_task *)task.data)->abduction, inferred, sizeof inferred);
@@ -205,7 +207,10 @@ static dscm_code make_job(recovery *r, const dscm_journal_entry *e, dscm_job **o
     }
     if (code != DSCM_OK) return code;
     code = dscm_job_create(out, e->owner, e->client, task, deadline_of(r, e), true, err);
-    if (code != DSCM_OK) task.release(task.data);
+    if (code == DSCM_OK)
+        (*out)->cost = cost;
+    else
+        task.release(task.data);
     return code;
 }
 

@@ -202,6 +202,9 @@ void dscm_routes_head(void *arg, dscm_exchange *exchange)
         return;
     }
     if (!r->open && !admit_page(service, exchange, authorization != NULL)) return;
+    /* Files of the page may be linked to with what others add to links. */
+    bool takes_query = r->works || exchange->route == ROUTE_ASSET;
+    if (!takes_query && dscm_exchange_refuse_query(exchange)) return;
     if (!r->open && !atomic_load(&service->ready)) {
         dscm_exchange_refuse(exchange, DSCM_PROBLEM_LOADING, "the models are being loaded");
         return;

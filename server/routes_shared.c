@@ -5,7 +5,7 @@
 #include "server/clock.h"
 #include "server/routes.h"
 
-#define ANSWER_MS 20000 /* the store gives answers up long before */
+#define ANSWER_TIMES 4 /* times store-ms: the store gives answers up long before */
 
 /* ---- asking ---- */
 
@@ -25,7 +25,9 @@ void dscm_ask_store(dscm_exchange *exchange, dscm_job *ticket)
     exchange->job = ticket;
     exchange->resume = call_again;
     exchange->keep_body = true;
-    dscm_exchange_park(exchange, ticket, DSCM_AFTER_END, dscm_clock_ms() + ANSWER_MS);
+    const dscm_service *service = exchange->service;
+    dscm_exchange_park(exchange, ticket, DSCM_AFTER_END,
+                       dscm_clock_ms() + ANSWER_TIMES * service->settings.store_ms);
 }
 
 dscm_problem_code dscm_store_answer(dscm_exchange *exchange, dscm_blob **value)

@@ -276,6 +276,7 @@ static bool make_job(submission *s)
     dscm_payload task;
     int64_t deadline = deadline_of(s);
     const char *model = s->request->info->sha256;
+    size_t cost = dscm_request_cost(s->request);
     dscm_code code = dscm_task_make(&task, s->request, s->cached, s->service->abductions, &err);
     if (code == DSCM_OK) {
         memcpy(((dscm_task *)task.data)->abduction, s->inferred, sizeof s->inferred);
@@ -283,7 +284,10 @@ static bool make_job(submission *s)
         s->cached = NULL;
         code = dscm_job_create(&s->job, s->exchange->owner, client_of(s), task, deadline,
                                s->prefer.async || s->key != NULL, &err);
-        if (code != DSCM_OK) task.release(task.data);
+        if (code == DSCM_OK)
+            s->job->cost = cost;
+        else
+            task.release(task.data);
     }
     if (code == DSCM_OK && (s->service->journal || s->service->shared))
         code = prepare_record(s, model, &err);
@@ -429,7 +433,7 @@ static void refuse_push(submission *s, dscm_push_result result)
 static bool charge(submission *s)
 {
     dscm_task *task = s->job->task.data;
-    size_t cost = dscm_request_cost(task->request);
+    size_t cost = s->job->cost;
     const size_t most = (size_t)s->service->settings.client_cost;
     if (!s->service->costs) return true;
     dscm_quota_result result = dscm_quota_take(s->service->costs, client_of(s), &task->cost, cost);

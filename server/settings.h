@@ -36,7 +36,7 @@ typedef struct dscm_settings {
     char store[DSCM_SETTING_TEXT]; /* "memory", "sqlite:PATH", "redis://…" or "redis+unix://…" */
     char store_password_file[DSCM_SETTING_TEXT];
     char role[DSCM_SETTING_TEXT]; /* "both", "api" or "work" */
-    long claim_ms;
+    long claim_ms, store_ms, no_worker_s;
     long jobs_max, jobs_age_s, jobs_mb, abductions_mb, abductions_age_s;
     /* transport */
     long http_threads, connections, client_connections, streams;

@@ -14,7 +14,6 @@
 #define RETRY_MS    200  /* between attempts while Redis is away or refuses */
 #define PENDING_MAX 4096 /* from which progress is left out */
 #define CLOSE_MS    3000
-#define ASK_MS      5000   /* after which whoever asks is told that the store is away */
 #define LATER_MS    60000  /* for what nobody waits for */
 #define FINISH_MS   600000 /* for results */
 
@@ -32,7 +31,7 @@ dscm_shared_op *dscm_shared_op_make_(shared_kind kind, dscm_job *job, const char
     op->kind = kind;
     op->job = job ? dscm_job_ref(job) : NULL;
     snprintf(op->id, sizeof op->id, "%s", id ? id : job->id);
-    op->until_ms = dscm_clock_ms() + (patience[kind] ? patience[kind] : ASK_MS);
+    if (patience[kind]) op->until_ms = dscm_clock_ms() + patience[kind];
     return op;
 }
 
@@ -49,6 +48,8 @@ void dscm_shared_op_free(dscm_shared_op *op)
 
 void dscm_shared_enqueue_(dscm_shared *shared, dscm_shared_op *op)
 {
+    /* Somebody waits for the others, and is told when the store is away. */
+    if (!op->until_ms) op->until_ms = dscm_clock_ms() + shared->service->settings.store_ms;
     pthread_mutex_lock(&shared->lock);
     bool dropped = op->kind == OP_EVENT && shared->figures.pending > PENDING_MAX;
     if (!dropped) {
@@ -69,7 +70,7 @@ void dscm_shared_enqueue_(dscm_shared *shared, dscm_shared_op *op)
 dscm_code dscm_shared_connect_(dscm_shared *shared, dscm_redis **out, dscm_error *err)
 {
     dscm_redis *redis;
-    dscm_code code = dscm_redis_open(&redis, &shared->address, DSCM_SHARED_IO_MS, err);
+    dscm_code code = dscm_redis_open(&redis, &shared->address, dscm_shared_io_ms_(shared), err);
     if (code != DSCM_OK) return code;
     dscm_script_id script = {""};
     code = dscm_shared_script_load(redis, &script, err);

@@ -7,7 +7,8 @@
 --   a:ID        hash: a kept abduction   x:ID  owner of a job that was kept and is gone
 --   p:PROCESS   lives while the process does
 --   v:ID        lives while somebody watches the job
---   ring:SHA    clients that wait for this model, next first    line:SHA:CLIENT  their jobs
+--   turns:SHA   zset: clients that wait for this model, by turn     line:SHA:CLIENT  their jobs
+--   clock:SHA   the turn that was taken last     ring:SHA  clients as the program of before left them
 --   waiting     zset: waiting jobs by deadline                  clients  hash: how many of each
 --   claims:SHA  stream, group "workers": one entry per claimed job, idle since the last heartbeat
 --   workers:SHA zset: processes that run this model, until when they are taken for alive
@@ -39,13 +40,23 @@ end
 
 local function ended(state) return state == 'succeeded' or state == 'failed' or state == 'canceled' end
 
--- ---- waiting ----
+-- ---- waiting: turns as in queue.c, by the cost of jobs ----
 
+local TURNS_KEPT = 86400 -- seconds without a claim
+
+local function cost_of(id) return tonumber(call('HGET', J(id), 'cost') or 1) end
+
+local function clock_of(sha)
+    local clock = call('GET', P .. 'clock:' .. sha)
+    local first = not clock and call('ZRANGE', P .. 'turns:' .. sha, 0, 0, 'WITHSCORES')[2]
+    return tonumber(clock or first or 0)
+end
+
+-- front: a job that comes back; its cost was counted when it was claimed.
 local function queue(id, sha, client, deadline, front)
-    local line = P .. 'line:' .. sha .. ':' .. client
-    if call('EXISTS', line) == 0 then
-        call(front and 'LPUSH' or 'RPUSH', P .. 'ring:' .. sha, client)
-    end
+    local line, turns, cost = P .. 'line:' .. sha .. ':' .. client, P .. 'turns:' .. sha, cost_of(id)
+    if call('EXISTS', line) == 0 then call('ZADD', turns, clock_of(sha) + cost, client) end
+    if front then call('ZINCRBY', turns, -cost, client) end
     call(front and 'LPUSH' or 'RPUSH', line, id)
     call('ZADD', P .. 'waiting', deadline, id)
     call('HINCRBY', P .. 'clients', client, 1)
@@ -63,22 +74,28 @@ local function unqueue(id, sha, client)
     local line = P .. 'line:' .. sha .. ':' .. client
     uncount(id, client)
     call('LREM', line, 1, id)
-    if call('EXISTS', line) == 0 then call('LREM', P .. 'ring:' .. sha, 0, client) end
+    if call('EXISTS', line) == 0 then call('ZREM', P .. 'turns:' .. sha, client) end
     return true
 end
 
--- How many will be taken before this one.
+-- How many will be taken before this one, as far as the first POSITIONS jobs tell.
+local POSITIONS = 500
 local function position(id, sha, client)
-    local own = call('LPOS', P .. 'line:' .. sha .. ':' .. client, id)
-    if not own then return 0 end
-    local ahead, earlier = own, true
-    for _, other in ipairs(call('LRANGE', P .. 'ring:' .. sha, 0, 499)) do
-        if other == client then
-            earlier = false
-        else
-            local most = own + (earlier and 1 or 0)
-            local length = call('LLEN', P .. 'line:' .. sha .. ':' .. other)
-            ahead = ahead + (length < most and length or most)
+    local clock, seen = clock_of(sha), 0
+    local function line_of(other) return P .. 'line:' .. sha .. ':' .. other end
+    local index = call('LPOS', line_of(client), id)
+    if not index then return 0 end
+    local own = math.max(clock, tonumber(call('ZSCORE', P .. 'turns:' .. sha, client) or 0))
+    for _, before in ipairs(index > 0 and call('LRANGE', line_of(client), 0, math.min(index, POSITIONS) - 1) or {}) do
+        own, seen = own + cost_of(before), seen + 1
+    end
+    local ahead, turns = index, call('ZRANGE', P .. 'turns:' .. sha, 0, POSITIONS - 1, 'WITHSCORES')
+    for i = 1, #turns, 2 do
+        local other, turn = turns[i], math.max(clock, tonumber(turns[i + 1]))
+        if turn > own or seen >= POSITIONS then break end
+        for _, job in ipairs(other ~= client and call('LRANGE', line_of(other), 0, POSITIONS - seen - 1) or {}) do
+            if turn > own or (turn == own and other > client) then break end
+            turn, seen, ahead = turn + cost_of(job), seen + 1, ahead + 1
         end
     end
     return ahead
@@ -139,9 +156,9 @@ end
 
 local op = {}
 
--- id owner client sha work left_ms promised process request key digest capacity share age reserve few
+-- id owner client sha work left_ms promised process request key digest capacity share age reserve few cost
 function op.accept(id, owner, client, sha, work, left, promised, process, request, key, digest,
-                   capacity, share, age, reserve, few)
+                   capacity, share, age, reserve, few, cost)
     if call('EXISTS', J(id)) == 1 then return {'ok'} end
     if key ~= '' then
         local known = call('HMGET', key, 'id', 'digest')
@@ -160,7 +177,7 @@ function op.accept(id, owner, client, sha, work, left, promised, process, reques
     local life = left == '' and 604800 or math.ceil(tonumber(left) / 1000) + tonumber(age) + 3600
     call('HSET', J(id), 'state', 'queued', 'owner', owner, 'client', client, 'sha', sha, 'work', work,
          'promised', promised, 'process', process, 'request', request, 'key', key, 'created', now,
-         'deadline', deadline, 'deaths', 0, 'run', 0, 'last', 1)
+         'deadline', deadline, 'deaths', 0, 'run', 0, 'last', 1, 'cost', math.max(1, tonumber(cost)))
     call('XADD', E(id), '1-0', 'kind', 'queued', 'data', '{}')
     call('EXPIRE', J(id), life)
     call('EXPIRE', E(id), life)
@@ -283,14 +300,26 @@ local function take_over(sha, worker, lease, age)
     return taken, poison
 end
 
+-- The next job in turn, '' for one that is gone, nil when none waits.
 local function next_of(sha)
-    local ring = P .. 'ring:' .. sha
-    local client = call('LPOP', ring)
+    local turns, clock = P .. 'turns:' .. sha, clock_of(sha)
+    local before = call('LPOP', P .. 'ring:' .. sha)
+    while before do
+        call('ZADD', turns, 'NX', clock, before)
+        before = call('LPOP', P .. 'ring:' .. sha)
+    end
+    local first = call('ZRANGE', turns, 0, 0, 'WITHSCORES')
+    local client = first[1]
     if not client then return nil end
     local line = P .. 'line:' .. sha .. ':' .. client
     local id = call('LPOP', line)
-    if call('EXISTS', line) == 1 then call('RPUSH', ring, client) end
-    if id then uncount(id, client) end
+    if id then
+        clock = math.max(clock, tonumber(first[2]))
+        call('SET', P .. 'clock:' .. sha, clock, 'EX', TURNS_KEPT)
+        call('ZADD', turns, clock + cost_of(id), client)
+        uncount(id, client)
+    end
+    if call('EXISTS', line) == 0 then call('ZREM', turns, client) end
     return id or ''
 end
 
@@ -492,7 +521,7 @@ local function sweep_orphans(lease, patience, age)
                     if call('XLEN', P .. 'claims:' .. sha) == 0 then
                         call('SREM', P .. 'models', sha)
                         call('HDEL', P .. 'orphans', sha)
-                        call('DEL', P .. 'claims:' .. sha)
+                        call('DEL', P .. 'claims:' .. sha, P .. 'clock:' .. sha)
                     end
                     break
                 end

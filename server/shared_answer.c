@@ -46,6 +46,7 @@ static size_t encode_accept(const dscm_shared *shared, dscm_shared_op *op, dscm_
     a[n++] =
         number(op, 4, o->client_share < 100 ? dscm_queue_reserve((size_t)o->queue_capacity) : 0);
     a[n++] = number(op, 5, dscm_queue_few((size_t)o->queue_capacity));
+    a[n++] = number(op, 6, job->cost);
     return n;
 }
 

@@ -11,7 +11,6 @@
 
 #define DSCM_SHARED_ARGS    24
 #define DSCM_SHARED_ID_SIZE 48
-#define DSCM_SHARED_IO_MS   2000 /* that Redis may take for an answer */
 
 typedef enum shared_kind {
     OP_ACCEPT,
@@ -49,7 +48,7 @@ struct dscm_shared_op {
     char *data;      /* of an event; owned */
     size_t step, steps;
     size_t *starting; /* claims lock: counted down when it is settled; the caller waits for it */
-    char numbers[6][24];
+    char numbers[7][24];
 };
 
 typedef struct claim {
@@ -88,6 +87,12 @@ struct dscm_shared {
         clock_ms; /* Redis' clock less the monotonic one, when it was heard last; the keeper's */
     atomic_bool claiming, ending;
 };
+
+/* What Redis may take for one answer, so that there is time for a second attempt. */
+static inline int dscm_shared_io_ms_(const dscm_shared *shared)
+{
+    return (int)(shared->service->settings.store_ms * 2 / 5);
+}
 
 /* ---- shared.c ---- */
 dscm_shared_op *dscm_shared_op_make_(shared_kind kind, dscm_job *job, const char *id);

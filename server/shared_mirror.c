@@ -319,7 +319,8 @@ static dscm_redis *subscribe(dscm_shared *shared)
     dscm_span args[] = {dscm_span_text("SUBSCRIBE"), dscm_span_text("diffscm:bell"),
                         dscm_span_text("diffscm:work"), dscm_span_text("diffscm:cancel"),
                         dscm_span_text("diffscm:drop")};
-    if (dscm_redis_open(&redis, &shared->address, DSCM_SHARED_IO_MS, NULL) != DSCM_OK) return NULL;
+    if (dscm_redis_open(&redis, &shared->address, dscm_shared_io_ms_(shared), NULL) != DSCM_OK)
+        return NULL;
     bool ok = dscm_redis_send(redis, args, 5);
     for (size_t i = 0; ok && i < 4; i++) {
         dscm_redis_reply *reply = dscm_redis_receive(redis);

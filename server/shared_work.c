@@ -13,7 +13,6 @@
 #define SWEEP_MS   1000
 #define REFRESH_MS 10000 /* mirrors are read again even if nobody told of a change */
 #define VIEW_MS    3000  /* a watched job is told so */
-#define PATIENCE   30    /* times claim-ms that jobs wait for a model which no process runs */
 #define BEAT_MAX   200   /* jobs per call */
 
 /* ---- claims ---- */
@@ -134,6 +133,7 @@ static dscm_job *make_job(dscm_shared *shared, const dscm_redis_reply *c, dscm_r
     dscm_payload task;
     dscm_job *job = NULL;
     int work = atoi(dscm_redis_text(c, CLAIM_WORK));
+    size_t cost = *request ? dscm_request_cost(*request) : 0;
     dscm_code code =
         *request ? dscm_task_make(&task, *request, NULL, s->abductions, NULL)
                  : dscm_task_make_bare(
@@ -154,6 +154,7 @@ static dscm_job *make_job(dscm_shared *shared, const dscm_redis_reply *c, dscm_r
     job->deaths = (unsigned)atoi(dscm_redis_text(c, CLAIM_DEATHS));
     job->run = (unsigned)atoi(dscm_redis_text(c, CLAIM_RUN));
     if (job->run > 1) job->last_event = (uint64_t)(job->run - 1) * DSCM_EVENTS_PER_RUN;
+    job->cost = cost;
     job->sink = &shared->sink;
     job->record = DSCM_RECORD_DURABLE;
     if (add_claim(shared, job)) return job;
@@ -339,7 +340,7 @@ static bool sweep(dscm_shared *shared, dscm_redis *redis)
     const dscm_settings *o = &shared->service->settings;
     char numbers[5][24];
     long long values[5] = {o->claim_ms, o->jobs_age_s, o->jobs_max, (long long)o->jobs_mb << 20,
-                           PATIENCE * (long long)o->claim_ms};
+                           (long long)o->no_worker_s * 1000};
     dscm_span args[5];
     bool broken = false;
     for (size_t i = 0; i < 5; i++) {

@@ -22,7 +22,8 @@ typedef enum dscm_record_column {
     DSCM_COL_PROBABILITY, /* of the target by the guide */
     DSCM_COL_L1,          /* mean over pixels, 0..255 scale */
     DSCM_COL_L2,          /* root mean square, 0..255 scale */
-    DSCM_COL_CHANGED_05,  /* share of pixels that moved by more than .05 of the range */
+    DSCM_COL_CHANGED_05,  /* share of values that moved by more than .05 of the range: of a pixel of
+                             colour each channel counts, unlike in dscm_scores.changed_share */
     DSCM_COL_CHANGED_10,
     DSCM_COL_NEARER, /* 1 when nearer (L2) to the factual than the nearest real image of the target
                       */

@@ -100,8 +100,16 @@ dscm_morpho_parents dscm_truth_parents(const dscm_morpho_parents *f, const dscm_
 }
 
 /* ---- measuring ---- */
-void dscm_truth_measure(dscm_truth_row *out, dscm_morpho *morpho, const uint8_t *result,
-                        const uint8_t *truth, size_t pixels, const dscm_morpho_parents *asked)
+double dscm_truth_l1(const uint8_t *a, const uint8_t *b, size_t pixels)
+{
+    size_t sum = 0;
+    for (size_t p = 0; p < pixels; p++) sum += (size_t)abs((int)a[p] - (int)b[p]);
+    return (double)sum / (double)pixels;
+}
+
+void dscm_truth_measure(dscm_truth_row *out, dscm_morpho *morpho, const uint8_t *factual,
+                        const uint8_t *result, const uint8_t *truth, size_t pixels,
+                        const dscm_morpho_parents *asked)
 {
     dscm_morphometry seen, real;
     dscm_morpho_measure(morpho, result, &seen);
@@ -109,14 +117,23 @@ void dscm_truth_measure(dscm_truth_row *out, dscm_morpho *morpho, const uint8_t 
                             .thickness_truth = (double)NAN,
                             .intensity_truth = (double)NAN,
                             .thickness = fabs(seen.thickness - asked->thickness),
-                            .intensity = fabs(seen.intensity - asked->intensity)};
+                            .intensity = fabs(seen.intensity - asked->intensity),
+                            .change = dscm_truth_l1(result, factual, pixels),
+                            .due = (double)NAN,
+                            .excess = (double)NAN};
     if (!truth) return;
-    size_t sum = 0;
-    for (size_t p = 0; p < pixels; p++) sum += (size_t)abs((int)result[p] - (int)truth[p]);
+    size_t excess = 0;
+    for (size_t p = 0; p < pixels; p++) {
+        int change = abs((int)result[p] - (int)factual[p]);
+        int due = abs((int)truth[p] - (int)factual[p]);
+        excess += change > due ? (size_t)(change - due) : 0;
+    }
     dscm_morpho_measure(morpho, truth, &real);
-    out->l1 = (double)sum / (double)pixels;
+    out->l1 = dscm_truth_l1(result, truth, pixels);
     out->thickness_truth = fabs(seen.thickness - real.thickness);
     out->intensity_truth = fabs(seen.intensity - real.intensity);
+    out->due = dscm_truth_l1(truth, factual, pixels);
+    out->excess = (double)excess / (double)pixels;
 }
 
 size_t dscm_truth_nearest(const dscm_morpho_parents *all, size_t count, size_t self,

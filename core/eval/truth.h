@@ -40,11 +40,19 @@ typedef struct dscm_truth_row {
     double l1;                               /* mean |difference| to the truth, 0..255 */
     double thickness_truth, intensity_truth; /* measured on both, so that 0 can be reached */
     double thickness, intensity;             /* measured, against what was asked for */
+    /* minimality: an answer changes what the intervention calls for, and no more */
+    double change; /* mean |result - factual|, 0..255 */
+    double due;    /* mean |truth - factual|: the change that is called for */
+    double excess; /* mean over pixels of max(0, |result - factual| - |truth - factual|); 0 of the
+                      truth, and of an image in which nothing was done */
 } dscm_truth_row;
-/* result, truth: (h,w) of the morpho; truth NULL: another digit was asked for, whose handwriting nobody
- * knows. */
-void dscm_truth_measure(dscm_truth_row *out, dscm_morpho *morpho, const uint8_t *result,
-                        const uint8_t *truth, size_t pixels, const dscm_morpho_parents *asked);
+/* factual, result, truth: (h,w) of the morpho; truth NULL: another digit was asked for, whose
+ * handwriting nobody knows. */
+void dscm_truth_measure(dscm_truth_row *out, dscm_morpho *morpho, const uint8_t *factual,
+                        const uint8_t *result, const uint8_t *truth, size_t pixels,
+                        const dscm_morpho_parents *asked);
+/* Mean |difference| of two images, 0..255. */
+double dscm_truth_l1(const uint8_t *a, const uint8_t *b, size_t pixels);
 /* Index of the image, other than `self`, of the asked digit whose thickness and intensity, each in its
  * standard deviations, are nearest; `self` where there is none. */
 size_t dscm_truth_nearest(const dscm_morpho_parents *all, size_t count, size_t self,

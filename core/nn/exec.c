@@ -399,6 +399,7 @@ bool dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions)
     assert(batch >= 1 && batch <= x->batch_max && (conditions == 1 || conditions == batch));
     x->batch = batch;
     x->conditions = conditions;
+    x->work.forward += batch;
     for (size_t i = 0; i < x->graph->ops_count; i++) {
         if (!x->live[i]) continue;
         if (!may_go_on(x)) return false;
@@ -407,12 +408,18 @@ bool dscm_exec_forward(dscm_exec *x, size_t batch, size_t conditions)
     return true;
 }
 
+dscm_exec_work dscm_exec_done(const dscm_exec *x)
+{
+    return x->work;
+}
+
 bool dscm_exec_backward(dscm_exec *x)
 {
     const dscm_graph *g = x->graph;
     assert(x->mode != DSCM_EXEC_INFER && x->batch);
     for (size_t t = 0; t < g->tensors_count; t++) x->written[t] = x->wanted[t];
     x->sums_pending = true;
+    x->work.backward += x->batch;
     for (size_t i = g->ops_count; i-- > 0;) {
         const node_op *op = &g->ops[i];
         if (!x->live[i] || !x->grad[op->out] || !x->written[op->out]) continue;

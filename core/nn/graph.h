@@ -177,6 +177,12 @@ float *dscm_exec_grad(dscm_exec *x, dscm_tensor t);
 float *dscm_exec_param_grads(dscm_exec *x);
 void dscm_exec_zero_grads(dscm_exec *x);
 
+/* Images that all calls so far have taken through the network. */
+typedef struct dscm_exec_work {
+    size_t forward, backward;
+} dscm_exec_work;
+dscm_exec_work dscm_exec_done(const dscm_exec *x);
+
 /* `go(arg)` is asked before every operation of forward and backward, by the thread that called
  * them; once it returns false the rest is skipped. NULL: never asked. */
 void dscm_exec_watch(dscm_exec *x, bool (*go)(void *arg), void *arg);

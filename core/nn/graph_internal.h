@@ -85,7 +85,8 @@ struct dscm_exec {
     dscm_team *team;
     size_t batch_max;
     size_t batch, conditions; /* of the last forward */
-    dscm_arena arena;         /* empty when the memory is borrowed */
+    dscm_exec_work work;
+    dscm_arena arena; /* empty when the memory is borrowed */
     size_t bytes;
     float **data;  /* (tensors) first channel of the tensor, or NULL when not computed */
     float **grad;  /* (tensors) alike, or NULL */

@@ -71,6 +71,13 @@ dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *ca
  * network is told no parent. */
 dscm_code dscm_session_eps(dscm_session *s, float *eps, const float *x, double t, size_t count,
                            dscm_error *err) DSCM_MUST_CHECK;
+/* Images that a session has taken through networks since it was opened. */
+typedef struct dscm_session_work {
+    size_t passes;       /* score network */
+    size_t gradients;    /* predictors, backward */
+    size_t observations; /* predictors and acceptance nets, forward */
+} dscm_session_work;
+dscm_session_work dscm_session_done(const dscm_session *s);
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
                            size_t extras, size_t conditions, dscm_error *err) DSCM_MUST_CHECK;
 /* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */

@@ -297,3 +297,23 @@ def test_no_descriptors_left():
             one.close()
         until(lambda: s.admin("/readyz").status == 200, "health again")
         assert s.post().status == 200
+
+
+def test_turns_go_by_cost_not_by_jobs():
+    """Eight short jobs of one client take as long as one of another: they run first."""
+    later, at = {"Prefer": "respond-async"}, lambda n: {"X-Forwarded-For": f"10.0.0.{n}"}
+    with Server("--trusted-proxy", "--workers", "1", "--batch", "1", gate=True, step_ms=2) as s:
+        def accept(client, seed, steps):
+            r = s.post(f"do.digit=8&seed={seed}&sampler=obelm&steps={steps}", {**later, **at(client)}, picture(seed))
+            assert r.status == 202, r.body
+            return r.json["id"]
+        blocker = accept(9, 1, 2)
+        s.wait_state(blocker, "running")
+        long = [accept(1, i, 80) for i in range(2)]
+        short = [accept(2, 10 + i, 10) for i in range(7)]
+        places = [s.get("/jobs/" + job).json["queue_position"] for job in short + long]
+        assert places == list(range(9)), places
+        s.open_gate()
+        s.wait_state(short[-1], "succeeded")
+        assert s.get("/jobs/" + long[1]).json["status"] == "queued"
+        s.wait_state(long[1], "succeeded")

@@ -35,6 +35,35 @@ def test_a_query_beside_json_is_refused_by_name():
             assert s.post_json(body, path="/counterfactual" + query).status == 200
 
 
+def test_calls_that_take_no_query_refuse_one_by_name():
+    with Server() as s:
+        job = s.post(headers={"Prefer": "respond-async"}).json["id"]
+        s.wait_state(job, "succeeded")
+        kept = s.post("sampler=obelm&steps=4&ratio=1", path="/abductions").json["abduction"]["id"]
+        for method, path in (("GET", "/models"), ("HEAD", "/models"), ("GET", "/models/fake"), ("GET", "/openapi.json"),
+                             ("GET", "/jobs/" + job), ("GET", f"/jobs/{job}/events"), ("DELETE", "/jobs/" + job),
+                             ("GET", f"/jobs/{job}/images/counterfactual-0.png"), ("GET", "/v1/models"),
+                             ("DELETE", "/abductions/" + kept)):
+            r = s.call(method, path + "?wait=5&fields=id")
+            assert r.status == 400, (method, path, r.status)
+            if method == "HEAD":
+                continue
+            r.problem(400, "malformed-query")
+            assert [e["pointer"] for e in r.json["errors"]] == ["?wait", "?fields"] and "'wait'" in r.text, r.text
+            s.call(method, path + "?a=%zz").problem(400, "malformed-query")
+        for path in ("/metrics", "/livez", "/readyz"):
+            assert "?verbose" in json.dumps(s.admin(path + "?verbose").problem(400, "malformed-query")["errors"])
+            assert s.admin(path + "?").status == 200
+        for path in ("/models", "/jobs/" + job, f"/jobs/{job}/events"):
+            assert s.get(path + "?").status == s.get(path + "?&").status == 200, path
+        assert s.call("DELETE", "/abductions/" + kept).status == 204, "the refused call did nothing"
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "index.html"), "w") as f:
+            f.write("<p>hi")
+        with Server("--static-dir", folder) as s:  # files of the page: links are given such
+            assert s.get("/?utm_source=x").text == "<p>hi"
+
+
 def test_bodies_that_are_no_json_are_told_for_what_they_are():
     text = json.dumps({"intervention": {"digit": 8}})
     with Server() as s:
@@ -99,7 +128,7 @@ def test_forwarded_addresses_in_every_spelling():
 def test_targets_in_every_form():
     with Server() as s:
         job = s.post(headers={"Prefer": "respond-async"}).json["id"]
-        for target in ("/%6dodels", "/v1/models", "http://anything:1/models", "HTTP://x/v1/models?a=b",
+        for target in ("/%6dodels", "/v1/models", "http://anything:1/models", "HTTP://x/v1/models?",
                        "/jobs/%s%%%02x" % (job[:-1], ord(job[-1]))):
             raw = s.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             assert status_of(raw) == 200, (target, raw[:300])

@@ -254,7 +254,8 @@ def test_nobody_has_the_model():
 
 
 def test_jobs_of_a_model_that_nobody_runs_any_more_fail():
-    with cluster(workers=1, flags=("--claim-ms", "200", "--drain-s", "0"), gate=True) as (_, (a,), (w,)):
+    with cluster(workers=1, flags=("--claim-ms", "200", "--no-worker-s", "1", "--drain-s", "0"),
+                 gate=True) as (_, (a,), (w,)):
         jobs = [accept(a, value=i, steps=2 + i) for i in range(2)]
         a.wait_state(jobs[0], "running")
         assert w.stop() == 0
@@ -264,7 +265,7 @@ def test_jobs_of_a_model_that_nobody_runs_any_more_fail():
 
 
 def test_a_paused_store_is_told_and_waited_for():
-    with Redis() as redis, cluster(redis=redis, gate=True) as (_, (a,), (w,)):
+    with Redis() as redis, cluster(redis=redis, flags=("--store-ms", "1000"), gate=True) as (_, (a,), (w,)):
         running = accept(a, steps=20)
         a.wait_state(running, "running")
         redis.process.send_signal(signal.SIGSTOP)
@@ -315,14 +316,14 @@ def test_a_store_whose_clock_jumps():
                 file.write(struct.pack("=q", seconds))
         jump(0)
         with Redis(env={"LD_PRELOAD": library, "CLOCK_OFFSET": offset_file}) as redis, \
-                cluster(redis=redis, workers=2, flags=("--claim-ms", "2000"), gate=True) as (_, (a,), ws):
+                cluster(redis=redis, workers=2, flags=("--claim-ms", "1000"), gate=True) as (_, (a,), ws):
             for turn, offset in enumerate((300, -300, 0)):
                 job = accept(a, value=turn, steps=5)
                 a.wait_state(job, "running")
                 before = int(redis.call("TIME").split()[0])
                 jump(offset)
                 until(lambda: abs(int(redis.call("TIME").split()[0]) - before) > 200, "the clock jumps")
-                time.sleep(2.5)  # longer than a claim lasts
+                time.sleep(1.3)  # longer than a claim lasts
                 state = a.get("/jobs/" + job).json
                 assert state["status"] == "running", (offset, state["status"])
                 for w in ws:
@@ -362,6 +363,7 @@ def test_a_store_that_cannot_write_its_disk():
         assert redis.call("CONFIG", "SET", "dir", "/proc") == "OK"  # where nothing can be saved
         redis.call("CONFIG", "SET", "save", "1 1")
         redis.call("BGSAVE")
+        until(lambda: "rdb_last_bgsave_status:err" in redis.call("INFO", "persistence"), "the failure is known")
         r = until(lambda: (lambda v: v if v.status == 503 else None)(a.post("do.digit=8&seed=3")),
                   "a refusal")
         # Workers cannot say that they are alive either.

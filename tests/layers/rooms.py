@@ -9,8 +9,8 @@ import collections, os, re, subprocess, sys
 
 # "core" is the engine's face, core/diffscm.h.
 ORDER = ["core/base", "core", "core/image", "core/kernels", "core/nn", "core/io", "core/diffusion",
-         "core/models", "core/data", "core/causal", "core/bundle", "core/scm", "core/explain", "core/train",
-         "core/eval", "api", "server", "cli"]
+         "core/models", "core/data", "core/causal", "core/bundle", "core/scm", "core/train", "core/eval",
+         "api", "server", "cli"]
 TOP = ("core", "api", "server", "cli")
 BEFORE = "3 in commit 5799e21, before rooms had an order"
 

@@ -33,6 +33,68 @@ static void queue_serves_clients_in_turn(void)
     dscm_queue_free(queue);
 }
 
+static dscm_job *push_cost(dscm_queue *queue, const char *client, size_t cost)
+{
+    dscm_job *job = make_job(client, DSCM_NEVER);
+    job->cost = cost;
+    CHECK_INT(dscm_queue_push(queue, job, NULL, NULL), DSCM_PUSHED);
+    return job; /* the queue's */
+}
+
+/* Whose job is next. */
+static char take_one(dscm_queue *queue)
+{
+    dscm_job *job = dscm_queue_take_any(queue);
+    char client = job ? job->client[0] : 0;
+    dscm_job_unref(job);
+    return client;
+}
+
+/* Three jobs of 90 passes and twelve of 10: both clients get the same number of passes. */
+static void turns_go_by_cost(void)
+{
+    dscm_queue *queue;
+    dscm_job *jobs[15];
+    size_t places[15], served[2] = {0}, n = 0;
+    char order[16] = "";
+    REQUIRE(dscm_queue_open(&queue, 20, 20, NULL) == DSCM_OK);
+    for (; n < 3; n++) jobs[n] = push_cost(queue, "a", 90);
+    for (; n < 15; n++) jobs[n] = push_cost(queue, "b", 10);
+    for (size_t i = 0; i < n; i++) places[i] = dscm_queue_position(queue, jobs[i]);
+    for (size_t i = 0; i < n; i++) {
+        dscm_job *job = dscm_queue_take_any(queue);
+        size_t which = 0;
+        while (jobs[which] != job) which++;
+        CHECK_INT(places[which], i); /* as was foretold */
+        order[i] = job->client[0];
+        served[order[i] - 'a'] += job->cost;
+        if (i < 9) CHECK(served[0] <= 90 && served[1] <= 90);
+        dscm_job_unref(job);
+    }
+    CHECK_STR(order, "bbbbbbbbabbbbaa");
+    dscm_queue_free(queue);
+}
+
+/* One short job after the other of clients that were never there before. */
+static void newcomers_do_not_starve_who_waits(void)
+{
+    dscm_queue *queue;
+    char name[] = "n0";
+    size_t turns = 0;
+    REQUIRE(dscm_queue_open(&queue, 64, 64, NULL) == DSCM_OK);
+    for (int i = 0; i < 3; i++) push_cost(queue, "a", 20);
+    CHECK_INT(take_one(queue), 'a');
+    do {
+        push_cost(queue, name, 5);
+        name[1]++;
+        turns++;
+    } while (take_one(queue) == 'n' && turns < 30);
+    CHECK(turns >= 3 && turns <= 5); /* 20 passes of others, then a's second job */
+    push_cost(queue, "c", 5);        /* nor does a keep them waiting */
+    CHECK(take_one(queue) != 'a');
+    dscm_queue_free(queue);
+}
+
 static bool takes_a_week(void *arg, const dscm_job *job)
 {
     return strcmp(job->owner, arg) == 0 && job->deadline_ms == 7;
@@ -163,6 +225,25 @@ static void queue_gives_companions(void)
     dscm_queue_free(queue);
 }
 
+/* What a client gets as a companion of others counts. */
+static void companions_count_as_turns(void)
+{
+    dscm_queue *queue;
+    dscm_job *got[4];
+    REQUIRE(dscm_queue_open(&queue, 8, 8, NULL) == DSCM_OK);
+    for (int i = 0; i < 2; i++) push_cost(queue, "a", 10);
+    for (int i = 0; i < 2; i++) push_cost(queue, "b", 10);
+    for (int i = 0; i < 2; i++) push_cost(queue, "x", 10);
+    CHECK_INT(take_one(queue), 'a');
+    REQUIRE(dscm_queue_take_more(queue, got, 1, 0, other_client, "a") == 1);
+    CHECK_STR(got[0]->client, "b");
+    dscm_job_unref(got[0]);
+    CHECK_INT(take_one(queue), 'x');
+    CHECK_INT(take_one(queue), 'a');
+    CHECK_INT(take_one(queue), 'b');
+    dscm_queue_free(queue);
+}
+
 /* Two clients fill their shares of a queue of 32: eight places are left for those with few jobs. */
 static void the_last_places_are_for_clients_with_few_jobs(void)
 {
@@ -196,6 +277,9 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"queue_serves_clients_in_turn", queue_serves_clients_in_turn},
+        {"turns_go_by_cost", turns_go_by_cost},
+        {"newcomers_do_not_starve_who_waits", newcomers_do_not_starve_who_waits},
+        {"companions_count_as_turns", companions_count_as_turns},
         {"queue_limits_long_jobs", queue_limits_long_jobs},
         {"queue_has_limits", queue_has_limits},
         {"queue_finds_late_jobs", queue_finds_late_jobs},

@@ -87,13 +87,40 @@ static void errors_are_those_of_the_renderer(void)
     const dscm_morpho_parents asked = {1, 4, 180};
     dscm_morpho_render(m, truth, source, 4, 180);
     dscm_morpho_render(m, other, source, 2, 120);
-    dscm_truth_measure(&row, m, truth, truth, PIXELS, &asked);
+    dscm_truth_measure(&row, m, source, truth, truth, PIXELS, &asked);
     CHECK(row.l1 == 0 && row.thickness_truth == 0 && row.intensity_truth == 0);
     CHECK(row.thickness < 0.4 && row.intensity < 2);
-    dscm_truth_measure(&row, m, other, truth, PIXELS, &asked);
+    dscm_truth_measure(&row, m, source, other, truth, PIXELS, &asked);
     CHECK(row.l1 > 5 && fabs(row.thickness_truth - 2) < 0.6 && fabs(row.intensity_truth - 60) < 3);
-    dscm_truth_measure(&row, m, other, NULL, PIXELS, &asked);
+    dscm_truth_measure(&row, m, source, other, NULL, PIXELS, &asked);
     CHECK(isnan(row.l1) && isnan(row.thickness_truth) && row.thickness > 1);
+    dscm_morpho_free(m);
+}
+
+/* What is called for is no excess, nor is doing nothing; what goes beyond the truth's change of a pixel
+ * is, in whichever direction. */
+static void minimality_counts_what_nobody_asked_for(void)
+{
+    uint8_t factual[PIXELS] = {0}, truth[PIXELS] = {0}, result[PIXELS] = {0};
+    dscm_morpho *m = NULL;
+    dscm_truth_row row;
+    const dscm_morpho_parents asked = {1, 4, 180};
+    REQUIRE(dscm_morpho_open(&m, SIDE, SIDE, NULL) == DSCM_OK);
+    memset(factual + 10 * SIDE, 100, 4 * SIDE);
+    memset(truth + 10 * SIDE, 150, 4 * SIDE); /* +50 in a seventh of the image */
+    dscm_truth_measure(&row, m, factual, truth, truth, PIXELS, &asked);
+    CHECK_NEAR(row.due, 50 / 7.0, 1e-9);
+    CHECK_NEAR(row.change, 50 / 7.0, 1e-9);
+    CHECK(row.excess == 0);
+    dscm_truth_measure(&row, m, factual, factual, truth, PIXELS, &asked);
+    CHECK(row.change == 0 && row.excess == 0 && row.l1 > 7);
+    memset(result, 14, sizeof result); /* +14 where nothing is due, -30 of 50 where it is */
+    memset(result + 10 * SIDE, 70, 4 * SIDE);
+    dscm_truth_measure(&row, m, factual, result, truth, PIXELS, &asked);
+    CHECK_NEAR(row.excess, 14 * 6 / 7.0, 1e-9);
+    CHECK_NEAR(row.change, (14 * 6 + 30) / 7.0, 1e-9);
+    dscm_truth_measure(&row, m, factual, result, NULL, PIXELS, &asked);
+    CHECK(isnan(row.excess) && isnan(row.due) && row.change > 0);
     dscm_morpho_free(m);
 }
 
@@ -112,6 +139,7 @@ int main(int argc, char **argv)
         {"draws_follow_the_protocol", draws_follow_the_protocol},
         {"truth_keeps_the_noise", truth_keeps_the_noise},
         {"errors_are_those_of_the_renderer", errors_are_those_of_the_renderer},
+        {"minimality_counts_what_nobody_asked_for", minimality_counts_what_nobody_asked_for},
         {"the_nearest_has_the_digit", the_nearest_has_the_digit}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

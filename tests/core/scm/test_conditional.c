@@ -247,6 +247,47 @@ static void forgetting_takes_the_stored_terms(void)
     dscm_latent_free(l);
 }
 
+static dscm_session_work since(dscm_session_work *before)
+{
+    dscm_session_work now = dscm_session_done(session), out = now;
+    out.passes -= before->passes;
+    out.gradients -= before->gradients;
+    out.observations -= before->observations;
+    *before = now;
+    return out;
+}
+
+/* Images through networks: three rounds and one more evaluation per step up, one per step down, and under
+ * the anti-causal guidance a gradient of both predictors beside it. */
+static void work_is_counted(void)
+{
+    const double to[2 * ITEMS] = {1, 4, 2, 2.5, 0, 3};
+    dscm_options o = resolved("implicit", 1, DSCM_GUIDANCE_CONDITIONAL);
+    dscm_query none[ITEMS] = {{0}}, queries[ITEMS];
+    dscm_intervention acts[2 * ITEMS];
+    float out[ITEMS * PIXELS];
+    dscm_session_work at = dscm_session_done(session);
+    dscm_latent *l = abduct(&o, given);
+    REQUIRE(l != NULL);
+    dscm_session_work done = since(&at);
+    CHECK(done.passes == ITEMS * (1 + 3 * 4) && !done.gradients && !done.observations);
+    predict(out, l, none, &o);
+    done = since(&at);
+    CHECK(done.passes == ITEMS * 4 && !done.gradients && !done.observations);
+    dscm_latent_free(l);
+    o = resolved("implicit", 2, DSCM_GUIDANCE_ANTI_CAUSAL);
+    l = abduct(&o, given);
+    REQUIRE(l != NULL);
+    set_both(acts, queries, to);
+    for (size_t i = 0; i < ITEMS; i++) queries[i].factual = given + i * VARIABLES;
+    (void)since(&at);
+    predict(out, l, queries, &o);
+    done = since(&at);
+    CHECK(done.passes == ITEMS * 4 && done.gradients == 2 * ITEMS * 4);
+    CHECK(done.observations == done.gradients);
+    dscm_latent_free(l);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
@@ -254,7 +295,8 @@ int main(int argc, char **argv)
         {"factuals_are_kept", factuals_are_kept},
         {"changes_add_up", changes_add_up},
         {"anti_causal_guidance_tells_nothing", anti_causal_guidance_tells_nothing},
-        {"forgetting_takes_the_stored_terms", forgetting_takes_the_stored_terms}};
+        {"forgetting_takes_the_stored_terms", forgetting_takes_the_stored_terms},
+        {"work_is_counted", work_is_counted}};
     two_parents_conditional = true;
     two_parents_images(images, ITEMS, 1);
     return two_parents_main("test_conditional", dir, &bundle, &session, 8, argc, argv, cases,

@@ -1,0 +1,16 @@
+/* What a session has computed. */
+#include "core/scm/session.h"
+
+dscm_session_work dscm_session_done(const dscm_session *s)
+{
+    dscm_session_work out = {.passes = s->score ? dscm_exec_done(s->score).forward : 0};
+    for (size_t e = 0; e < s->bundle->edges_count; e++) {
+        if (!s->predictors[e]) continue;
+        dscm_exec_work one = dscm_exec_done(s->predictors[e]);
+        out.gradients += one.backward;
+        out.observations += one.forward;
+    }
+    for (size_t i = 0; i < s->bundle->info.acceptance_count; i++)
+        if (s->acceptance[i]) out.observations += dscm_exec_done(s->acceptance[i]).forward;
+    return out;
+}
