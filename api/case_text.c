@@ -46,12 +46,13 @@ static json_t *factuals_json(const double *values, size_t count)
 char *dscm_case_text(const dscm_case *ask, const dscm_bundle_info *info, size_t *size)
 {
     const dscm_options *o = &ask->options;
-    json_t *value = json_pack("{s:s,s:s,s:I,s:o,s:o,s:b,s:b,s:o,s:o}", "sampler", o->sampler,
-                              "guidance", dscm_guidance_name(o->guidance), "steps",
-                              (json_int_t)o->steps, "ratio", real_or_null(o->ratio), "scale",
-                              real_or_null(o->scale), "dynamic", o->dynamic != 0, "auto",
-                              (int)ask->auto_scale, "target", target_json(&ask->targets[0]),
-                              "factuals", factuals_json(ask->factuals, info->variables_count));
+    json_t *value =
+        json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:b,s:b,s:o,s:o}", "sampler", o->sampler, "guidance",
+                  dscm_guidance_name(o->guidance), "steps", (json_int_t)o->steps, "ratio",
+                  real_or_null(o->ratio), "scale", real_or_null(o->scale), "min_change",
+                  real_or_null(o->min_change), "dynamic", o->dynamic != 0, "auto",
+                  (int)ask->auto_scale, "target", target_json(&ask->targets[0]), "factuals",
+                  factuals_json(ask->factuals, info->variables_count));
     char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(value);
     *size = text ? strlen(text) : 0;
@@ -134,7 +135,8 @@ static bool read_options(const json_t *value, dscm_request *r)
     return o->sampler && o->steps && guidance &&
            dscm_guidance_parse(&o->guidance, guidance, NULL) == DSCM_OK &&
            read_real(json_object_get(value, "ratio"), &o->ratio) &&
-           read_real(json_object_get(value, "scale"), &o->scale);
+           read_real(json_object_get(value, "scale"), &o->scale) &&
+           read_real(json_object_get(value, "min_change"), &o->min_change);
 }
 
 /* Whether the text holds a case of the model; what was read is the request's. */

@@ -230,6 +230,7 @@ static json_t *replay(const dscm_bundle_info *info, const dscm_options *options,
         json_object_set_new(out, "scale", json_string("auto"));
     else
         dscm_json_set_real(out, "scale", options->scale);
+    dscm_json_set_real(out, "min_change", options->min_change);
     json_object_set_new(out, "dynamic", json_boolean(options->dynamic > 0));
     json_object_set_new(out, "model_sha256", json_string(info->sha256));
     json_object_set_new(out, "build", json_string(DSCM_VERSION));

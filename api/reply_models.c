@@ -67,6 +67,7 @@ static json_t *defaults(const dscm_model_entry *entry)
     else
         dscm_json_set_real(out, "scale", options.scale);
     dscm_json_set_real(out, "ratio", options.ratio);
+    dscm_json_set_real(out, "min_change", options.min_change);
     return out;
 }
 

@@ -69,6 +69,19 @@ static void parse_ratio(request_parser *p, const json_t *value, const char *poin
         p->request->options.ratio = ratio;
 }
 
+static void parse_min_change(request_parser *p, const json_t *value, const char *pointer)
+{
+    double levels = json_number_value(value);
+    if (!json_is_number(value))
+        request_error(p, DSCM_PROBLEM_INVALID_PARAMETER, pointer,
+                      "min_change must be a number of grey levels in 0..255.");
+    else if (!(levels >= 0 && levels <= 255))
+        request_error(p, DSCM_PROBLEM_OUT_OF_RANGE, pointer,
+                      "min_change is %.9g; allowed is 0..255.", levels);
+    else
+        p->request->options.min_change = levels;
+}
+
 static void parse_dynamic(request_parser *p, const json_t *value, const char *pointer)
 {
     if (!json_is_boolean(value))
@@ -135,13 +148,10 @@ static const struct {
     int works; /* kinds of work that take it */
     void (*parse)(request_parser *p, const json_t *value, const char *pointer);
 } OPTIONS[] = {
-    {"sampler", FOR_ALL, parse_sampler},
-    {"steps", FOR_ALL, parse_steps},
-    {"scale", FOR_CF | FOR_SAMPLE, parse_scale},
-    {"ratio", FOR_CF | FOR_AB, parse_ratio},
-    {"dynamic", FOR_ALL, parse_dynamic},
-    {"seed", FOR_CF | FOR_SAMPLE, parse_seed},
-    {"return", FOR_CF, parse_return},
+    {"sampler", FOR_ALL, parse_sampler},         {"steps", FOR_ALL, parse_steps},
+    {"scale", FOR_CF | FOR_SAMPLE, parse_scale}, {"ratio", FOR_CF | FOR_AB, parse_ratio},
+    {"min_change", FOR_CF, parse_min_change},    {"dynamic", FOR_ALL, parse_dynamic},
+    {"seed", FOR_CF | FOR_SAMPLE, parse_seed},   {"return", FOR_CF, parse_return},
     {"resize", FOR_CF | FOR_AB, parse_resize},
 };
 enum { OPTIONS_COUNT = sizeof(OPTIONS) / sizeof(OPTIONS[0]) };

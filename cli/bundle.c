@@ -386,6 +386,9 @@ static dscm_code make(bundle_job *j, dscm_error *err)
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
                   j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
+    if (j->min_change > 0)
+        json_object_set_new(json_object_get(manifest, "defaults"), "min_change",
+                            json_real(j->min_change));
     if (j->warning) json_object_set_new(manifest, "warning", json_string(j->warning));
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
@@ -456,6 +459,9 @@ int cmd_bundle(int argc, char **argv)
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
+        {"min-change", OPT_REAL, &j.min_change, 0, 255, "LEVELS",
+         "pixels of a counterfactual that change by at most so many grey levels keep their factual "
+         "value (0)"},
         {"limit", OPT_FLAG, &j.limit, 0, 0, NULL, "guided walks stay in the image's range"},
         {"noise-limit", OPT_REAL, &j.noise_limit, 1, 100, "U",
          "guided walks start from noise of at most so many standard deviations (any)"},

@@ -65,8 +65,9 @@ static void print_all(const cli_model *m)
     if (names[0]) printf("\n  models here: %s", names);
     printf("\n\nvariables\n");
     for (size_t i = 0; i < info->variables_count; i++) print_variable(info, &info->variables[i]);
-    printf("\ndefaults: %s, %zu steps, ratio %g, scale %s\ncalibrated scale", m->options.sampler,
-           m->options.steps, m->options.ratio, info->auto_scale ? "auto" : "as calibrated");
+    printf("\ndefaults: %s, %zu steps, ratio %g, smallest change %g, scale %s\ncalibrated scale",
+           m->options.sampler, m->options.steps, m->options.ratio, m->options.min_change,
+           info->auto_scale ? "auto" : "as calibrated");
     for (size_t i = 0; i < info->calibrations_count; i++)
         printf("%s %s %zu steps: %g", i ? "," : "", info->calibrations[i].sampler,
                info->calibrations[i].steps, info->calibrations[i].scale);

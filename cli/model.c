@@ -71,6 +71,7 @@ dscm_code cli_model_open(cli_model *m, dscm_error *err)
     m->options.sampler = m->sampler;
     m->options.steps = m->steps;
     m->options.ratio = m->ratio;
+    if (m->min_change >= 0) m->options.min_change = m->min_change;
     if (m->dynamic && m->no_dynamic)
         return dscm_fail(err, DSCM_E_INVALID, "--dynamic and --no-dynamic exclude each other");
     if (m->dynamic || m->no_dynamic) m->options.dynamic = m->dynamic;

@@ -9,7 +9,7 @@
 typedef struct cli_model {
     const char *name, *data_dir, *sampler, *guidance, *scale_text, *memory_text;
     size_t steps, batch, threads;
-    double ratio;
+    double ratio, min_change;
     bool dynamic, no_dynamic, auto_scale;
     bool draws;    /* options are those of samples, see dscm_options_draw */
     bool describe; /* only the manifest: enough to look at a model, not to run it */
@@ -21,7 +21,7 @@ typedef struct cli_model {
 
 #define CLI_MODEL_DEFAULTS                                                                         \
     {                                                                                              \
-        .name = "mnist", .batch = 16, .seed = 1                                                    \
+        .name = "mnist", .batch = 16, .seed = 1, .min_change = -1                                  \
     }
 
 /* Lines of an option table; m is a cli_model. */
@@ -58,6 +58,14 @@ typedef struct cli_model {
          "guidance scale: a number, calibrated, or auto: the smallest that convinces, per image, " \
          "not of samples (the bundle's default)"},                                                 \
         {"ratio", OPT_REAL, &(m).ratio, 0.001, 1, "L", "how far up the walk goes, 0..1"},          \
+        {"min-change",                                                                             \
+         OPT_REAL,                                                                                 \
+         &(m).min_change,                                                                          \
+         0,                                                                                        \
+         255,                                                                                      \
+         "LEVELS",                                                                                 \
+         "pixels of a counterfactual that change by at most so many grey levels keep their "       \
+         "factual value (the bundle's default)"},                                                  \
         {"dynamic", OPT_FLAG, &(m).dynamic, 0, 0, NULL, "dynamic normalisation (published)"},      \
         {"no-dynamic", OPT_FLAG, &(m).no_dynamic, 0, 0, NULL, "published without it"},             \
         {"seed", OPT_SEED, &(m).seed, 0, 0, "N", "seed (1)"},                                      \

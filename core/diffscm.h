@@ -143,6 +143,9 @@ typedef struct dscm_options {
     double ratio; /* 0 < ratio <= 1: share of the kept levels walked up and down; 0: default */
     dscm_guidance guidance;
     int dynamic; /* dynamic normalisation of x0 (published only): 0, 1, -1 for the default */
+    double
+        min_change; /* 0..255, see dscm_query; NaN: the bundle's default under conditional guidance,
+                          0 under anti-causal */
 } dscm_options;
 
 dscm_options dscm_options_defaults(void);
@@ -254,6 +257,11 @@ typedef struct dscm_query {
                               predictors); or NULL */
     const double *scale;   /* of all edges whose parents change and are given none; NULL:
                               options->scale */
+    const float *image; /* (H,W,C) in [-1,1] that the item was abducted from, or NULL: pixels of a
+                              prediction whose channels all differ from it by at most `min_change` keep
+                              its value. A query without interventions keeps none: its prediction shows
+                              what the walk reconstructs. */
+    double min_change;  /* grey levels, 0..255 */
 } dscm_query;
 
 /* Values that all variables take under a query: noise is abducted from query->factual (NaN where it

@@ -1,18 +1,19 @@
 #!/bin/sh
-# Trains every network of the morphomnist bundle, fits its mechanisms and assembles it. Interrupted at any
-# point, the same command goes on where it was.
+# Trains every network of the morphomnist bundle and its judges, fits its mechanisms and assembles it.
+# Interrupted at any point, the same command goes on where it was.
 #
 # usage: tools/train_morphomnist.sh DATA_DIR WORK_DIR OUT_DIR
-#   DATA_DIR  `diffscm morpho render --split train`: train-images-idx3-ubyte[.gz], train-variables.csv,
-#             60,000 images; the first 45,000 make the model
+#   DATA_DIR  `diffscm morpho render --split train`: train-images-idx3-ubyte[.gz] and labels,
+#             train-variables.csv, 60,000 images; the first 45,000 make the model and its acceptance nets,
+#             the last 10,000 the panel
 #   WORK_DIR  checkpoints, loss curves (CSV), held-out figures
 #   OUT_DIR   the bundle
 # DIFFSCM names the program (build/diffscm), SCORE a score network to take instead of training one.
 set -eu
-[ $# -eq 3 ] || { sed -n '5,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -eq 3 ] || { sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$1 work=$2 out=$3
 program=${DIFFSCM:-build/diffscm}
-m='train[0:45000]' held='train[45000:50000]'
+m='train[0:45000]' held='train[45000:50000]' p='train[50000:60000]' # M, S and P of docs/evaluation.md
 mkdir -p "$work"
 
 # train FILE TASK OPTION...: skipped when FILE is there
@@ -46,10 +47,13 @@ head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
 printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler":"implicit","steps":10,"scale":1.2},{"sampler":"implicit","steps":20,"scale":1.2}], "scale": "auto"}\n' \
     >"$work/measured.json"
 
+DIFFSCM=$program PARTS="${PARTS:-panel acceptance}" tools/train_judges.sh "$data" "$work/judges"
+
+# Tolerances: tools/choose_tolerances.py, on 120 images of S.
 "$program" bundle --out "$out" --name morphomnist --version 2 --licence MIT \
     --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
     --predictor "intensity=$work/intensity.st" --tolerance thickness=.15 --tolerance intensity=2 \
-    --sampler implicit --steps 6
+    --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit --steps 6
 "$program" bundle --out "$out" --measured "$work/measured.json"

@@ -345,13 +345,17 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
                  *list = json_object_get(root, "calibration");
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
-    dscm_code code = manifest_keys(m, d, "defaults", "sampler steps ratio scale confidence", err);
+    dscm_code code =
+        manifest_keys(m, d, "defaults", "sampler steps ratio scale confidence min_change", err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)
         code = manifest_size(m, d, "defaults", "steps", 2, 100000, &b->defaults.steps, err);
     if (code == DSCM_OK)
         code = manifest_real(m, d, "defaults", "ratio", 1e-3, 1, &b->defaults.ratio, err);
+    b->defaults.min_change = 0;
+    if (code == DSCM_OK && json_object_get(d, "min_change"))
+        code = manifest_real(m, d, "defaults", "min_change", 0, 255, &b->defaults.min_change, err);
     b->info.confidence = (double)NAN;
     if (code == DSCM_OK && json_object_get(d, "confidence"))
         code = manifest_real(m, d, "defaults", "confidence", 0, 1, &b->info.confidence, err);

@@ -66,12 +66,17 @@ static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t c
     dscm_path_close(&path);
 }
 
-static void set_queries(dscm_eval_worker *w, const int *labels, size_t count, bool guided)
+static void set_queries(dscm_eval_worker *w, const float *from, const int *labels, size_t count,
+                        double min_change, bool guided)
 {
+    size_t size = w->size;
     for (size_t i = 0; i < count; i++) {
         w->acts[i] = (dscm_intervention){
             .variable = w->data->variable, .value = labels[i], .scale = (double)NAN};
-        w->queries[i] = (dscm_query){.items = &w->acts[i], .count = guided};
+        w->queries[i] = (dscm_query){.items = &w->acts[i],
+                                     .count = guided,
+                                     .image = from + i * size,
+                                     .min_change = min_change};
     }
 }
 
@@ -83,7 +88,7 @@ static dscm_code set_targets(dscm_eval_worker *w, const int *shown, const int *l
 {
     dscm_latent *latent = NULL;
     size_t variables = dscm_bundle_describe(w->data->bundle)->variables_count;
-    set_queries(w, labels, count, guided);
+    set_queries(w, from, labels, count, s->options.min_change, guided);
     for (size_t i = 0; i < count * variables; i++)
         w->given[i] =
             i % variables == (size_t)w->data->variable ? shown[i / variables] : (double)NAN;

@@ -351,6 +351,18 @@ dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *lat
     return code;
 }
 
+void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query)
+{
+    size_t channels = s->image->info.c;
+    double least = query->min_change / 127.5;
+    for (size_t at = 0; query->image && query->count && least > 0 && at < s->size; at += channels) {
+        double change = 0;
+        for (size_t c = at; c < at + channels; c++)
+            change = fmax(change, fabs((double)image[c] - (double)query->image[c]));
+        if (change <= least) memcpy(image + at, query->image + at, channels * sizeof *image);
+    }
+}
+
 dscm_code dscm_latent_forget(dscm_session *s, dscm_latent *latent, dscm_error *err)
 {
     dscm_path path = {0};
@@ -384,6 +396,8 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
         code = scm_guidance_of_all(s, latent, queries, options, &path, &t, guided, err);
     }
     if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, guided, &path, &t, err);
+    for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
+        scm_keep_small(s, out + i * s->size, &queries[i]);
     dscm_path_close(&path);
     dscm_free(guided);
     return code;

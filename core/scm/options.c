@@ -25,7 +25,7 @@ dscm_code dscm_guidance_parse(dscm_guidance *out, const char *name, dscm_error *
 
 dscm_options dscm_options_defaults(void)
 {
-    return (dscm_options){.scale = (double)NAN, .dynamic = -1};
+    return (dscm_options){.scale = (double)NAN, .dynamic = -1, .min_change = (double)NAN};
 }
 
 bool dscm_options_search(const dscm_bundle *b, const dscm_options *o)
@@ -72,6 +72,10 @@ dscm_code dscm_options_resolve(const dscm_bundle *b, dscm_options *o, dscm_error
     if (!o->steps) o->steps = published ? 100 : b->defaults.steps;
     if (o->ratio == 0) o->ratio = published ? 0.75 : b->defaults.ratio;
     if (o->dynamic < 0) o->dynamic = published;
+    if (isnan(o->min_change))
+        o->min_change = o->guidance == DSCM_GUIDANCE_CONDITIONAL ? b->defaults.min_change : 0;
+    if (!(o->min_change >= 0 && o->min_change <= 255))
+        return dscm_fail(err, DSCM_E_INVALID, "min_change: %g is not in 0..255", o->min_change);
     if (isnan(o->scale)) o->scale = calibrated(b, o->sampler, o->steps);
     if (!(o->scale >= 0 && o->scale <= SCALE_MAX))
         return dscm_fail(err, DSCM_E_INVALID, "scale: %g is not in 0..%g", o->scale, SCALE_MAX);

@@ -22,6 +22,8 @@ static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **
             (*queries)[k] = (dscm_query){.items = own,
                                          .count = target->count,
                                          .factual = r->from[i]->factual,
+                                         .image = ask->noise_only ? NULL : r->from[i]->image,
+                                         .min_change = ask->options.min_change,
                                          .scale = r->auto_scale ? NULL : &ask->options.scale};
         }
     }
@@ -123,8 +125,10 @@ dscm_code run_predict(run *r, float *out, dscm_scale_result *searches)
     return code;
 }
 
-/* Sets the intervened variables back to what was observed: the queries of the way back. */
-static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **items)
+/* Sets the intervened variables back to what was observed: the queries of the way back from `images`
+ * (total). */
+static dscm_code make_return(run *r, const float *images, dscm_query **queries,
+                             dscm_intervention **items)
 {
     dscm_code code = make_queries(r, queries, items);
     for (size_t i = 0; !code && i < r->count; i++)
@@ -137,6 +141,7 @@ static dscm_code make_return(run *r, dscm_query **queries, dscm_intervention **i
                 if (own[j].action == DSCM_SHIFT) own[j].action = DSCM_DO;
             }
             if (r->auto_scale) set_strength(r, *queries, *items, k, &c->scale);
+            (*queries)[k].image = images + k * r->pixels;
             (*queries)[k].factual = NULL; /* of the counterfactual: the predictors say */
         }
     return code;
@@ -149,7 +154,7 @@ dscm_code run_reverse(run *r, const float *images)
     dscm_latent *latent = NULL;
     dscm_progress progress;
     float *back = run_alloc(r, r->total * r->pixels, sizeof(*back));
-    dscm_code code = back ? make_return(r, &queries, &items) : DSCM_E_MEMORY;
+    dscm_code code = back ? make_return(r, images, &queries, &items) : DSCM_E_MEMORY;
     run_begin(r, PHASE_REVERSE, 2, &progress);
     if (!code)
         code = dscm_abduct(r->session, &latent, images, r->total, &r->options, &progress, r->err);

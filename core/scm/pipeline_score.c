@@ -88,6 +88,8 @@ static dscm_code score_one(run *r, dscm_counterfactual *c, const dscm_abduction 
         dscm_code code = is_met(r, &c->target.items[j], from, c->image, &met, &seen);
         if (code) return code;
         all &= met;
+        bool number = r->info->variables[c->target.items[j].variable].kind == DSCM_CONTINUOUS;
+        c->evidence.missed |= number && !met;
         if (j == (scored.item >= 0 ? (size_t)scored.item : 0)) c->observed_value = seen;
     }
     judge(r, c, from, all);

@@ -38,6 +38,7 @@ typedef struct search {
     const dscm_latent *latent;
     const dscm_path *path;
     const dscm_progress *progress;
+    const dscm_query *queries;
     const guidance *unit; /* (count, edges) with relative scales */
     float *trial, *out;   /* (count, size) */
     size_t *active;       /* items of this round */
@@ -229,6 +230,8 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
     const tally t = {.progress = q->progress, .total = scm_walk_steps(q->s, q->path, n)};
     if (code == DSCM_OK) code = scm_predict_guided(q->s, q->trial, part, guided, q->path, &t, err);
     if (code == DSCM_OK) {
+        for (size_t i = 0; i < n; i++)
+            scm_keep_small(q->s, q->trial + i * size, &q->queries[q->active[i]]);
         /* Validity on the edge of the decision is lost in rounding otherwise. */
         dscm_images_round(q->trial, n * size);
         code = judge(q, q->trial, n, err);
@@ -297,6 +300,7 @@ dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *re
                 .latent = latent,
                 .path = &path,
                 .progress = progress,
+                .queries = queries,
                 .unit = unit,
                 .trial = dscm_alloc(count * s->size, sizeof(float), "search", err),
                 .out = out,
@@ -348,6 +352,8 @@ dscm_code dscm_predict_found(dscm_session *s, float *out, const dscm_latent *lat
         guide_trial(s->bundle, is_conditional(options), guided + i * edges, found[i].scale,
                     found[i].aimed, trial + i * edges);
     if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, trial, &path, &t, err);
+    for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
+        scm_keep_small(s, out + i * s->size, &queries[i]);
     dscm_path_close(&path);
     dscm_free(guided);
     return code;

@@ -67,7 +67,7 @@ dscm_outcome_evidence dscm_outcome_evidence_none(void)
 
 static bool is_accepted(const dscm_outcome_evidence *e)
 {
-    return isnan(e->acceptance) ? e->valid : e->acceptance >= e->acceptance_min;
+    return isnan(e->acceptance) ? e->valid : e->acceptance >= e->acceptance_min && !e->missed;
 }
 
 dscm_outcome dscm_outcome_of(const dscm_outcome_evidence *e)
@@ -86,6 +86,10 @@ const char *dscm_outcome_name(dscm_outcome outcome)
 
 const char *dscm_outcome_words(const dscm_outcome_evidence *e)
 {
+    if (!is_accepted(e) && e->missed)
+        return "No counterfactual found: the model sees a number that was set farther away than "
+               "the "
+               "variable's tolerance.";
     if (!is_accepted(e))
         return e->searched
                    ? "No counterfactual found: not even the strongest guidance makes the model "

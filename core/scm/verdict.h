@@ -60,7 +60,8 @@ typedef struct dscm_outcome_evidence {
     bool searched; /* the guidance scale was searched up to its limit */
     double
         acceptance; /* 0..1: probability of the least sure target by the acceptance nets; decides in
-                          place of `valid` where it was measured */
+                          place of `valid` where it was measured, about labels */
+    bool missed;    /* a number that was set is seen farther away than its tolerance */
     double acceptance_min;   /* 0..1: accepted from here on */
     size_t opinions, agreed; /* second opinions asked; those that name the target */
     double blurred;          /* 0..1: probability of the target after a light blur */

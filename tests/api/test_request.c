@@ -95,6 +95,8 @@ static void compare_request(const json_t *want, const dscm_request *r)
     if ((value = json_object_get(want, "wanted"))) CHECK_INT(r->wanted, json_integer_value(value));
     if ((value = json_object_get(want, "ratio")))
         CHECK_NEAR(r->options.ratio, json_number_value(value), 0);
+    if ((value = json_object_get(want, "min_change")))
+        CHECK_NEAR(r->options.min_change, json_number_value(value), 0);
     if ((value = json_object_get(want, "dynamic")))
         CHECK_INT(r->options.dynamic, json_is_true(value));
     if ((value = json_object_get(want, "deadline")))

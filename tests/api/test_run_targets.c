@@ -94,7 +94,7 @@ static double unlike(const dscm_counterfactual *c, const dscm_abduction *from,
             own[j] = acts[j];
             own[j].scale *= factors[f];
         }
-        dscm_query query = {own, c->target.count, from->factual, NULL};
+        dscm_query query = {.items = own, .count = c->target.count, .factual = from->factual};
         o.scale = scale * factors[f];
         if (dscm_predict(session, image, from->latent, &query, &o, NULL, &err) != DSCM_OK)
             return INFINITY;
@@ -119,7 +119,8 @@ static double unlike(const dscm_counterfactual *c, const dscm_abduction *from,
 static void check_search(const dscm_counterfactual *c, const dscm_abduction *from)
 {
     float image[PIXELS];
-    dscm_query query = {c->target.items, c->target.count, from->factual, NULL};
+    dscm_query query = {
+        .items = c->target.items, .count = c->target.count, .factual = from->factual};
     dscm_scale_result want;
     dscm_error err = {0};
     REQUIRE(dscm_predict_search(session, image, &want, from->latent, &query, &from->options, NULL,
@@ -147,7 +148,7 @@ static void every_edge_has_its_strength(void)
                 acts[j] = target->items[j];
                 acts[j].scale *= factor;
             }
-            dscm_query query = {acts, target->count, from->factual, NULL};
+            dscm_query query = {.items = acts, .count = target->count, .factual = from->factual};
             if (search)
                 check_search(c, from);
             else

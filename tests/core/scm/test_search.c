@@ -267,6 +267,50 @@ static void numbers_are_judged(void)
     acts_count = one_label_count;
 }
 
+/* Pixels that change by at most min_change keep the value of the query's image, the others the walk's,
+ * in predictions and searches; a query without interventions keeps none. */
+static void small_changes_are_undone(void)
+{
+    enum { LEVELS = 12 };
+    float plain[ITEMS * PIXELS], kept[ITEMS * PIXELS], found[ITEMS * PIXELS];
+    dscm_options o = dscm_options_defaults();
+    dscm_scale_search search = {.confidence = 0.6, .max_scale = 3};
+    dscm_scale_result results[ITEMS];
+    dscm_query queries[ITEMS];
+    dscm_latent *all = NULL;
+    dscm_error err = {0};
+    size_t undone = 0, left = 0;
+    o.scale = 1;
+    REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+    CHECK_NEAR(o.min_change, 0, 0);
+    REQUIRE(dscm_abduct(session, &all, images, ITEMS, &o, NULL, &err) == DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++)
+        queries[i] = (dscm_query){.items = acts[i], .count = acts_count[i], .min_change = LEVELS};
+    REQUIRE(dscm_predict(session, plain, all, queries, &o, NULL, &err) == DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) queries[i].image = images + i * PIXELS;
+    REQUIRE(dscm_predict(session, kept, all, queries, &o, NULL, &err) == DSCM_OK);
+    REQUIRE(dscm_predict_search(session, found, results, all, queries, &o, &search, NULL, &err) ==
+            DSCM_OK);
+    for (size_t i = 0; i < ITEMS * PIXELS; i++) {
+        bool small = fabs((double)plain[i] - (double)images[i]) * 127.5 <= LEVELS;
+        CHECK_NEAR(kept[i], small ? images[i] : plain[i], 0);
+        small ? undone++ : left++;
+        double moved = fabs((double)found[i] - (double)images[i]) * 127.5;
+        bool end = fabs((double)found[i]) > 0.999; /* of the range, where more is cut off */
+        CHECK(moved <= 0.51 || moved >= LEVELS - 0.51 || end); /* rounded to 8 bits */
+    }
+    CHECK(undone > 0 && left > 0);
+    for (size_t i = 0; i < ITEMS; i++) queries[i].count = 0;
+    REQUIRE(dscm_predict(session, kept, all, queries, &o, NULL, &err) == DSCM_OK);
+    for (size_t i = 0; i < ITEMS; i++) queries[i].image = NULL;
+    REQUIRE(dscm_predict(session, plain, all, queries, &o, NULL, &err) == DSCM_OK);
+    CHECK(memcmp(kept, plain, sizeof plain) == 0);
+    o.min_change = 255.5;
+    CHECK_INT(dscm_options_resolve(bundle, &o, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "min_change: 255.5 is not in 0..255");
+    dscm_latent_free(all);
+}
+
 /* Under conditional guidance a number that is missed is aimed beyond its target by what was missed, twice
  * at most, each time from where the last aim was; the nearest walk is kept. */
 static void numbers_are_corrected(void)
@@ -341,6 +385,7 @@ int main(int argc, char **argv)
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale},
                                       {"every_label_must_be_sure", every_label_must_be_sure},
                                       {"numbers_are_judged", numbers_are_judged},
+                                      {"small_changes_are_undone", small_changes_are_undone},
                                       {"numbers_are_corrected", numbers_are_corrected}};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;

@@ -74,6 +74,10 @@ static void acceptance_replaces_the_guide(void)
     CHECK_INT(dscm_outcome_of(&e), DSCM_OUTCOME_FOUND);
     e.valid = false;
     CHECK_INT(dscm_outcome_of(&e), DSCM_OUTCOME_FOUND);
+    e.missed = true; /* the nets speak of labels alone */
+    CHECK_INT(dscm_outcome_of(&e), DSCM_OUTCOME_NOT_FOUND);
+    const char *words = dscm_outcome_words(&e);
+    CHECK_HAS(words ? words : "", "tolerance");
 }
 
 /* Each doubt alone contests what was found, says why, and rescues nothing that was not. */
