@@ -224,7 +224,7 @@ static dscm_code judge_line(truth_run *t, truth_line *line, const uint8_t *resul
     line->calls = judged.calls;
     line->digit = mean_call(&judged.calls);
     line->precision = judged.precision;
-    line->cld = judged.cld.mean;
+    if (!isnan(t->set[0].digit)) line->cld = judged.cld.mean; /* of another class */
     return DSCM_OK;
 }
 
