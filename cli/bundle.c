@@ -303,9 +303,9 @@ static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *e
     return code;
 }
 
-/* What was measured on this model: {"calibration": [...], "scale": "auto", "confidence": P, "quality": {...},
- * "accepted": {...}, "temperatures": [...], "quantiles": {...}}, all optional: measured.json of a
- * report has the first four, what diffscm calibrate writes the others. */
+/* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...}, "accepted": {...}} of a
+ * report, {"temperatures": [...], "quantiles": {...}} of diffscm calibrate, and what was chosen:
+ * {"confidence": P, "min_change": LEVELS}. All are optional. */
 static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -328,6 +328,9 @@ static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
     json_t *confidence = json_object_get(measured, "confidence");
     if (confidence)
         json_object_set(json_object_get(manifest, "defaults"), "confidence", confidence);
+    json_t *min_change = json_object_get(measured, "min_change");
+    if (min_change)
+        json_object_set(json_object_get(manifest, "defaults"), "min_change", min_change);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
     dscm_code code = add_temperatures(j, manifest, json_object_get(measured, "temperatures"), err);
     if (code == DSCM_OK && quantiles) code = take_references(j, quantiles, err);
@@ -426,9 +429,6 @@ static dscm_code make(bundle_job *j, dscm_error *err)
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
                   j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
-    if (j->min_change > 0)
-        json_object_set_new(json_object_get(manifest, "defaults"), "min_change",
-                            json_real(j->min_change));
     if (j->warning) json_object_set_new(manifest, "warning", json_string(j->warning));
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
@@ -499,9 +499,6 @@ int cmd_bundle(int argc, char **argv)
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
-        {"min-change", OPT_REAL, &j.min_change, 0, 255, "LEVELS",
-         "pixels of a counterfactual that change by at most so many grey levels keep their factual "
-         "value (0)"},
         {"limit", OPT_FLAG, &j.limit, 0, 0, NULL, "guided walks stay in the image's range"},
         {"noise-limit", OPT_REAL, &j.noise_limit, 1, 100, "U",
          "guided walks start from noise of at most so many standard deviations (any)"},
