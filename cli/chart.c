@@ -7,19 +7,36 @@ enum { WIDTH = 860, HEIGHT = 340, LEFT = 60, RIGHT = 20, TOP = 44, BOTTOM = 76, 
 static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73", "#9400d3",
                                       "#56b4e9", "#e51e10", "#8c6d1f", "#555555"};
 
+static void put(FILE *f, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '<' || *text == '>' || *text == '&')
+            fputs(*text == '<' ? "&lt;" : *text == '>' ? "&gt;" : "&amp;", f);
+        else
+            fputc(*text, f);
+    }
+}
+
 static void head(FILE *f, int width, int height, const char *title)
 {
     fprintf(f,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
-            "height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-            "<title>%s</title>\n<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n"
-            "<text x=\"%d\" y=\"22\" font-size=\"15\" text-anchor=\"middle\">%s</text>\n",
-            width, height, width, height, title, width, height, width / 2, title);
+            "height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n<title>",
+            width, height, width, height);
+    put(f, title);
+    fprintf(f,
+            "</title>\n<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n"
+            "<text x=\"%d\" y=\"22\" font-size=\"15\" text-anchor=\"middle\">",
+            width, height, width / 2);
+    put(f, title);
+    fputs("</text>\n", f);
 }
 
 static void label(FILE *f, double x, double y, const char *anchor, const char *text)
 {
-    fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, text);
+    fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", x, y, anchor);
+    put(f, text);
+    fputs("</text>\n", f);
 }
 
 static void line(FILE *f, double x0, double y0, double x1, double y1, const char *colour)
@@ -104,7 +121,8 @@ void chart_write_points(FILE *f, const chart_points *c)
                     LEFT + (c->x[i] - zero) * scale, base - (c->y[i] - zero) * scale);
     label(f, LEFT + side / 2, base + 36, "middle", c->across);
     fprintf(f,
-            "<text x=\"14\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 14 %.1f)\">%s"
-            "</text>\n</svg>\n",
-            TOP + side / 2, TOP + side / 2, c->up);
+            "<text x=\"14\" y=\"%.1f\" text-anchor=\"middle\" transform=\"rotate(-90 14 %.1f)\">",
+            TOP + side / 2, TOP + side / 2);
+    put(f, c->up);
+    fputs("</text>\n</svg>\n", f);
 }

@@ -1,6 +1,6 @@
 /* Charts as SVG, written without other programs so that every report has them.
  *
- * Text is UTF-8 and must hold none of <, > and &. No state.
+ * Text is UTF-8; what XML would read as signs of its own is escaped. No state.
  */
 #ifndef DSCM_CLI_CHART_H
 #define DSCM_CLI_CHART_H

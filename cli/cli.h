@@ -110,6 +110,9 @@ void cli_find_names(char *out, size_t size, const char *kind, const char *data_d
 /* A model's name is a part of paths, of files and of the service. */
 bool cli_is_name(const char *name);
 
+/* Letters, digits, ".", "-", "_" and whatever is not ASCII; not "." or "..". */
+bool cli_is_word(const char *text);
+
 /* Refuses a bundle of which nobody says under which licence it may be used: NULL or blank text.
  * Returns -1, or the exit code after a one-line message that names --licence. */
 int cli_check_licence(const char *command, const char *licence);

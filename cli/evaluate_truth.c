@@ -224,7 +224,7 @@ static dscm_code judge_line(truth_run *t, truth_line *line, const uint8_t *resul
     line->calls = judged.calls;
     line->digit = mean_call(&judged.calls);
     line->precision = judged.precision;
-    line->cld = judged.cld.mean;
+    if (!isnan(t->set[0].digit)) line->cld = judged.cld.mean; /* of another class */
     return DSCM_OK;
 }
 
@@ -367,6 +367,7 @@ static dscm_code measure_kind(truth_run *t, dscm_truth_kind kind, dscm_error *er
     if (code != DSCM_OK) return code;
     for (size_t i = 0; i < t->count; i++)
         t->asked[i] = dscm_truth_parents(&t->people[i], &t->set[i]);
+    for (size_t c = 0; c < t->strip_count; c++) t->strip_asked[kind][c] = t->asked[t->strip[c]];
     if (truth_is_drawn(kind)) render_all(t, t->truth, t->sources.pixels);
     set_targets(t, false);
     t->in = t->e->items.pixels;

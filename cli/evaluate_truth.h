@@ -59,6 +59,7 @@ typedef struct truth_run {
                               intensity (else) of the model's images */
     uint32_t strip[TRUTH_STRIP]; /* images of the strips */
     size_t strip_count;
+    dscm_morpho_parents strip_asked[DSCM_TRUTH_KINDS][TRUTH_STRIP]; /* after propagation */
 } truth_run;
 
 /* Whether the renderer can draw what such an intervention asks for. */

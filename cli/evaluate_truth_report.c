@@ -445,15 +445,10 @@ static void moved(page *p, double from, double to, int digits)
 static void write_caption(page *p, const truth_run *t, dscm_truth_kind kind)
 {
     static const char *const names[] = {"column", "image", "digit", "thickness", "intensity"};
-    dscm_morpho_parents *set = dscm_alloc(t->count, sizeof *set, "report", NULL);
-    if (!set || dscm_truth_draw(set, kind, t->people, t->count, t->e->m.seed, NULL) != DSCM_OK) {
-        dscm_free(set);
-        return;
-    }
     header(p, names, COUNT(names));
     for (size_t c = 0; c < t->strip_count; c++) {
         size_t i = t->strip[c];
-        dscm_morpho_parents to = dscm_truth_parents(&t->people[i], &set[i]);
+        dscm_morpho_parents to = t->strip_asked[kind][c];
         const dscm_morpho_parents *from = &t->people[i];
         page_row(p);
         page_cell(p, "%zu", c + 1);
@@ -463,7 +458,6 @@ static void write_caption(page *p, const truth_run *t, dscm_truth_kind kind)
         moved(p, from->intensity, to.intensity, 0);
     }
     page_table_end(p);
-    dscm_free(set);
 }
 
 static void write_strips(page *p, const truth_run *t)

@@ -1,15 +1,17 @@
 /* diffscm fit: the mechanisms of a causal graph from a table of variables. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/chart.h"
 #include "cli/cli.h"
 #include "core/base/memory.h"
 #include "core/causal/model.h"
 #include "core/io/file.h"
 
 typedef struct fitting {
-    const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file;
+    const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file, *charts_dir;
     option_list ranges;
     dscm_causal_options options;
     dscm_table table;
@@ -130,11 +132,77 @@ static void print_report(const fitting *f)
     }
 }
 
+/* DIR/calibration-NAME.svg; a character of the name that is none of a file's becomes _. */
+static dscm_code write_chart(const char *dir, const char *name, const chart_bars *chart,
+                             dscm_error *err)
+{
+    char path[4096], file[128];
+    char *text = NULL;
+    size_t length = 0;
+    snprintf(file, sizeof file, "calibration-%s.svg", name);
+    for (char *c = file; *c; c++)
+        if (*c == '/') *c = '_';
+    int used = snprintf(path, sizeof path, "%s/%s", dir, file);
+    if (used < 0 || used >= (int)sizeof path)
+        return dscm_fail(err, DSCM_E_LIMIT, "--charts %.64s…: the path is too long", dir);
+    FILE *f = open_memstream(&text, &length);
+    if (f) chart_write_bars(f, chart);
+    bool good = f && fclose(f) == 0;
+    const dscm_piece piece = {text, length};
+    dscm_code code = good ? dscm_file_replace(path, &piece, 1, err)
+                          : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
+    free(text);
+    return code;
+}
+
+/* The ten bins of every mechanism that was fitted, beside what they would be if it were right. */
+static dscm_code write_charts(const fitting *f, dscm_error *err)
+{
+    static const char *const groups[] = {"0–.1",  ".1–.2", ".2–.3", ".3–.4", ".4–.5",
+                                         ".5–.6", ".6–.7", ".7–.8", ".8–.9", ".9–1"};
+    static const char *const noise[] = {"held-out noise", "N(0,1)"};
+    static const char *const labels[] = {"held-out accuracy", "confidence"};
+    dscm_code code = DSCM_OK;
+    for (size_t i = 0; code == DSCM_OK && i < f->model.count; i++) {
+        const dscm_causal_node *n = &f->model.nodes[i];
+        bool label = n->kind == DSCM_CATEGORICAL;
+        char title[160];
+        double values[20];
+        if ((int)i == f->model.image || !f->reports[i].held_out_rows) continue;
+        snprintf(title, sizeof title, "%s: %s", n->name,
+                 label ? "accuracy by tenth of confidence"
+                       : "share of noise by tenth of its distribution");
+        for (int b = 0; b < 10; b++) {
+            values[2 * b] = f->reports[i].bins[b];
+            values[2 * b + 1] = label ? (b + 0.5) / 10 : 0.1;
+        }
+        const chart_bars chart = {.title = title,
+                                  .groups = groups,
+                                  .groups_count = 10,
+                                  .series = label ? labels : noise,
+                                  .series_count = 2,
+                                  .values = values,
+                                  .digits = label ? 2 : 3};
+        code = write_chart(f->charts_dir, n->name, &chart, err);
+    }
+    return code;
+}
+
+static dscm_code make_charts_folder(const fitting *f, dscm_error *err)
+{
+    struct stat about;
+    if (!f->charts_dir || mkdir(f->charts_dir, 0777) == 0) return DSCM_OK;
+    if (stat(f->charts_dir, &about) == 0 && S_ISDIR(about.st_mode)) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_IO, "--charts %s: cannot make the folder: %s", f->charts_dir,
+                     strerror(errno));
+}
+
 static dscm_code write_results(const fitting *f, dscm_error *err)
 {
     json_t *model = dscm_causal_json(&f->model);
     dscm_code code = write_json(model, f->out, err);
     json_decref(model);
+    if (code == DSCM_OK && f->charts_dir) code = write_charts(f, err);
     if (code != DSCM_OK || !f->report_file) return code;
     json_t *report = json_object();
     for (size_t i = 0; i < f->model.count; i++)
@@ -150,6 +218,7 @@ static dscm_code run(fitting *f, dscm_error *err)
     dscm_code code = cli_check_output("out", f->out, false, err);
     if (code == DSCM_OK) code = cli_check_output("report", f->report_file, false, err);
     if (code == DSCM_OK) code = cli_check_apart("report", f->report_file, "out", f->out, err);
+    if (code == DSCM_OK) code = make_charts_folder(f, err);
     if (code == DSCM_OK) code = dscm_causal_graph(&f->model, f->graph, err);
     for (size_t i = 0; code == DSCM_OK && i < f->ranges.count; i++)
         code = set_range(&f->model, f->ranges.items[i], err);
@@ -180,6 +249,8 @@ int cmd_fit(int argc, char **argv)
         {"out", OPT_TEXT, &f.out, 0, 0, "FILE", "the fitted model as JSON (also -o)"},
         {"report", OPT_TEXT, &f.report_file, 0, 0, "FILE",
          "likelihood, calibration and convergence as JSON"},
+        {"charts", OPT_TEXT, &f.charts_dir, 0, 0, "DIR",
+         "calibration of each mechanism as a chart, calibration-VARIABLE.svg"},
         {"range", OPT_LIST, &f.ranges, 0, 0, "NAME=LOW..HIGH",
          "range of a continuous variable (that of the table and 5 % on each side)"},
         {"given", OPT_TEXT, &f.given_file, 0, 0, "FILE",

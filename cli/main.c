@@ -40,7 +40,9 @@ const cli_command cli_commands[] = {
     {"new", "make a model of your own pictures", cmd_new,
      "Reads a folder of pictures, plans by the data and this machine's speed, trains the networks "
      "of a model and the judges that take no part in it, finds the scale it needs, measures it and "
-     "writes the model's folder. Ended in any way, the same command goes on."},
+     "writes the model's folder. Ended in any way, the same command goes on. Stages, in order: "
+     "acceptance nets, judges (panel, selection), predictors, score network, mechanisms (of a "
+     "table), bundle, calibration, measurement."},
     {"train", "train a network of a bundle", cmd_train,
      "Trains one network: the score network that draws, the predictor that guides, the oracle that "
      "judges, the VAE of the CLD, or an autoencoder of IM1 and IM2."},

@@ -11,6 +11,12 @@
 #include "cli/new_job.h"
 
 static volatile sig_atomic_t child, stopped;
+static bool child_failed;
+
+bool new_child_failed(void)
+{
+    return child_failed;
+}
 
 static void pass_on(int number)
 {
@@ -75,5 +81,6 @@ dscm_code new_run_command(new_arguments *a, const char *results, dscm_error *err
     if (WIFSIGNALED(status))
         return dscm_fail(err, DSCM_E_IO, "%s ended by signal %d; the same command goes on",
                          a->items[1], WTERMSIG(status));
-    return dscm_fail(err, DSCM_E_IO, "%s failed, see above; the same command goes on", a->items[1]);
+    child_failed = true;
+    return dscm_fail(err, DSCM_E_IO, "%s failed, see above", a->items[1]);
 }

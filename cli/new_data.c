@@ -1,5 +1,6 @@
 /* The data of `diffscm new`: read as people have it, written as IDX files of three splits. */
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/labels.h"
 #include "cli/new.h"
@@ -7,6 +8,7 @@
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/data/split.h"
+#include "core/data/variables.h"
 
 #define SIZE_MOST   64 /* larger pictures are brought to SIZE_CHOSEN */
 #define SIZE_CHOSEN 32
@@ -19,36 +21,52 @@ static bool size_fits(size_t size)
     return size >= 8 && size <= SIZE_MOST && size % (size > 32 ? 8 : 4) == 0;
 }
 
-/* The split that was asked for; else "train" where the data has splits, and every picture otherwise. */
-static dscm_code read_set(dscm_dataset *out, const char *path, size_t size, const char *split,
-                          dscm_error *err)
+/* A table of variables takes the place of labels. */
+static bool has_table(const char *path, const new_reading *reading)
+{
+    char table[NEW_PATH];
+    const char *split = reading->split && !strchr(reading->split, '[') ? reading->split : "train";
+    return reading->table ||
+           (dscm_variables_path(table, sizeof table, path, split, NULL) == DSCM_OK &&
+            access(table, F_OK) == 0);
+}
+
+/* The split that was asked for; else "train" where the data has splits, and every picture otherwise:
+ * *split becomes which. */
+static dscm_code read_set(dscm_dataset *out, const char *path, size_t size,
+                          const new_reading *reading, const char **split, dscm_error *err)
 {
     char cache[4096];
+    bool table = has_table(path, reading);
     dscm_dataset_options o = {.h = size,
                               .w = size,
                               .threads = dscm_cpu_count(),
                               .relabel = true,
+                              .files = table,
+                              .without_labels = table,
                               .cache = cli_data_cache(cache, sizeof cache)};
-    if (split) return dscm_dataset_read(out, path, split, &o, err);
+    *split = reading->split ? reading->split : "train";
+    if (reading->split) return dscm_dataset_read(out, path, *split, &o, err);
     dscm_error first = {0}, second = {0};
-    dscm_code code = dscm_dataset_read(out, path, "train", &o, &first);
+    dscm_code code = dscm_dataset_read(out, path, *split, &o, &first);
     bool idx = code == DSCM_OK && strncmp(out->facts.kind, "IDX", 3) == 0;
     if (code == DSCM_OK && (idx || out->facts.splits[0])) return DSCM_OK;
     if (code != DSCM_OK && code != DSCM_E_NOT_FOUND)
         return dscm_fail(err, code, "%s", first.message);
     dscm_dataset_free(out);
-    dscm_code all = dscm_dataset_read(out, path, "all", &o, &second);
+    *split = "all";
+    dscm_code all = dscm_dataset_read(out, path, *split, &o, &second);
     if (all == DSCM_OK) return DSCM_OK;
     return code == DSCM_OK ? dscm_fail(err, all, "%s", second.message)
                            : dscm_fail(err, code, "%s", first.message);
 }
 
 /* Pictures of several sizes, not square or large are read again at a chosen size. */
-static dscm_code read_sized(dscm_dataset *out, const char *path, size_t size, const char *split,
-                            dscm_error *err)
+static dscm_code read_sized(dscm_dataset *out, const char *path, size_t size,
+                            const new_reading *reading, const char **split, dscm_error *err)
 {
     dscm_error first = {0};
-    dscm_code code = read_set(out, path, size, split, size ? err : &first);
+    dscm_code code = read_set(out, path, size, reading, split, size ? err : &first);
     if (size) return code;
     if (code != DSCM_OK && code != DSCM_E_MISMATCH)
         return dscm_fail(err, code, "%s", first.message);
@@ -66,7 +84,7 @@ static dscm_code read_sized(dscm_dataset *out, const char *path, size_t size, co
             "%s: pictures differ in size, are not square or do not fit: all become %dx%d "
             "(--size)\n",
             path, SIZE_CHOSEN, SIZE_CHOSEN);
-    return read_set(out, path, SIZE_CHOSEN, split, err);
+    return read_set(out, path, SIZE_CHOSEN, reading, split, err);
 }
 
 static dscm_code write_file(const char *folder, const char *split, const char *what,
@@ -79,8 +97,8 @@ static dscm_code write_file(const char *folder, const char *split, const char *w
     return dscm_idx_write(idx, path, err);
 }
 
-static dscm_code write_split(const dscm_dataset *set, const char *folder, const char *name,
-                             const char *slice, size_t *count, dscm_error *err)
+static dscm_code write_split(const dscm_dataset *set, const dscm_table *table, const char *folder,
+                             const char *name, const char *slice, size_t *count, dscm_error *err)
 {
     dscm_split split;
     size_t pixels = set->h * set->w * set->c, n = 0;
@@ -101,6 +119,7 @@ static dscm_code write_split(const dscm_dataset *set, const char *folder, const 
     const dscm_idx y = {.dims = {n}, .ndim = 1, .count = n, .data = labels};
     if (code == DSCM_OK) code = write_file(folder, name, "images", &x, err);
     if (code == DSCM_OK) code = write_file(folder, name, "labels", &y, err);
+    if (code == DSCM_OK && table->rows) code = new_table_write(table, keep, n, folder, name, err);
     *count = n;
     dscm_free(keep);
     dscm_free(images);
@@ -158,6 +177,26 @@ static dscm_code name_classes(new_plan *plan, const dscm_dataset *set, const cha
     return code == DSCM_OK ? cli_labels_differ(plan->labels, err) : code;
 }
 
+/* The classes are the only variable. */
+static dscm_code take_classes(new_plan *plan, const dscm_dataset *set, const new_reading *reading,
+                              dscm_error *err)
+{
+    snprintf(plan->variable, sizeof plan->variable, "%s",
+             reading->variable ? reading->variable : "class");
+    dscm_code code = dscm_dataset_check_classes(set, 0, err);
+    if (code == DSCM_OK) code = name_classes(plan, set, reading->labels_file, err);
+    return code == DSCM_OK ? check_counts(plan, set, err) : code;
+}
+
+/* One class says nothing where a table has the variables. */
+static void describe(dscm_dataset *set, const char *path, bool table)
+{
+    size_t classes = set->classes;
+    if (table && classes == 1) set->classes = 0;
+    cli_data_describe(set, path);
+    set->classes = classes;
+}
+
 static dscm_code parse_square(const char *text, size_t *size, dscm_error *err)
 {
     size_t w = 0, h = 0;
@@ -178,22 +217,29 @@ dscm_code new_convert(new_plan *plan, const char *folder, const new_reading *rea
         const char *name, *slice;
     } parts[] = {{"M", "M[0%:60%]"}, {"S", "S[60%:75%]"}, {"P", "P[75%:100%]"}};
     dscm_dataset set = {0};
+    dscm_table table = {0};
+    const char *split = NULL;
     size_t size = 0;
     dscm_code code = parse_square(reading->size, &size, err);
-    if (code == DSCM_OK) code = read_sized(&set, plan->data, size, reading->split, err);
+    if (code == DSCM_OK) code = read_sized(&set, plan->data, size, reading, &split, err);
     if (code == DSCM_OK) {
-        cli_data_describe(&set, plan->data);
+        describe(&set, plan->data, has_table(plan->data, reading));
         plan->size = set.h;
         plan->channels = set.c;
         plan->classes = set.classes;
-        plan->count = set.count;
         memcpy(plan->data_sha256, set.sha256, sizeof plan->data_sha256);
-        code = dscm_dataset_check_classes(&set, 0, err);
+        code = new_table_take(&table, plan, &set, split, reading, err);
     }
-    if (code == DSCM_OK) code = name_classes(plan, &set, reading->labels_file, err);
-    if (code == DSCM_OK) code = check_counts(plan, &set, err);
+    if (code == DSCM_OK && table.rows && reading->labels_file)
+        code = dscm_fail(err, DSCM_E_INVALID, "--labels-file %s: %s names its labels",
+                         reading->labels_file, plan->table);
+    if (code == DSCM_OK && !table.rows) code = take_classes(plan, &set, reading, err);
+    plan->count = set.count;
     for (int i = 0; code == DSCM_OK && i < 3; i++)
-        code = write_split(&set, folder, parts[i].name, parts[i].slice, &plan->parts[i], err);
+        code =
+            write_split(&set, &table, folder, parts[i].name, parts[i].slice, &plan->parts[i], err);
+    if (code == DSCM_OK && table.rows) code = new_table_check(plan, folder, err);
+    dscm_table_free(&table);
     dscm_dataset_free(&set);
     return code;
 }

@@ -8,9 +8,10 @@
 #define NEW_ARGS_MAX 48
 
 typedef struct new_job {
-    const char *data, *out, *variable, *effort, *limit_text;
+    const char *data, *out, *effort, *limit_text, *skip_text;
     new_reading reading;
     double time_limit; /* seconds; 0: by effort */
+    unsigned skip;
     size_t threads, samples;
     char work[4096];
     new_plan plan;
@@ -38,6 +39,9 @@ void new_add(new_arguments *a, const char *format, ...) DSCM_PRINTF(2, 3);
 /* Runs it; what it prints as result goes to `results` (NULL: nowhere). */
 dscm_code new_run_command(new_arguments *a, const char *results, dscm_error *err) DSCM_MUST_CHECK;
 
+/* Whether a child ended with an error, of which it has told in its own line. */
+bool new_child_failed(void);
+
 /* ---- training ---- */
 /* All networks in the plan's order; under a plan for a time, what is left is shortened where training
  * is late. */
@@ -45,5 +49,19 @@ dscm_code new_train_all(new_job *j, dscm_error *err) DSCM_MUST_CHECK;
 /* Before calibration: so few images are measured as the time left allows, and stored. */
 dscm_code new_shorten_measurement(new_job *j, dscm_error *err) DSCM_MUST_CHECK;
 size_t new_score_samples(new_job *j);
+/* More samples for the score network than the plan has, of which some may be trained already. */
+dscm_code new_raise_samples(new_job *j, size_t samples, dscm_error *err) DSCM_MUST_CHECK;
+/* As many more as can be trained in `seconds`. */
+dscm_code new_raise_time(new_job *j, double seconds, dscm_error *err) DSCM_MUST_CHECK;
+
+/* ---- the finished model ---- */
+/* Mechanisms, bundle, calibration, measurement, and the model in its place at OUT. */
+dscm_code new_finish(new_job *j, dscm_error *err) DSCM_MUST_CHECK;
+/* What the manifest at OUT says of its quality, owned by the caller; NULL: there is no model. */
+json_t *new_published(const new_job *j);
+/* Whether that is the model of the plan. */
+bool new_is_published(new_job *j, const json_t *quality);
+void new_remove_folder(const char *path); /* and the files in it */
+void new_remove_old(const new_job *j);    /* models that were replaced */
 
 #endif

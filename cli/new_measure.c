@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/new.h"
+#include "cli/new_measuring.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/diffscm.h"
@@ -14,31 +15,9 @@
 #define VALID_SLACK .05
 #define NULL_MOST   .5 /* of 255, where do(own value) should change nothing */
 #define REAL_SHARE  .6 /* of the precision of real images */
+#define ERROR_MOST  .1 /* of a number's range */
 
 static const double scales[NEW_SCALES] = {1, 1.5, 2, 3, 4.5};
-
-typedef struct measuring {
-    const new_plan *plan;
-    dscm_bundle *bundle;
-    dscm_session *session;
-    dscm_options options;
-    dscm_dataset data;
-    size_t size;              /* floats of one image */
-    size_t *places;           /* (count) in the data */
-    size_t chosen_by;         /* images 0 .. chosen_by - 1 choose the scale */
-    size_t count;             /* images of both parts */
-    uint8_t *pixels;          /* (count, size) */
-    uint8_t *labels;          /* (count) */
-    int *targets;             /* (count) */
-    float *images;            /* (count, size) */
-    float *out;               /* (count, size) */
-    uint8_t *bytes;           /* (count, size): `out` as a file holds it */
-    float *seen;              /* (count, classes) */
-    double *given;            /* (count, variables) */
-    dscm_intervention *acts;  /* (count) */
-    dscm_query *queries;      /* (count) */
-    dscm_scale_result *found; /* (count) */
-} measuring;
 
 static void close_all(measuring *m)
 {
@@ -54,6 +33,7 @@ static void close_all(measuring *m)
     dscm_free(m->bytes);
     dscm_free(m->seen);
     dscm_free(m->given);
+    dscm_free(m->known);
     dscm_free(m->acts);
     dscm_free(m->queries);
     dscm_free(m->found);
@@ -68,7 +48,8 @@ static dscm_code take_memory(measuring *m, dscm_error *err)
     m->images = dscm_alloc(n * m->size, sizeof *m->images, "measurement", err);
     m->out = dscm_alloc(n * m->size, sizeof *m->out, "measurement", err);
     m->bytes = dscm_alloc(n, m->size, "measurement", err);
-    m->seen = dscm_alloc(n * m->plan->classes, sizeof *m->seen, "measurement", err);
+    size_t width = m->plan->classes > 2 ? m->plan->classes : 2; /* of a number: mean, variance */
+    m->seen = dscm_alloc(n * width, sizeof *m->seen, "measurement", err);
     m->given = dscm_alloc(n * variables, sizeof *m->given, "measurement", err);
     m->acts = dscm_alloc(n, sizeof *m->acts, "measurement", err);
     m->queries = dscm_alloc(n, sizeof *m->queries, "measurement", err);
@@ -79,12 +60,18 @@ static dscm_code take_memory(measuring *m, dscm_error *err)
                : DSCM_E_MEMORY;
 }
 
+/* Where no variable has labels all images are alike. */
+static size_t classes_of(const measuring *m)
+{
+    return m->plan->classes ? m->plan->classes : 1;
+}
+
 /* Which images of S take part: in rounds of one of each class, as long as all classes have some left,
  * so that figures count every class alike. Every fifth round chooses, and choosers come first. A rare
  * class that has hardly any ends before the others. Returns how many; *choosers of them choose. */
 static size_t pick_images(const measuring *m, size_t *places, size_t *choosers)
 {
-    size_t classes = m->plan->classes, counts[256] = {0}, least = SIZE_MAX, count = 0;
+    size_t classes = classes_of(m), counts[256] = {0}, least = SIZE_MAX, count = 0;
     for (size_t i = 0; i < m->data.count; i++) counts[m->data.labels[i]]++;
     for (size_t k = 0; k < classes; k++) least = counts[k] < least ? counts[k] : least;
     size_t wanted = (m->plan->measured * 5 / 4 + classes - 1) / classes;
@@ -105,18 +92,18 @@ static size_t pick_images(const measuring *m, size_t *places, size_t *choosers)
 
 static void deal_images(measuring *m)
 {
-    const dscm_bundle_info *info = dscm_bundle_describe(m->bundle);
-    size_t variables = info->variables_count, classes = m->plan->classes;
-    int variable = info->image == 0 ? 1 : 0;
+    size_t variables = dscm_bundle_describe(m->bundle)->variables_count, classes = classes_of(m);
     for (size_t i = 0; i < m->count; i++) {
         size_t from = m->places[i];
         memcpy(m->pixels + i * m->size, m->data.pixels + from * m->size, m->size);
         m->labels[i] = m->data.labels[from];
-        m->targets[i] = (int)((m->labels[i] + 1 + i % (classes - 1)) % classes);
+        m->targets[i] =
+            classes > 1 ? (int)((m->labels[i] + 1 + i % (classes - 1)) % classes) : m->labels[i];
         m->acts[i] = (dscm_intervention){
-            .variable = variable, .action = DSCM_DO, .value = m->targets[i], .scale = (double)NAN};
-        for (size_t v = 0; v < variables; v++) m->given[i * variables + v] = (double)NAN;
-        m->given[i * variables + (size_t)variable] = m->labels[i];
+            .variable = m->judged, .action = DSCM_DO, .value = m->targets[i], .scale = (double)NAN};
+        for (size_t v = 0; v < variables; v++)
+            m->given[i * variables + v] = m->known ? m->known[from * variables + v] : (double)NAN;
+        if (m->judged >= 0) m->given[i * variables + (size_t)m->judged] = m->labels[i];
         m->queries[i] =
             (dscm_query){.items = &m->acts[i], .count = 1, .factual = m->given + i * variables};
     }
@@ -132,6 +119,10 @@ static dscm_code open_all(measuring *m, const char *bundle, const char *data, ds
     if (!m->places) return DSCM_E_MEMORY;
     m->count = pick_images(m, m->places, &m->chosen_by);
     m->size = m->plan->size * m->plan->size * m->plan->channels;
+    m->judged = -1;
+    if (m->plan->classes) code = dscm_variable_find(m->bundle, m->plan->variable, &m->judged, err);
+    if (code == DSCM_OK && m->plan->fit) code = new_read_known(m, data, err);
+    if (code != DSCM_OK) return code;
     m->options = dscm_options_defaults();
     m->options.scale = 1;
     if (!m->chosen_by || m->chosen_by == m->count)
@@ -145,8 +136,8 @@ static dscm_code open_all(measuring *m, const char *bundle, const char *data, ds
                : code;
 }
 
-static dscm_code abduct(measuring *m, dscm_latent **latent, size_t first, size_t count,
-                        dscm_error *err)
+dscm_code new_abduct(measuring *m, dscm_latent **latent, size_t first, size_t count,
+                     dscm_error *err)
 {
     size_t variables = dscm_bundle_describe(m->bundle)->variables_count;
     return dscm_abduct_given(m->session, latent, m->images + first * m->size,
@@ -189,7 +180,8 @@ static dscm_code accepted(measuring *m, double *share, dscm_error *err)
 static dscm_code choose_scale(measuring *m, new_figures *f, dscm_error *err)
 {
     dscm_latent *latent = NULL;
-    dscm_code code = abduct(m, &latent, 0, m->chosen_by, err);
+    if (m->judged < 0) return DSCM_OK; /* the strength of numbers is not searched */
+    dscm_code code = new_abduct(m, &latent, 0, m->chosen_by, err);
     f->accepted = -1;
     for (size_t i = 0; code == DSCM_OK && i < m->plan->scales; i++) {
         double share = 0;
@@ -253,25 +245,39 @@ static dscm_code ask_panel(measuring *m, new_figures *f, dscm_error *err)
 }
 
 /* Counterfactuals as the model gives them by default: a scale searched per image. */
-static dscm_code measure_results(measuring *m, new_figures *f, dscm_error *err)
+static dscm_code search_results(measuring *m, const dscm_latent *latent, new_figures *f,
+                                dscm_error *err)
 {
     size_t first = m->chosen_by, count = m->count - first;
     float *out = m->out + first * m->size;
-    dscm_latent *latent = NULL;
     dscm_scale_search search = dscm_scale_search_defaults(m->bundle, &m->options);
-    dscm_code code = abduct(m, &latent, first, count, err);
-    if (code == DSCM_OK)
-        code = dscm_predict_search(m->session, out, m->found, latent, m->queries + first,
-                                   &m->options, &search, NULL, err);
-    if (code == DSCM_OK) {
-        dscm_images_round(out, count * m->size);
-        for (size_t i = 0; i < count * m->size; i++)
-            m->bytes[first * m->size + i] =
-                (uint8_t)lround(fmin(fmax(((double)out[i] + 1) * 127.5, 0), 255));
-        f->l1 = mean_l1(m, first, count);
-        for (size_t i = first; i < m->count; i++) m->acts[i].value = m->labels[i];
-        code = dscm_predict(m->session, out, latent, m->queries + first, &m->options, NULL, err);
+    dscm_code code = dscm_predict_search(m->session, out, m->found, latent, m->queries + first,
+                                         &m->options, &search, NULL, err);
+    if (code != DSCM_OK) return code;
+    dscm_images_round(out, count * m->size);
+    for (size_t i = 0; i < count * m->size; i++)
+        m->bytes[first * m->size + i] =
+            (uint8_t)lround(fmin(fmax(((double)out[i] + 1) * 127.5, 0), 255));
+    f->l1 = mean_l1(m, first, count);
+    return DSCM_OK;
+}
+
+/* Results of other labels, and of the own value: without labels, of the image's first parent. */
+static dscm_code measure_results(measuring *m, new_figures *f, dscm_error *err)
+{
+    const dscm_bundle_info *info = dscm_bundle_describe(m->bundle);
+    size_t first = m->chosen_by, count = m->count - first;
+    int own = m->judged >= 0 ? m->judged : info->variables[info->image].parents[0];
+    float *out = m->out + first * m->size;
+    dscm_latent *latent = NULL;
+    dscm_code code = new_abduct(m, &latent, first, count, err);
+    if (code == DSCM_OK && m->judged >= 0) code = search_results(m, latent, f, err);
+    for (size_t i = first; i < m->count; i++) {
+        m->acts[i].variable = own;
+        m->acts[i].value = m->given[i * info->variables_count + (size_t)own];
     }
+    if (code == DSCM_OK)
+        code = dscm_predict(m->session, out, latent, m->queries + first, &m->options, NULL, err);
     if (code == DSCM_OK) {
         dscm_images_round(out, count * m->size);
         f->null_l1 = mean_l1(m, first, count);
@@ -289,7 +295,7 @@ static void add_text(char *text, size_t size, const char *what)
 
 static void judge_model(const new_plan *p, new_figures *f)
 {
-    double chance = 1 / (double)p->classes;
+    double chance = 1 / (double)(p->classes ? p->classes : 1);
     if (f->accuracy < .5 + .5 * chance) {
         add_text(f->poor, sizeof f->poor,
                  "the classifiers that judge it are unsure of real images");
@@ -307,21 +313,50 @@ static void judge_model(const new_plan *p, new_figures *f)
         if (!strstr(f->help, "longer training"))
             add_text(f->help, sizeof f->help, "longer training (--samples)");
     }
+    for (size_t i = 0; i < f->numbers_count; i++) {
+        const new_number *n = &f->numbers[i];
+        char text[160];
+        if (n->error <= ERROR_MOST * n->range) continue;
+        snprintf(text, sizeof text,
+                 "%s misses what is asked for by %.0f %% of its range on average", n->name,
+                 100 * n->error / n->range);
+        add_text(f->poor, sizeof f->poor, text);
+        if (!strstr(f->help, "longer training"))
+            add_text(f->help, sizeof f->help, "longer training (--samples)");
+    }
     if (f->null_l1 > NULL_MOST) {
         add_text(f->poor, sizeof f->poor, "do(own value) changes the image");
         add_text(f->help, sizeof f->help, "more steps (--steps of bundle)");
     }
 }
 
+new_figures new_no_figures(void)
+{
+    const double none = (double)NAN;
+    return (new_figures){.sampler = "implicit",
+                         .steps = NEW_STEPS,
+                         .scale = 1,
+                         .accepted = none,
+                         .accuracy = none,
+                         .valid = none,
+                         .precision = none,
+                         .real_precision = none,
+                         .cld = none,
+                         .im1 = none,
+                         .l1 = none,
+                         .null_l1 = none};
+}
+
 dscm_code new_measure(const new_plan *plan, const char *bundle, const char *data, new_figures *f,
                       dscm_error *err)
 {
     measuring m = {.plan = plan};
-    *f = (new_figures){.scale = 1, .precision = (double)NAN, .real_precision = (double)NAN};
+    *f = new_no_figures();
     dscm_code code = open_all(&m, bundle, data, err);
     if (code == DSCM_OK) code = choose_scale(&m, f, err);
     if (code == DSCM_OK) code = measure_results(&m, f, err);
-    if (code == DSCM_OK) code = ask_panel(&m, f, err);
+    if (code == DSCM_OK && dscm_bundle_describe(m.bundle)->has_panel) code = ask_panel(&m, f, err);
+    if (code == DSCM_OK) code = new_measure_numbers(&m, f, err);
     if (code == DSCM_OK) {
         f->steps = m.options.steps;
         f->chosen_by = m.chosen_by;

@@ -1,11 +1,9 @@
-/* The plan of `diffscm new`: from data and this machine's speed to networks and numbers of samples,
- * and its file. */
+/* The plan of `diffscm new`: from data and this machine's speed to networks and numbers of samples. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/new.h"
-#include "core/io/file.h"
 
 #define TRIAL_SECONDS  1.0
 #define STEPS_LEAST    20
@@ -19,6 +17,9 @@
 #define HELD_OUT_SMALL 32
 #define STAGE_SECONDS  .2
 #define CLASSES_IM     20 /* an autoencoder per class for at most so many */
+/* Predictors of a table observe, so most of their images have no noise (tools/train_morphomnist.sh). */
+#define CLEAN_SHARE .7
+#define TABLE_EMA   .998
 
 /* Weights beyond `most` images hardly improve a judge, so the time goes to the score network. */
 typedef struct template
@@ -65,9 +66,24 @@ static const template templates[] = {
      true},
     {"predictor", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 64, 0, 1e-3, false, .12, .3,
      500000, false},
+    {"predictor-%d", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 32, 0, 2e-3, false, .2,
+     .25, 500000, false},
     {"score", DSCM_TASK_SCORE, DSCM_ARCH_UNET, "M", 32, 0, 32, 0, 1e-3, false, 1, 1, SAMPLES_MOST,
      false}};
 #define TEMPLATES (sizeof templates / sizeof templates[0])
+
+/* How many networks a template stands for. Predictors of a table: one per parent of the image; without
+ * a variable with labels there is nothing to judge. */
+static size_t nets_of(const new_plan *p, const template *t)
+{
+    bool several = strchr(t->name, '%') != NULL;
+    bool optional = strncmp(t->name, "panel", 5) == 0 || strncmp(t->name, "selection", 9) == 0;
+    if (p->small && t->large) return 0;
+    if (t->task == DSCM_TASK_SCORE) return 1;
+    if (t->task == DSCM_TASK_PREDICTOR) return several ? p->parents_count : !p->parents_count;
+    if (!p->classes || (optional && (p->skip & NEW_SKIP_JUDGES))) return 0;
+    return !several ? 1 : p->classes <= CLASSES_IM ? p->classes : 0;
+}
 
 /* Halved until 8 pixels or less are left. */
 static size_t levels_of(size_t size)
@@ -96,11 +112,22 @@ static dscm_train_options options_of(const new_plan *p, const template *t)
         o.net.attention_count = 1;
         o.net.attention_resolutions[0] = p->size >> (o.net.levels - 1);
         o.net.prediction = DSCM_PREDICT_V;
-        o.net.parents_count = 1;
+        o.net.parents_count = p->parents_count ? p->parents_count : 1;
         o.net.parents[0] = (dscm_parent){.classes = p->classes};
         snprintf(o.net.parents[0].name, sizeof o.net.parents[0].name, "%s", p->variable);
+        for (size_t i = 0; i < p->parents_count; i++) {
+            o.net.parents[i] = (dscm_parent){.classes = p->parents[i].classes, .std = 1};
+            memcpy(o.net.parents[i].name, p->parents[i].name, DSCM_PARENT_NAME);
+        }
     }
-    o.net.deep = strchr(t->name, '%') != NULL;
+    if (t->task == DSCM_TASK_PREDICTOR &&
+        p->parents_count) { /* as one of a number, for its speed */
+        o.net.target = (dscm_parent){.name = "number", .std = 1};
+        o.net.out_channels = 2;
+        o.net.num_res_blocks = 1;
+        for (size_t i = 0; i + 1 < o.net.levels; i++) o.net.channel_mult[i] = 1;
+    }
+    o.net.deep = t->task == DSCM_TASK_AUTOENCODER && strchr(t->name, '%') != NULL;
     o.batch = t->batch;
     o.threads = (int)p->threads;
     o.still = t->still;
@@ -118,8 +145,8 @@ static dscm_code time_training(const new_plan *plan, const template *t, const ds
     dscm_step_report report;
     double *parents = NULL;
     dscm_code code = DSCM_OK;
-    if (o.net.parents_count) {
-        parents = calloc(set->count, sizeof *parents);
+    if (o.net.parents_count || o.net.target.name[0]) {
+        parents = calloc(set->count * (o.net.parents_count + 1), sizeof *parents);
         if (!parents) return dscm_fail(err, DSCM_E_MEMORY, "out of memory");
         o.parents = parents;
     }
@@ -157,7 +184,10 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
 {
     json_t *w = json_array();
     size_t levels = levels_of(p->size);
-    const char *mult = levels == 4 ? "1,2,2,2" : "1,2,2";
+    bool table = p->parents_count && t->task == DSCM_TASK_PREDICTOR;
+    const char *mult = table         ? levels == 4 ? "1,1,1,2" : "1,1,2"
+                       : levels == 4 ? "1,2,2,2"
+                                     : "1,2,2";
     word(w, "%s", dscm_task_name(t->task));
     word(w, "--split=%s", t->split);
     word(w, "--batch=%zu", t->batch);
@@ -172,15 +202,26 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
     if (p->balance && t->task != DSCM_TASK_VAE && t->task != DSCM_TASK_AUTOENCODER)
         word(w, "--balance");
     if (p->flip) word(w, "--flip");
-    if (strchr(t->name, '%')) word(w, "--class=%d", number);
-    if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE)
+    if (t->task == DSCM_TASK_AUTOENCODER && strchr(t->name, '%')) word(w, "--class=%d", number);
+    if (table) {
+        word(w, "--variable=%s", p->parents[number].name);
+        word(w, "--clean-share=%g", CLEAN_SHARE);
+        word(w, "--blocks=1");
+        word(w, "--ema=%g", TABLE_EMA);
+    } else if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE) {
         word(w, "--classes=%zu", p->classes);
+    }
     if (t->task == DSCM_TASK_ORACLE || t->task == DSCM_TASK_VAE)
         word(w, "--arch=%s", dscm_arch_name(t->arch));
     if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_SCORE) word(w, "--mult=%s", mult);
     if (t->task == DSCM_TASK_SCORE) {
+        char names[DSCM_PARENTS_MAX * (DSCM_PARENT_NAME + 1)] = "";
+        for (size_t i = 0, at = 0; i < p->parents_count; i++)
+            at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? "," : "",
+                                   p->parents[i].name);
         word(w, "--conditional");
-        word(w, "--parents=%s", p->variable);
+        word(w, "--parents=%s%s", p->parents_count ? names : p->variable,
+             p->parents_count == 1 ? "," : ""); /* of the table, not the labels */
         word(w, "--prediction=v");
         word(w, "--attention=%zu", p->size >> (levels - 1));
     }
@@ -195,18 +236,25 @@ static size_t whole_batches(double samples, const template *t)
     return (size_t)samples / t->batch * t->batch;
 }
 
+static double rest_share(const new_plan *p)
+{
+    return (p->skip & NEW_SKIP_CALIBRATION) && (p->skip & NEW_SKIP_MEASUREMENT) ? 0 : REST;
+}
+
 /* Not less than what measuring the fewest images takes, at so many samples a second. */
 static double rest_at(const new_plan *p, double rate)
 {
-    return fmax(REST * p->seconds, MEASURED_LEAST * MEASURED_COST / rate);
+    return p->skip & NEW_SKIP_MEASUREMENT
+               ? rest_share(p) * p->seconds
+               : fmax(REST * p->seconds, MEASURED_LEAST * MEASURED_COST / rate);
 }
 
 /* Samples of one network; *left: seconds that are not given away yet. */
 static size_t share_of_time(const new_plan *p, const template *t, double rate, double fixed,
                             size_t nets, double *left)
 {
-    double training = (1 - REST) * p->seconds;
-    double seconds = t->task == DSCM_TASK_SCORE ? *left - (rest_at(p, rate) - REST * p->seconds)
+    double rest = rest_share(p), training = (1 - rest) * p->seconds;
+    double seconds = t->task == DSCM_TASK_SCORE ? *left - (rest_at(p, rate) - rest * p->seconds)
                                                 : training * t->share / (double)nets;
     size_t samples = whole_batches((seconds - fixed) * rate, t);
     *left -= ((double)samples / rate + fixed) * (double)nets;
@@ -238,21 +286,21 @@ void new_plan_fit_measurement(new_plan *p, double seconds)
 dscm_code new_plan_make(new_plan *p, const dscm_dataset *set, size_t samples, dscm_error *err)
 {
     dscm_code code = DSCM_OK;
-    double left = (1 - REST) * p->seconds;
+    double left = (1 - rest_share(p)) * p->seconds;
     for (size_t i = 0; code == DSCM_OK && i < TEMPLATES; i++) {
         const template *t = &templates[i];
-        bool per_class = strchr(t->name, '%') != NULL;
-        size_t nets = !per_class ? 1 : p->classes <= CLASSES_IM ? p->classes : 0;
+        size_t nets = nets_of(p, t);
         double rate = 1, fixed = 0;
-        if ((p->small && t->large) || !nets) continue;
+        if (!nets) continue;
         code = time_training(p, t, set, &rate, &fixed, err);
         fixed += evaluation_cost(p, t) / rate;
         size_t count = samples ? whole_batches((double)samples * t->samples, t)
                                : share_of_time(p, t, rate, fixed, nets, &left);
         for (size_t k = 0; code == DSCM_OK && k < nets; k++) {
             new_stage *s = &p->stages[p->stages_count++];
-            if (per_class)
-                snprintf(s->name, sizeof s->name, "panel-autoencoder-%zu", k);
+            const char *numbered = strchr(t->name, '%');
+            if (numbered)
+                snprintf(s->name, sizeof s->name, "%.*s%zu", (int)(numbered - t->name), t->name, k);
             else
                 snprintf(s->name, sizeof s->name, "%s", t->name);
             s->words = words_of(p, t, (int)k, 10 * i + 11 + 1000 * k, count);
@@ -286,7 +334,18 @@ double new_plan_rest(const new_plan *p)
 {
     const new_stage *s = &p->stages[p->stages_count - 1];
     return p->seconds > 0 ? rest_at(p, (double)s->samples / (s->seconds - s->fixed))
-                          : new_plan_needed(p, 0, 0) * REST / (1 - REST);
+                          : new_plan_needed(p, 0, 0) * rest_share(p) / (1 - rest_share(p));
+}
+
+void new_plan_lengthen(new_plan *p, double seconds)
+{
+    new_stage *s = new_plan_score(p);
+    double rate = (double)s->samples / (s->seconds - s->fixed);
+    double samples = fmin((double)s->samples + seconds * rate, SAMPLES_MOST);
+    size_t whole = (size_t)samples / s->batch * s->batch;
+    if (whole <= s->samples) return;
+    s->seconds += (double)(whole - s->samples) / rate;
+    s->samples = whole;
 }
 
 void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)
@@ -304,162 +363,4 @@ void new_plan_shorten(new_plan *p, size_t first, size_t done, double share)
         s->samples = samples;
         s->seconds = s->fixed + (double)samples / rate;
     }
-}
-
-/* ---- its file ---- */
-dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < p->stages_count; i++) {
-        const new_stage *s = &p->stages[i];
-        json_t *cuts = json_array();
-        for (size_t k = 0; k < s->cuts_count; k++)
-            json_array_append_new(
-                cuts, json_pack("[II]", (json_int_t)s->cuts[k].at, (json_int_t)s->cuts[k].samples));
-        json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:I, s:I, s:o, s:f, s:f}", "name", s->name,
-                                        "train", s->words, "samples", (json_int_t)s->samples,
-                                        "batch", (json_int_t)s->batch, "cuts", cuts, "seconds",
-                                        s->seconds, "fixed", s->fixed));
-    }
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, s:b, s:f, s:f, "
-        "s:O, "
-        "s:o}",
-        "format", "diffscm-plan-3", "data", p->data, "data_sha256", p->data_sha256, "variable",
-        p->variable, "name", p->name, "effort", p->effort, "size", (json_int_t)p->size, "channels",
-        (json_int_t)p->channels, "classes", (json_int_t)p->classes, "count", (json_int_t)p->count,
-        "parts", (json_int_t)p->parts[0], (json_int_t)p->parts[1], (json_int_t)p->parts[2],
-        "measured", (json_int_t)p->measured, "scales", (json_int_t)p->scales, "threads",
-        (json_int_t)p->threads, "small", p->small, "seconds", p->seconds, "used", p->used, "labels",
-        p->labels, "stages", list);
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    dscm_code code = text ? DSCM_OK
-                          : dscm_fail(err, DSCM_E_INVALID,
-                                      "the plan cannot be written: a name or label is not UTF-8");
-    const dscm_piece pieces[] = {{text, text ? strlen(text) : 0}, {"\n", 1}};
-    if (code == DSCM_OK) code = dscm_file_replace(path, pieces, 2, err);
-    free(text);
-    json_decref(root);
-    return code;
-}
-
-static bool read_cuts(new_stage *out, json_t *list)
-{
-    json_t *entry;
-    size_t i;
-    if (json_array_size(list) > NEW_CUTS_MAX) return false;
-    json_array_foreach(list, i, entry)
-    {
-        json_int_t at, samples;
-        if (json_unpack(entry, "[II]", &at, &samples) != 0 || at < 1 || samples < at ||
-            (i && (size_t)at <= out->cuts[i - 1].at))
-            return false;
-        out->cuts[i] = (new_cut){(size_t)at, (size_t)samples};
-    }
-    out->cuts_count = json_array_size(list);
-    return true;
-}
-
-static bool read_stage(new_stage *out, json_t *entry)
-{
-    const char *name;
-    json_t *words, *text, *cuts;
-    json_int_t samples, batch;
-    size_t i;
-    if (json_unpack(entry, "{s:s, s:o, s:I, s:I, s:o, s:F, s:F}", "name", &name, "train", &words,
-                    "samples", &samples, "batch", &batch, "cuts", &cuts, "seconds", &out->seconds,
-                    "fixed", &out->fixed) != 0 ||
-        samples < 1 || batch < 1 || !(out->seconds > out->fixed) || !read_cuts(out, cuts) ||
-        strlen(name) >= sizeof out->name || strchr(name, '/') || !json_array_size(words) ||
-        json_array_size(words) > 24)
-        return false;
-    json_array_foreach(words, i, text)
-    {
-        if (!json_is_string(text)) return false;
-    }
-    snprintf(out->name, sizeof out->name, "%s", name);
-    out->samples = (size_t)samples;
-    out->batch = (size_t)batch;
-    out->words = json_incref(words);
-    return true;
-}
-
-static bool read_plan(new_plan *p, json_t *root)
-{
-    json_int_t size, channels, classes, count, measured, scales, threads, parts[3];
-    const char *format, *data, *sha256, *variable, *name, *effort;
-    json_t *labels, *list;
-    int small;
-    if (json_unpack(root,
-                    "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:[III], s:I, s:I, s:I, "
-                    "s:b, s:F, s:F, "
-                    "s:o, s:o}",
-                    "format", &format, "data", &data, "data_sha256", &sha256, "variable", &variable,
-                    "name", &name, "effort", &effort, "size", &size, "channels", &channels,
-                    "classes", &classes, "count", &count, "parts", &parts[0], &parts[1], &parts[2],
-                    "measured", &measured, "scales", &scales, "threads", &threads, "small", &small,
-                    "seconds", &p->seconds, "used", &p->used, "labels", &labels, "stages",
-                    &list) != 0 ||
-        strcmp(format, "diffscm-plan-3") != 0 || classes < 2 || threads < 1 || measured < 1 ||
-        scales < 1 || scales > NEW_SCALES || size < 4 || channels < 1 || !json_array_size(list) ||
-        json_array_size(list) > NEW_STAGES_MAX || json_array_size(labels) != (size_t)classes)
-        return false;
-    for (; p->stages_count < json_array_size(list); p->stages_count++)
-        if (!read_stage(&p->stages[p->stages_count], json_array_get(list, p->stages_count)))
-            return false;
-    if (strcmp(new_plan_score(p)->name, "score") != 0) return false;
-    snprintf(p->data, sizeof p->data, "%s", data);
-    snprintf(p->data_sha256, sizeof p->data_sha256, "%s", sha256);
-    snprintf(p->variable, sizeof p->variable, "%s", variable);
-    snprintf(p->name, sizeof p->name, "%s", name);
-    snprintf(p->effort, sizeof p->effort, "%s", effort);
-    for (int i = 0; i < 3; i++) p->parts[i] = (size_t)parts[i];
-    p->size = (size_t)size;
-    p->channels = (size_t)channels;
-    p->classes = (size_t)classes;
-    p->count = (size_t)count;
-    p->threads = (size_t)threads;
-    p->measured = (size_t)measured;
-    p->scales = (size_t)scales;
-    p->small = small;
-    p->labels = json_incref(labels);
-    return true;
-}
-
-dscm_code new_plan_read(new_plan *p, const char *path, dscm_error *err)
-{
-    json_error_t parse;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &parse);
-    bool good = root && read_plan(p, root);
-    json_decref(root);
-    return good ? DSCM_OK
-                : dscm_fail(err, DSCM_E_FORMAT,
-                            "%s: not a plan of this version of diffscm new; remove it to begin "
-                            "anew",
-                            path);
-}
-
-void new_plan_print(const new_plan *p)
-{
-    double total = new_plan_rest(p);
-    fprintf(stderr,
-            "plan: %zu images of %zux%zu, %s, %zu classes; M %zu train the model, S %zu choose and "
-            "measure, P %zu train its judges; %zu threads, effort %s\n",
-            p->count, p->size, p->size, p->channels == 1 ? "grey" : "colour", p->classes,
-            p->parts[0], p->parts[1], p->parts[2], p->threads, p->effort);
-    for (size_t i = 0; i < p->stages_count; i++) {
-        const new_stage *s = &p->stages[i];
-        fprintf(stderr, "  %-20s %8zu samples, about %.1f min\n", s->name, s->samples,
-                s->seconds / 60);
-        total += s->seconds;
-    }
-    fprintf(stderr, "  with calibration and measurement about %.0f min\n", ceil(total / 60));
-}
-
-void new_plan_close(new_plan *p)
-{
-    for (size_t i = 0; i < NEW_STAGES_MAX; i++) json_decref(p->stages[i].words);
-    json_decref(p->labels);
-    *p = (new_plan){.stages_count = 0};
 }

@@ -2,9 +2,9 @@
  *
  * A plan for a time holds numbers of samples that the machine's speed allowed when it was made. Where
  * training falls behind, because others came to use the machine, what is left is shortened: before
- * each network, and at each quarter of one that takes minutes. A shorter plan is stored before anything
- * is trained under it, with the point from which on it counts, so the stored plan always says all that
- * a network's weights depend on.
+ * each network, and at each quarter of one that takes minutes. Where time is left when the score network
+ * begins, that becomes longer. A changed plan is stored before anything is trained under it, with the
+ * point from which on it counts, so the stored plan always says all that a network's weights depend on.
  */
 #include <errno.h>
 #include <math.h>
@@ -16,6 +16,7 @@
 #include "core/io/tensors.h"
 
 #define LATE       1.1 /* of the time: so much is left alone */
+#define EARLY      .9  /* of the time: so much too */
 #define QUARTERED  30  /* seconds: networks that take longer are looked at on their way */
 #define PACE_KNOWN 2   /* seconds of estimated work after which the pace of this run counts */
 
@@ -54,6 +55,19 @@ dscm_code new_store_plan(new_job *j, dscm_error *err)
     return code == DSCM_OK ? new_plan_write(&j->plan, path, err) : code;
 }
 
+/* Gives `seconds` that are left over to the score network before it begins. */
+static dscm_code use_time(new_job *j, size_t first, size_t done, double seconds, dscm_error *err)
+{
+    new_plan *p = &j->plan;
+    size_t before = new_score_samples(j);
+    if (first + 1 < p->stages_count || done) return DSCM_OK;
+    new_plan_lengthen(p, seconds / pace(j));
+    if (new_score_samples(j) == before) return DSCM_OK;
+    fprintf(stderr, "early: %.0f s are left over; the score network gets %zu samples\n", seconds,
+            new_score_samples(j));
+    return new_store_plan(j, err);
+}
+
 /* What is left of the plan's time for training, from stage `first` on, of which `done` samples are
  * there, is compared with what training needs at this run's pace. */
 static dscm_code keep_time(new_job *j, size_t first, size_t done, dscm_error *err)
@@ -63,7 +77,9 @@ static dscm_code keep_time(new_job *j, size_t first, size_t done, dscm_error *er
     dscm_code code = new_store_plan(j, err); /* the time used so far */
     double left = p->seconds - p->used - new_plan_rest(p) * fmax(1, fmin(pace(j), 2));
     double needed = pace(j) * new_plan_needed(p, first, done);
-    if (code != DSCM_OK || needed <= LATE * left || !(needed > 0)) return code;
+    if (code != DSCM_OK || !(needed > 0)) return code;
+    if (needed < EARLY * left) return use_time(j, first, done, left - needed, err);
+    if (needed <= LATE * left) return DSCM_OK;
     new_plan_shorten(p, first, done, fmax(left, 0) / needed);
     fprintf(
         stderr,
@@ -81,7 +97,7 @@ static void tell_stage(const new_job *j, size_t number)
     double rest = new_plan_rest(p), all = new_plan_needed(p, 0, 0) + rest;
     double left = new_plan_needed(p, number, 0) + rest;
     fprintf(stderr, "[%zu/%zu] %s, about %.1f min; %.0f %% done, about %.0f min left\n", number + 1,
-            p->stages_count + 3, s->name, pace(j) * s->seconds / 60, 100 * (1 - left / all),
+            new_stages_in_all(p), s->name, pace(j) * s->seconds / 60, 100 * (1 - left / all),
             pace(j) * left / 60 + .5);
 }
 
@@ -169,6 +185,30 @@ static dscm_code train_stage(new_job *j, size_t number, dscm_error *err)
     if (code == DSCM_OK && rename(part, done_path) != 0)
         code = dscm_fail(err, DSCM_E_IO, "%s: cannot be written: %s", done_path, strerror(errno));
     return code;
+}
+
+dscm_code new_raise_samples(new_job *j, size_t samples, dscm_error *err)
+{
+    new_stage *s = new_plan_score(&j->plan);
+    size_t done = samples_done(j, s), before = s->samples;
+    double rate = (double)s->samples / (s->seconds - s->fixed);
+    if (samples <= before) return DSCM_OK;
+    if (done && s->cuts_count == NEW_CUTS_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "--samples %zu: this plan was changed %d times already",
+                         samples, NEW_CUTS_MAX);
+    if (done && (!s->cuts_count || s->cuts[s->cuts_count - 1].at < done))
+        s->cuts[s->cuts_count++] = (new_cut){done, before};
+    s->samples = samples;
+    s->seconds = s->fixed + (double)samples / rate;
+    return DSCM_OK;
+}
+
+dscm_code new_raise_time(new_job *j, double seconds, dscm_error *err)
+{
+    const new_stage *s = new_plan_score(&j->plan);
+    double rate = (double)s->samples / (s->seconds - s->fixed);
+    double more = fmin(seconds * rate, 1e12) / (double)s->batch;
+    return new_raise_samples(j, s->samples + (size_t)more * s->batch, err);
 }
 
 /* ---- all ---- */

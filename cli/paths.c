@@ -1,4 +1,5 @@
 /* Where the files that come with the program are, and where results may go. */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -117,6 +118,14 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
 bool cli_is_name(const char *name)
 {
     return *name && !strchr(name, '/');
+}
+
+/* Letters, digits, ".", "-", "_" and whatever is not ASCII. */
+bool cli_is_word(const char *text)
+{
+    for (const char *p = text; *p; p++)
+        if ((signed char)*p >= 0 && !isalnum((unsigned char)*p) && !strchr(".-_", *p)) return false;
+    return *text && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 }
 
 int cli_check_licence(const char *command, const char *licence)

@@ -479,8 +479,8 @@ int cmd_train(int argc, char **argv)
         {"conditional", OPT_FLAG, &r.conditional, 0, 0, NULL,
          "score: a network that is given the parents of the image"},
         {"parents", OPT_TEXT, &r.parents, 0, 0, "LIST",
-         "… and their names, columns of the table; a single one without --table: its values are "
-         "the labels of the data set (class)"},
+         "… and their names, columns of the table; a single one without --table or a comma behind "
+         "it: its values are the labels of the data set (class)"},
         {"parent-dropout", OPT_REAL, &r.options.parent_dropout, 0, 1, "P",
          "… and how often a parent is withheld, alone and all together (.1)"},
         {"prediction", OPT_TEXT, &r.prediction, 0, 0, "KIND",

@@ -211,7 +211,7 @@ function onProgress(data) {
   const phase = PHASES[data.phase] ?? data.phase;
   $('progress').value = data.fraction ?? 0;
   const eta = data.eta_ms ? ` · ${(data.eta_ms / 1000).toFixed(1)} s left` : '';
-  $('progress-text').textContent = `${Math.round(100 * data.fraction)} %${eta}`;
+  $('progress-text').textContent = `${phase}: ${Math.round(100 * data.fraction)} %${eta}`;
   if ($('status').textContent !== `${phase} …`) say(`${phase} …`);
 }
 
@@ -408,10 +408,13 @@ function showProblem(problem) {
   say('');
 }
 
-async function copy(text, what) {
+async function copy(text, what, button) {
   try {
     await navigator.clipboard.writeText(text);
     say(`${what} copied.`);
+    const words = button.dataset.words ??= button.textContent;
+    button.textContent = 'Copied';
+    setTimeout(() => { button.textContent = words; }, 2000);
   } catch {
     $('curl-details').open = true;
     say(`This browser does not allow copying; ${what === 'Link' ? 'the link is in the address bar'
@@ -443,7 +446,8 @@ function showWords() {
   $('sketch').hidden = !pad;
   $('hint').textContent = pad ? 'Draw here' : 'No picture yet';
   $('pad-help').textContent = pad ? 'Draw on the black square, or choose, drop or paste a picture.'
-    : 'Choose an example or a file, or drop or paste a picture.';
+    : pictures.length ? 'Choose an example or a file, or drop or paste a picture.'
+      : 'This model comes without examples: choose, drop or paste a picture, or let the model draw one.';
   $('warning').hidden = !model.warning;
   $('warning').textContent = model.warning ?? '';
   const quality = model.quality ?? {};
@@ -472,6 +476,7 @@ async function setModel(name) {
       .catch(showProblem);
   });
   $('examples-row').hidden = pictures.length === 0;
+  $('invent').open = pictures.length === 0;
   $('credits').hidden = !found.credits;
   if (found.credits) $('credits').href = found.credits;
   $('example').hidden = !instant() || !pictures.length || !controls.example(0);
@@ -566,8 +571,8 @@ function wire() {
   });
   $('model').addEventListener('change', () => chooseModel().catch(showProblem));
   $('copy-link').addEventListener('click', () =>
-    last && copy(location.href.split('#')[0] + toHash(last.request), 'Link'));
-  $('copy-curl').addEventListener('click', () => copy(curlLine(last.request), 'curl line'));
+    last && copy(location.href.split('#')[0] + toHash(last.request), 'Link', $('copy-link')));
+  $('copy-curl').addEventListener('click', () => copy(curlLine(last.request), 'curl line', $('copy-curl')));
   const drop = $('drop');
   for (const name of ['dragenter', 'dragover'])
     drop.addEventListener(name, () => drop.classList.add('over'));

@@ -2,11 +2,10 @@
 
 import {element} from './element.js';
 import {statesOf} from './graph.js';
+import {plainIn} from './numbers.js';
 
 const MANY = 20; // more labels than this become a searchable list
 const STRIP = 8; // values of a film strip
-
-const show = (value) => String(Number(Number(value).toPrecision(3)));
 
 // A value of four digits inside the range: rounding must not lead out of it.
 const rounded = (variable, value) =>
@@ -38,24 +37,25 @@ class Slider {
     this.before = ''; // words on the observed value
     this.onChange = onChange;
     const {name, min, max} = variable;
+    this.show = plainIn(min, max);
     this.range = element('input', {type: 'range', name: `do.${name}`, min, max,
       step: (max - min) / 200, value: (min + max) / 2, 'aria-label': name});
     this.mark = element('span', {class: 'mark', hidden: true});
     this.text = element('output', {class: 'value'}, 'as it is');
-    this.free = this.button('as it is', 'free');
+    this.free = this.button(mayHold ? 'follow' : 'as it is', 'free');
     this.strip = this.button('film strip', 'sweep');
     this.hold = mayHold ? this.button('hold', 'hold') : null;
     this.range.addEventListener('input', () => this.set('set', true));
     this.box = element('div', {class: 'continuous'},
-      element('div', {class: 'slider'}, element('span', {}, show(min)),
-        element('div', {class: 'track'}, this.range, this.mark), element('span', {}, show(max))),
+      element('div', {class: 'slider'}, element('span', {}, this.show(min)),
+        element('div', {class: 'track'}, this.range, this.mark), element('span', {}, this.show(max))),
       this.text,
       element('div', {class: 'states'}, this.free, ...(this.hold ? [this.hold] : []), this.strip));
     this.press();
   }
 
   button(words, state) {
-    const titles = {free: 'Do not set it', sweep: `${STRIP} values from lowest to highest, side by side`,
+    const titles = {free: words === 'follow' ? 'Let it follow its causes' : 'Do not set it', sweep: `${STRIP} values from lowest to highest, side by side`,
       hold: 'Keep the observed value, whatever its causes do'};
     const button = element('button', {type: 'button', title: titles[state],
       'aria-label': `${this.variable.name}: ${words}`}, words);
@@ -73,8 +73,8 @@ class Slider {
     for (const [button, state] of [[this.free, 'free'], [this.hold, 'hold'], [this.strip, 'sweep']])
       button?.setAttribute('aria-pressed', String(this.state === state));
     if (this.state === 'set')
-      this.text.textContent = `set to ${show(this.range.value)}${this.before}`;
-    this.range.setAttribute('aria-valuetext', `${show(this.range.value)}, ${this.text.textContent}`);
+      this.text.textContent = `set to ${this.show(this.range.value)}${this.before}`;
+    this.range.setAttribute('aria-valuetext', `${this.show(this.range.value)}, ${this.text.textContent}`);
   }
 
   // What the intervention says of this variable, undefined: nothing.
@@ -102,7 +102,7 @@ class Slider {
     this.mark.hidden = !known;
     if (known) {
       this.mark.style.left = `${100 * Math.min(1, Math.max(0, (seen - min) / (max - min)))}%`;
-      this.mark.title = `observed: ${show(seen)}`;
+      this.mark.title = `observed: ${this.show(seen)}`;
     }
     const follows = state === 'follows' && Number.isFinite(now);
     if (this.state === 'sweep' && Number.isFinite(now)) this.range.value = now;
@@ -110,11 +110,12 @@ class Slider {
       if (follows) this.range.value = now;
       else if (known) this.range.value = seen;
     }
-    const before = this.before = known ? `, observed ${show(seen)}` : '';
-    this.text.textContent = this.state === 'sweep' ? `from ${show(min)} to ${show(max)}${before}`
-      : this.state === 'hold' ? `held${known ? ` at ${show(seen)}` : ''}`
-          : follows ? `follows its causes: ${show(now)}${before}`
-            : known ? `as it is: ${show(seen)}` : 'as it is';
+    const before = this.before = known ? `, observed ${this.show(seen)}` : '';
+    this.text.textContent = this.state === 'sweep' ? `from ${this.show(min)} to ${this.show(max)}${before}`
+      : this.state === 'hold' ? `held${known ? ` at ${this.show(seen)}` : ''}`
+          : follows ? `follows its causes: ${this.show(now)}${before}`
+            : known ? `as it is: ${this.show(seen)}`
+              : state === 'follows' ? 'follows its causes' : 'as it is';
     this.press();
   }
 }
@@ -169,7 +170,7 @@ export class Controls {
     if (v.kind === 'continuous') return this.sliders.get(v.name).box;
     if (v.labels.length > MANY) return list(v);
     const extra = this.variables.length > 1 ? [['', 'as it is']] : [];
-    return chips(v, [...extra, ['*', `all ${v.labels.length}`]]);
+    return chips(v, [...extra, ['*', v.labels.length === 2 ? 'both' : `all ${v.labels.length}`]]);
   }
 
   inputs(v) {

@@ -1,6 +1,7 @@
 // A small drawing of the causal graph: what is set, what follows, what is held.
 
 import {svg} from './element.js';
+import {plain} from './numbers.js';
 
 const WIDE = 300, BOX = 84, HIGH = 36, GAP = 12;
 
@@ -17,7 +18,7 @@ export function statesOf(graph, intervention) {
 
 const WORDS = {set: 'set', held: 'held', follows: 'follows', free: 'as it is'};
 
-const short = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(3))) : v ?? '');
+const short = (v) => String(plain(v) ?? '');
 
 // Column of each variable: one more than the deepest of its parents.
 function columnsOf(graph) {

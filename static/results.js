@@ -1,5 +1,7 @@
 // Shows a reply: figures, fan, scores with a word on what each means.
 
+import {plain} from './numbers.js';
+
 const png = (data) => `data:image/png;base64,${data}`;
 const $ = (id) => document.getElementById(id);
 const percent = (v) => `${(100 * v).toFixed(v > 0.001 && v < 0.999 ? 1 : 0)} %`;
@@ -13,6 +15,12 @@ export function doText(intervention) {
 }
 
 const valuesText = (intervention) => Object.values(intervention).map(valueText).join(', ');
+
+// A label speaks for itself; a number, or one of several values, needs its name.
+function asText(intervention) {
+  const values = Object.values(intervention);
+  return values.length === 1 && typeof values[0] === 'string' ? values[0] : doText(intervention);
+}
 
 // caption: words for everybody; term: what the field calls it.
 function figure(caption, term, source, alt, file) {
@@ -41,7 +49,7 @@ function figure(caption, term, source, alt, file) {
 function observedText(reply) {
   return Object.entries(reply.observed || {}).map(([name, o]) => {
     const p = o.probabilities?.[o.value];
-    return `${name} ${short(o.value)}${p === undefined ? '' : ` (${percent(p)})`}`;
+    return `${name} ${plain(o.value)}${p === undefined ? '' : ` (${Math.round(100 * p)} %)`}`;
   }).join(', ');
 }
 
@@ -52,7 +60,7 @@ function movedBy(reply, c) {
     return c.intervention[name] === undefined && now !== null && before !== undefined &&
       now !== before;
   });
-  return moved.map(([name, now]) => `${name} ${short(reply.observed[name].value)} → ${short(now)}`)
+  return moved.map(([name, now]) => `${name} ${plain(reply.observed[name].value)} → ${plain(now)}`)
     .join(', ') || undefined;
 }
 
@@ -63,7 +71,7 @@ function scoreRows(reply, c) {
   const add = (rows, value, name, text, word) => {
     if (value !== null && value !== undefined) rows.push([name, text, word]);
   };
-  add(first, s.probability?.after, `Seen as ${valuesText(c.intervention)}`,
+  add(first, s.probability?.after, `Seen as ${asText(c.intervention)}`,
     `${percent(s.probability?.before ?? 0)} → ${percent(s.probability?.after ?? 0)}`,
     'How sure the model is, before and after.');
   add(first, s.oracle_label, 'Outside opinion', s.oracle_label,
@@ -106,16 +114,23 @@ function scoreList(list, rows) {
   }));
 }
 
-const WORDS = {
-  found: ['good', 'Found', ''],
-  contested: ['warn', 'Contested', 'Try “more convincing” or another target.'],
-  'not-found': ['bad', 'Not found', 'The picture is the best attempt, not an answer: try “more ' +
-    'convincing” or another target.'],
-};
+const WORDS = {found: ['good', 'Found'], contested: ['warn', 'Contested'], 'not-found': ['bad', 'Not found']};
 const VERDICTS = {
-  unfamiliar: 'Unfamiliar picture: the model knows nothing like it, and an answer means little. ',
-  inaccurate: 'Inaccurate: the model cannot give this picture back unchanged. ',
+  unfamiliar: ['Unfamiliar picture: an answer means little. ',
+    'The model knows nothing like it: choose a picture like the examples, or another model. '],
+  inaccurate: ['Inaccurate: the model cannot give this picture back unchanged. ', 'Take more steps. '],
 };
+
+// What an outcome means and what to do about it, in the page's own words; auto: the strength was searched.
+function explanation(c, verdict, auto) {
+  const best = 'This picture is the best attempt, not an answer. ';
+  if (verdict !== 'good') return c.outcome === 'not-found' ? best : '';
+  if (c.outcome === 'contested') return `${c.detail} Try “more convincing” or another target. `;
+  if (c.outcome !== 'not-found') return '';
+  return auto ? `Not even the strongest change makes the model see the target. ${best}Try another target. `
+    : `The change is too weak for the model to see the target. ${best}Move the slider toward “more convincing”, ` +
+      'or let it “find the least that convinces”. ';
+}
 
 function strong(cls, text) {
   const mark = document.createElement('strong');
@@ -124,14 +139,14 @@ function strong(cls, text) {
   return mark;
 }
 
-function showOutcome(reply, c) {
-  const [cls, word, help] = WORDS[c.outcome] ?? ['warn', c.outcome, ''];
+function showOutcome(reply, request, c) {
+  const [cls, word] = WORDS[c.outcome] ?? ['warn', c.outcome];
   const verdict = reply.abduction?.verdict ?? 'good', parts = [];
-  if (verdict !== 'good')
-    parts.push(strong('warn', VERDICTS[verdict] ?? `${verdict}: ${reply.abduction.verdict_detail} `));
+  const [told, advice] = VERDICTS[verdict] ?? [`${verdict}: ${reply.abduction?.verdict_detail} `, ''];
+  if (verdict !== 'good') parts.push(strong('warn', told));
   parts.push(strong(verdict === 'good' ? cls : 'warn', `${word}: ${doText(c.intervention)}. `));
-  if (c.outcome !== 'found' && c.detail) parts.push(`${c.detail} `);
-  if (help) parts.push(`${help} `);
+  parts.push(explanation(c, verdict, request.options?.scale === 'auto'));
+  if (verdict !== 'good') parts.push(advice);
   if (reply.abduction?.inverted) parts.push('Dark ink on light paper was inverted. ');
   parts.push(`The model saw ${observedText(reply)} in the picture.`);
   $('outcome').replaceChildren(...parts);
@@ -150,13 +165,13 @@ function colours() {
 function showOne(reply, request, index) {
   const c = reply.counterfactuals[index], name = doText(c.intervention);
   const slug = name.replace(/[^A-Za-z0-9]+/g, '-');
-  showOutcome(reply, c);
+  showOutcome(reply, request, c);
   const source = reply.factual ? png(reply.factual) : png(request.image);
   current = index;
   const figures = [figure('As it is', 'the factual picture', source, 'The picture that was given',
     'factual.png')];
   if (c.image) {
-    const answer = figure(`As ${valuesText(c.intervention)}`,
+    const answer = figure(`As ${asText(c.intervention)}`,
       'the counterfactual', png(c.image),
       `The picture under ${name}`, `counterfactual-${slug}.png`);
     answer.className = 'main';
@@ -232,15 +247,22 @@ export function showReply(reply, request, onShow = () => {}) {
   };
   $('fan').hidden = !many;
   $('fan').classList.toggle('strip', !!request.interventions);
-  $('fan').classList.toggle('short', answers.every((c) => valuesText(c.intervention).length < 3));
-  $('fan').replaceChildren(...(many ? answers : []).map((c, i) => fanButton(c, () => select(i))));
+  const labels = answers.map((c) => valuesText(varied(c.intervention, answers)));
+  $('fan').classList.toggle('short', labels.every((label) => label.length < 3));
+  $('fan').replaceChildren(...(many ? answers : []).map((c, i) => fanButton(c, labels[i], () => select(i))));
   select(current < answers.length ? current : 0);
 }
 
 const MARKS = {found: ['✓', 'found'], contested: ['?', 'contested: not all agree'],
   'not-found': ['–', 'not found']};
 
-function fanButton(c, select) {
+// The part of an intervention in which the answers differ.
+function varied(intervention, answers) {
+  return Object.fromEntries(Object.entries(intervention).filter(([name, value]) =>
+    answers.some((c) => valueText(c.intervention[name]) !== valueText(value))));
+}
+
+function fanButton(c, label, select) {
   const button = document.createElement('button');
   button.type = 'button';
   const image = document.createElement('img');
@@ -248,7 +270,7 @@ function fanButton(c, select) {
   image.alt = '';
   const [mark, words] = MARKS[c.outcome] ?? ['?', c.outcome];
   const text = document.createElement('span');
-  text.textContent = `${valuesText(c.intervention)} ${mark}`;
+  text.textContent = `${label} ${mark}`;
   button.title = words;
   button.setAttribute('aria-label', `${doText(c.intervention)}, ${words}`);
   button.append(image, text);

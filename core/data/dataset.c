@@ -15,6 +15,8 @@ void dscm_dataset_free(dscm_dataset *set)
 {
     for (size_t k = 0; set->names && k < set->classes; k++) dscm_free(set->names[k]);
     dscm_free(set->names);
+    for (size_t i = 0; i < set->files_count; i++) dscm_free(set->files[i]);
+    dscm_free(set->files);
     dscm_free(set->pixels);
     dscm_free(set->labels);
     dscm_free(set->rows);

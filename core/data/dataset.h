@@ -40,6 +40,9 @@ typedef struct dscm_dataset {
     uint32_t *rows;  /* (N) place of each image among the `whole` ones of its files, owned */
     size_t whole;
     char **names; /* (classes) of a folder per class, owned; NULL: the labels are numbers */
+    char **files; /* where asked for: names of the pictures within the data set, owned; image i is
+                     files[rows[i]]. NULL: IDX files */
+    size_t files_count;
     dscm_dataset_facts facts;
 } dscm_dataset;
 
@@ -50,6 +53,7 @@ typedef struct dscm_dataset_options {
     const char *cache;   /* folder for decoded pictures (made when missing), or NULL: none */
     bool without_labels; /* a set without labels is accepted */
     bool relabel;        /* labels that occur are numbered from 0 in their order */
+    bool files;          /* names of the pictures are wanted */
 } dscm_dataset_options;
 
 /* options may be NULL. DSCM_E_NOT_FOUND: no such path, split or file. */

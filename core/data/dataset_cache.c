@@ -51,6 +51,8 @@ bool dscm_dataset_cache_load(dscm_dataset *set, const char *folder, const char *
         return false;
     }
     read.labels = set->labels;
+    read.files = set->files;
+    read.files_count = set->files_count;
     read.facts.cached = true;
     *set = read;
     return true;

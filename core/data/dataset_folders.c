@@ -59,12 +59,31 @@ static dscm_code copy_names(dscm_dataset *out, const dscm_layout *l, dscm_error 
     return DSCM_OK;
 }
 
+static dscm_code name_files(dscm_dataset *out, const dscm_source *s, const dscm_layout *l,
+                            const uint32_t *places, dscm_error *err)
+{
+    out->files = dscm_alloc(l->count + 1, sizeof *out->files, "file names", err);
+    if (!out->files) return DSCM_E_MEMORY;
+    out->files_count = l->count;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!l->wanted[i]) continue;
+        out->files[places[i]] = dscm_strdup(s->files[i].name, err);
+        if (!out->files[places[i]]) return DSCM_E_MEMORY;
+    }
+    return DSCM_OK;
+}
+
 /* Takes the pixels, without those that could not be read. */
 static void take_pixels(dscm_dataset *out, dscm_pictures *p)
 {
     size_t pixels = p->h * p->w * p->c, count = 0;
     for (size_t i = 0; i < p->count; i++) {
         if (p->missing[i]) continue;
+        if (out->files && count != i) { /* the name of a missing one goes to the end */
+            char *missing = out->files[count];
+            out->files[count] = out->files[i];
+            out->files[i] = missing;
+        }
         if (count != i) {
             memmove(p->pixels + count * pixels, p->pixels + i * pixels, pixels);
             out->labels[count] = out->labels[i];
@@ -106,6 +125,7 @@ dscm_code dscm_dataset_from_folders(dscm_dataset *out, const dscm_source *s, con
     dscm_code code = places && out->labels ? order_files(places, key, s, l, o, err) : DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < s->count; i++)
         if (l->wanted[i]) out->labels[places[i]] = l->classes[i];
+    if (code == DSCM_OK && o->files) code = name_files(out, s, l, places, err);
     if (code == DSCM_OK && !(o->cache && dscm_dataset_cache_load(out, o->cache, key))) {
         code = decode_all(out, s, l, places, o, err);
         if (code == DSCM_OK && o->cache && !out->facts.unreadable)
@@ -113,8 +133,11 @@ dscm_code dscm_dataset_from_folders(dscm_dataset *out, const dscm_source *s, con
     }
     dscm_free(places);
     if (code == DSCM_OK) code = copy_names(out, l, err);
+    bool together = l->class_count == 1 && !l->names[0][0];
     snprintf(out->facts.kind, sizeof out->facts.kind, "%s",
-             l->tabled ? "pictures and a CSV file" : "a folder per class");
+             l->tabled  ? "pictures and a CSV file"
+             : together ? "pictures in one folder"
+                        : "a folder per class");
     out->facts.unlisted = l->unlisted;
     snprintf(out->facts.splits, sizeof out->facts.splits, "%s", l->splits);
     return code;

@@ -206,6 +206,11 @@ static dscm_code take_pictures(dscm_layout *l, const dscm_source *s, size_t wrap
     }
     if (code != DSCM_OK) return code;
     qsort(l->names, l->class_count, sizeof *l->names, by_text);
+    for (size_t i = 0; l->class_count > 1 && i < s->count; i++)
+        if (l->inner[i] && !class_length(l->inner[i]))
+            return dscm_fail(err, DSCM_E_INVALID,
+                             "%s: %s lies in no folder of a class, other pictures do", s->path,
+                             s->files[i].name);
     for (size_t i = 0; i < s->count; i++)
         if (l->inner[i]) l->classes[i] = class_of(l, l->inner[i]);
     return DSCM_OK;

@@ -377,6 +377,48 @@ def drawn_digits_are_familiar(b, url, shots):
 
 
 @case
+def a_garment_is_no_digit(b, url, shots):
+    """What is unlike all the model knows is told so, with advice that helps: not a stronger change."""
+    fresh(b, url)
+    with open(os.path.join(ROOT, "examples", "fashion", "trouser.png"), "rb") as file:
+        drop(b, "trouser.png", "image/png", file.read())
+    b.wait("!document.getElementById('picture').hidden")
+    b.click("#variables input[value='2']")
+    b.wait(DONE)
+    said = text(b, "outcome")
+    assert "Unfamiliar picture" in said and "another model" in said, said
+    assert "more convincing" not in said and "Found" not in said, said
+
+
+@case
+def every_example_is_in_view(b, url, shots):
+    for width, height in ((1280, 800), (1920, 1080), (390, 844)):
+        b.resize(width, height)
+        b.open(url)
+        b.wait("document.querySelectorAll('#examples button').length > 9")
+        box = b.js("const e = document.getElementById('examples'); return [e.scrollHeight, e.clientHeight]")
+        assert box[0] <= box[1], f"{width}: {box}"
+
+
+@case
+def words_go_with_what_the_question_was(b, url, shots):
+    """Not found at a weak strength: the slider is named, in the page's words, and numbers are short."""
+    fresh(b, url)
+    with open(os.path.join(ROOT, "examples", "mnist", "3.png"), "rb") as file:
+        drop(b, "3.png", "image/png", file.read())
+    b.js("const s = document.getElementById('scale'); s.value = 0; s.dispatchEvent(new Event('input'))")
+    b.click("#variables input[value='2']")
+    b.wait("/^Done: digit = 2 not found/.test(document.getElementById('status').textContent)")
+    said = text(b, "outcome")
+    assert "more convincing" in said and "too weak" in said and '"auto"' not in said, said
+    assert not re.search(r"\d\.\d{3}", said), said
+    assert b.js("return document.getElementById('status').getBoundingClientRect().width") <= 1, "said twice"
+    b.click("#variables input[value='*']")
+    b.wait("/^Done: \\d+ of 10/.test(document.getElementById('status').textContent)")
+    assert b.js("return document.getElementById('marks').offsetParent !== null"), "what the marks mean"
+
+
+@case
 def a_photograph_of_paper_becomes_ink(b, url, shots):
     fresh(b, url)
     b.js("const c = document.createElement('canvas'); c.width = 640; c.height = 480;"
@@ -524,6 +566,9 @@ def a_service_that_is_gone_or_full_says_so(b, url, shots):
     b.click("#again")
     b.wait("/cannot be reached.*start it again/.test(document.getElementById('problem').textContent)")
     assert b.js("return document.getElementById('again').offsetParent !== null")
+    # It stands where the answer would, and nothing there asks for a picture and a change again.
+    assert b.js("return !!document.getElementById('problem').closest('#results') &&"
+                "document.getElementById('empty').offsetParent === null")
     b.errors()  # the refusals: expected here
 
 
@@ -601,6 +646,7 @@ def a_poor_model_is_told(b, url, shots):
         with open(os.path.join(model, "manifest.json")) as file:
             manifest = json.load(file)
         manifest["warning"] = "Not a medical device."
+        manifest["name"] = "of-our-own"
         manifest["quality"] = {"poor": True, "poor_because": "results blur", "would_help": "time"}
         with open(os.path.join(model, "manifest.json"), "w") as file:
             json.dump(manifest, file)
@@ -609,6 +655,8 @@ def a_poor_model_is_told(b, url, shots):
             b.open(service.url)
             b.wait("!document.getElementById('poor').hidden")
             said, warned = text(b, "poor"), text(b, "warning")
+            assert b.js("return document.getElementById('examples-row').hidden &&"
+                        "document.getElementById('invent').open"), "no examples: the model can draw one"
         finally:
             code = service.close()
     assert code == 0 and "results blur. What would help: time." in said, said
@@ -690,7 +738,7 @@ def a_slider_moves_picture_and_descendants(b, url, shots):
         assert "Followed" not in text(b, "scores")
         link = b.js("return location.href")
         picture = b.js(src)
-        b.click("[aria-label='intensity: as it is']")
+        b.click("[aria-label='intensity: follow']")
         b.click("[aria-label='thickness: as it is']")
         assert b.js("return document.getElementById('answer').hidden && !location.hash")
         b.open(link)
@@ -753,6 +801,10 @@ def a_film_strip_of_a_variable(b, url, shots):
         assert abs(moved[1] - moved[0] - 20 * 5.1) < 1.1, moved
         assert b.js("return document.documentElement.scrollWidth") <= 390, "scrolls sideways"
         b.screenshot(os.path.join(shots, "strip.png"))
+        b.click("#variables input[name='do.digit'][value='1']")  # the same in all: not said of each
+        b.wait("/digit = 1, /.test(document.getElementById('outcome').textContent) &&" + SETTLED)
+        again = b.js("return [...document.querySelectorAll('#fan span')].map(s => s.textContent)")
+        assert len(again) == 8 and not any("," in label for label in again), again
         link = b.js("return location.href")
         b.open(link)
         b.wait("document.querySelectorAll('#fan button').length === 8 &&" + SETTLED)
@@ -816,7 +868,10 @@ def take_picture(program, data_dir, path):
         b.click("#variables input[value='*']")
         b.wait("/of 10 found/.test(document.getElementById('status').textContent)")
         b.click("#fan button:nth-child(4)")
-        b.screenshot(path)
+        b.resize(1280, b.js("scrollTo(0, 0);"  # as far as question and answer go
+                            "return Math.ceil(document.getElementById('change').getBoundingClientRect().bottom) + 16"))
+        with open(path, "wb") as out:
+            out.write(base64.b64decode(b.call("GET", "/screenshot")))
     finally:
         b.close()
         service.close()

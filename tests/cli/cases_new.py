@@ -115,21 +115,28 @@ def cases(program, root, refused, run, path):
         again = subprocess.run(late, capture_output=True, text=True, timeout=500)
         assert again.returncode == 0 and "late: " not in again.stderr and "is ready" in again.stdout, again.stderr
 
-    def test_new_follows_the_cuts_of_its_plan():
+    def without_score(name, **changes):
+        """The finished run of the late plan under another name, its score network still to be trained."""
         assert os.path.exists(path("late.work/plan.json")), "needs the case before"
-        with open(path("late.work/plan.json")) as f:
+        shutil.copytree(path("late.work"), path(name + ".work"))
+        for file in os.listdir(path(name + ".work")):
+            if file.startswith(("score", "calibrated", "measured", "bundle")):
+                whole = os.path.join(path(name + ".work"), file)
+                shutil.rmtree(whole) if os.path.isdir(whole) else os.remove(whole)
+        with open(path(name + ".work/plan.json")) as f:
             plan = json.load(f)
-        score = plan["stages"][-1]
-        score.update(samples=320, cuts=[[96, 640]])
-        plan.update(seconds=0, stages=plan["stages"][:-1] + [score])
+        plan["stages"][-1].update(changes.pop("score", {}))
+        plan.update(changes)
+        with open(path(name + ".work/plan.json"), "w") as f:
+            json.dump(plan, f)
+
+    def stored(name):
+        with open(path(name + ".work/plan.json")) as f:
+            return json.load(f)
+
+    def test_new_follows_the_cuts_of_its_plan():
         for name in ("cut-1", "cut-2"):
-            shutil.copytree(path("late.work"), path(name + ".work"))
-            for file in os.listdir(path(name + ".work")):
-                if file.startswith("score") or file.startswith(("calibrated", "measured", "bundle")):
-                    whole = os.path.join(path(name + ".work"), file)
-                    shutil.rmtree(whole) if os.path.isdir(whole) else os.remove(whole)
-            with open(path(name + ".work/plan.json"), "w") as f:
-                json.dump(plan, f)
+            without_score(name, seconds=0, score={"samples": 320, "cuts": [[96, 640]]})
             new_one = [program, "new", "--data", path("bars"), "--variable", "place", "--threads", "1", "--out",
                        path(name)]
             if name == "cut-2":  # killed on its way
@@ -145,13 +152,36 @@ def cases(program, root, refused, run, path):
         assert manifest("cut-1")["files"] == manifest("cut-2")["files"]
         assert manifest("cut-1")["quality"]["samples"] == 320
         # The learning rate followed 640 samples up to the cut: at 96 of them it is higher than at 96 of 320.
-        by_hand = [program, "train", *score["train"], "--data", path("cut-1.work"), "--threads", "1", "--quiet",
+        by_hand = [program, "train", *stored("cut-1")["stages"][-1]["train"], "--data", path("cut-1.work"), "--threads", "1", "--quiet",
                    "--checkpoint", path("hand.ck"), "--out", path("hand.st")]
         for more in (["--samples", "640", "--until", "96"], ["--samples", "320"]):
             done = subprocess.run([*by_hand, *more], capture_output=True, text=True, timeout=500)
             assert done.returncode == 0, done.stderr
         with open(path("hand.st"), "rb") as a, open(path("cut-1/score.safetensors"), "rb") as b:
             assert a.read() == b.read()
+
+    def test_new_uses_time_that_is_left():
+        # 12 s, of which a score network of 640 samples at 200 a second would take 3
+        without_score("early", seconds=12, used=0, score={"samples": 640, "cuts": [], "seconds": 3.4, "fixed": 0.2})
+        command = [program, "new", "--data", path("bars"), "--variable", "place", "--threads", "1", "--skip",
+                   "calibration", "--time-limit", "12", "--out", path("early")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0 and "early: " in done.stderr, done.stderr
+        longer = manifest("early")["quality"]["samples"]
+        assert 800 <= longer == stored("early")["stages"][-1]["samples"] < 20000, longer
+        # More time goes on from there, and the plan says from where.
+        plan = stored("early")
+        plan.update(seconds=1000, used=0)
+        with open(path("early.work/plan.json"), "w") as f:
+            json.dump(plan, f)
+        before = manifest("early")["files"]
+        command[command.index("12")] = "1002"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+        score = stored("early")["stages"][-1]
+        assert score["samples"] > longer and [longer, longer] in score["cuts"], score
+        after = manifest("early")["files"]
+        assert {k for k in after if after[k] != before[k]} == {"score.safetensors"}
 
     def test_new_refuses_in_one_line():
         os.makedirs(path("there"), exist_ok=True)

@@ -1,5 +1,6 @@
 """Tables of variables: queries in batches, sweeps, and bundles with a fitted causal model."""
 import json, os, random
+import xml.etree.ElementTree as xml
 
 FAST = ["--steps", "5", "--threads", "1"]
 
@@ -75,8 +76,15 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
         graph = "thickness -> grey; kind, thickness, grey -> image"
         code, _, err = run("fit", "--data", path("bars"), "--graph", graph, "--range",
                            "thickness=0..8", "--range", "grey=0..255", "--epochs", "20", "--out",
-                           path("bars.json"))
+                           path("bars.json"), "--charts", path("bars-charts"))
         assert code == 0, err
+        assert sorted(os.listdir(path("bars-charts"))) == [
+            f"calibration-{name}.svg" for name in ("grey", "kind", "thickness")]
+        with open(path("bars-charts/calibration-grey.svg"), encoding="utf-8") as f:
+            texts = [t.text for t in xml.fromstring(f.read()).iter("{http://www.w3.org/2000/svg}text")
+                     if t.get("font-size") == "9"]
+        assert len(texts) == 20 and texts[1::2] == ["0.100"] * 10, texts
+        assert abs(sum(map(float, texts[::2])) - 1) < .006, texts
         made = ["bundle", "--name", "bars", "--licence", "MIT", "--causal", path("bars.json"), "--score",
                 path("bars-score.st"), "--sampler", "implicit", "--steps", "5"]
         code, _, err = run("train", "score", *small, "--conditional", "--parents",

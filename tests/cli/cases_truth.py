@@ -75,6 +75,8 @@ def cases(refused, run, path, write_idx, png_size):
         assert report["composition"]["noise_only"] > 0
         assert 0 < report["real_images"]["thickness_error"] < .5, report["real_images"]
         judge = report["digit_judge"]
+        has_cld = {act: lines[act, "model"]["cld"] is not None for act, _ in lines}
+        assert not has_cld["do(thickness)"] and has_cld["do(digit)"] == (judge == "panel"), has_cld
         assert judge in ("panel", "predictor") and f"the {'panel' if judge == 'panel' else 'model'}" in said
         pages = ""
         for name in ("truth.md", "truth.html"):

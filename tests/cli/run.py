@@ -7,7 +7,7 @@ import gzip, json, os, re, shutil, struct, subprocess, sys, tempfile, time, trac
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import grey_png
 import cases_first, cases_full, cases_hostile, cases_imagenet, cases_judges, cases_new, cases_notebook
-import cases_tables, cases_truth, cases_verify, cases_wrong, identity
+import cases_own, cases_tables, cases_truth, cases_verify, cases_wrong, identity
 from waiting import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -571,6 +571,7 @@ def main():
              **cases_full.cases(PROGRAM, ROOT, path, digits),
              **cases_judges.cases(PROGRAM, ROOT, path, digits),
              **cases_new.cases(PROGRAM, ROOT, refused, run, path),
+             **cases_own.cases(PROGRAM, path, run),
              **cases_notebook.cases(PROGRAM, ROOT, refused, run, path),
              **cases_hostile.cases(path, PROGRAM),
              **cases_tables.cases(PROGRAM, ROOT, refused, run, path, write_idx, read_idx),

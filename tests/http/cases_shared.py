@@ -171,6 +171,22 @@ def test_clients_take_turns():
         assert len(waiting) >= 3, waiting
 
 
+def test_jobs_that_an_older_program_queued_are_run():
+    """It kept clients in a list, in turn, and no cost of jobs."""
+    with cluster(flags=("--batch", "1"), gate=True) as (redis, (a,), (w,)):
+        blocker = accept(a)
+        a.wait_state(blocker, "running")
+        jobs, db, sha = [accept(a, value=i, steps=3) for i in range(2)], database(a), "0" * 64
+        client = redis.call("HKEYS", "diffscm:clients", db=db)
+        assert redis.call("ZREM", "diffscm:turns:" + sha, client, db=db) == "1"
+        redis.call("RPUSH", "diffscm:ring:" + sha, client, db=db)
+        for job in jobs:
+            assert redis.call("HDEL", f"diffscm:j:{job}", "cost", db=db) == "1"
+        w.open_gate()
+        assert [ended(a, job)["status"] for job in jobs] == ["succeeded"] * 2
+        assert redis.call("EXISTS", "diffscm:ring:" + sha, "diffscm:turns:" + sha, "diffscm:waiting", db=db) == "0"
+
+
 def test_a_dead_workers_jobs_are_taken_over():
     with cluster(workers=2, flags=("--claim-ms", "400"), gate=True) as (redis, (a,), ws):
         job = accept(a, steps=20)

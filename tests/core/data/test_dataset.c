@@ -162,6 +162,45 @@ static void folders_per_split(void)
     remove_root();
 }
 
+/* Each image has the name of a file in the folder of its class; `left_out` is no image's. */
+static void check_files(const dscm_dataset *set, const char *left_out)
+{
+    REQUIRE(set->files != NULL);
+    CHECK(set->files_count >= set->count);
+    for (size_t i = 0; i < set->count; i++) {
+        const char *name = set->files[set->rows[i]], *class = set->names[set->labels[i]];
+        CHECK(strncmp(name, class, strlen(class)) == 0 && name[strlen(class)] == '/');
+        CHECK(strcmp(name, left_out) != 0);
+        for (size_t k = 0; k < i; k++) CHECK(strcmp(name, set->files[set->rows[k]]) != 0);
+    }
+}
+
+static void names_of_files(void)
+{
+    dscm_dataset set;
+    dscm_error err;
+    char folder[128];
+    make_root();
+    snprintf(folder, sizeof folder, "%s/kept", root);
+    const dscm_dataset_options o = {.files = true, .cache = folder};
+    put_classes("set/", 1);
+    shell("echo no picture >set/zebra/bad.png");
+    CHECK_INT(open_with(&set, "set", "all", &o, &err), DSCM_OK);
+    CHECK_INT(set.facts.unreadable, 1);
+    check_files(&set, "zebra/bad.png");
+    check_contents(&set);
+    dscm_dataset_free(&set);
+    shell("rm set/zebra/bad.png");
+    for (int cached = 0; cached < 2; cached++) {
+        CHECK_INT(open_with(&set, "set", "all[10:30]", &o, &err), DSCM_OK);
+        CHECK_INT(set.facts.cached, cached);
+        CHECK_INT(set.count, 20);
+        check_files(&set, "");
+        dscm_dataset_free(&set);
+    }
+    remove_root();
+}
+
 static void sizes_and_faults(void)
 {
     dscm_dataset set;
@@ -190,6 +229,8 @@ static void sizes_and_faults(void)
     shell("mkdir flat empty && cp set/dög/*.png flat");
     refused("flat", "all", NULL, "a folder per class is needed");
     refused("empty", "train", NULL, "it is empty");
+    shell("mkdir flat/more && cp set/dög/*.png flat/more");
+    refused("flat", "all", NULL, "lies in no folder of a class");
     refused("nowhere", "train", NULL, "no such file or folder");
     refused("set", "all[a:b]", NULL, "must be NAME, NAME[FIRST:END]");
     remove_root();
@@ -434,6 +475,7 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"folder_per_class", folder_per_class},
                                       {"folders_per_split", folders_per_split},
+                                      {"names_of_files", names_of_files},
                                       {"sizes_and_faults", sizes_and_faults},
                                       {"cache", cache},
                                       {"csv_of_classes", csv_of_classes},
