@@ -189,16 +189,17 @@ dscm_redis_reply *dscm_redis_receive(dscm_redis *redis)
     return redisGetReply(redis->context, &reply) == REDIS_OK ? reply : NULL;
 }
 
-bool dscm_redis_listen(dscm_redis *redis, int wait_ms, dscm_redis_reply **out)
+bool dscm_redis_listen(dscm_redis *redis, int wake_fd, int wait_ms, dscm_redis_reply **out)
 {
     redisContext *c = redis->context;
     void *reply = NULL;
     *out = NULL;
     if (redisGetReplyFromReader(c, &reply) != REDIS_OK) return false;
     if (!reply) {
-        struct pollfd one = {c->fd, POLLIN, 0};
-        int ready = poll(&one, 1, wait_ms);
+        struct pollfd two[] = {{c->fd, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+        int ready = poll(two, 2, wait_ms);
         if (ready == 0 || (ready < 0 && errno == EINTR)) return true;
+        if (ready > 0 && !two[0].revents) return true;
         if (ready < 0 || redisBufferRead(c) != REDIS_OK ||
             redisGetReplyFromReader(c, &reply) != REDIS_OK)
             return false;

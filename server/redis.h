@@ -45,9 +45,10 @@ bool dscm_redis_send(dscm_redis *redis, const dscm_span *args, size_t count) DSC
 /* The reply to the oldest command not answered yet, sending first what was appended. NULL: the
  * connection failed, or nothing came in time; close it. */
 dscm_redis_reply *dscm_redis_receive(dscm_redis *redis);
-/* Waits up to wait_ms for a message that nobody asked for (subscriptions). False: the connection
- * failed. *out is NULL when none came. */
-bool dscm_redis_listen(dscm_redis *redis, int wait_ms, dscm_redis_reply **out) DSCM_MUST_CHECK;
+/* Waits up to wait_ms for a message that nobody asked for (subscriptions), or until wake_fd can be read
+ * (-1: none). False: the connection failed. *out is NULL when none came. */
+bool dscm_redis_listen(dscm_redis *redis, int wake_fd, int wait_ms,
+                       dscm_redis_reply **out) DSCM_MUST_CHECK;
 const char *dscm_redis_error(const dscm_redis *redis); /* why it failed */
 
 void dscm_redis_reply_free(dscm_redis_reply *reply);           /* takes NULL */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/base/memory.h"
@@ -302,7 +303,11 @@ dscm_code dscm_shared_open(dscm_shared **out, dscm_service *service, dscm_error 
     shared->sink =
         (dscm_job_sink){.end = job_end, .release = job_release, .event = job_event, .arg = shared};
     init_locks(shared);
-    dscm_code code = dscm_redis_parse(&shared->address, service->settings.store, err);
+    shared->ending_fd = eventfd(0, EFD_CLOEXEC);
+    dscm_code code = DSCM_OK;
+    if (shared->ending_fd < 0)
+        code = dscm_fail(err, DSCM_E_SYSTEM, "store: eventfd: %s", strerror(errno));
+    if (code == DSCM_OK) code = dscm_redis_parse(&shared->address, service->settings.store, err);
     if (code == DSCM_OK)
         code = dscm_redis_password(&shared->address, service->settings.store_password_file, err);
     if (code == DSCM_OK) code = name_worker(shared, err);
@@ -344,6 +349,7 @@ void dscm_shared_free(dscm_shared *shared)
     pthread_mutex_unlock(&shared->lock);
     if (shared->writing) pthread_join(shared->writer, NULL);
     atomic_store(&shared->ending, true);
+    if (shared->ending_fd >= 0) (void)eventfd_write(shared->ending_fd, 1);
     dscm_shared_wake_(shared, false);
     if (shared->keeping) pthread_join(shared->keeper, NULL);
     if (shared->listening) pthread_join(shared->listener, NULL);
@@ -360,6 +366,7 @@ void dscm_shared_free(dscm_shared *shared)
     pthread_cond_destroy(&shared->arrived);
     pthread_cond_destroy(&shared->started);
     pthread_cond_destroy(&shared->keeper_wake);
+    if (shared->ending_fd >= 0) close(shared->ending_fd);
     dscm_free(shared);
 }
 

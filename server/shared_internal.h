@@ -48,7 +48,7 @@ struct dscm_shared_op {
     char *data;      /* of an event; owned */
     size_t step, steps;
     size_t *starting; /* claims lock: counted down when it is settled; the caller waits for it */
-    char numbers[7][24];
+    char numbers[8][24];
 };
 
 typedef struct claim {
@@ -86,6 +86,7 @@ struct dscm_shared {
     int64_t
         clock_ms; /* Redis' clock less the monotonic one, when it was heard last; the keeper's */
     atomic_bool claiming, ending;
+    int ending_fd; /* can be read once `ending` is set: wakes the listener */
 };
 
 /* What Redis may take for one answer, so that there is time for a second attempt. */

@@ -347,7 +347,7 @@ void *dscm_shared_listen_(void *arg)
             nanosleep(&nap, NULL);
             continue;
         }
-        if (!dscm_redis_listen(redis, LISTEN_MS, &reply)) {
+        if (!dscm_redis_listen(redis, shared->ending_fd, LISTEN_MS, &reply)) {
             dscm_redis_close(redis);
             redis = NULL;
             continue;

@@ -114,7 +114,8 @@ class Slider {
     this.text.textContent = this.state === 'sweep' ? `from ${this.show(min)} to ${this.show(max)}${before}`
       : this.state === 'hold' ? `held${known ? ` at ${this.show(seen)}` : ''}`
           : follows ? `follows its causes: ${this.show(now)}${before}`
-            : known ? `as it is: ${this.show(seen)}` : 'as it is';
+            : known ? `as it is: ${this.show(seen)}`
+              : state === 'follows' ? 'follows its causes' : 'as it is';
     this.press();
   }
 }

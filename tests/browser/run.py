@@ -868,7 +868,10 @@ def take_picture(program, data_dir, path):
         b.click("#variables input[value='*']")
         b.wait("/of 10 found/.test(document.getElementById('status').textContent)")
         b.click("#fan button:nth-child(4)")
-        b.screenshot(path)
+        b.resize(1280, b.js("scrollTo(0, 0);"  # as far as question and answer go
+                            "return Math.ceil(document.getElementById('change').getBoundingClientRect().bottom) + 16"))
+        with open(path, "wb") as out:
+            out.write(base64.b64decode(b.call("GET", "/screenshot")))
     finally:
         b.close()
         service.close()

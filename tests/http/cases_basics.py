@@ -131,7 +131,7 @@ def test_previews_are_made_for_those_who_look():
         names = [name for _, name, _ in events(s.get(f"/jobs/{job}/events").body)]
         assert "progress" in names and "preview" not in names, names
     with Server("--workers", "1", gate=True) as s:
-        job = s.post("do.digit=8&steps=150", {"Prefer": "respond-async"}).json["id"]
+        job = s.post("do.digit=8&steps=70", {"Prefer": "respond-async"}).json["id"]
         with socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE) as c:
             c.sendall(b"GET /jobs/%s/events HTTP/1.1\r\nHost: x\r\n\r\n" % job.encode())
             got = b""
@@ -141,7 +141,7 @@ def test_previews_are_made_for_those_who_look():
                 got += piece
         s.wait_metric("diffscm_streams", 0)
         s.open_gate()
-        s.wait_state(job, "succeeded") # 300 steps of 5 ms on, a preview is due every 250 ms
+        s.wait_state(job, "succeeded") # 140 steps of 5 ms on, a preview is due every 250 ms
         previews = [data for _, name, data in events(s.get(f"/jobs/{job}/events").body) if name == "preview"]
         if lib.STORE != "redis": # a worker elsewhere learns a moment later that nobody reads
             assert [p["step"] for p in previews] == [1], [p["step"] for p in previews]
@@ -157,7 +157,7 @@ def test_stream_of_the_post_itself():
 
 
 def test_many_streams_of_one_job():
-    with Server(step_ms=30) as s:
+    with Server(step_ms=15) as s:
         job = s.post("do.digit=8&steps=20", {"Prefer": "respond-async"}).json["id"]
         out = []
         threads = [threading.Thread(

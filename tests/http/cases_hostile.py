@@ -1,5 +1,5 @@
 """Strictness probes, slow clients, bombs, amplifiers, limits."""
-import http.client, random, socket, struct, threading, time, zlib
+import http.client, os, random, resource, socket, struct, threading, time, zlib
 
 from lib import PATIENCE, Server, chunk, picture, picture64, status_of, until
 
@@ -328,3 +328,27 @@ def test_many_connections_do_not_starve_health():
         assert s.admin("/livez").status == 200
         [c.close() for c in held]
         assert until(lambda: s.post()).status == 200
+
+
+def test_no_descriptors_left():
+    """The limit is lowered under the running service: it says so, does not spin and recovers."""
+    with Server() as s:
+        pid, held = s.process.pid, []
+
+        def ticks():
+            with open(f"/proc/{pid}/stat") as f:
+                return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+
+        files = len(os.listdir(f"/proc/{pid}/fd"))
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files + 4, hard))
+        for port in [s.port] * 8 + [s.admin_port] * 4:  # the second listener gets none at all
+            held.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+        assert s.logged(1, event="no-descriptors", level="warn")
+        before = ticks()
+        time.sleep(1)
+        assert ticks() - before < os.sysconf("SC_CLK_TCK") / 4, "a listener spins"
+        for one in held:
+            one.close()
+        until(lambda: s.admin("/readyz").status == 200, "health again")
+        assert s.post().status == 200

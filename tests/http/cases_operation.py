@@ -1,5 +1,5 @@
 """Keys, CORS, configuration, logs, stopping."""
-import hashlib, json, os, resource, signal, socket, subprocess, tempfile, threading, time
+import hashlib, json, os, signal, socket, subprocess, tempfile, threading, time
 
 import lib
 from lib import PATIENCE, Server, picture, until
@@ -273,30 +273,6 @@ def test_trusted_proxy_names_the_client():
     with Server() as s:
         s.get("/models", {"X-Forwarded-For": "5.6.7.8", "X-Request-Id": "p2"})
         assert [l["client"] for l in s.logged(1, request_id="p2")] == ["127.0.0.1"]
-
-
-def test_no_descriptors_left():
-    """The limit is lowered under the running service: it says so, does not spin and recovers."""
-    with Server() as s:
-        pid, held = s.process.pid, []
-
-        def ticks():
-            with open(f"/proc/{pid}/stat") as f:
-                return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
-
-        files = len(os.listdir(f"/proc/{pid}/fd"))
-        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (files + 4, hard))
-        for port in [s.port] * 8 + [s.admin_port] * 4:  # the second listener gets none at all
-            held.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
-        assert s.logged(1, event="no-descriptors", level="warn")
-        before = ticks()
-        time.sleep(1)
-        assert ticks() - before < os.sysconf("SC_CLK_TCK") / 4, "a listener spins"
-        for one in held:
-            one.close()
-        until(lambda: s.admin("/readyz").status == 200, "health again")
-        assert s.post().status == 200
 
 
 def test_turns_go_by_cost_not_by_jobs():
