@@ -189,6 +189,8 @@ static json_t *familiarity(const dscm_abduction_evidence *e)
     set_check(out, "denoising_loss", &e->denoising);
     set_check(out, "contrast", &e->contrast);
     set_check(out, "border", &e->border);
+    set_check(out, "likeness", &e->likeness);
+    set_check(out, "likeness_centred", &e->likeness_centred);
     return out;
 }
 

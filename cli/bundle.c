@@ -270,10 +270,43 @@ static dscm_code add_temperatures(const bundle_job *j, json_t *manifest, const j
     return DSCM_OK;
 }
 
-/* What was measured on this model: {"calibration": [...], "scale": "auto", "confidence": P, "quality": {...},
- * "accepted": {...}, "temperatures": [...], "quantiles": {...}}, all optional: measured.json of a
- * report has the first four, what diffscm calibrate writes the others. */
-static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error *err)
+/* Takes the file of reference images, which is named relative to the findings'. */
+static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *err)
+{
+    static const char own[] = "references.safetensors";
+    char from[4096], to[4096];
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    const char *name = json_string_value(json_object_get(quantiles, "references")),
+               *slash = strrchr(j->measured, '/');
+    if (!name) return DSCM_OK;
+    if (strchr(name, '/'))
+        return dscm_fail(err, DSCM_E_FORMAT, "%s: references: \"%s\" must be a file beside it",
+                         j->measured, name);
+    int length = snprintf(from, sizeof from, "%.*s%s", slash ? (int)(slash + 1 - j->measured) : 0,
+                          j->measured, name);
+    if (length < 0 || (size_t)length >= sizeof from)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", j->measured);
+    dscm_code code = path_in(j, own, to, sizeof to, err);
+    if (code == DSCM_OK) code = dscm_file_read(from, (size_t)1 << 30, &bytes, &size, err);
+    if (code == DSCM_OK) {
+        const dscm_piece piece = {bytes, size};
+        code = dscm_file_replace(to, &piece, 1, err);
+    }
+    dscm_free(bytes);
+    bool there = false;
+    for (size_t i = 0; i < j->count; i++) there |= strcmp(j->names[i], own) == 0;
+    if (code == DSCM_OK && !there && j->count == BUNDLE_FILES_MAX)
+        return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
+    if (code == DSCM_OK && !there) add_name(j, own);
+    if (code == DSCM_OK) json_object_set_new(quantiles, "references", json_string(own));
+    return code;
+}
+
+/* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...}, "accepted": {...}} of a
+ * report, {"temperatures": [...], "quantiles": {...}} of diffscm calibrate, and what was chosen:
+ * {"confidence": P, "min_change": LEVELS}. All are optional. */
+static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
     if (!j->measured) return DSCM_OK;
@@ -295,9 +328,19 @@ static dscm_code add_measured(const bundle_job *j, json_t *manifest, dscm_error 
     json_t *confidence = json_object_get(measured, "confidence");
     if (confidence)
         json_object_set(json_object_get(manifest, "defaults"), "confidence", confidence);
-    if (quantiles) json_object_set(manifest, "quantiles", quantiles);
+    json_t *min_change = json_object_get(measured, "min_change");
+    if (min_change)
+        json_object_set(json_object_get(manifest, "defaults"), "min_change", min_change);
     if (accepted) json_object_set(json_object_get(manifest, "evaluation"), "accepted", accepted);
     dscm_code code = add_temperatures(j, manifest, json_object_get(measured, "temperatures"), err);
+    if (code == DSCM_OK && quantiles) code = take_references(j, quantiles, err);
+    if (code == DSCM_OK && quantiles) {
+        json_t *known = json_object_get(manifest, "quantiles");
+        if (known)
+            json_object_update(known, quantiles);
+        else
+            json_object_set(manifest, "quantiles", quantiles);
+    }
     json_decref(measured);
     return code;
 }
@@ -386,9 +429,6 @@ static dscm_code make(bundle_job *j, dscm_error *err)
         json_pack("{s:s, s:s, s:s, s:s, s:{s:s, s:I, s:f}}", "name", j->name, "version", j->version,
                   "licence", j->licence, "provenance", j->provenance, "defaults", "sampler",
                   j->sampler, "steps", (json_int_t)j->steps, "ratio", j->ratio);
-    if (j->min_change > 0)
-        json_object_set_new(json_object_get(manifest, "defaults"), "min_change",
-                            json_real(j->min_change));
     if (j->warning) json_object_set_new(manifest, "warning", json_string(j->warning));
     json_object_set_new(manifest, "calibration", json_array());
     dscm_code code = make_graph(j, manifest, err);
@@ -459,9 +499,6 @@ int cmd_bundle(int argc, char **argv)
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},
         {"ratio", OPT_REAL, &j.ratio, 0.001, 1, "L", "default ratio (1)"},
-        {"min-change", OPT_REAL, &j.min_change, 0, 255, "LEVELS",
-         "pixels of a counterfactual that change by at most so many grey levels keep their factual "
-         "value (0)"},
         {"limit", OPT_FLAG, &j.limit, 0, 0, NULL, "guided walks stay in the image's range"},
         {"noise-limit", OPT_REAL, &j.noise_limit, 1, 100, "U",
          "guided walks start from noise of at most so many standard deviations (any)"},

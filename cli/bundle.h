@@ -19,7 +19,7 @@ typedef struct bundle_job {
     const char *judges; /* folder of tools/train_judges.sh */
     option_list class_autoencoders, ensemble, predictors, tolerances;
     size_t steps, pool_count;
-    double ratio, min_change, noise_limit, eta;
+    double ratio, noise_limit, eta;
     bool limit;
     char names[BUNDLE_FILES_MAX][64];
     const char *files[BUNDLE_FILES_MAX + 1];

@@ -13,12 +13,17 @@
 #include "core/eval/baselines.h"
 #include "core/eval/calibrate.h"
 #include "core/eval/stats.h"
+#include "core/image/blocks.h"
 #include "core/image/ink.h"
 #include "core/io/file.h"
+#include "core/io/tensors.h"
+
+#define REFERENCES_MAX 2000
+#define UNLIKE         0.003 /* share of real images less like the nearest reference than the bound */
 
 typedef struct calibration_job {
     cli_model m;
-    const char *data_dir, *split, *out;
+    const char *data_dir, *split, *references, *out;
     size_t limit, familiarity_limit;
     double outside; /* share of real images outside each pair of bounds */
     dscm_dataset data;
@@ -122,6 +127,84 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
     return code;
 }
 
+/* ---- likeness ---- */
+/* Evenly spaced, since files of folders come class by class. */
+static dscm_code read_references(const calibration_job *j, float **out, size_t *count,
+                                 dscm_error *err)
+{
+    dscm_dataset data;
+    dscm_code code = dscm_dataset_open(&data, j->data_dir, j->references, err);
+    if (code != DSCM_OK) return code;
+    size_t n = data.count < REFERENCES_MAX ? data.count : REFERENCES_MAX;
+    if (data.h != j->data.h || data.w != j->data.w || data.c != j->data.c)
+        code =
+            dscm_fail(err, DSCM_E_MISMATCH, "%s: images are not those of the model", j->references);
+    else if (!n)
+        code = dscm_fail(err, DSCM_E_INVALID, "--references %s: no images", j->references);
+    else if (!(*out = dscm_alloc(n * DSCM_BLOCKS_FEATURES, sizeof **out, "references", err)))
+        code = DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < n; i++)
+        dscm_block_statistics(*out + i * DSCM_BLOCKS_FEATURES,
+                              data.pixels + i * data.count / n * (data.h * data.w * data.c), data.h,
+                              data.w, data.c);
+    dscm_dataset_free(&data);
+    *count = n;
+    return code;
+}
+
+static json_t *lower_bound_of(const char *what, double *values, size_t count)
+{
+    count = dscm_sort_values(values, count);
+    double low = dscm_quantile_sorted(values, count, UNLIKE);
+    printf("%s: from %.4g, median %.4g (%zu images, %g below)\n", what, low,
+           dscm_quantile_sorted(values, count, 0.5), count, UNLIKE);
+    return json_pack("{s:f, s:f}", "low", low, "high", 1.0);
+}
+
+/* Beside the file of figures, in one of the same name with .safetensors, which `path` becomes. */
+static dscm_code write_references(const calibration_job *j, const float *blocks, size_t count,
+                                  char *path, size_t size, dscm_error *err)
+{
+    const char *dot = strrchr(j->out, '.'), *slash = strrchr(j->out, '/');
+    size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - j->out) : strlen(j->out);
+    int length = snprintf(path, size, "%.*s.safetensors", (int)stem, j->out);
+    if (length < 0 || (size_t)length >= size)
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", j->out);
+    const size_t dims[2] = {count, DSCM_BLOCKS_FEATURES};
+    const dscm_tensor_out tensor = {"blocks", dims, 2, blocks};
+    return dscm_safetensors_write(path, &tensor, 1, DSCM_F16, NULL, err);
+}
+
+static dscm_code measure_likeness(const calibration_job *j, json_t *measured, dscm_error *err)
+{
+    float *references = NULL, blocks[DSCM_BLOCKS_FEATURES];
+    size_t known = 0, count = j->data.count, size = cli_image_size(&j->m);
+    char path[4096];
+    if (!j->references) return DSCM_OK;
+    double *plain = dscm_alloc(2 * count, sizeof *plain, "likeness", err), *centred;
+    dscm_code code = plain ? read_references(j, &references, &known, err) : DSCM_E_MEMORY;
+    if (code == DSCM_OK) code = write_references(j, references, known, path, sizeof path, err);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) {
+        dscm_block_statistics(blocks, j->data.pixels + i * size, j->data.h, j->data.w, j->data.c);
+        dscm_likeness like = dscm_likeness_of(blocks, references, known);
+        plain[i] = like.plain;
+        plain[count + i] = like.centred;
+    }
+    if (code == DSCM_OK) {
+        centred = plain + count;
+        json_t *quantiles = json_object_get(measured, "quantiles");
+        if (!quantiles) json_object_set_new(measured, "quantiles", quantiles = json_object());
+        json_object_set_new(quantiles, "likeness", lower_bound_of("likeness", plain, count));
+        json_object_set_new(quantiles, "likeness_centred",
+                            lower_bound_of("likeness, centred", centred, count));
+        const char *slash = strrchr(path, '/');
+        json_object_set_new(quantiles, "references", json_string(slash ? slash + 1 : path));
+    }
+    dscm_free(plain);
+    dscm_free(references);
+    return code;
+}
+
 /* ---- the whole ---- */
 static dscm_code open_job(calibration_job *j, dscm_error *err)
 {
@@ -157,6 +240,7 @@ static dscm_code run_calibration(calibration_job *j, dscm_error *err)
     dscm_code code = open_job(j, err);
     if (code == DSCM_OK && j->m.info->acceptance_count) code = fit_temperatures(j, measured, err);
     if (code == DSCM_OK) code = measure_familiarity(j, measured, err);
+    if (code == DSCM_OK) code = measure_likeness(j, measured, err);
     if (code == DSCM_OK) code = write_measured(j, measured, err);
     json_decref(measured);
     dscm_session_free(j->session);
@@ -185,7 +269,12 @@ int cmd_calibrate(int argc, char **argv)
         {"outside", OPT_REAL, &j.outside, 0, 0.5, "SHARE",
          "of real images outside each pair of bounds, half on either side (0.002); none are "
          "outside those of contrast and border"},
-        {"out", OPT_TEXT, &j.out, 0, 0, "FILE", "what bundle --measured takes (JSON)"},
+        {"references", OPT_TEXT, &j.references, 0, 0, "SPLIT",
+         "training images, of which 2000, evenly spaced, say what pictures of this kind look like: "
+         "also "
+         "measures likeness to them (none)"},
+        {"out", OPT_TEXT, &j.out, 0, 0, "FILE",
+         "what bundle --measured takes (JSON); references go into a file of that name beside it"},
         CLI_MODEL_OPTIONS(j.m),
         {.name = NULL}};
     option_list rest = {.count = 0};

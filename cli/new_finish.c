@@ -106,6 +106,7 @@ static dscm_code calibrate_stage(new_job *j, const char *bundle, dscm_error *err
         new_add(a, "--split=S");
         new_add(a, "--limit=2000");
         new_add(a, "--familiarity-limit=%zu", j->plan.measured * 2 / 3);
+        new_add(a, "--references=M");
         new_add(a, "--model=%s", bundle);
         new_add(a, "--threads=%zu", j->plan.threads);
         new_add(a, "--out=%s", found);

@@ -66,6 +66,10 @@ typedef struct dscm_quantiles {
     dscm_bounds loss;       /* dscm_denoising_loss */
     dscm_bounds contrast;   /* dscm_contrast */
     dscm_bounds border;     /* mean level of the outermost pixels, 0..255; grey images */
+    dscm_bounds likeness, likeness_centred; /* dscm_likeness; NaN without reference images */
+    const float
+        *references; /* (references_count, 98) 7x7 blocks of real images: means, deviations */
+    size_t references_count;
 } dscm_quantiles;
 
 typedef struct dscm_bundle_info {
@@ -355,6 +359,14 @@ dscm_code dscm_noise_only_error(dscm_session *session, double *out, const dscm_l
 
 /* Standard deviation of an image's `count` values in [-1,1], on the 0..255 scale: 0 for an empty one. */
 double dscm_contrast(const float *image, size_t count);
+
+/* Cosine similarity, 0..1, of an image's 7x7 blocks (98: means, then deviations) to those of the nearest
+ * of `count` >= 1 real images (count, 98): as they are, and with the mean of the means taken away
+ * (-1..1, limited to 0..1), so that a light picture is not like every other light one. */
+typedef struct dscm_likeness {
+    double plain, centred;
+} dscm_likeness;
+dscm_likeness dscm_likeness_of(const float *blocks, const float *references, size_t count);
 
 /* Scores of one counterfactual x' of factual x under do(variable := target). L1 and L2 are means
  * over pixels on the 0..255 scale (L2: root of the mean square). Fields that the bundle's nets do

@@ -100,5 +100,5 @@ fi
     --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit $walk "$@"
 "$program" bundle --out "$out" --measured "$work/measured.json"
 [ -e "$work/calibrated.json" ] ||
-    "$program" calibrate --model "$out" --data "$data" --out "$work/calibrated.json"
+    "$program" calibrate --model "$out" --data "$data" --references 'train[0:45000]' --out "$work/calibrated.json"
 "$program" bundle --out "$out" --measured "$work/calibrated.json"

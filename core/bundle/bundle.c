@@ -530,6 +530,7 @@ void dscm_bundle_free(dscm_bundle *b)
     if (b->causal) dscm_causal_free(b->causal);
     dscm_free(b->causal);
     dscm_free(b->edges);
+    dscm_free(b->references);
     dscm_free(b->variables);
     dscm_free(b->infos);
     dscm_free(b->additive);

@@ -105,6 +105,7 @@ struct dscm_bundle {
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
     bundle_net *ensemble;            /* small classifiers for baselines */
     size_t ensemble_count;
+    float *references; /* (info.quantiles.references_count, DSCM_BLOCKS_FEATURES) or NULL */
     bundle_scale accepted_cld, accepted_im1, accepted_im2;
 };
 

@@ -6,6 +6,7 @@
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
 #include "core/bundle/manifest.h"
+#include "core/image/blocks.h"
 
 /* ---- single networks ---- */
 /* Opens a network that looks at images of the graph. outputs: as many as it must have; 0: images. */
@@ -212,21 +213,59 @@ static dscm_code load_bounds(const manifest *m, const json_t *object, const char
                            : code;
 }
 
+/* Real images that likeness is measured against. */
+static dscm_code load_references(dscm_bundle *b, const manifest *m, const json_t *object,
+                                 dscm_error *err)
+{
+    char path[4096];
+    const char *file;
+    dscm_tensors *set = NULL;
+    dscm_quantiles *q = &b->info.quantiles;
+    const dscm_tensor_info *blocks = NULL;
+    dscm_code code = load_bounds(m, object, "likeness", &q->likeness, err);
+    if (code == DSCM_OK)
+        code = load_bounds(m, object, "likeness_centred", &q->likeness_centred, err);
+    if (code == DSCM_OK)
+        code = manifest_text(m, object, "quantiles", "references", 255, &file, err);
+    if (code != DSCM_OK || m->describe) return code;
+    code = manifest_file(m, file, path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_tensors_open(&set, path, err);
+    if (code == DSCM_OK) blocks = dscm_tensors_find(set, "blocks");
+    if (code == DSCM_OK &&
+        (!blocks || blocks->ndim != 2 || !blocks->count || blocks->dims[1] != DSCM_BLOCKS_FEATURES))
+        code = dscm_fail(err, DSCM_E_FORMAT, "%s: needs a tensor \"blocks\" (N,%d)", path,
+                         DSCM_BLOCKS_FEATURES);
+    if (code == DSCM_OK) {
+        b->references = dscm_alloc(blocks->count, sizeof *b->references, "references", err);
+        code =
+            b->references ? dscm_tensors_read_f32(set, blocks, b->references, err) : DSCM_E_MEMORY;
+    }
+    if (code == DSCM_OK) {
+        q->references = b->references;
+        q->references_count = blocks->dims[0];
+    }
+    dscm_tensors_free(set);
+    return code;
+}
+
 static dscm_code load_quantiles(dscm_bundle *b, const manifest *m, const json_t *root,
                                 dscm_error *err)
 {
     const json_t *object = json_object_get(root, "quantiles");
     dscm_quantiles *q = &b->info.quantiles;
     const dscm_bounds open = {(double)NAN, (double)NAN};
-    *q = (dscm_quantiles){false, open, open, open, open};
+    *q = (dscm_quantiles){false, open, open, open, open, open, open, NULL, 0};
     if (!object) return DSCM_OK;
-    dscm_code code =
-        manifest_keys(m, object, "quantiles", "noise_only denoising_loss contrast border", err);
+    dscm_code code = manifest_keys(
+        m, object, "quantiles",
+        "noise_only denoising_loss contrast border likeness likeness_centred references", err);
     if (code == DSCM_OK) code = load_bounds(m, object, "noise_only", &q->noise_only, err);
     if (code == DSCM_OK) code = load_bounds(m, object, "denoising_loss", &q->loss, err);
     if (code == DSCM_OK) code = load_bounds(m, object, "contrast", &q->contrast, err);
     if (code == DSCM_OK && json_object_get(object, "border"))
         code = load_bounds(m, object, "border", &q->border, err);
+    if (code == DSCM_OK && json_object_get(object, "references"))
+        code = load_references(b, m, object, err);
     q->known = code == DSCM_OK;
     bool dark = q->border.high < DARK_BORDER; /* false without bounds */
     b->variables[b->info.image].info.dark_ground = b->infos[b->info.image].dark_ground = dark;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/image/blocks.h"
 #include "core/scm/session.h"
 
 #define LOSS_LEVELS 4 /* times, in the middles of as many equal parts of the schedule */
@@ -66,6 +67,39 @@ double dscm_contrast(const float *image, size_t count)
         squares += v * v;
     }
     return count ? sqrt(fmax(squares / n - sum / n * (sum / n), 0)) : 0;
+}
+
+/* Cosine of the angle between two images' blocks; their means are taken less `a` and `b`. */
+static double cosine(const float *x, const float *y, double a, double b)
+{
+    const size_t means = DSCM_BLOCKS_FEATURES / 2;
+    double product = 0, xx = 0, yy = 0;
+    for (size_t i = 0; i < DSCM_BLOCKS_FEATURES; i++) {
+        double u = (double)x[i] - (i < means ? a : 0), v = (double)y[i] - (i < means ? b : 0);
+        product += u * v;
+        xx += u * u;
+        yy += v * v;
+    }
+    return xx > 0 && yy > 0 ? product / sqrt(xx * yy) : 0;
+}
+
+static double mean_level(const float *blocks)
+{
+    const size_t means = DSCM_BLOCKS_FEATURES / 2;
+    double sum = 0;
+    for (size_t i = 0; i < means; i++) sum += (double)blocks[i];
+    return sum / (double)means;
+}
+
+dscm_likeness dscm_likeness_of(const float *blocks, const float *references, size_t count)
+{
+    dscm_likeness out = {0, 0};
+    double own = mean_level(blocks);
+    for (size_t i = 0; i < count; i++, references += DSCM_BLOCKS_FEATURES) {
+        out.plain = fmax(out.plain, cosine(blocks, references, 0, 0));
+        out.centred = fmax(out.centred, cosine(blocks, references, own, mean_level(references)));
+    }
+    return out;
 }
 
 /* A copy of all items of a latent. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/image/blocks.h"
 #include "core/image/ink.h"
 #include "core/scm/pipeline_internal.h"
 #include "core/scm/session.h"
@@ -161,6 +162,14 @@ static dscm_code measure_familiarity(run *r, const float *images)
             e->border = (dscm_quantile_check){
                 dscm_border_level(r->items[i].abduction->pixels, r->image->h, r->image->w),
                 q->border};
+        if (q->references) {
+            float blocks[DSCM_BLOCKS_FEATURES];
+            dscm_block_statistics(blocks, r->items[i].abduction->pixels, r->image->h, r->image->w,
+                                  r->image->c);
+            dscm_likeness like = dscm_likeness_of(blocks, q->references, q->references_count);
+            e->likeness = (dscm_quantile_check){like.plain, q->likeness};
+            e->likeness_centred = (dscm_quantile_check){like.centred, q->likeness_centred};
+        }
         if (run_checks_noise(r)) e->noise_only = (dscm_quantile_check){alone[i], q->noise_only};
     }
     run_end(r, &r->times.abduct);

@@ -22,7 +22,7 @@ static dscm_code make_queries(run *r, dscm_query **queries, dscm_intervention **
             (*queries)[k] = (dscm_query){.items = own,
                                          .count = target->count,
                                          .factual = r->from[i]->factual,
-                                         .image = ask->noise_only ? NULL : r->from[i]->image,
+                                         .image = r->from[i]->image,
                                          .min_change = ask->options.min_change,
                                          .scale = r->auto_scale ? NULL : &ask->options.scale};
         }

@@ -16,7 +16,9 @@ dscm_abduction_evidence dscm_abduction_evidence_none(void)
                                      .noise_only = none,
                                      .denoising = none,
                                      .contrast = none,
-                                     .border = none};
+                                     .border = none,
+                                     .likeness = none,
+                                     .likeness_centred = none};
 }
 
 /* False for what was not measured: comparisons with NaN are. */
@@ -31,7 +33,8 @@ dscm_verdict dscm_verdict_of(const dscm_abduction_evidence *e)
     if (!(e->error_l1 <= ERROR_L1_MAX)) return DSCM_VERDICT_INACCURATE;
     bool unsure = isnan(e->denoising.value) && e->confidence < CONFIDENCE_MIN;
     if (unsure || is_outside(&e->noise_only) || is_outside(&e->denoising) ||
-        is_outside(&e->contrast) || is_outside(&e->border))
+        is_outside(&e->contrast) || is_outside(&e->border) || is_outside(&e->likeness) ||
+        is_outside(&e->likeness_centred))
         return DSCM_VERDICT_UNFAMILIAR;
     return DSCM_VERDICT_GOOD;
 }

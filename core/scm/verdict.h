@@ -39,6 +39,7 @@ typedef struct dscm_abduction_evidence {
     dscm_quantile_check denoising; /* denoising loss of the image */
     dscm_quantile_check contrast;  /* standard deviation of its values */
     dscm_quantile_check border;    /* mean level of its outermost pixels; grey images */
+    dscm_quantile_check likeness, likeness_centred; /* to the nearest of real images, 0..1 */
 } dscm_abduction_evidence;
 
 /* Confidence 1, nothing else measured. */

@@ -40,8 +40,9 @@ def cases(program, root, path, digits):
         assert manifest["acceptance"][0]["temperature"] == 1
         # What is measured on images goes into the manifest.
         out = works("calibrate", "--model", model, "--data", digits(), "--split", "dev",
-                    "--familiarity-limit", "4", "--threads", "1", "--out", measured)
-        assert "temperature" in out and "noise-only error" in out
+                    "--familiarity-limit", "4", "--references", "train", "--threads", "1", "--out",
+                    measured)
+        assert "temperature" in out and "noise-only error" in out and "likeness, centred" in out
         works("bundle", "--out", model, "--measured", measured)
         with open(measured) as f:
             wanted = json.load(f)
@@ -50,6 +51,18 @@ def cases(program, root, path, digits):
         assert abs(manifest["acceptance"][0]["temperature"] - wanted["temperatures"][0]) < 1e-6
         bounds = manifest["quantiles"]["noise_only"]
         assert 0 < bounds["low"] < bounds["high"] < 128
+        assert 0 < manifest["quantiles"]["likeness"]["low"] < 1 == manifest["quantiles"]["likeness"]["high"]
+        assert manifest["quantiles"]["references"] == "references.safetensors" in manifest["files"]
+        # References may be measured alone: the other bounds stay, and a file that is not theirs is refused.
+        works("calibrate", "--model", model, "--data", digits(), "--split", "dev", "--familiarity-limit", "0",
+              "--references", "train", "--threads", "1", "--out", measured)
+        works("bundle", "--out", model, "--measured", measured)
+        with open(os.path.join(model, "manifest.json")) as f:
+            assert json.load(f)["quantiles"]["noise_only"] == bounds
+        with open(measured, "w") as f:
+            json.dump({"quantiles": {"references": "../" + os.path.basename(measured)}}, f)
+        code, _, err = run("bundle", "--out", model, "--measured", measured)
+        assert code == 1 and "must be a file beside it" in err, err
         with open(measured, "w") as f:
             json.dump({"temperatures": [1, 1]}, f)
         code, _, err = run("bundle", "--out", model, "--measured", measured)

@@ -182,6 +182,16 @@ static void panel_mistakes_are_named(void)
         refused(json_pack("{s:{s:{s:f, s:f}, s:{s:f, s:f}}}", "quantiles", "noise_only", "low", 0.1,
                           "high", 2.0, "denoising_loss", "low", 0.5, "high", 0.25)),
         "quantiles: denoising_loss: \"high\" must be a number in 0.5..");
+    json_t *bounds = json_pack("{s:f, s:f}", "low", 0.5, "high", 1.0);
+    CHECK_HAS(refused(json_pack("{s:{s:O, s:O, s:O, s:s, s:O}}", "quantiles", "noise_only", bounds,
+                                "denoising_loss", bounds, "contrast", bounds, "references",
+                                "three.safetensors", "likeness_centred", bounds)),
+              "quantiles: likeness");
+    CHECK_HAS(refused(json_pack("{s:{s:O, s:O, s:O, s:i, s:O, s:O}}", "quantiles", "noise_only",
+                                bounds, "denoising_loss", bounds, "contrast", bounds, "references",
+                                3, "likeness", bounds, "likeness_centred", bounds)),
+              "\"references\"");
+    json_decref(bounds);
     CHECK_HAS(open_with(json_pack("{s:s, s:O}", "variable", "shape", "selection", three)),
               "unknown key \"selection\"");
 }

@@ -66,11 +66,40 @@ static void contrast_is_a_deviation(void)
     CHECK_NEAR(dscm_contrast(flat, 0), 0, 0);
 }
 
+/* The nearest reference counts, whatever its brightness; centred, a common level does not. */
+static void likeness_is_a_cosine(void)
+{
+    enum { N = 98, MEANS = 49 };
+    float a[N] = {0}, references[3 * N] = {0};
+    for (size_t i = 0; i < N; i++) {
+        a[i] = (float)(i % 5);
+        references[2 * N + i] = 3 * a[i];
+    }
+    references[0] = 1;
+    references[N + 1] = 1;
+    CHECK_NEAR(dscm_likeness_of(a, references, 3).plain, 1, 1e-9);
+    CHECK_NEAR(dscm_likeness_of(a, references, 3).centred, 1, 1e-9);
+    double squares = 0;
+    for (size_t i = 0; i < N; i++) squares += (double)a[i] * (double)a[i];
+    CHECK_NEAR(dscm_likeness_of(a, references, 2).plain, 1 / sqrt(squares), 1e-6);
+    /* Two flat pictures that differ in one block alike: plain 1 nearly, centred by the blocks alone. */
+    float light[N] = {0}, other[N] = {0};
+    for (size_t i = 0; i < MEANS; i++) light[i] = other[i] = 100;
+    light[3] += 10;
+    other[4] += 10;
+    dscm_likeness like = dscm_likeness_of(light, other, 1);
+    CHECK(like.plain > 0.999 && like.plain < 1);
+    CHECK_NEAR(like.centred, 0, 0); /* -1/48, limited */
+    const float nothing[N] = {0};
+    CHECK_NEAR(dscm_likeness_of(nothing, references, 3).plain, 0, 0);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"loss_found_again", loss_found_again},
         {"contrast_is_a_deviation", contrast_is_a_deviation},
+        {"likeness_is_a_cosine", likeness_is_a_cosine},
         {"storage_is_not_reconstruction", storage_is_not_reconstruction}};
     dscm_error err = {0};
     if (!two_parents_open(dir, &bundle, &session, 2, &err)) {

@@ -46,8 +46,9 @@ static void unsure_predictors_are_unfamiliar(void)
 static void quantiles_have_two_sides(void)
 {
     dscm_abduction_evidence e = faithful();
-    dscm_quantile_check *checks[] = {&e.noise_only, &e.denoising, &e.contrast, &e.border};
-    for (size_t i = 0; i < 4; i++) {
+    dscm_quantile_check *checks[] = {&e.noise_only, &e.denoising, &e.contrast,
+                                     &e.border,     &e.likeness,  &e.likeness_centred};
+    for (size_t i = 0; i < TEST_COUNT(checks); i++) {
         const double values[] = {0.99, 1, 2, 2.01};
         for (size_t k = 0; k < 4; k++) {
             *checks[i] = (dscm_quantile_check){values[k], {1, 2}};
