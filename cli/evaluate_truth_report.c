@@ -261,10 +261,11 @@ static void write_tables(page *p, const truth_run *t)
            "beyond the truth's change of it, 0 of the truth and of doing nothing. CLD and "
            "precision by the panel. Way back: L1 to the factual image after the counterfactual "
            "was abducted and what was set is set back.");
-    page_text(p,
-              "Null counterfactuals, L1: %.3f after one cycle, %.3f after ten, %.3f from the noise "
-              "alone.",
-              t->composition[0], t->composition[1], t->composition[2]);
+    if (!isnan(t->composition[0]))
+        page_text(p,
+                  "Null counterfactuals, L1: %.3f after one cycle, %.3f after ten, %.3f from the "
+                  "noise alone.",
+                  t->composition[0], t->composition[1], t->composition[2]);
     page_heading(p, 2, "Cost per image");
     write_cost(p, t);
     page_text(

@@ -150,7 +150,8 @@ static dscm_code send_one(batch *b, const slot *s, dscm_error *err)
                               dscm_span_text(age),
                               dscm_span_text(reserve),
                               dscm_span_text(few),
-                              dscm_span_text(cost)};
+                              dscm_span_text(cost),
+                              dscm_span_text("0")}; /* of batches no limit but their share */
     if (!dscm_shared_script_send(b->redis, &b->script, "accept", args, sizeof args / sizeof *args))
         code = dscm_fail(err, DSCM_E_MEMORY, "no memory for a job");
     dscm_blob_unref(request);

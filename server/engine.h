@@ -35,7 +35,7 @@ dscm_code dscm_task_make_bare(dscm_payload *out, dscm_work work, dscm_error *err
 /* Lets go of the request of an ended job, which is most of what a kept job weighs. Only for the one
  * that took the job from the queue. */
 void dscm_task_drop(dscm_job *job);
-/* The same for a job that another process runs: its cost counts on. */
+/* The same for a job that another process runs. */
 void dscm_task_hand_away(dscm_job *job);
 
 /* Its result payload is an outcome (outcome.h): the reply, not what it was made from. A finished job

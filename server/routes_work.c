@@ -428,6 +428,14 @@ static void refuse_push(submission *s, dscm_push_result result)
     refuse_job(s, &problem);
 }
 
+void dscm_cost_refusal(char *out, size_t size, size_t cost, size_t held, size_t most)
+{
+    snprintf(out, size,
+             "this job costs %zu network passes, with those of your jobs that wait or run %zu; "
+             "allowed are %zu: wait for one, or ask for fewer images or steps",
+             cost, held, most);
+}
+
 /* Counts what the job costs against what its client's jobs may cost together; a client without any may
  * have one that costs more. */
 static bool charge(submission *s)
@@ -435,17 +443,16 @@ static bool charge(submission *s)
     dscm_task *task = s->job->task.data;
     size_t cost = s->job->cost;
     const size_t most = (size_t)s->service->settings.client_cost;
-    if (!s->service->costs) return true;
+    if (!s->service->costs || s->offer) return true; /* a shared store counts for all replicas */
     dscm_quota_result result = dscm_quota_take(s->service->costs, client_of(s), &task->cost, cost);
     size_t held = dscm_quota_held(&task->cost);
     if (result == DSCM_QUOTA_TAKEN && (held <= most || held == cost)) return true;
     dscm_quota_return(&task->cost);
     dscm_problem problem = {0};
+    char detail[240];
     atomic_fetch_add(&s->service->metrics.rejects[DSCM_REJECT_SHARE_FULL], 1);
-    dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL,
-                     "this job costs %zu network passes, with those of your jobs that wait or run "
-                     "%zu; allowed are %zu: wait for one, or ask for fewer images or steps",
-                     cost, held, most);
+    dscm_cost_refusal(detail, sizeof detail, cost, held, most);
+    dscm_problem_set(&problem, DSCM_PROBLEM_QUEUE_FULL, "%s", detail);
     refuse_job(s, &problem);
     return false;
 }

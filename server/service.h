@@ -96,6 +96,8 @@ void dscm_admin_done(void *service, dscm_exchange *exchange, int64_t took_us);
 /* Seconds after which a refused client may try again. */
 long dscm_service_retry_after(dscm_service *service);
 size_t dscm_service_depth(dscm_service *service); /* jobs that wait, wherever they do */
+/* Why a job is refused whose client's jobs would cost `held` network passes with it. */
+void dscm_cost_refusal(char *out, size_t size, size_t cost, size_t held, size_t most);
 /* Milliseconds until a job at that place of the queue is done, NaN before the first job. */
 double dscm_service_estimate_ms(dscm_service *service, size_t position);
 

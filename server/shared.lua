@@ -10,6 +10,7 @@
 --   turns:SHA   zset: clients that wait for this model, by turn     line:SHA:CLIENT  their jobs
 --   clock:SHA   the turn that was taken last     ring:SHA  clients as the program of before left them
 --   waiting     zset: waiting jobs by deadline                  clients  hash: how many of each
+--   costs:CLIENT  hash: what its jobs that wait or run cost
 --   claims:SHA  stream, group "workers": one entry per claimed job, idle since the last heartbeat
 --   workers:SHA zset: processes that run this model, until when they are taken for alive
 --   alive       when a process was heard last   grace  until when nobody's jobs are taken over
@@ -125,7 +126,8 @@ end
 -- The first write frees memory: Redis lets the rest of a script pass then even when it is full.
 local function finish(id, state, fields, number, data, age)
     call('HDEL', J(id), 'request')
-    local j = get(id, 'owner', 'last', 'key', 'preview')
+    local j = get(id, 'owner', 'last', 'key', 'preview', 'client')
+    call('HDEL', P .. 'costs:' .. j[5], id)
     if state == 'canceled' and j[4] ~= '' then call('XDEL', E(id), j[4] .. '-0') end
     call('HSET', J(id), 'state', state, 'finished', now, unpack(fields))
     add_event(id, number or tonumber(j[2]) + 1, state, data)
@@ -156,9 +158,24 @@ end
 
 local op = {}
 
--- id owner client sha work left_ms promised process request key digest capacity share age reserve few cost
+-- What a client's jobs cost together. Those that are gone without an end are forgotten.
+local function costs_of(client)
+    local sum, list = 0, call('HGETALL', P .. 'costs:' .. client)
+    for i = 1, #list, 2 do
+        local state = call('HGET', J(list[i]), 'state')
+        if not state or ended(state) then
+            call('HDEL', P .. 'costs:' .. client, list[i])
+        else
+            sum = sum + tonumber(list[i + 1])
+        end
+    end
+    return sum
+end
+
+-- id owner client sha work left_ms promised process request key digest capacity share age reserve few
+-- cost most: what it costs, and what its client's jobs may cost together, 0: no limit
 function op.accept(id, owner, client, sha, work, left, promised, process, request, key, digest,
-                   capacity, share, age, reserve, few, cost)
+                   capacity, share, age, reserve, few, cost, most)
     if call('EXISTS', J(id)) == 1 then return {'ok'} end
     if key ~= '' then
         local known = call('HMGET', key, 'id', 'digest')
@@ -173,14 +190,21 @@ function op.accept(id, owner, client, sha, work, left, promised, process, reques
     -- The last places are for clients with few jobs, as in queue.c.
     if tonumber(reserve) > 0 and own >= tonumber(few) and
        call('ZCARD', P .. 'waiting') + tonumber(reserve) >= tonumber(capacity) then return {'full'} end
+    cost = math.max(1, tonumber(cost))
+    if tonumber(most) > 0 then
+        local held = costs_of(client) -- a client without any may have one that costs more
+        if held > 0 and held + cost > tonumber(most) then return {'cost', tostring(held + cost)} end
+    end
     local deadline = left == '' and NEVER or now + tonumber(left)
     local life = left == '' and 604800 or math.ceil(tonumber(left) / 1000) + tonumber(age) + 3600
     call('HSET', J(id), 'state', 'queued', 'owner', owner, 'client', client, 'sha', sha, 'work', work,
          'promised', promised, 'process', process, 'request', request, 'key', key, 'created', now,
-         'deadline', deadline, 'deaths', 0, 'run', 0, 'last', 1, 'cost', math.max(1, tonumber(cost)))
+         'deadline', deadline, 'deaths', 0, 'run', 0, 'last', 1, 'cost', cost)
     call('XADD', E(id), '1-0', 'kind', 'queued', 'data', '{}')
     call('EXPIRE', J(id), life)
     call('EXPIRE', E(id), life)
+    call('HSET', P .. 'costs:' .. client, id, cost)
+    if call('TTL', P .. 'costs:' .. client) < life then call('EXPIRE', P .. 'costs:' .. client, life) end
     if key ~= '' then
         call('HSET', key, 'id', id, 'digest', digest)
         call('EXPIRE', key, life)

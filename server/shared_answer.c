@@ -47,6 +47,7 @@ static size_t encode_accept(const dscm_shared *shared, dscm_shared_op *op, dscm_
         number(op, 4, o->client_share < 100 ? dscm_queue_reserve((size_t)o->queue_capacity) : 0);
     a[n++] = number(op, 5, dscm_queue_few((size_t)o->queue_capacity));
     a[n++] = number(op, 6, job->cost);
+    a[n++] = number(op, 7, (unsigned long long)o->client_cost);
     return n;
 }
 
@@ -203,7 +204,7 @@ static void accepted(dscm_shared *shared, dscm_shared_op *op, const dscm_redis_r
 {
     const dscm_settings *o = &shared->service->settings;
     const char *word = dscm_redis_text(reply, 0);
-    char detail[200];
+    char detail[240];
     if (strcmp(word, "ok") == 0) {
         atomic_fetch_add(&shared->service->metrics.jobs_accepted, 1);
         dscm_job_record(op->job, DSCM_RECORD_DURABLE);
@@ -219,6 +220,10 @@ static void accepted(dscm_shared *shared, dscm_shared_op *op, const dscm_redis_r
     } else if (strcmp(word, "share") == 0) {
         snprintf(detail, sizeof detail,
                  "your jobs fill the %ld %% of the queue that one client may", o->client_share);
+        refuse(shared, op->job, DSCM_REJECT_SHARE_FULL, DSCM_PROBLEM_QUEUE_FULL, detail);
+    } else if (strcmp(word, "cost") == 0) {
+        size_t held = strtoul(dscm_redis_text(reply, 1), NULL, 10);
+        dscm_cost_refusal(detail, sizeof detail, op->job->cost, held, (size_t)o->client_cost);
         refuse(shared, op->job, DSCM_REJECT_SHARE_FULL, DSCM_PROBLEM_QUEUE_FULL, detail);
     } else {
         snprintf(detail, sizeof detail,

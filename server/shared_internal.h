@@ -48,7 +48,7 @@ struct dscm_shared_op {
     char *data;      /* of an event; owned */
     size_t step, steps;
     size_t *starting; /* claims lock: counted down when it is settled; the caller waits for it */
-    char numbers[7][24];
+    char numbers[8][24];
 };
 
 typedef struct claim {

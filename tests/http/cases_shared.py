@@ -156,6 +156,27 @@ def test_bound_and_share_hold_over_all_replicas():
         until(lambda: a.metric("diffscm_queue_depth") == 0, "all were run")
 
 
+def test_what_a_clients_jobs_may_cost_holds_over_all_replicas():
+    flags = ("--client-cost", "300", "--batch", "1", "--trusted-proxy")  # a job of n steps costs 5.5 n
+    one, other = {"X-Forwarded-For": "10.0.0.1"}, {"X-Forwarded-For": "10.0.0.2"}
+    with cluster(apis=2, flags=flags, gate=True) as (redis, (a, b), (w,)):
+        running = accept(a, steps=20, headers=one)
+        a.wait_state(running, "running")
+        waiting = accept(b, value=1, steps=20, headers=one)
+        for server in (a, b):
+            r = server.post("do.digit=8&sampler=obelm&steps=20", dict(ASYNC, **one), picture(2))
+            assert "your jobs" in r.problem(429, "queue-full")["detail"] and "allowed are 300" in r.text, r.text
+            assert int(r.headers["retry-after"]) >= 1
+            accept(server, value=3, steps=20, headers=other)
+        assert b.call("DELETE", "/jobs/" + waiting).json["status"] == "canceled"
+        again = accept(a, value=4, steps=20, headers=one)  # what was canceled costs nothing more
+        w.open_gate()
+        ended(a, again)
+        big = accept(b, value=5, steps=100, headers=one)  # a client without any may have a larger one
+        ended(a, big)
+        assert redis.call("KEYS", "diffscm:costs:*", db=database(a)) == ""
+
+
 def test_clients_take_turns():
     flags = ("--trusted-proxy", "--batch", "1")
     with cluster(apis=2, flags=flags, gate=True) as (redis, (a, b), (w,)):
