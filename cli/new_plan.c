@@ -17,9 +17,9 @@
 #define HELD_OUT_SMALL 32
 #define STAGE_SECONDS  .2
 #define CLASSES_IM     20 /* an autoencoder per class for at most so many */
-/* Predictors of a table observe, so most of their images have no noise (tools/train_morphomnist.sh). */
-#define CLEAN_SHARE .7
-#define TABLE_EMA   .998
+/* Predictors observe, so most of their images have no noise (tools/train_morphomnist.sh). */
+#define CLEAN_SHARE   .7
+#define PREDICTOR_EMA .998
 
 /* Weights beyond `most` images hardly improve a judge, so the time goes to the score network. */
 typedef struct template
@@ -64,7 +64,7 @@ static const template templates[] = {
      .3, 150000, true},
     {"selection-vae", DSCM_TASK_VAE, DSCM_ARCH_VAE, "M", 6, 18, 64, 0, 2e-3, true, .02, .3, 150000,
      true},
-    {"predictor", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 64, 0, 1e-3, false, .12, .3,
+    {"predictor", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 32, 0, 2e-3, false, .12, .3,
      500000, false},
     {"predictor-%d", DSCM_TASK_PREDICTOR, DSCM_ARCH_ENCODER, "M", 32, 0, 32, 0, 2e-3, false, .2,
      .25, 500000, false},
@@ -120,12 +120,13 @@ static dscm_train_options options_of(const new_plan *p, const template *t)
             memcpy(o.net.parents[i].name, p->parents[i].name, DSCM_PARENT_NAME);
         }
     }
-    if (t->task == DSCM_TASK_PREDICTOR &&
-        p->parents_count) { /* as one of a number, for its speed */
-        o.net.target = (dscm_parent){.name = "number", .std = 1};
-        o.net.out_channels = 2;
+    if (t->task == DSCM_TASK_PREDICTOR) {
         o.net.num_res_blocks = 1;
         for (size_t i = 0; i + 1 < o.net.levels; i++) o.net.channel_mult[i] = 1;
+    }
+    if (t->task == DSCM_TASK_PREDICTOR && p->parents_count) { /* of a number, for its speed */
+        o.net.target = (dscm_parent){.name = "number", .std = 1};
+        o.net.out_channels = 2;
     }
     o.net.deep = t->task == DSCM_TASK_AUTOENCODER && strchr(t->name, '%') != NULL;
     o.batch = t->batch;
@@ -184,8 +185,8 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
 {
     json_t *w = json_array();
     size_t levels = levels_of(p->size);
-    bool table = p->parents_count && t->task == DSCM_TASK_PREDICTOR;
-    const char *mult = table         ? levels == 4 ? "1,1,1,2" : "1,1,2"
+    bool predictor = t->task == DSCM_TASK_PREDICTOR, table = p->parents_count > 0;
+    const char *mult = predictor     ? levels == 4 ? "1,1,1,2" : "1,1,2"
                        : levels == 4 ? "1,2,2,2"
                                      : "1,2,2";
     word(w, "%s", dscm_task_name(t->task));
@@ -203,17 +204,18 @@ static json_t *words_of(const new_plan *p, const template *t, int number, size_t
         word(w, "--balance");
     if (p->flip) word(w, "--flip");
     if (t->task == DSCM_TASK_AUTOENCODER && strchr(t->name, '%')) word(w, "--class=%d", number);
-    if (table) {
-        word(w, "--variable=%s", p->parents[number].name);
+    if (predictor) {
         word(w, "--clean-share=%g", CLEAN_SHARE);
         word(w, "--blocks=1");
-        word(w, "--ema=%g", TABLE_EMA);
-    } else if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_ORACLE) {
-        word(w, "--classes=%zu", p->classes);
+        word(w, "--ema=%g", PREDICTOR_EMA);
     }
+    if (predictor && table)
+        word(w, "--variable=%s", p->parents[number].name);
+    else if (predictor || t->task == DSCM_TASK_ORACLE)
+        word(w, "--classes=%zu", p->classes);
     if (t->task == DSCM_TASK_ORACLE || t->task == DSCM_TASK_VAE)
         word(w, "--arch=%s", dscm_arch_name(t->arch));
-    if (t->task == DSCM_TASK_PREDICTOR || t->task == DSCM_TASK_SCORE) word(w, "--mult=%s", mult);
+    if (predictor || t->task == DSCM_TASK_SCORE) word(w, "--mult=%s", mult);
     if (t->task == DSCM_TASK_SCORE) {
         char names[DSCM_PARENTS_MAX * (DSCM_PARENT_NAME + 1)] = "";
         for (size_t i = 0, at = 0; i < p->parents_count; i++)

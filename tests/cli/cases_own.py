@@ -1,6 +1,6 @@
 """Data of one's own as people have it, good and bad: what `diffscm new` and the reader of data sets refuse, in one
 line and with nothing half-made; names of classes; tables of variables."""
-import json, os, random, resource, shutil, struct, subprocess, zlib
+import json, os, random, resource, shutil, signal, struct, subprocess, zlib
 
 QUICK = ["--samples", "64", "--threads", "1", "--skip", "judges,calibration,measurement"]
 
@@ -186,6 +186,25 @@ def cases(program, path, run):
         assert after["files"] == m["files"] and after["quality"]["left_out"] == "judges", after["quality"]
         assert set(after["quality"]["numbers"]) == {"thickness", "grey"}, after["quality"]
         assert "| thickness |" in open(path("table-model/card.md")).read()
+
+    def test_a_table_goes_on_after_kills():
+        """The same model, its mechanisms too, whatever moment the runs before it ended at."""
+        bars("killed")
+        made("killed", out="killed-1")
+        draw = random.Random(8)
+        for _ in range(4):
+            p = subprocess.Popen([program, *new("killed", *QUICK, out="killed-2")], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, start_new_session=True)
+            try:
+                p.wait(draw.uniform(0.1, 2))
+                break
+            except subprocess.TimeoutExpired:
+                os.kill(p.pid, signal.SIGKILL)
+                p.wait()
+        code, _, err = run(*new("killed", *QUICK, out="killed-2"))
+        assert code == 0, err
+        one, two = manifest("killed-1"), manifest("killed-2")
+        assert one["files"] == two["files"] and one["causal"] == two["causal"]
 
     def test_a_table_that_names_pictures():
         rows = bars("named", 60, flat=True)
