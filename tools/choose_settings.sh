@@ -2,7 +2,7 @@
 # Measures candidate settings of a bundle on the selection split by its selection judges: what steps and
 # usual scale are chosen by. Nothing of the panel or of the development images takes part.
 #
-# usage: tools/choose_settings.sh BUNDLE DATA_DIR WORK_DIR STEPS:SCALE[:MIN_CHANGE]...
+# usage: tools/choose_settings.sh BUNDLE DATA_DIR WORK_DIR STEPS:SCALE[:MIN_CHANGE[:CONFIDENCE]]...
 #   BUNDLE    with selection judges (tools/train_judges.sh)
 #   DATA_DIR  IDX files of the training images
 #   WORK_DIR  gets a report per candidate and settings.md, the table
@@ -15,16 +15,18 @@ program=${DIFFSCM:-build/diffscm}
 sampler=$(sed -n 's/.*"sampler": *"\([a-z]*\)".*/\1/p' "$bundle/manifest.json" | head -n 1)
 mkdir -p "$work"
 for setting; do
-    steps=${setting%%:*} scale=${setting#*:} keep='' name=$(printf %s "$setting" | tr : -)
-    case $scale in *:*) keep="--min-change ${scale#*:}" scale=${scale%:*} ;; esac
+    name=$(printf %s "$setting" | tr : -)
+    IFS=: read -r steps scale keep sure <<EOF
+$setting
+EOF
     [ ! -e "$work/$name/judges.md" ] || continue
     rm -rf "$work/$name-model"
     cp -r "$bundle" "$work/$name-model"
-    printf '{"calibration": [{"sampler": "%s", "steps": %s, "scale": %s}], "scale": "auto"}\n' \
-        "$sampler" "$steps" "$scale" >"$work/$name.json"
+    printf '{"calibration": [{"sampler": "%s", "steps": %s, "scale": %s}], "scale": "auto"%s%s}\n' \
+        "$sampler" "$steps" "$scale" "${keep:+, \"min_change\": $keep}" "${sure:+, \"confidence\": $sure}" \
+        >"$work/$name.json"
     "$program" bundle --out "$work/$name-model" --measured "$work/$name.json" >/dev/null
-    # shellcheck disable=SC2086 # two words or none
-    "$program" evaluate --model "$work/$name-model" $keep --data "$data" --split "${SPLIT:-train[45000:50000]}" \
+    "$program" evaluate --model "$work/$name-model" --data "$data" --split "${SPLIT:-train[45000:50000]}" \
         --limit "${LIMIT:-400}" --methods ours --steps "$steps" --judges selection --frontier '' \
         --study-limit 1 --no-sheets --no-cost --threads 1 --report "$work/$name" >"$work/$name.log"
 done

@@ -20,13 +20,13 @@ mnist)
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
-    samples=400000 predictor_samples=130000
+    chosen='"min_change": 16' samples=400000 predictor_samples=130000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
-    walk="--steps 6 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":6,"scale":1.8},{"sampler":"implicit","steps":20,"scale":1.8}]'
-    samples=330000 predictor_samples=80000
+    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.14},{"sampler":"implicit","steps":20,"scale":1.14}]'
+    chosen='"confidence": 0.5, "min_change": 16' samples=330000 predictor_samples=80000
     ;;
 *)
     echo "$0: $name: must be mnist or fashion" >&2
@@ -71,7 +71,8 @@ set -f # split names hold brackets
             'digit -> thickness; digit -> slant; digit, thickness, slant -> image' \
             --range thickness=.5..10 --range slant=-1.2..1.4 --out "$work/model.json"
     else
-        [ -e "$work/score.st" ] || cp "$work/first.st" "$work/score.st"
+        train score score --conditional --parents $variable --prediction v --split $m --attention 7 \
+            --batch 32 --samples 67000 --lr 6e-4 --ema .9997 --seed 11 --init "$work/first.st"
     fi
     train predictor predictor --split $m --batch 64 --samples $predictor_samples --mult 1,2,2 \
         --head-channels 64 --lr 1e-3 --seed 2 --eval-split $held --eval-limit 1000
@@ -83,16 +84,16 @@ set -f # split names hold brackets
 }
 tools/train_judges.sh "$data" "$work/judges"
 [ -e "$work/measured.json" ] ||
-    printf '{"calibration": %s, "scale": "auto"}\n' "$calibrated" >"$work/measured.json"
+    printf '{"calibration": %s, "scale": "auto", %s}\n' "$calibrated" "$chosen" >"$work/measured.json"
 
 set --
 for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
 if [ "$name" = mnist ]; then
-    set -- "$@" --version 4 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
+    set -- "$@" --version 5 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
         --predictor "thickness=$work/thickness.st" --predictor "slant=$work/slant.st" \
         --tolerance thickness=.5 --tolerance slant=.15
 else
-    set -- "$@" --version 3 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
+    set -- "$@" --version 4 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
 fi
 # shellcheck disable=SC2086
 "$program" bundle --out "$out" --name "$name" --licence MIT --provenance "$provenance" \

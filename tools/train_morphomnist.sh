@@ -35,8 +35,12 @@ predictor() {
         --blocks 1 --eval-split "$held" --eval-limit 1000 "$@"
 }
 
-[ -n "${SCORE:-}" ] || train score score --conditional --parents digit,thickness,intensity \
-    --prediction v --attention 7 --samples 250000 --lr 1e-3 --seed 1
+if [ -z "${SCORE:-}" ]; then
+    train first score --conditional --parents digit,thickness,intensity \
+        --prediction v --attention 7 --samples 250000 --lr 1e-3 --seed 1
+    train score score --conditional --parents digit,thickness,intensity \
+        --prediction v --attention 7 --samples 77600 --lr 5e-4 --ema .9997 --seed 12 --init "$work/first.st"
+fi
 predictor thickness --samples 60000 --mult 1,1,1 --seed 2
 predictor intensity --samples 50000 --mult 1,1,1 --seed 3
 predictor digit --samples 60000 --mult 1,1,2 --seed 4
@@ -50,10 +54,13 @@ printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler"
 DIFFSCM=$program PARTS="${PARTS:-panel acceptance}" tools/train_judges.sh "$data" "$work/judges"
 
 # Tolerances: tools/choose_tolerances.py, on 120 images of S.
-"$program" bundle --out "$out" --name morphomnist --version 2 --licence MIT \
+"$program" bundle --out "$out" --name morphomnist --version 3 --licence MIT \
     --provenance "MNIST training digits (LeCun, Cortes, Burges; CC BY-SA 3.0), rendered as MorphoMNIST" \
     --causal "$work/model.json" --score "${SCORE:-$work/score.st}" \
     --predictor "digit=$work/digit.st" --predictor "thickness=$work/thickness.st" \
     --predictor "intensity=$work/intensity.st" --tolerance thickness=.15 --tolerance intensity=2 \
     --judges "$work/judges" --pool-data "$data" --pool-split "$p" --sampler implicit --steps 6
 "$program" bundle --out "$out" --measured "$work/measured.json"
+[ -e "$work/calibrated.json" ] || "$program" calibrate --model "$out" --data "$data" --references "$m" \
+    --familiarity-limit 500 --out "$work/calibrated.json"
+"$program" bundle --out "$out" --measured "$work/calibrated.json"
