@@ -279,9 +279,8 @@ static int check_table_usage(const counterfactual_args *a, const char *command)
         return cli_usage(command, "--factuals, --do-file and --parents go with --images");
     if (a->images && a->factuals.count)
         return cli_usage(command, "--factual goes with a picture; --images with --factuals FILE");
-    if (over_table(a) && (a->targets || a->scores || a->json || a->noise_only))
-        return cli_usage(command, "--factuals, --do-file and --parents do not go with --targets, "
-                                  "--scores, --json or --noise-only");
+    if (over_table(a) && a->targets)
+        return cli_usage(command, "--factuals, --do-file and --parents do not go with --targets");
     if (over_table(a) && !a->do_file == !a->null)
         return cli_usage(command, "either --do-file or --null is needed");
     return -1;

@@ -38,6 +38,16 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
         assert code == 0, err
         shape, pixels = read_idx("t-out")
         assert tuple(shape) == (2, 28, 28) and pixels == before[:1568]
+        # From the noise alone the picture comes back nearly, and scores say who is who.
+        scores = path("t-scores")
+        code, _, err = run(*args, "--factuals", known, "--null", "--noise-only", "--limit", "2", "--scores", scores)
+        assert code == 0, err
+        _, again = read_idx("t-out")
+        change = sum(abs(a - b) for a, b in zip(again, before[:1568])) / 1568
+        assert 0 < change < 40, change
+        with open(scores) as f:
+            told = [json.loads(line)["factuals"]["digit"] for line in f]
+        assert told[0] == "1" and len(told) == 2, told
 
     def test_wrong_rows_end_the_run_before_it_starts():
         x, out = images(2), path("t-never")
@@ -50,7 +60,7 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
         refused([*args, "--do-file", text("t-3.csv", ["digit", "7"])], 1, "1 rows for 2 images")
         refused([*args, "--do-file", good, "--null"], 2, "either --do-file or --null")
         refused([*args, "--factuals", good], 2, "either --do-file or --null")
-        refused([*args, "--do-file", good, "--scores", path("t-s")], 2, "--scores")
+        refused([*args, "--do-file", good, "--targets", path("t-s")], 2, "--targets")
         refused(["counterfactual", seven, "--do", "digit=8", "--factuals", good, "-o", out], 2,
                 "go with --images")
         refused(["counterfactual", seven, "--do", "digit=1..4:3", "-o", out], 2, "digit=1..4:3",
