@@ -466,7 +466,7 @@ int cmd_bundle(int argc, char **argv)
         {"name", OPT_TEXT, &j.name, 0, 0, "NAME", "of the model"},
         {"version", OPT_TEXT, &j.version, 0, 0, "TEXT", "of the model (1)"},
         {"licence", OPT_TEXT, &j.licence, 0, 0, "TEXT",
-         "of the weights, needed: \"CC BY 4.0\", \"MIT\", or \"not stated\" (also --license)"},
+         "of the weights: \"CC BY 4.0\", \"MIT\", or \"not stated\" (also --license)"},
         {"provenance", OPT_TEXT, &j.provenance, 0, 0, "TEXT", "which data they come from"},
         {"warning", OPT_TEXT, &j.warning, 0, 0, "TEXT",
          "what who uses the model must know, shown on its page"},
@@ -521,7 +521,7 @@ int cmd_bundle(int argc, char **argv)
                          "--measured or --judges alone");
     if (!alone && !cli_is_name(j.name))
         return cli_usage("bundle", "--name \"%s\": must not be empty nor hold '/'", j.name);
-    if (!alone && (exit_code = cli_check_licence("bundle", j.licence)) >= 0) return exit_code;
+    if (!alone) cli_take_licence("bundle", &j.licence);
     dscm_error err = {0};
     j.out = j.folder;
     dscm_code code = alone ? update(&j, &err) : run(&j, &err);

@@ -113,9 +113,9 @@ bool cli_is_name(const char *name);
 /* Letters, digits, ".", "-", "_" and whatever is not ASCII; not "." or "..". */
 bool cli_is_word(const char *text);
 
-/* Refuses a bundle of which nobody says under which licence it may be used: NULL or blank text.
- * Returns -1, or the exit code after a one-line message that names --licence. */
-int cli_check_licence(const char *command, const char *licence);
+/* Warns of a bundle of which nobody says under which licence it may be used (NULL or blank text), and
+ * makes it "not stated". */
+void cli_take_licence(const char *command, const char **licence);
 
 /* Refuses the name of a picture that says another format than PNG. */
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err) DSCM_MUST_CHECK;

@@ -342,7 +342,7 @@ int cmd_import(int argc, char **argv)
         {"name", OPT_TEXT, &r.name, 0, 0, "NAME", "of the bundle (the folder's name)"},
         {"variable", OPT_TEXT, &r.variable, 0, 0, "NAME", "of the predicted variable (class)"},
         {"licence", OPT_TEXT, &r.licence, 0, 0, "TEXT",
-         "of the checkpoints, needed: \"MIT\", \"CC BY 4.0\", or \"not stated\" (also --license)"},
+         "of the checkpoints: \"MIT\", \"CC BY 4.0\", or \"not stated\" (also --license)"},
         {"provenance", OPT_TEXT, &r.provenance, 0, 0, "TEXT", "where they come from"},
         {.name = NULL}};
     int exit_code = cli_parse(
@@ -359,7 +359,7 @@ int cmd_import(int argc, char **argv)
     }
     if (!cli_is_name(r.name))
         return cli_usage(argv[0], "--name \"%s\": must not be empty nor hold '/'", r.name);
-    if ((exit_code = cli_check_licence(argv[0], r.licence)) >= 0) return exit_code;
+    cli_take_licence(argv[0], &r.licence);
     dscm_error err = {0};
     r.files = json_object();
     dscm_code code = run(&r, &err);

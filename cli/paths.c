@@ -128,12 +128,14 @@ bool cli_is_word(const char *text)
     return *text && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 }
 
-int cli_check_licence(const char *command, const char *licence)
+void cli_take_licence(const char *command, const char **licence)
 {
-    if (licence && licence[strspn(licence, " \t\r\n")]) return -1;
-    return cli_usage(command,
-                     "--licence is needed: under which licence the weights may be used, such as "
-                     "--licence \"CC BY 4.0\", or --licence \"not stated\"");
+    if (*licence && (*licence)[strspn(*licence, " \t\r\n")]) return;
+    fprintf(stderr,
+            "diffscm %s: warning: --licence is missing, so the manifest says \"not stated\"; state "
+            "one before others get the model, such as --licence \"CC BY 4.0\"\n",
+            command);
+    *licence = "not stated";
 }
 
 dscm_code cli_check_picture(const char *option, const char *path, dscm_error *err)
