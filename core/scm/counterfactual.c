@@ -353,13 +353,18 @@ dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *lat
 
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query)
 {
-    size_t channels = s->image->info.c;
+    const dscm_variable *v = &s->image->info;
     double least = query->min_change / 127.5;
-    for (size_t at = 0; query->image && query->count && least > 0 && at < s->size; at += channels) {
-        double change = 0;
-        for (size_t c = at; c < at + channels; c++)
+    for (size_t at = 0; query->image && query->count && least > 0 && at < s->size; at += v->c) {
+        double change = 0, above = 0;
+        for (size_t c = at; c < at + v->c; c++) {
             change = fmax(change, fabs((double)image[c] - (double)query->image[c]));
-        if (change <= least) memcpy(image + at, query->image + at, channels * sizeof *image);
+            above = fmax(above, (double)image[c] + 1);
+        }
+        if (change <= least)
+            memcpy(image + at, query->image + at, v->c * sizeof *image);
+        else if (v->dark_ground && above <= least)
+            for (size_t c = at; c < at + v->c; c++) image[c] = -1;
     }
 }
 

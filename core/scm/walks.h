@@ -26,7 +26,8 @@ dscm_code scm_check_latent(const dscm_session *s, const dscm_latent *latent, con
 dscm_code scm_guidance_of_all(dscm_session *s, const dscm_latent *latent, const dscm_query *queries,
                               const dscm_options *options, const dscm_path *path, tally *t,
                               guidance *out, dscm_error *err) DSCM_MUST_CHECK;
-/* Pixels of a prediction that differ too little from the query's image keep its value, see dscm_query. */
+/* Pixels of a prediction that differ too little from the query's image keep its value, and what is hardly
+ * lighter than a dark ground is ground, see dscm_query. */
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query);
 /* out (count,H,W,C), not clamped; guided (count, edges). */
 dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,

@@ -86,7 +86,7 @@ def cases(program, root, path, digits):
             assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1, lines
         code, _, err = run(*ask, "--judges", "friends")
         assert code == 2 and "--judges friends: must be panel or selection" in err, err
-        code, _, err = run(*ask[:1], "--model", "fashion", *ask[3:-1], path("no-panel"), "--judges", "selection")
+        code, _, err = run(*ask[:1], "--model", "morphomnist", *ask[3:-1], path("no-panel"), "--judges", "selection")
         assert code != 0 and "the bundle has no selection judges" in err, err
         assert "images" not in err, err  # before the work
 

@@ -300,6 +300,19 @@ static void small_changes_are_undone(void)
         CHECK(moved <= 0.51 || moved >= LEVELS - 0.51 || end); /* rounded to 8 bits */
     }
     CHECK(undone > 0 && left > 0);
+    /* On a dark ground what is hardly lighter is ground. */
+    dscm_variable *about = &bundle->variables[bundle->info.image].info;
+    about->dark_ground = true;
+    size_t ground = 0;
+    REQUIRE(dscm_predict(session, found, all, queries, &o, NULL, &err) == DSCM_OK);
+    about->dark_ground = false;
+    for (size_t i = 0; i < ITEMS * PIXELS; i++) {
+        bool small = fabs((double)plain[i] - (double)images[i]) * 127.5 <= LEVELS;
+        bool dark = !small && ((double)plain[i] + 1) * 127.5 <= LEVELS;
+        CHECK_NEAR(found[i], dark ? -1 : kept[i], 0);
+        ground += dark;
+    }
+    CHECK(ground > 0);
     for (size_t i = 0; i < ITEMS; i++) queries[i].count = 0;
     REQUIRE(dscm_predict(session, kept, all, queries, &o, NULL, &err) == DSCM_OK);
     for (size_t i = 0; i < ITEMS; i++) queries[i].image = NULL;
