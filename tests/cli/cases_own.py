@@ -93,14 +93,14 @@ def cases(program, path, run):
         refuses(new("sizes", "--size", "33"), "--size 33", code=2)
 
     def test_one_corrupt_file_among_many():
-        folder("many", ("a", "b"), 150)
-        with open(path("many/b/0077.png"), "r+b") as f:
+        folder("many-pictures", ("a", "b"), 150)
+        with open(path("many-pictures/b/0077.png"), "r+b") as f:
             f.truncate(60)
-        err = made("many", out="many-model")
+        err = made("many-pictures", out="many-model")
         assert "299 images of 12x12" in err and "note: 1 unreadable and left out, the first: b/0077.png" in err, err
         for i in range(3):
-            write(f"many/a/{i:04}.png", b"")
-        refuses(new("many", *QUICK), "4 of 300", "a/000")
+            write(f"many-pictures/a/{i:04}.png", b"")
+        refuses(new("many-pictures", *QUICK), "4 of 300", "a/000")
 
     def test_a_full_disk():
         """While the data is written nothing stays; later the same command goes on to the same model."""
@@ -119,10 +119,10 @@ def cases(program, path, run):
 
     def test_names_of_classes():
         names = ("tench, Tinca tinca", "d\u00f6g \u72ac", 'the "third"')
-        folder("names", names, 12)
-        made("names", out="names-model")
+        folder("names-pictures", names, 12)
+        made("names-pictures", out="names-model")
         assert sorted(manifest("names-model")["variables"][0]["labels"]) == sorted(names)
-        picture = path(f"names/{names[1]}/0001.png")
+        picture = path(f"names-pictures/{names[1]}/0001.png")
         code, said, err = run("counterfactual", picture, "--model", path("names-model"), "--do",
                               "class=tench, Tinca tinca", "--scale", "1", "--threads", "1", "-o", path("names.png"))
         assert code == 0 and json.loads(said)["counterfactuals"][0]["intervention"] == {"class": names[0]}, err

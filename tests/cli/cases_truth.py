@@ -101,9 +101,9 @@ def cases(refused, run, path, write_idx, png_size):
     def test_evaluate_refuses_other_sources():
         command = made()
         write_idx("few-images-idx3-ubyte", (3, 28, 28), bytes(3 * 784))
-        os.makedirs(path("few"), exist_ok=True)
-        os.replace(path("few-images-idx3-ubyte"), path("few/train-images-idx3-ubyte"))
-        command[command.index("--sources") + 1] = path("few")
+        os.makedirs(path("few-sources"), exist_ok=True)
+        os.replace(path("few-images-idx3-ubyte"), path("few-sources/train-images-idx3-ubyte"))
+        command[command.index("--sources") + 1] = path("few-sources")
         refused([*command, "--report", path("few-report")], 1, "--sources", "3 images", "24 images")
 
     return {name: case for name, case in locals().items() if name.startswith("test_")}

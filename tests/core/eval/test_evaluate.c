@@ -162,7 +162,10 @@ static void walk_as_found(const dscm_options *o, uint8_t *pixels)
         given[i] = i % variables == 0 ? rig.items.labels[i / variables] : (double)NAN;
     for (size_t i = 0; i < COUNT; i++) {
         acts[i] = (dscm_intervention){0, DSCM_DO, rig.targets[i], (double)NAN};
-        queries[i] = (dscm_query){.items = &acts[i], .count = 1};
+        queries[i] = (dscm_query){.items = &acts[i],
+                                  .count = 1,
+                                  .image = images + i * PIXELS,
+                                  .min_change = o->min_change};
     }
     REQUIRE(dscm_session_open(&session, rig.bundle, COUNT, 1, &err) == DSCM_OK);
     REQUIRE(dscm_abduct_given(session, &latent, images, given, COUNT, o, NULL, &err) == DSCM_OK);
