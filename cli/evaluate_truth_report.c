@@ -336,6 +336,12 @@ static dscm_code chart_methods(const truth_run *t, const char *name, const char 
     return write_chart(t, name, &bars, NULL, err);
 }
 
+/* Series `s` of the comparison: ours, then the printed ones. */
+static const published *series_of(const published *own, size_t s)
+{
+    return s ? &printed[s - 1] : own;
+}
+
 /* Ours beside the published ones. */
 static dscm_code chart_published(const truth_run *t, dscm_error *err)
 {
@@ -345,19 +351,16 @@ static dscm_code chart_published(const truth_run *t, dscm_error *err)
                                          "Mean absolute error of intensity (grey levels)",
                                          "Share of images whose digit is not read as asked"};
     const published own = own_figures(t);
-    const published *all[COUNT(printed) + 1];
-    const char *series[COUNT(printed) + 1], *groups[3];
-    double values[3 * (COUNT(printed) + 1)];
+    enum { SERIES = COUNT(printed) + 1 };
+    const char *series[SERIES], *groups[3];
+    double values[3 * SERIES];
     dscm_code code = DSCM_OK;
-    for (size_t s = 0; s < COUNT(all); s++) {
-        all[s] = s ? &printed[s - 1] : &own;
-        series[s] = all[s]->name;
-    }
+    for (size_t s = 0; s < SERIES; s++) series[s] = series_of(&own, s)->name;
     for (int k = 0; k < 3; k++) groups[k] = dscm_truth_name((dscm_truth_kind)k);
     for (size_t c = 0; code == DSCM_OK && c < COUNT(files); c++) {
         for (size_t i = 0; i < COUNT(values); i++) {
-            const published *r = all[i % COUNT(all)];
-            size_t k = i / COUNT(all);
+            const published *r = series_of(&own, i % SERIES);
+            size_t k = i / SERIES;
             values[i] = c == 0 ? r->thickness[k] : c == 1 ? r->intensity[k] : 1 - r->digit[k];
         }
         const chart_bars bars = {.title = titles[c],
