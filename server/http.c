@@ -381,14 +381,15 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **c
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        int fd = info ? info->connect_fd : -1; /* the next call overwrites *info since 1.0 */
         /* At its limit the library accepts nothing more: silent connections must not keep others
          * out. The new one is not in the list yet, so it does not make room for itself. */
         if (atomic_fetch_add(&http->connections, 1) + 1 >= http->options.connections)
             dscm_watchdog_evict(http->watchdog, NULL);
-        dscm_link *link = info ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
+        dscm_link *link = fd >= 0 ? dscm_alloc(1, sizeof *link, "a connection", NULL) : NULL;
         if (link) {
             dscm_http_find_address_(connection, link->address);
-            dscm_watchdog_link(http->watchdog, link, info->connect_fd, admit_address(http, link));
+            dscm_watchdog_link(http->watchdog, link, fd, admit_address(http, link));
         }
         *context = link;
         return;

@@ -231,9 +231,9 @@ void dscm_exchange_park(dscm_exchange *base, dscm_job *job, uint64_t after, int6
     exchange *e = exchange_of(base);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(e->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    e->park.fd = info->connect_fd;
     if (!base->job) base->job = dscm_job_ref(job);
     atomic_store(&base->timed_out, false);
-    e->park.fd = info->connect_fd;
     e->park.wake_ms = wake_ms;
     dscm_exchange_ref_(e); /* the waiter's */
     dscm_exchange_ref_(e); /* the watchdog's */
