@@ -133,6 +133,14 @@ static void header(page *p, const char *const *names, size_t count)
     for (size_t i = 0; i < count; i++) page_cell(p, "%s", names[i]);
 }
 
+/* A row that begins with what a line is about. */
+static void begin_line(page *p, const truth_line *l)
+{
+    page_row(p);
+    page_cell(p, "%s", l->act);
+    page_cell(p, "%s", l->method);
+}
+
 static void write_errors(page *p, const truth_run *t)
 {
     static const char *const names[] = {
@@ -150,9 +158,7 @@ static void write_errors(page *p, const truth_run *t)
     page_cell(p, "–");
     for (size_t i = 0; i < t->lines_count; i++) {
         const truth_line *l = &t->lines[i];
-        page_row(p);
-        page_cell(p, "%s", l->act);
-        page_cell(p, "%s", l->method);
+        begin_line(p, l);
         number(p, l->mean.l1, 2);
         number(p, l->mean.thickness_truth, 3);
         number(p, l->mean.intensity_truth, 2);
@@ -171,9 +177,7 @@ static void write_axioms(page *p, const truth_run *t)
     header(p, names, COUNT(names));
     for (size_t i = 0; i < t->lines_count; i++) {
         const truth_line *l = &t->lines[i];
-        page_row(p);
-        page_cell(p, "%s", l->act);
-        page_cell(p, "%s", l->method);
+        begin_line(p, l);
         number(p, l->mean.change, 2);
         number(p, l->mean.due, 2);
         number(p, l->mean.excess, 2);
