@@ -330,6 +330,11 @@ def drop(b, name, kind, content):
          name, kind, base64.b64encode(content).decode())
 
 
+def drop_example(b, model, file):
+    with open(os.path.join(ROOT, "examples", model, file), "rb") as f:
+        drop(b, file, "image/png", f.read())
+
+
 @case
 def files_dropped_on_the_page(b, url, shots):
     fresh(b, url)
@@ -380,8 +385,7 @@ def drawn_digits_are_familiar(b, url, shots):
 def a_garment_is_no_digit(b, url, shots):
     """What is unlike all the model knows is told so, with advice that helps: not a stronger change."""
     fresh(b, url)
-    with open(os.path.join(ROOT, "examples", "fashion", "trouser.png"), "rb") as file:
-        drop(b, "trouser.png", "image/png", file.read())
+    drop_example(b, "fashion", "trouser.png")
     b.wait("!document.getElementById('picture').hidden")
     b.click("#variables input[value='2']")
     b.wait(DONE)
@@ -404,8 +408,7 @@ def every_example_is_in_view(b, url, shots):
 def words_go_with_what_the_question_was(b, url, shots):
     """Not found at a weak strength: the slider is named, in the page's words, and numbers are short."""
     fresh(b, url)
-    with open(os.path.join(ROOT, "examples", "mnist", "3.png"), "rb") as file:
-        drop(b, "3.png", "image/png", file.read())
+    drop_example(b, "mnist", "3.png")
     b.js("const s = document.getElementById('scale'); s.value = 0; s.dispatchEvent(new Event('input'))")
     b.click("#variables input[value='2']")
     b.wait("/^Done: digit = 2 not found/.test(document.getElementById('status').textContent)")
@@ -687,8 +690,7 @@ def causal_service():
 def causal_page(b, service, model="mnist"):
     b.open(service.url)
     b.wait("document.querySelector('#variables input')")
-    with open(os.path.join(ROOT, "examples", model, "7.png"), "rb") as file:
-        drop(b, "7.png", "image/png", file.read())
+    drop_example(b, model, "7.png")
     b.wait("!document.getElementById('picture').hidden")
 
 
