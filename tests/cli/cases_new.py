@@ -2,6 +2,8 @@
 same one; more samples go on from it."""
 import json, os, random, shutil, signal, struct, subprocess, time, zlib
 
+from waiting import killed_after
+
 
 def cases(program, root, refused, run, path):
     def chunk(kind, data):
@@ -56,16 +58,8 @@ def cases(program, root, refused, run, path):
         # The same command again, killed at ten moments of its way.
         draw = random.Random(3)
         kills = 0
-        while kills < 10:
-            p = subprocess.Popen(new("bars-2", 640), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 start_new_session=True)
-            try:
-                p.wait(draw.uniform(0.2, 2.5))
-                break
-            except subprocess.TimeoutExpired:
-                os.kill(p.pid, signal.SIGKILL)
-                p.wait()
-                kills += 1
+        while kills < 10 and killed_after(new("bars-2", 640), draw.uniform(0.2, 2.5)):
+            kills += 1
         finished("bars-2", 640)
         assert manifest("bars-2")["files"] == m["files"]
         assert manifest("bars-2")["quality"] == m["quality"]

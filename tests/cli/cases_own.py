@@ -1,6 +1,8 @@
 """Data of one's own as people have it, good and bad: what `diffscm new` and the reader of data sets refuse, in one
 line and with nothing half-made; names of classes; tables of variables."""
-import json, os, random, resource, shutil, signal, struct, subprocess, zlib
+import json, os, random, resource, shutil, struct, subprocess, zlib
+
+from waiting import killed_after
 
 QUICK = ["--samples", "64", "--threads", "1", "--skip", "judges,calibration,measurement"]
 
@@ -194,14 +196,8 @@ def cases(program, path, run):
         made("killed", out="killed-1")
         draw = random.Random(8)
         for _ in range(4):
-            p = subprocess.Popen([program, *new("killed", *QUICK, out="killed-2")], stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL, start_new_session=True)
-            try:
-                p.wait(draw.uniform(0.1, 2))
+            if not killed_after([program, *new("killed", *QUICK, out="killed-2")], draw.uniform(0.1, 2)):
                 break
-            except subprocess.TimeoutExpired:
-                os.kill(p.pid, signal.SIGKILL)
-                p.wait()
         code, _, err = run(*new("killed", *QUICK, out="killed-2"))
         assert code == 0, err
         one, two = manifest("killed-1"), manifest("killed-2")
