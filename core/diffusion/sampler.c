@@ -10,6 +10,7 @@
 
 #define BDIA_GAMMA  1.0
 #define QUANTILE    0.99
+#define AHEAD       0.7  /* share of the noise estimate's slope that starts a step up */
 #define SHED        0.03 /* guidance so far at which half of the abducted path is left */
 #define SHED_PIXEL  0.1f /* guidance so far of a pixel at which half of its residual is added */
 #define NOISE_GRID  256.0f
@@ -23,7 +24,7 @@ static step_fn step_ddim, step_published, step_obelm, step_bdia;
 static const struct {
     const char *name;
     bool exact, pair;
-    size_t rounds; /* evaluations per step up of samplers that store corrections, else 0 */
+    size_t rounds; /* most evaluations per step up of samplers that store corrections, else 0 */
     step_fn *step;
 } samplers[] = {
     [DSCM_SAMPLER_IMPLICIT] = {"implicit", true, false, 3, step_ddim},
@@ -73,11 +74,24 @@ size_t dscm_path_extras(const dscm_path *path)
     return samplers[path->sampler].pair ? 1 : 0;
 }
 
+/* Of the step up from level k, where the sampler stores corrections. The first step that starts from a
+ * slope begins so near that it needs one less than the others: see look_ahead. */
+#define FIRST_AHEAD ((size_t)2)
+
+static size_t rounds_at(const dscm_path *p, size_t k)
+{
+    size_t rounds = samplers[p->sampler].rounds;
+    return rounds > 1 && k == FIRST_AHEAD ? rounds - 1 : rounds;
+}
+
 size_t dscm_path_evaluations(const dscm_path *path, bool up)
 {
     size_t high, low;
-    size_t rounds = samplers[path->sampler].rounds;
-    if (up && rounds) return 1 + rounds * path->steps;
+    if (up && samplers[path->sampler].rounds) {
+        size_t all = 1;
+        for (size_t k = 0; k < path->steps; k++) all += rounds_at(path, k);
+        return all;
+    }
     if (up) return path->steps;
     down_range(path, &high, &low);
     return high - low + 1;
@@ -419,8 +433,22 @@ static void accelerate(dscm_walk *w, bool memory)
     }
 }
 
+/* Moves the noise estimate of level k, with which the iteration to level k + 1 begins, along its change
+ * since level k - 1, over the original steps. Not before the third step: the clean image's own estimate
+ * tells nothing of the next one's. w->pair keeps the estimate. */
+static void look_ahead(const dscm_path *p, dscm_walk *w, size_t k)
+{
+    if (samplers[p->sampler].rounds == 1) return;
+    double ahead = k < FIRST_AHEAD ? 0 : AHEAD * (p->t[k + 1] - p->t[k]) / (p->t[k] - p->t[k - 1]);
+    for (size_t i = 0; i < total(w); i++) {
+        float eps = w->eps[i];
+        if (k >= FIRST_AHEAD) w->eps[i] += (float)ahead * (eps - w->pair[i]);
+        w->pair[i] = eps;
+    }
+}
+
 /* One step up of a sampler that stores corrections, from the evaluated level k to the evaluated level
- * k + 1: x' = up(x; eps(x')) by iteration, begun with eps(x); w->spare keeps x. After the last
+ * k + 1: x' = up(x; eps(x')) by iteration, begun with what eps(x) leads to; w->spare keeps x. After the last
  * evaluation x' stays and the correction takes what is left. */
 static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d, size_t k,
                           dscm_error *err)
@@ -429,12 +457,13 @@ static dscm_code solve_up(const dscm_path *p, dscm_walk *w, const dscm_denoiser 
     float signal = (float)(sqrt(b) / sqrt(a));
     float noise = (float)(sqrt(1 - b) - sqrt(b) / sqrt(a) * sqrt(1 - a));
     memcpy(w->spare, w->x, total(w) * sizeof(float));
+    look_ahead(p, w, k);
     step_ddim(p, w, k, true);
     put_on_grid(w);
     for (size_t round = 1;; round++) {
         dscm_code code = evaluate(p, w, d, k + 1, true, err);
         if (code != DSCM_OK) return code;
-        if (round == samplers[p->sampler].rounds) break;
+        if (round == rounds_at(p, k)) break;
         for (size_t i = 0; i < total(w); i++) w->x0[i] = signal * w->spare[i] + noise * w->eps[i];
         accelerate(w, round == 2);
     }

@@ -6,11 +6,12 @@
  * in a step.
  *
  *   implicit   ddim downwards; upwards each step is solved for by fixed-point iteration (Pan et al.
- *              2023) with Anderson acceleration, so that the top level alone carries the image. What the steps down would still
- *              miss, small after the iteration, is stored per level and added back: the round trip is
- *              exact. An item that guidance has moved by d so far (root mean square of the noise
- *              estimate's shift, summed over the levels) gets back only 1/(1 + (d/.03)^2) of it, so a
- *              strongly guided walk is plain ddim
+ *              2023) with Anderson acceleration, begun, from the third step on, where the noise
+ *              estimate's last change leads, so that the top level alone carries the image. What the
+ *              steps down would still miss, small after the iteration, is stored per level and added
+ *              back: the round trip is exact. An item that guidance has moved by d so far (root mean
+ *              square of the noise estimate's shift, summed over the levels) gets back only
+ *              1/(1 + (d/.03)^2) of it, so a strongly guided walk is plain ddim
  *   residual   the same without the iteration: plain ddim up, and everything that its steps down
  *              would miss is stored. At few steps the stored terms carry the image, not the noise
  *   obelm      second-order, exactly invertible (Wang et al. 2024, O-BELM); the state is a pair of
@@ -86,8 +87,8 @@ typedef struct dscm_walk {
     size_t batch, size, channels;
     bool guided; /* the present evaluation has a guidance gradient */
     float *x;    /* (batch, size) present level */
-    float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; else
-                    unused */
+    float *pair; /* (batch, size) the level passed last, for samplers whose state is a pair; scratch
+                    of implicit on its way up; else unused */
     float *residual; /* (batch, steps, size) corrections of implicit and residual; else unused */
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare:

@@ -66,6 +66,20 @@ static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t c
     dscm_path_close(&path);
 }
 
+/* Makes what stands for gradients under conditional guidance sum to what the session has done: rows that
+ * cancel are not run. passes: of the score network, for all rows. */
+static void settle_cost(const dscm_eval_setting *s, size_t count, dscm_record *rows, size_t passes)
+{
+    double plain = 0, beside = 0;
+    for (size_t i = 0; i < count; i++) {
+        plain += rows[i].values[DSCM_COL_PASSES];
+        beside += rows[i].values[DSCM_COL_GRADIENTS];
+    }
+    if (s->options.guidance != DSCM_GUIDANCE_CONDITIONAL || beside <= 0) return;
+    double share = ((double)passes - plain) / beside;
+    for (size_t i = 0; i < count; i++) rows[i].values[DSCM_COL_GRADIENTS] *= share;
+}
+
 static void set_queries(dscm_eval_worker *w, const float *from, const int *labels, size_t count,
                         double min_change, bool guided)
 {
@@ -108,8 +122,10 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
 {
     (void)first;
     count_cost(w, s, count, rows);
+    size_t before = dscm_session_done(w->session).passes;
     dscm_code code =
         set_targets(w, w->factuals, w->targets, count, s, w->images, w->results, true, err);
+    size_t passes = dscm_session_done(w->session).passes - before;
     /* Each prediction of a search costs the network passes and gradients of one walk down. */
     for (size_t i = 0; code == DSCM_OK && s->search && i < count; i++) {
         double extra = rows[i].values[DSCM_COL_GRADIENTS],
@@ -119,6 +135,7 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
         rows[i].values[DSCM_COL_PASSES] += per_step > 0 ? extra / per_step * again : 0;
         rows[i].values[DSCM_COL_GRADIENTS] += extra * again;
     }
+    if (code == DSCM_OK) settle_cost(s, count, rows, passes);
     return code;
 }
 

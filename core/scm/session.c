@@ -7,6 +7,7 @@
 
 #include "core/base/memory.h"
 #include "core/models/gaussian.h"
+#include "core/scm/estimates.h"
 
 #define WALK_BUFFERS  7
 #define SESSION_BYTES ((size_t)1 << 30) /* that a session takes where nobody grants more */
@@ -182,7 +183,8 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
     s->told =
         dscm_alloc(batch_max * dscm_bundle_conditions(bundle) + 1, sizeof *s->told, "session", err);
-    dscm_code code = s->predictors && s->told ? DSCM_OK : DSCM_E_MEMORY;
+    s->rows = dscm_alloc(batch_max, sizeof *s->rows, "session", err);
+    dscm_code code = s->predictors && s->told && s->rows ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
     if (code == DSCM_OK) code = open_memory(s, err);
     if (code != DSCM_OK) {
@@ -210,6 +212,7 @@ void dscm_session_free(dscm_session *s)
     dscm_team_free(s->team);
     dscm_free(s->predictors);
     dscm_free(s->told);
+    dscm_free(s->rows);
     dscm_free(s);
 }
 
@@ -258,160 +261,6 @@ typedef struct walker {
 static dscm_code stopped(dscm_error *err)
 {
     return dscm_fail(err, DSCM_E_CANCELED, "canceled within a step");
-}
-
-/* Tells the score network condition `m` of one row. */
-static void set_condition(const dscm_session *s, size_t m, size_t row, double value)
-{
-    const dscm_net *net = s->image->score.net;
-    if (net->label >= 0)
-        dscm_exec_data(s->score, net->label)[row] = isnan(value) ? 0 : (float)value;
-    else
-        dscm_net_set_parent(net, s->score, m, row, value);
-}
-
-/* Guidance of item `item` by condition `m`; its scale is 0 where nothing is to change. */
-static guidance condition_guidance(const walker *w, size_t item, size_t m)
-{
-    const walk_call *call = w->call;
-    const dscm_bundle *b = w->s->bundle;
-    guidance g = call->guided[item * b->edges_count + (size_t)b->condition_edges[m]];
-    if (g.target == call->told[item * dscm_bundle_conditions(b) + m]) g.scale = 0;
-    return g;
-}
-
-/* Which conditions a row of the score network's batch has at their targets: none, all that change, or
- * all of those but one. */
-#define FACTUAL (-1)
-#define JOINT   (-2)
-
-static bool at_target(int change, size_t m)
-{
-    return change == JOINT || (change >= 0 && change != (int)m);
-}
-
-/* Runs the score network for `batch` items once per change: FACTUAL, JOINT, or the condition that keeps
- * its factual value (count). Row c * batch + item. False when the watch stopped it. */
-static bool run_rows(const walker *w, const float *x, double t, size_t batch, const int *changes,
-                     size_t count)
-{
-    dscm_session *s = w->s;
-    const dscm_net *net = s->image->score.net;
-    size_t conditions = dscm_bundle_conditions(s->bundle), rows = conditions ? count * batch : 1;
-    for (size_t c = 0; c < count; c++)
-        memcpy(dscm_exec_data(s->score, net->x) + c * batch * s->size, x,
-               batch * s->size * sizeof *x);
-    for (size_t r = 0; conditions && r < rows; r++)
-        for (size_t m = 0; m < conditions; m++) {
-            double told = w->call->told ? w->call->told[r % batch * conditions + m] : (double)NAN;
-            bool change = at_target(changes[r / batch], m);
-            guidance g = change ? condition_guidance(w, r % batch, m) : (guidance){0};
-            set_condition(s, m, r, g.scale != 0 ? g.target : told);
-        }
-    for (size_t r = 0; r < rows; r++) dscm_exec_data(s->score, net->t)[r] = (float)t;
-    return dscm_exec_forward(s->score, count * batch, rows);
-}
-
-/* eps of element i of an image from the network's answer for row `row`: a learned variance is left
- * out, v is turned into eps. */
-typedef struct answer {
-    const float *out;
-    size_t channels, stride;
-    float signal, noise; /* eps = signal * out + noise * x */
-} answer;
-
-static answer answer_of(const dscm_session *s, double t, size_t row)
-{
-    const dscm_net *net = s->image->score.net;
-    size_t ci = net->config.in_channels, co = net->config.out_channels;
-    double a = s->image->schedule.alphas_cumprod[(size_t)t];
-    bool v = net->config.prediction == DSCM_PREDICT_V;
-    return (answer){.out = dscm_exec_data(s->score, net->out) + row * (s->size / ci) * co,
-                    .channels = ci,
-                    .stride = co,
-                    .signal = v ? (float)sqrt(a) : 1,
-                    .noise = v ? (float)sqrt(1 - a) : 0};
-}
-
-static float eps_at(const answer *a, size_t i, float x)
-{
-    float out = a->out[i / a->channels * a->stride + i % a->channels];
-    return a->noise != 0 ? a->signal * out + a->noise * x : out;
-}
-
-static void take_eps(const dscm_session *s, float *eps, const float *x, double t, size_t batch)
-{
-    answer a = answer_of(s, t, 0);
-    for (size_t i = 0; i < batch * s->size; i++) eps[i] = eps_at(&a, i, x[i]);
-}
-
-/* eps_theta(x, t, what is told). False when the watch stopped it. */
-static bool run_score(const walker *w, float *eps, const float *x, double t, size_t batch)
-{
-    const int factual = FACTUAL;
-    if (!run_rows(w, x, t, batch, &factual, 1)) return false;
-    take_eps(w->s, eps, x, t, batch);
-    return true;
-}
-
-/* How strongly the difference between a row's eps and the factual one counts for an item. One condition
- * that changes counts w times. Of several, all together count once, and each (w - 1) times more by what
- * its return to the factual value takes away: eps_J - eps_F + sum (w_m - 1) (eps_J - eps_J\m). */
-static double share_of(const walker *w, size_t item, int change)
-{
-    double extra = 0, scale = 0;
-    size_t changed = 0;
-    for (size_t m = 0; m < dscm_bundle_conditions(w->s->bundle); m++) {
-        guidance g = condition_guidance(w, item, m);
-        if (g.scale == 0) continue;
-        changed++;
-        extra += g.scale - 1;
-        if ((int)m == change) scale = g.scale;
-    }
-    if (change == JOINT) return changed ? 1 + extra : 0;
-    return changed > 1 && scale != 0 ? 1 - scale : 0;
-}
-
-/* Adds a row of every item, the first of which is `row`, to the walk's gradient, of which the sampler
- * takes -sqrt(1 - alpha_bar). */
-static void add_change(const walker *w, const float *eps, const float *x, double t, size_t batch,
-                       int change, size_t row)
-{
-    dscm_session *s = w->s;
-    double bar = s->image->schedule.alphas_cumprod[(size_t)t];
-    for (size_t b = 0; b < batch; b++) {
-        double share = share_of(w, b, change);
-        answer a = answer_of(s, t, row + b);
-        float factor = (float)(-share / sqrt(1 - bar));
-        const float *own = x + b * s->size, *base = eps + b * s->size;
-        float *grad = s->walk.grad + b * s->size;
-        for (size_t i = 0; share != 0 && i < s->size; i++)
-            grad[i] += factor * (eps_at(&a, i, own[i]) - base[i]);
-    }
-}
-
-/* eps with the factual conditions, and in the walk's gradient what their targets change. In one pass
- * where the batch has room. */
-static bool run_conditional(const walker *w, float *eps, const float *x, double t, size_t batch)
-{
-    dscm_session *s = w->s;
-    int changes[2 + DSCM_PARENTS_MAX] = {FACTUAL, JOINT};
-    size_t count = 2;
-    for (size_t m = 0; m < dscm_bundle_conditions(s->bundle); m++) {
-        bool used = false;
-        for (size_t b = 0; b < batch; b++) used |= share_of(w, b, (int)m) != 0;
-        if (used) changes[count++] = (int)m;
-    }
-    size_t at_once = s->batch_max / batch < count ? s->batch_max / batch : count;
-    memset(s->walk.grad, 0, batch * s->size * sizeof *s->walk.grad);
-    for (size_t c = 0; c < count; c += at_once) {
-        size_t n = count - c < at_once ? count - c : at_once;
-        if (!run_rows(w, x, t, batch, changes + c, n)) return false;
-        if (c == 0) take_eps(s, eps, x, t, batch);
-        for (size_t k = c == 0; k < n; k++)
-            add_change(w, eps, x, t, batch, changes[c + k], k * batch);
-    }
-    return true;
 }
 
 /* dlogits = scale * d log p(target) / d logits */
@@ -490,7 +339,7 @@ static void run_one_of_two(void *arg, size_t index, int worker)
     size_t batch = w->s->walk.batch;
     (void)worker;
     if (index == 0) /* neither is watched */
-        (void)run_score(w, job->eps, job->x, job->t, batch);
+        (void)scm_estimate(w->s, w->call, job->eps, job->x, job->t, batch);
     else
         (void)run_guides(w, w->s->walk.grad, job->x, job->t, batch);
 }
@@ -518,8 +367,9 @@ static dscm_code estimate(void *ctx, float *eps, const float *x, double t, size_
     const dscm_progress *progress = w->call->progress;
     w->guided_ahead = (w->s->apart || w->call->conditional) && w->s->walk.guided;
     if (w->guided_ahead && w->call->conditional)
-        return run_conditional(w, eps, x, t, batch) ? DSCM_OK : stopped(err);
-    if (!w->guided_ahead) return run_score(w, eps, x, t, batch) ? DSCM_OK : stopped(err);
+        return scm_estimate_changes(w->s, w->call, eps, x, t, batch) ? DSCM_OK : stopped(err);
+    if (!w->guided_ahead)
+        return scm_estimate(w->s, w->call, eps, x, t, batch) ? DSCM_OK : stopped(err);
     /* The caller may be asked in its own thread only. */
     if (progress && progress->keep_going && !progress->keep_going(progress->arg))
         return stopped(err);
@@ -594,7 +444,6 @@ dscm_code dscm_session_eps(dscm_session *s, float *eps, const float *x, double t
                            dscm_error *err)
 {
     const walk_call call = {.told = NULL};
-    walker w = {.s = s, .call = &call};
     assert(count <= s->batch_max);
-    return run_score(&w, eps, x, t, count) ? DSCM_OK : stopped(err);
+    return scm_estimate(s, &call, eps, x, t, count) ? DSCM_OK : stopped(err);
 }

@@ -6,6 +6,13 @@
 #include "core/bundle/bundle.h"
 #include "core/scm/guidance.h"
 
+/* A row of the score network's batch: an item of the walk and which of its conditions are at their
+ * targets, see core/scm/estimates.c. */
+typedef struct score_row {
+    size_t item;
+    int change;
+} score_row;
+
 struct dscm_session {
     const dscm_bundle *bundle;
     const bundle_variable *image; /* the image variable */
@@ -22,6 +29,7 @@ struct dscm_session {
     dscm_walk walk;
     float *eval_images; /* (batch_max, size) */
     double *told;       /* (batch_max, conditions) of a prediction */
+    score_row *rows;    /* (batch_max) of one pass */
 };
 
 /* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
@@ -62,7 +70,8 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
 double dscm_images_l1(const float *a, const float *b, size_t count);
 /* Evaluations of the score network per step down beside that under the factual parents, where a label is
  * changed: under conditional guidance one with all targets and, where several parents change and the
- * strength is not 1, one without the label's; 0 under the anti-causal one. */
+ * strength is not 1, one without the label's; 0 under the anti-causal one. At most: rows that cancel are
+ * left out, see scm_estimate_changes. */
 size_t dscm_extra_evaluations(const dscm_bundle *bundle, const dscm_options *options);
 /* dscm_walk_forget for the images in session->walk. */
 dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call,
