@@ -7,6 +7,7 @@
 
 #include "core/base/memory.h"
 #include "core/causal/model.h"
+#include "core/io/json.h"
 
 #define NAME_MAX_BYTES 63
 #define LABELS_GUESSED 50 /* more different integers are numbers */
@@ -140,9 +141,10 @@ static dscm_code parse_json(dscm_causal *m, const char *text, dscm_error *err)
 {
     json_error_t why;
     const char *name;
-    json_t *list, *root = json_loads(text, JSON_REJECT_DUPLICATES, &why), *parent;
+    json_t *list, *root = dscm_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &why), *parent;
     dscm_code code = DSCM_OK;
-    if (!root) return dscm_fail(err, DSCM_E_FORMAT, "graph: JSON, line %d: %s", why.line, why.text);
+    if (!root)
+        return dscm_fail(err, dscm_json_code(&why), "graph: JSON, line %d: %s", why.line, why.text);
     json_object_foreach(root, name, list)
     {
         int child = -1, from = -1;
