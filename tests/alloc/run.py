@@ -1,12 +1,14 @@
 """Allocations that fail: the n-th of every command, and some of a thousand under load.
 
-usage: run.py PROGRAM FAILING.so TEST_HTTP [--commands | --routes | --service] [--whole] [--seconds N]
+usage: run.py PROGRAM FAILING.so TEST_HTTP [--commands | --routes | --service] [--whole] [--seconds N] [--only WORDS]
 
-A command may succeed or end with 1 or 2 and a message; a signal, a hang (30 s), silence about a failure or a
-result that differs is a fault. The service (on the fake engine) may refuse and drop calls, but must neither
+A command may succeed or end with 1 or 2 and a message; a signal, a hang (30 s), silence about a failure, a
+success with other files or other words than without failures, or a file that is not the whole one beside a
+failure is a fault. (What two runs without failures give alike is compared.) --only: the commands that begin
+with these words. The service (on the fake engine) may refuse and drop calls, but must neither
 end nor hang nor answer 2xx without a key, and its accounts must be even once all is over. A sample of n fits
 into CI; --whole tries every n."""
-import http.client, json, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
+import hashlib, http.client, json, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "http"))
@@ -14,6 +16,7 @@ import lib
 
 PROGRAM, FAILING, SERVER = map(os.path.abspath, sys.argv[1:4])
 WHOLE = "--whole" in sys.argv
+ONLY = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
 SECONDS = int(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 90
 faults = []
 
@@ -42,6 +45,22 @@ def sample(total, most):
     return first + sorted(random.sample(range(most // 3, total + 1), most - len(first)))
 
 
+def written(folder, leaves):
+    """{file: its hash} of all that a command left."""
+    found = {}
+    for name in leaves:
+        path = os.path.join(folder, name)
+        inside = [os.path.join(at, one) for at, _, names in os.walk(path) for one in names]
+        for one in inside or ([path] if os.path.exists(path) else []):
+            with open(one, "rb") as f:
+                found[os.path.relpath(one, folder)] = hashlib.sha256(f.read()).hexdigest()
+    return found
+
+
+def other_files(got, want):
+    return sorted(name for name in want if got.get(name) != want[name])
+
+
 def command(words, until, folder, leaves=()):
     count = os.path.join(folder, "count")
 
@@ -54,6 +73,11 @@ def command(words, until, folder, leaves=()):
     if whole is None or whole.returncode != 0:
         return fault(words, "fails without any failing allocation", whole and whole.stderr)
     total, tried = int(open(count).read()), 0
+    first = written(folder, leaves)
+    fresh()
+    second, again = run(words, 0, None, folder), written(folder, leaves)
+    known = {name: value for name, value in first.items() if again.get(name) == value}
+    said = whole.stdout == second.stdout
     chosen = sample(total, 60)
     if not WHOLE:
         random.shuffle(chosen)  # the time may not suffice for all of them
@@ -69,7 +93,20 @@ def command(words, until, folder, leaves=()):
             fault(words, f"allocation {n} of {total}: exit {done.returncode}", done.stderr[-300:])
         elif done.returncode and not done.stderr.strip():
             fault(words, f"allocation {n} of {total}: exit {done.returncode} without a word")
-    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations", flush=True)
+        elif done.returncode == 0:
+            got = written(folder, leaves)
+            if other_files(got, known) or set(got) != set(first):
+                fault(words, f"allocation {n} of {total}: exit 0 with other files:",
+                      *other_files(got, known), *set(got) ^ set(first))
+            if said and done.stdout != whole.stdout:
+                fault(words, f"allocation {n} of {total}: exit 0 with other words:", done.stdout[-300:])
+        else:
+            part = {name: value for name, value in written(folder, leaves).items()
+                    if name in known and not name.endswith(GROWING)}
+            if any(value != known[name] for name, value in part.items()):
+                fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *part)
+    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations, {len(known)} of {len(first)} files compared",
+          flush=True)
 
 
 def tiny_data(folder):
@@ -85,6 +122,7 @@ def tiny_data(folder):
         f.write("a,b\n" + "".join(f"{i % 7},{2 * (i % 7) + chance.random()}\n" for i in range(40)))
 
 
+GROWING = (".ck", ".bin", ".f32")  # a run that fails leaves what it has, to go on from
 TRAIN = "--data set --samples 8 --batch 8 --mult 1 --channels 32 --threads 1".split()
 # What makes a model of one's own, in this order; with what a run leaves that the next would go on from.
 MAKING = [(["train", "score", *TRAIN, "--out", "score.st", "--checkpoint", "score.ck"], ["score.st", "score.ck"]),
@@ -109,8 +147,12 @@ def commands(until):
                  ["sample", "--model", model, "--steps", "2", "--count", "1", "-o", "s.png"],
                  ["counterfactual", "7.png", "--model", model, "--do", "digit=8", "--scale", "1",
                   "--steps", "2", "-o", "o.png"]]
-        every = [(words, []) for words in every] + MAKING
+        every = [(words, [words[words.index("-o") + 1]] if "-o" in words else []) for words in every] + MAKING
+        every = [(words, leaves) for words, leaves in every if leaves or " ".join(words).startswith(ONLY)]
         for i, (words, leaves) in enumerate(every):
+            if not " ".join(words).startswith(ONLY):
+                run(words, 0, None, folder)  # the next ones need it
+                continue
             command(words, time.time() + (until - time.time()) / (len(every) - i), folder, leaves)
             if leaves and not os.path.exists(os.path.join(folder, leaves[0])):
                 run(words, 0, None, folder)  # the next ones need it
