@@ -149,11 +149,13 @@ def commands(until):
                   "--steps", "2", "-o", "o.png"]]
         every = [(words, [words[words.index("-o") + 1]] if "-o" in words else []) for words in every] + MAKING
         every = [(words, leaves) for words, leaves in every if leaves or " ".join(words).startswith(ONLY)]
-        for i, (words, leaves) in enumerate(every):
+        left = sum(" ".join(words).startswith(ONLY) for words, _ in every)
+        for words, leaves in every:
             if not " ".join(words).startswith(ONLY):
                 run(words, 0, None, folder)  # the next ones need it
                 continue
-            command(words, time.time() + (until - time.time()) / (len(every) - i), folder, leaves)
+            command(words, time.time() + (until - time.time()) / left, folder, leaves)
+            left -= 1
             if leaves and not os.path.exists(os.path.join(folder, leaves[0])):
                 run(words, 0, None, folder)  # the next ones need it
 
