@@ -185,6 +185,34 @@ def keys_file(folder):
     return path
 
 
+UNEVEN = {"queue_position", "estimate_ms", "step", "steps", "fraction", "status", "result", "reason", "problem"}
+
+
+def shape(value):
+    """The keys of JSON and the kinds of its values, without what depends on how far a job is."""
+    if isinstance(value, dict):
+        return {key: shape(one) for key, one in value.items() if "work" not in value or key not in UNEVEN}
+    return [shape(one) for one in value] if isinstance(value, list) else type(value).__name__
+
+
+def result(body):
+    """The keys of the data of an event stream's result; None: it has none, since the job failed."""
+    for event in body.decode().split("\n\n"):
+        if "event: succeeded\n" in event:
+            return shape(json.loads("".join(line[6:] for line in event.split("\n") if line.startswith("data: "))))
+    return None
+
+
+def same_reply(got, want):
+    """Bodies say the same as far as they are not of this one call. Headers may be left out."""
+    kind = want.headers.get("content-type", "")
+    if "json" in kind:
+        return shape(json.loads(got.body)) == shape(json.loads(want.body))
+    if kind == "text/event-stream":
+        return result(got.body) in (None, result(want.body))
+    return got.body == want.body if kind.startswith("text/html") else bool(got.body) == bool(want.body)
+
+
 def even_accounts(s):
     """Nothing is held for calls that are over; waited for, because jobs may still end."""
     for name in ("diffscm_body_bytes", "diffscm_workers_busy", "diffscm_queue_depth"):
@@ -206,11 +234,11 @@ def routes(until):
         def call(s, method, route, body, headers, nth):
             struct.pack_into("=QQ", control, 0, 0, nth)
             try:
-                return s.call(method, route, body, headers, timeout=20).status
+                return s.call(method, route, body, headers, timeout=20)
             except TimeoutError:
                 fault(method, route, f"allocation {nth}: hangs for 20 s")
             except (OSError, http.client.HTTPException):
-                return "dropped"
+                pass
             finally:
                 struct.pack_into("=Q", control, 8, 0)
         lib.PROGRAM = os.path.abspath(SERVER)
@@ -227,7 +255,11 @@ def routes(until):
                     if time.time() > end:
                         break
                     tried += 1
-                    status = call(s, method, route, body, headers, n)
+                    reply = call(s, method, route, body, headers, n)
+                    status = reply.status if reply else "dropped"
+                    if reply and usual and status == usual.status < 400 and not same_reply(reply, usual):
+                        fault(method, route, f"allocation {n} of {total}: {status} with another reply:",
+                              reply.body[-300:], "instead of", usual.body[-300:])
                     counts[status] = counts.get(status, 0) + 1
                     if s.process.poll() is not None:
                         return fault(method, route, f"allocation {n} of {total} ends the service:",
@@ -235,7 +267,8 @@ def routes(until):
                     keyed = "Authorization" in headers
                     if not keyed and method != "OPTIONS" and route not in FREE and status in range(200, 300):
                         fault(method, route, f"allocation {n}: answers {status} without a key")
-                if call(s, method, route, body, headers, 0) != usual:
+                last = call(s, method, route, body, headers, 0)
+                if not last or not usual or last.status != usual.status:
                     fault(method, route, "answers otherwise than before allocations failed")
             print(f"  routes: {tried} allocations of {len(every)} calls, {counts}", flush=True)
             even_accounts(s)
