@@ -261,6 +261,9 @@ def routes(until):
                     if reply and usual and status == usual.status < 400 and not same_reply(reply, usual):
                         fault(method, route, f"allocation {n} of {total}: {status} with another reply:",
                               reply.body[-300:], "instead of", usual.body[-300:])
+                    if reply and usual and usual.status < 400 and status in range(400, 500) and status != 429:
+                        fault(method, route, f"allocation {n} of {total}: {status} blames the client:",
+                              reply.body[-300:])
                     counts[status] = counts.get(status, 0) + 1
                     if s.process.poll() is not None:
                         return fault(method, route, f"allocation {n} of {total} ends the service:",

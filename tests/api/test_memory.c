@@ -117,10 +117,37 @@ static void texts_are_whole_or_none(void)
     }
 }
 
+/* A query is asked as it stands or refused for want of memory: no option, intervention or value is lost. */
+static void queries_are_whole_or_refused(void)
+{
+    static const char query[] =
+        "do.digit=7&shift.thickness=0.5&factual.thickness=2&steps=40&scale=3"
+        "&return=counterfactual,difference&model=toy&deadline_ms=900";
+    const uint8_t pixels[] = "no picture: it is looked at last";
+    dscm_catalogue catalogue = *test_catalogue();
+    long refused = 0, all = 0;
+    for (long n = 0; n <= all; n++) {
+        dscm_request *request = NULL;
+        dscm_problem p = {0};
+        fail_nth(n);
+        CHECK(!dscm_request_parse_image(&request, DSCM_WORK_COUNTERFACTUAL, pixels, sizeof pixels,
+                                        query, &catalogue, &p));
+        if (!n) all = failing_calls;
+        fail_nth(0);
+        CHECK(request == NULL);
+        refused += p.code == DSCM_PROBLEM_INTERNAL;
+        if (p.code != DSCM_PROBLEM_INTERNAL && p.code != DSCM_PROBLEM_NOT_AN_IMAGE)
+            TEST_FAIL_("allocation %ld of %ld: %s", n, all, p.detail);
+    }
+    CHECK(all > 20);
+    CHECK_INT(refused, all);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"texts_are_whole_or_none", texts_are_whole_or_none},
+        {"queries_are_whole_or_refused", queries_are_whole_or_refused},
     };
     failing_install();
     dscm_json_init();
