@@ -509,7 +509,7 @@ static dscm_code write_page(const truth_run *t, bool html, dscm_error *err)
     for (size_t i = 0; i < COUNT(charts); i++) page_picture(&p, charts[i][0], charts[i][1]);
     write_strips(&p, t);
     page_text(&p, "diffscm %s, manifest %.16s….", DSCM_VERSION, t->e->m.info->sha256);
-    return page_close(&p, err);
+    return page_close(&p, DSCM_OK, err);
 }
 
 dscm_code truth_report(const truth_run *t, dscm_error *err)

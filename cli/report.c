@@ -502,8 +502,7 @@ static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_er
     if (code == DSCM_OK) code = write_percentiles(&p, e, err);
     if (code == DSCM_OK) code = write_sheets(&p, e, err);
     if (code == DSCM_OK) code = write_hashes(&p, e, err);
-    dscm_code closed = page_close(&p, code == DSCM_OK ? err : NULL);
-    return code == DSCM_OK ? closed : code;
+    return page_close(&p, code, err);
 }
 
 dscm_code cli_report_write(const evaluation *e, dscm_error *err)

@@ -66,7 +66,7 @@ static int by_block(const void *left, const void *right)
 /* Releases the blocks of which allocation is the last that happened. */
 static void release_all(void)
 {
-    qsort(parse.events, parse.count, sizeof *parse.events, by_block);
+    if (parse.count) qsort(parse.events, parse.count, sizeof *parse.events, by_block);
     for (size_t i = 0; i < parse.count; i++) {
         uintptr_t block = parse.events[i].block;
         bool last = i + 1 == parse.count || (parse.events[i + 1].block | 1) != (block | 1);

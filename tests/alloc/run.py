@@ -51,7 +51,7 @@ def written(folder, leaves):
     for name in leaves:
         path = os.path.join(folder, name)
         inside = [os.path.join(at, one) for at, _, names in os.walk(path) for one in names]
-        for one in inside or ([path] if os.path.exists(path) else []):
+        for one in inside or ([path] if os.path.isfile(path) else []):
             with open(one, "rb") as f:
                 found[os.path.relpath(one, folder)] = hashlib.sha256(f.read()).hexdigest()
     return found
@@ -103,8 +103,9 @@ def command(words, until, folder, leaves=()):
         else:
             part = {name: value for name, value in written(folder, leaves).items()
                     if name in known and not name.endswith(GROWING)}
-            if any(value != known[name] for name, value in part.items()):
-                fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *part)
+            other = [name for name, value in part.items() if value != known[name]]
+            if other:
+                fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *other)
     print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations, {len(known)} of {len(first)} files compared",
           flush=True)
 
@@ -122,7 +123,7 @@ def tiny_data(folder):
         f.write("a,b\n" + "".join(f"{i % 7},{2 * (i % 7) + chance.random()}\n" for i in range(40)))
 
 
-GROWING = (".ck", ".bin", ".f32")  # a run that fails leaves what it has, to go on from
+GROWING = (".ck", ".bin", ".f32", ".dat")  # what a run goes on from, or makes anew for gnuplot
 TRAIN = "--data set --samples 8 --batch 8 --mult 1 --channels 32 --threads 1".split()
 # What makes a model of one's own, in this order; with what a run leaves that the next would go on from.
 MAKING = [(["train", "score", *TRAIN, "--out", "score.st", "--checkpoint", "score.ck"], ["score.st", "score.ck"]),
