@@ -10,7 +10,7 @@ number above it. OUT-key.json lists, in order, {"number", "origin", "index",
 
     tools/blind_sheet.py --score OUT-key.json ANSWERS
 
-prints how many of each origin were called what they are meant to be.
+prints how many of each origin were called what they are meant to be. tools/read_blind.sh makes the whole test of mnist.
 """
 import gzip
 import json
