@@ -1,5 +1,6 @@
 /* diffscm fit: the mechanisms of a causal graph from a table of variables. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,8 +54,10 @@ static dscm_code set_range(dscm_causal *m, const char *text, dscm_error *err)
         low = strtod(number, &low_end);
         high = strtod(dots + 2, &end);
     }
-    if (!end || *end || !*number || *low_end || !(low < high))
-        return dscm_fail(err, DSCM_E_INVALID, "--range %.64s: must be NAME=LOW..HIGH", text);
+    if (!end || *end || !*number || *low_end || !(low < high && low > -1e12 && high < 1e12))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--range %.64s: must be NAME=LOW..HIGH, numbers of magnitudes below 1e12",
+                         text);
     dscm_code code = dscm_causal_find(m, name, &node, err);
     if (code != DSCM_OK) return code;
     if (node == m->image)
@@ -84,6 +87,11 @@ static dscm_code give(fitting *f, dscm_error *err)
 
 /* ---- report ---- */
 
+static json_t *figure(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
 static json_t *report_json(const fitting *f, size_t i)
 {
     const dscm_causal_report *r = &f->reports[i];
@@ -93,16 +101,15 @@ static json_t *report_json(const fitting *f, size_t i)
         json_decref(bins);
         return o;
     }
-    json_object_set_new(o, "log_likelihood_train", json_real(r->train));
-    json_object_set_new(o, "log_likelihood_held_out", json_real(r->held_out));
-    json_object_set_new(o, "log_likelihood_start", json_real(r->start));
+    json_object_set_new(o, "log_likelihood_train", figure(r->train));
+    json_object_set_new(o, "log_likelihood_held_out", figure(r->held_out));
+    json_object_set_new(o, "log_likelihood_start", figure(r->start));
     json_object_set_new(o, "held_out_rows", json_integer((json_int_t)r->held_out_rows));
     json_object_set_new(o, "epochs", json_integer((json_int_t)r->epochs));
     json_object_set_new(o, "best_epoch", json_integer((json_int_t)r->best));
     json_object_set_new(o, "converged", json_boolean(r->converged));
-    json_object_set_new(o, "calibration_error", json_real(r->calibration));
-    for (int b = 0; b < 10; b++)
-        json_array_append_new(bins, r->bins[b] == r->bins[b] ? json_real(r->bins[b]) : json_null());
+    json_object_set_new(o, "calibration_error", figure(r->calibration));
+    for (int b = 0; b < 10; b++) json_array_append_new(bins, figure(r->bins[b]));
     json_object_set_new(o, "calibration_bins", bins);
     return o;
 }

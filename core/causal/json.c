@@ -99,7 +99,7 @@ static dscm_code take(const json_t *object, const char *where, const char *node,
         for (size_t c = 0; fits && c < columns; c++) {
             const json_t *v = json_array_get(row, c);
             out[r * columns + c] = json_number_value(v);
-            fits = json_is_number(v) && fabs(json_number_value(v)) < 1e12;
+            fits = json_is_number(v) && fabs(json_number_value(v)) < CAUSAL_NUMBER_MAX;
         }
     }
     if (fits) return DSCM_OK;
@@ -232,8 +232,8 @@ static dscm_code read_node(dscm_causal_node *n, const json_t *v, const char *whe
     if (n->kind == DSCM_IMAGE || (kind && strcmp(kind, "continuous") == 0)) {
         n->min = json_number_value(json_object_get(v, "min"));
         n->max = json_number_value(json_object_get(v, "max"));
-        if (n->kind == DSCM_IMAGE ||
-            (n->min < n->max && fabs(n->min) < 1e12 && fabs(n->max) < 1e12))
+        if (n->kind == DSCM_IMAGE || (n->min < n->max && fabs(n->min) < CAUSAL_NUMBER_MAX &&
+                                      fabs(n->max) < CAUSAL_NUMBER_MAX))
             return DSCM_OK;
         return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: min and max must be numbers, min below max",
                          where, n->name);
