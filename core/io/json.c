@@ -99,6 +99,15 @@ static void install(void)
     json_set_alloc_funcs(counting_malloc, counting_free);
 }
 
+/* A host may unload the library and go on with jansson. */
+__attribute__((destructor)) static void uninstall(void)
+{
+    json_malloc_t malloc_now;
+    json_free_t free_now;
+    json_get_alloc_funcs(&malloc_now, &free_now);
+    if (malloc_now == counting_malloc) json_set_alloc_funcs(former_malloc, former_free);
+}
+
 unsigned long dscm_json_failures(void)
 {
     pthread_once(&once, install);
