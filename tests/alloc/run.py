@@ -61,14 +61,18 @@ def other_files(got, want):
     return sorted(name for name in want if got.get(name) != want[name])
 
 
-def command(words, until, folder, leaves=()):
+def command(words, until, folder, leaves=(), begins=None):
+    """begins: the folder that the only one of leaves is a copy of before each run."""
     count = os.path.join(folder, "count")
 
     def fresh():
         for name in leaves:  # a run that finds these goes on there
             path = os.path.join(folder, name)
             shutil.rmtree(path) if os.path.isdir(path) else os.path.exists(path) and os.unlink(path)
+            if begins:
+                shutil.copytree(os.path.join(folder, begins), path)
     fresh()
+    before = written(folder, leaves)
     whole = run(words, 0, count, folder)
     if whole is None or whole.returncode != 0:
         return fault(words, "fails without any failing allocation", whole and whole.stderr)
@@ -103,7 +107,7 @@ def command(words, until, folder, leaves=()):
         else:
             part = {name: value for name, value in written(folder, leaves).items()
                     if name in known and not name.endswith(GROWING)}
-            other = [name for name, value in part.items() if value != known[name]]
+            other = [name for name, value in part.items() if value not in (known[name], before.get(name))]
             if other:
                 fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *other)
     print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations, {len(known)} of {len(first)} files compared",
@@ -130,6 +134,9 @@ MAKING = [(["train", "score", *TRAIN, "--out", "score.st", "--checkpoint", "scor
           (["train", "predictor", *TRAIN, "--out", "predictor.st"], ["predictor.st"]),
           ("bundle --out own --name own --licence MIT --score score.st --predictor predictor.st --variable kind --labels b,c".split(),
            ["own"]),
+          ("calibrate --model own --data set --split t10k --references train --limit 10 --familiarity-limit 2 --threads 1 "
+           "--out found.json".split(), ["found.json", "found.safetensors"]),
+          ("bundle --out own2 --measured found.json".split(), ["own2"], "own"),
           (["fit", "--table", "table.csv", "--graph", "a -> b", "--out", "fit.json"], ["fit.json"]),
           ("counterfactual --model own --images set/t10k-images-idx3-ubyte --targets set/t10k-labels-idx1-ubyte --steps 2 "
            "--scale 1 --limit 2 --threads 1 --out z --scores scores".split(), ["z", "scores"]),
@@ -149,13 +156,13 @@ def commands(until):
                  ["counterfactual", "7.png", "--model", model, "--do", "digit=8", "--scale", "1",
                   "--steps", "2", "-o", "o.png"]]
         every = [(words, [words[words.index("-o") + 1]] if "-o" in words else []) for words in every] + MAKING
-        every = [(words, leaves) for words, leaves in every if leaves or " ".join(words).startswith(ONLY)]
-        left = sum(" ".join(words).startswith(ONLY) for words, _ in every)
-        for words, leaves in every:
+        every = [(words, *rest) for words, *rest in every if rest[0] or " ".join(words).startswith(ONLY)]
+        left = sum(" ".join(words).startswith(ONLY) for words, *_ in every)
+        for words, leaves, *begins in every:
             if not " ".join(words).startswith(ONLY):
                 run(words, 0, None, folder)  # the next ones need it
                 continue
-            command(words, time.time() + (until - time.time()) / left, folder, leaves)
+            command(words, time.time() + (until - time.time()) / left, folder, leaves, *begins)
             left -= 1
             if leaves and not os.path.exists(os.path.join(folder, leaves[0])):
                 run(words, 0, None, folder)  # the next ones need it
