@@ -266,7 +266,7 @@ typedef struct dscm_query {
                               its value; of the others, where the model's pictures have a dark ground,
                               those at most `min_change` above black are ground, 0, and so are new spots
                               of at most 4 pixels, none brighter than half the range, that touch nothing
-                              else. A query without interventions keeps none: its prediction shows what
+                              else, and the faint edges of strokes that are gone. A query without interventions keeps none: its prediction shows what
                               the walk reconstructs. */
     double min_change;  /* grey levels, 0..255 */
 } dscm_query;

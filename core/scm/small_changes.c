@@ -53,16 +53,37 @@ static size_t find_spot(const dscm_variable *v, const float *image, size_t from,
     return count;
 }
 
+/* A pixel next to it, also at a corner, is lighter than ground. */
+static bool touches_stroke(const dscm_variable *v, const float *image, size_t pixel, double ground)
+{
+    size_t y = pixel / v->w, x = pixel % v->w;
+    for (size_t near = 0; near < 9; near++) {
+        size_t ny = y + near / 3 - 1, nx = x + near % 3 - 1;
+        if (ny < v->h && nx < v->w && above_black(v, image, ny * v->w + nx) > ground) return true;
+    }
+    return false;
+}
+
+/* The faint edge of a stroke that is gone. */
+static void remove_edges(const dscm_variable *v, float *image, const float *factual, double ground)
+{
+    for (size_t pixel = 0; pixel < v->h * v->w; pixel++)
+        if (above_black(v, image, pixel) > 0 && touches_stroke(v, factual, pixel, ground) &&
+            !touches_stroke(v, image, pixel, ground))
+            make_ground(v, image, pixel);
+}
+
 static void remove_spots(const dscm_variable *v, float *image, const float *factual, double ground)
 {
     for (size_t pixel = 0; pixel < v->h * v->w; pixel++) {
-        size_t spot[SPOT_PIXELS];
+        size_t spot[SPOT_PIXELS], own[SPOT_PIXELS];
         if (above_black(v, image, pixel) <= ground) continue;
         size_t count = find_spot(v, image, pixel, ground, spot);
-        bool own = true; /* the factual has it too */
-        for (size_t i = 0; count <= SPOT_PIXELS && i < count; i++)
-            own &= change(v, image, factual, spot[i]) <= ground;
-        for (size_t i = 0; !own && i < count; i++) make_ground(v, image, spot[i]);
+        if (count > SPOT_PIXELS) continue;
+        bool kept =
+            above_black(v, factual, pixel) > ground && /* the factual has a spot there too */
+            find_spot(v, factual, pixel, ground, own) <= SPOT_PIXELS;
+        for (size_t i = 0; !kept && i < count; i++) make_ground(v, image, spot[i]);
     }
 }
 
@@ -76,7 +97,9 @@ void scm_undo_small_changes(const dscm_variable *v, float *image, const float *f
         else if (v->dark_ground && above_black(v, image, pixel) <= least)
             make_ground(v, image, pixel);
     }
-    if (v->dark_ground) remove_spots(v, image, factual, least);
+    if (!v->dark_ground) return;
+    remove_spots(v, image, factual, least);
+    remove_edges(v, image, factual, least);
 }
 
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query)

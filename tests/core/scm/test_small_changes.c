@@ -98,6 +98,34 @@ static void faint_changes_are_undone(void)
             ".......-");
 }
 
+static void the_edges_of_a_stroke_go_with_it(void)
+{
+    becomes("........"
+            "........"
+            "..##...."
+            "..##...."
+            "........"
+            "........"
+            "........"
+            "........",
+            "-##-...."
+            "-##-...."
+            "........"
+            "..##-..." /* an edge of what stays */
+            "........"
+            "........"
+            "-......." /* touched no stroke */
+            "........",
+            "........"
+            "...-...."
+            "..##...."
+            "..##-..."
+            "........"
+            "........"
+            "-......."
+            "........");
+}
+
 static void a_light_ground_keeps_its_spots(void)
 {
     dscm_variable light = dark;
@@ -128,6 +156,7 @@ int main(int argc, char **argv)
         {"spots_become_ground", spots_become_ground},
         {"what_is_no_spot_stays", what_is_no_spot_stays},
         {"faint_changes_are_undone", faint_changes_are_undone},
+        {"the_edges_of_a_stroke_go_with_it", the_edges_of_a_stroke_go_with_it},
         {"a_light_ground_keeps_its_spots", a_light_ground_keeps_its_spots},
         {"a_coloured_pixel_is_as_bright_as_its_brightest_channel",
          a_coloured_pixel_is_as_bright_as_its_brightest_channel}};
