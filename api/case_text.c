@@ -46,6 +46,7 @@ static json_t *factuals_json(const double *values, size_t count)
 char *dscm_case_text(const dscm_case *ask, const dscm_bundle_info *info, size_t *size)
 {
     const dscm_options *o = &ask->options;
+    unsigned long mark = dscm_json_failures();
     json_t *value =
         json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:b,s:b,s:o,s:o}", "sampler", o->sampler, "guidance",
                   dscm_guidance_name(o->guidance), "steps", (json_int_t)o->steps, "ratio",
@@ -53,7 +54,7 @@ char *dscm_case_text(const dscm_case *ask, const dscm_bundle_info *info, size_t 
                   real_or_null(o->min_change), "dynamic", o->dynamic != 0, "auto",
                   (int)ask->auto_scale, "target", target_json(&ask->targets[0]), "factuals",
                   factuals_json(ask->factuals, info->variables_count));
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    char *text = dscm_json_write(value, JSON_COMPACT | JSON_REAL_PRECISION(17), mark);
     json_decref(value);
     *size = text ? strlen(text) : 0;
     return text;

@@ -10,6 +10,7 @@
 void dscm_json_init(void)
 {
     json_object_seed(0);
+    dscm_json_failures();
 }
 
 /* One pass over the text: strings are skipped, structure is counted. Malformed text is left to the
@@ -100,7 +101,7 @@ json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
     }
     if (!within_limits(text, size, problem)) return NULL;
     json_error_t error;
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    json_t *value = dscm_json_read(text, size, JSON_REJECT_DUPLICATES, &error);
     if (!value) {
         if (json_error_code(&error) == json_error_out_of_memory)
             dscm_problem_set(problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
@@ -112,13 +113,13 @@ json_t *dscm_json_parse(const char *text, size_t size, dscm_problem *problem)
     return value;
 }
 
-char *dscm_json_text(const json_t *value, size_t *size)
+char *dscm_json_text(const json_t *value, unsigned long since, size_t *size)
 {
     size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9);
-    size_t length = json_dumpb(value, NULL, 0, flags);
+    size_t length = value ? json_dumpb(value, NULL, 0, flags) : 0;
     char *text = length ? malloc(length + 2) : NULL;
     if (!text) return NULL;
-    if (json_dumpb(value, text, length, flags) != length) {
+    if (json_dumpb(value, text, length, flags) != length || dscm_json_failures() != since) {
         free(text);
         return NULL;
     }

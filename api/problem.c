@@ -114,7 +114,7 @@ void dscm_problem_from_error(dscm_problem *problem, const dscm_error *err)
 static json_t *errors_json(const dscm_problem *problem)
 {
     json_t *list = json_array();
-    for (size_t i = 0; list && i < problem->errors_count; i++) {
+    for (size_t i = 0; i < problem->errors_count; i++) {
         const dscm_problem_error *e = &problem->errors[i];
         json_array_append_new(
             list, json_pack("{s:o, s:s, s:o}", "pointer", dscm_json_string(e->pointer), "code",
@@ -129,6 +129,7 @@ char *dscm_problem_json(const dscm_problem *problem, const char *instance, const
     const dscm_problem_kind *kind = &KINDS[problem->code];
     char type[sizeof(TYPE_PREFIX) + 40];
     snprintf(type, sizeof(type), TYPE_PREFIX "%s", kind->code);
+    unsigned long mark = dscm_json_failures();
     json_t *body =
         json_pack("{s:s, s:s, s:i, s:s, s:o}", "type", type, "title", kind->title, "status",
                   kind->status, "code", kind->code, "detail", dscm_json_string(problem->detail));
@@ -137,7 +138,7 @@ char *dscm_problem_json(const dscm_problem *problem, const char *instance, const
     if (problem->errors_count) json_object_set_new(body, "errors", errors_json(problem));
     if (problem->errors_more)
         json_object_set_new(body, "errors_more", json_integer((json_int_t)problem->errors_more));
-    char *text = body ? dscm_json_text(body, size) : NULL;
+    char *text = dscm_json_text(body, mark, size);
     json_decref(body);
     return text;
 }

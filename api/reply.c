@@ -15,7 +15,10 @@
 json_t *reply_image(const uint8_t *png, size_t size)
 {
     char *text = malloc(dscm_base64_encoded_size(size) + 1);
-    if (!text) return NULL;
+    if (!text) {
+        dscm_json_lack();
+        return NULL;
+    }
     dscm_base64_encode(text, png, size);
     json_t *value = json_string(text);
     free(text);
@@ -239,10 +242,9 @@ static json_t *replay(const dscm_bundle_info *info, const dscm_options *options,
     return out;
 }
 
-/* Text of a value that is given up; NULL value or no memory gives NULL. */
-char *reply_text(json_t *value, size_t *size)
+char *reply_text(json_t *value, unsigned long since, size_t *size)
 {
-    char *text = value ? dscm_json_text(value, size) : NULL;
+    char *text = dscm_json_text(value, since, size);
     json_decref(value);
     return text;
 }
@@ -250,6 +252,7 @@ char *reply_text(json_t *value, size_t *size)
 char *dscm_reply_counterfactual(const dscm_result *result, const dscm_abduction *abduction,
                                 const dscm_reply_ids *ids, size_t *size)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *out =
         json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
     if (!out) return NULL;
@@ -267,12 +270,13 @@ char *dscm_reply_counterfactual(const dscm_result *result, const dscm_abduction 
     json_object_set_new(out, "timing_ms", timing(&result->times));
     json_object_set_new(out, "replay",
                         replay(result->info, &result->options, result->seed, result->auto_scale));
-    return reply_text(out, size);
+    return reply_text(out, mark, size);
 }
 
 char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids *ids,
                            long expires_s, size_t *size)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *out =
         json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(abduction->info));
     if (!out) return NULL;
@@ -284,11 +288,12 @@ char *dscm_reply_abduction(const dscm_abduction *abduction, const dscm_reply_ids
     dscm_json_set_real(times, "abduct", abduction->abduct_ms);
     json_object_set_new(out, "timing_ms", times);
     json_object_set_new(out, "replay", replay(abduction->info, &abduction->options, 0, false));
-    return reply_text(out, size);
+    return reply_text(out, mark, size);
 }
 
 char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, size_t *size)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *out =
         json_pack("{s:s?, s:o}", "id", ids->job, "model", reply_model_brief(result->info));
     if (!out) return NULL;
@@ -305,7 +310,7 @@ char *dscm_reply_samples(const dscm_result *result, const dscm_reply_ids *ids, s
     json_object_set_new(out, "samples", list);
     json_object_set_new(out, "timing_ms", timing(&result->times));
     json_object_set_new(out, "replay", replay(result->info, &result->options, result->seed, false));
-    return reply_text(out, size);
+    return reply_text(out, mark, size);
 }
 
 /* ---- headers ---- */

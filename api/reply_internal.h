@@ -6,11 +6,11 @@
 
 #include "api/reply.h"
 
-/* A PNG as base64 text, NULL without memory. */
+/* A PNG as base64 text, NULL without memory, which is counted with the failures of JSON. */
 json_t *reply_image(const uint8_t *png, size_t size);
 /* {name, version, sha256} */
 json_t *reply_model_brief(const dscm_bundle_info *info);
-/* Text of a value that is given up (NULL gives NULL); ends in a newline. */
-char *reply_text(json_t *value, size_t *size);
+/* Text of a value that is given up, as dscm_json_text makes it. */
+char *reply_text(json_t *value, unsigned long since, size_t *size);
 
 #endif

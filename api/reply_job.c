@@ -17,15 +17,17 @@ const char *dscm_job_state_name(dscm_job_state state)
     return state_names[state];
 }
 
-/* JSON text made elsewhere, as a value; null when it cannot be had. */
+/* JSON text made elsewhere, as a value; null when it is none. */
 static json_t *embedded(const char *text)
 {
-    json_t *value = text ? json_loads(text, 0, NULL) : NULL;
+    if (!text) dscm_json_lack();
+    json_t *value = text ? dscm_json_read(text, strlen(text), 0, NULL) : NULL;
     return value ? value : json_null();
 }
 
 char *dscm_reply_job(const dscm_job_status *status, size_t *size)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *out = json_pack("{s:s, s:s, s:s}", "id", status->id, "work", work_names[status->work],
                             "status", state_names[status->state]);
     if (!out) return NULL;
@@ -44,7 +46,7 @@ char *dscm_reply_job(const dscm_job_status *status, size_t *size)
         json_object_set_new(out, "problem", embedded(problem));
         free(problem);
     }
-    return reply_text(out, size);
+    return reply_text(out, mark, size);
 }
 
 char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *size)
@@ -67,22 +69,23 @@ char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *s
 }
 
 /* Events are one line: without the newline that ends other texts. */
-static char *one_line(json_t *value)
+static char *one_line(json_t *value, unsigned long since)
 {
     size_t size;
-    char *text = reply_text(value, &size);
+    char *text = reply_text(value, since, &size);
     if (text) text[size - 1] = 0;
     return text;
 }
 
 char *dscm_event_progress(const dscm_run_event *event)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *out = json_pack("{s:s, s:I, s:I}", "phase", event->phase, "step",
                             (json_int_t)event->step, "steps", (json_int_t)event->steps);
     if (!out) return NULL;
     dscm_json_set_real(out, "fraction", event->fraction);
     dscm_json_set_real(out, "eta_ms", event->eta_ms);
-    return one_line(out);
+    return one_line(out, mark);
 }
 
 char *dscm_event_preview(const dscm_run_event *event, const dscm_bundle_info *info, size_t item)
@@ -90,17 +93,20 @@ char *dscm_event_preview(const dscm_run_event *event, const dscm_bundle_info *in
     if (!event->preview || !event->offsets) return NULL;
     const dscm_variable *image = &info->variables[info->image];
     size_t pixels = image->h * image->w * image->c;
+    unsigned long mark = dscm_json_failures();
     json_t *list = json_array();
     for (size_t i = event->offsets[item]; i < event->offsets[item + 1]; i++) {
         uint8_t *png = NULL;
         size_t size;
         dscm_error err = {0};
         if (dscm_image_encode_float(&png, &size, event->preview + i * pixels, image->h, image->w,
-                                    image->c, &err) != DSCM_OK)
-            continue;
-        json_array_append_new(list, reply_image(png, size));
+                                    image->c, &err) == DSCM_OK)
+            json_array_append_new(list, reply_image(png, size));
+        else
+            dscm_json_lack();
         free(png);
     }
     return one_line(json_pack("{s:I, s:I, s:o}", "step", (json_int_t)event->step, "steps",
-                              (json_int_t)event->steps, "images", list));
+                              (json_int_t)event->steps, "images", list),
+                    mark);
 }

@@ -82,7 +82,8 @@ static json_t *samplers(void)
 /* A part of the manifest that is passed on as it is written there. */
 static json_t *from_manifest(const dscm_bundle_info *info, const char *key)
 {
-    json_t *manifest = info->manifest ? json_loads(info->manifest, 0, NULL) : NULL;
+    json_t *manifest =
+        info->manifest ? dscm_json_read(info->manifest, strlen(info->manifest), 0, NULL) : NULL;
     json_t *part = json_incref(json_object_get(manifest, key));
     json_decref(manifest);
     return part ? part : json_null();
@@ -110,16 +111,18 @@ static json_t *brief(const dscm_model_entry *entry)
 char *dscm_reply_models(const dscm_catalogue *catalogue, const dscm_model_limits *limits,
                         size_t *size)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *list = json_array();
     for (size_t i = 0; i < catalogue->count; i++)
         json_array_append_new(list, brief(&catalogue->models[i]));
     return reply_text(json_pack("{s:o, s:o}", "models", list, "limits", limits_of(limits, NULL)),
-                      size);
+                      mark, size);
 }
 
 char *dscm_reply_model(const dscm_model_entry *entry, const dscm_model_limits *limits, size_t *size)
 {
     const dscm_bundle_info *info = entry->info;
+    unsigned long mark = dscm_json_failures();
     json_t *out = brief(entry);
     if (!out) return NULL;
     json_object_set_new(out, "samplers", samplers());
@@ -134,5 +137,5 @@ char *dscm_reply_model(const dscm_model_entry *entry, const dscm_model_limits *l
                                   "oracle", info->has_oracle));
     json_object_set_new(out, "bytes", json_integer((json_int_t)info->bytes));
     json_object_set_new(out, "limits", limits_of(limits, &info->variables[info->image]));
-    return reply_text(out, size);
+    return reply_text(out, mark, size);
 }

@@ -388,6 +388,7 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     request_parser p;
     *out = NULL;
     if (!dscm_query_parse(&pairs, query, problem)) return false;
+    unsigned long mark = dscm_json_failures();
     json_t *value = json_object(), *options = json_object(), *act = json_object(),
            *factuals = json_object();
     for (size_t i = 0; i < pairs.count; i++) {
@@ -404,6 +405,10 @@ bool dscm_request_parse_image(dscm_request **out, dscm_work work, const void *bo
     json_object_set(value, "options", options);
     if (json_object_size(act)) json_object_set(value, "intervention", act);
     if (json_object_size(factuals)) json_object_set(value, "factuals", factuals);
+    if (dscm_json_failures() != mark) { /* whatever the parts that are there look like */
+        *problem = (dscm_problem){.code = DSCM_PROBLEM_NONE};
+        dscm_problem_set(problem, DSCM_PROBLEM_INTERNAL, "There is not enough memory.");
+    }
     bool good = !problem->code && parser_open(&p, work, catalogue, problem);
     if (good) {
         p.from_query = true;

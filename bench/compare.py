@@ -1,4 +1,4 @@
-"""diffscm beside PyTorch: the same weights, images and settings, in one run.
+"""diffscm beside PyTorch and ONNX Runtime: the same weights, images and settings, in one run.
 
     python3 bench/compare.py                        the ten example digits, this machine's python3
     python3 bench/compare.py --data DIR             MNIST images (DIR/dev-images-idx3-ubyte.gz …)
@@ -8,9 +8,12 @@
 The peer is bench/torch_peer.py: our own module of the same networks and the `published` sampler,
 with PyTorch's defaults. A row "batch B" is a job of B images handed over at once: seconds until all
 are done, per image; diffscm cuts it into parts of at most 8, at least one for each thread, and a
-single image is worked on by all threads. Each side takes the better of the thread counts, the peers
+single image is worked on by all threads. A row "forward B" is one pass of the score network on B
+images, which ONNX Runtime makes too where the python3 has onnxruntime (with the network as
+torch.onnx.export writes it). "default" is the model's own sampler, a scale searched for each image,
+and its guidance, beside the peer's published sampler. Each side takes the better of the thread counts, the peers
 the better of all their versions; what starts and loads is not timed. A root (made, for example, by
-`mmdebstrap --include=python3-torch,python3-numpy trixie DIR`, with /proc and /sys mounted in it)
+`mmdebstrap --include=python3-torch,python3-onnxruntime,python3-onnx trixie DIR`, with /proc and /sys mounted in it)
 needs the right to chroot. --json keeps every measurement and adds to those of earlier runs, so rows
 can be measured one at a time.
 """
@@ -32,10 +35,11 @@ sys.path.append(os.path.join(ROOT, "tools"))
 import grey_png  # noqa: E402
 
 PEER = os.path.join(ROOT, "bench", "torch_peer.py")
-PUBLISHED = ["--sampler", "published", "--steps", "100", "--ratio", "0.75", "--dynamic"]
+PUBLISHED = ["--sampler", "published", "--steps", "100", "--ratio", "0.75", "--dynamic", "--guidance",
+             "anti-causal", "--min-change", "0"]
 # row: images per job, jobs of the peer, jobs of diffscm, least factor wanted
-ROWS = {"batch-1": (1, 5, 10, 10), "batch-10": (10, 2, 4, 8), "batch-100": (100, 1, 2, 5),
-        "default": (1, 5, 40, 40), "training": (64, 8, 0, 6)}
+ROWS = {"forward-1": (1, 30, 0, None), "forward-16": (16, 10, 0, None), "batch-1": (1, 5, 10, 10), "batch-10": (10, 2, 4, 8), "batch-100": (100, 1, 2, 5),
+        "default": (1, 5, 40, 40), "default-10": (10, 2, 4, None), "training": (64, 8, 0, 6)}
 
 
 # ---- files --------------------------------------------------------------------------------------
@@ -113,6 +117,16 @@ class Peer:
                              self.args.scale)
         return found["seconds_per_image"], found["torch"], read_idx(self.folder + "/peer")[1]
 
+    def forward(self, batch, count, threads):
+        """One entry of PyTorch and, where it is installed, one of ONNX Runtime."""
+        found = self.measure("forward", "--batch", str(batch), "--count", str(count), "--threads",
+                             str(threads))
+        entries = [{"name": "PyTorch " + found["torch"], "threads": threads, "value": found["seconds"]}]
+        if "onnxruntime" in found:
+            entries.append({"name": "ONNX Runtime " + found["onnxruntime"], "threads": threads,
+                            "value": found["onnx_seconds"]})
+        return entries
+
     def train(self, batch, steps, threads):
         found = self.measure("train", "--batch", str(batch), "--count", str(steps), "--threads",
                              str(threads))
@@ -133,11 +147,19 @@ def ours(args, folder, batch, jobs, threads, options):
     return statistics.median(times), read_idx(out)[1]
 
 
-def ours_training(args, threads):
-    done = run(args, [args.program, "bench", "--model", args.model, "--only", "training", "--json",
+def bench_rows(args, part, threads):
+    done = run(args, [args.program, "bench", "--model", args.model, "--only", part, "--json",
                       "--threads", str(threads)])
-    return max(r["images_per_second"] for r in json.loads(done.stdout)["rows"]
-               if r["threads"] == threads)
+    return [r for r in json.loads(done.stdout)["rows"] if r["threads"] == threads]
+
+
+def ours_training(args, threads):
+    return max(r["images_per_second"] for r in bench_rows(args, "training", threads))
+
+
+def ours_forward(args, batch, threads):
+    return next(r["seconds"] for r in bench_rows(args, "networks", threads)
+                if (r["name"], r["pass"], r["batch"]) == ("score", "forward", batch))
 
 
 # ---- rows ---------------------------------------------------------------------------------------
@@ -149,12 +171,15 @@ def far(a, b):
 
 def measure(args, row, folder, peers, kept):
     batch, peer_jobs, our_jobs, _ = ROWS[row]
-    options = [] if row == "default" else [*PUBLISHED, "--scale", args.scale]
+    default = row.startswith("default")
+    options = [] if default else [*PUBLISHED, "--scale", args.scale]
     found = kept.setdefault(row, {"ours": [], "peers": []})
     mine = None
     for threads in args.threads:
         if row == "training":
             found["ours"].append({"threads": threads, "value": ours_training(args, threads)})
+        elif row.startswith("forward"):
+            found["ours"].append({"threads": threads, "value": ours_forward(args, batch, threads)})
         else:
             seconds, mine = ours(args, folder, batch, our_jobs, threads, options)
             found["ours"].append({"threads": threads, "value": seconds})
@@ -162,17 +187,20 @@ def measure(args, row, folder, peers, kept):
         for threads in args.threads:
             if row == "training":
                 rate, version = peer.train(batch, peer_jobs, threads)
-                found["peers"].append({"torch": version, "threads": threads, "value": rate})
+                found["peers"].append({"name": "PyTorch " + version, "threads": threads, "value": rate})
+                continue
+            if row.startswith("forward"):
+                found["peers"] += peer.forward(batch, peer_jobs, threads)
                 continue
             seconds, version, theirs = peer.counterfactual(batch, peer_jobs, threads)
-            entry = {"torch": version, "threads": threads, "value": seconds}
-            if row != "default":
+            entry = {"name": "PyTorch " + version, "threads": threads, "value": seconds}
+            if not default:
                 entry["far"] = far(mine, theirs)
             found["peers"].append(entry)
 
 
 def table(kept):
-    print("| row | PyTorch, each version and thread count | diffscm | factor | wanted "
+    print("| row | peer, version × threads | diffscm | factor | wanted "
           "| pixels beyond 2/255 |\n|---|---|---|---|---|---|")
     for row, (_, _, _, wanted) in ROWS.items():
         if not kept.get(row, {}).get("ours") or not kept[row]["peers"]:
@@ -183,12 +211,12 @@ def table(kept):
         mine = best(kept[row]["ours"], key=lambda m: m["value"])
         peer = best(kept[row]["peers"], key=lambda m: m["value"])
         factor = mine["value"] / peer["value"] if rate else peer["value"] / mine["value"]
-        peers = ", ".join(f"{p['torch']}×{p['threads']}: {show(p['value'])}"
+        peers = ", ".join(f"{p['name']} × {p['threads']}: {show(p['value'])}"
                           for p in kept[row]["peers"])
-        gaps = ", ".join(sorted({f"{p['torch']}: {100 * p['far']:.2f} %"
+        gaps = ", ".join(sorted({f"{p['name']}: {100 * p['far']:.2f} %"
                                  for p in kept[row]["peers"] if "far" in p}))
         print(f"| {row} | {peers} | ×{mine['threads']}: {show(mine['value'])} | {factor:.1f} "
-              f"| {wanted} | {gaps} |")
+              f"| {wanted or ''} | {gaps} |")
 
 
 def main():

@@ -6,6 +6,7 @@ one JSON line per measurement. `bench/compare.py` runs it; by hand:
 
     python3 bench/torch_peer.py counterfactual BUNDLE IMAGES.gz TARGETS.gz OUT --count 10 --batch 10
     python3 bench/torch_peer.py train BUNDLE --batch 64
+    python3 bench/torch_peer.py forward BUNDLE --batch 16 --count 20     also by ONNX Runtime, where it is installed
 """
 import argparse
 import gzip
@@ -14,6 +15,7 @@ import math
 import os
 import struct
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -163,6 +165,13 @@ class Pool(nn.Module):
         return self.c_proj(attend(self.qkv_proj(x), self.heads, self.new_order))[:, :, 0]
 
 
+def parent_embedding(parent, width):
+    """Of a label, or of (standardised value, 1 where there is one)."""
+    if "classes" in parent:
+        return nn.Embedding(parent["classes"], width)
+    return nn.Sequential(nn.Linear(2, width), nn.SiLU(), nn.Linear(width, width))
+
+
 class Net(nn.Module):
     """UNet (`decoder` true) or encoder with the attention pool."""
 
@@ -178,8 +187,10 @@ class Net(nn.Module):
             per = c.get("num_head_channels") or -1
             return channels // per if per > 0 else c["num_heads"]
 
-        self.width = width
+        self.width, self.velocity = width, c.get("prediction") == "v"
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
+        if c.get("parents"):
+            self.parent_emb = nn.ModuleDict({p["name"]: parent_embedding(p, emb) for p in c["parents"]})
         ch = int(mult[0] * width)
         self.input_blocks = nn.ModuleList([Stage(First(c["in_channels"], ch, 3, padding=1))])
         kept, ds, side = [ch], 1, c["image_size"]
@@ -224,6 +235,9 @@ class Net(nn.Module):
         freq = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
         angle = t[:, None].float() * freq[None]
         emb = self.time_embed(torch.cat([angle.cos(), angle.sin()], dim=1))
+        for block in getattr(self, "parent_emb", {}).values():  # no parent is given: a label adds nothing
+            if isinstance(block, nn.Sequential):
+                emb = emb + block(torch.zeros(x.shape[0], 2))
         kept = []
         for stage in self.input_blocks:
             x = stage(x, emb)
@@ -259,6 +273,8 @@ class Published:
         t = torch.full((x.shape[0],), float(self.t[i]))
         with torch.inference_mode():
             eps = self.score(x, t)
+            if self.score.velocity:
+                eps = math.sqrt(a) * eps + math.sqrt(1 - a) * x
             x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
             if self.dynamic:
                 q = torch.quantile(x0.abs().flatten(2), 0.99, dim=2).clamp(min=1.0)[:, :, None, None]
@@ -289,42 +305,30 @@ class Published:
 
 
 # ---- measurements ---------------------------------------------------------------------------------
+def load_net(bundle, node, decoder):
+    net = Net(node["config"], decoder)
+    path = node["weights"]["file"] if isinstance(node["weights"], dict) else node["weights"]
+    net.load_state_dict(read_safetensors(os.path.join(bundle, path)))
+    return net.eval()
+
+
 def load(bundle):
+    """Score network, predictor of the first categorical parent, schedule."""
     manifest = json.load(open(os.path.join(bundle, "manifest.json")))
-    found = {}
-
-    def walk(node):
-        if isinstance(node, dict):
-            if "config" in node and "weights" in node:
-                found.setdefault(node["config"]["arch"], node)
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
-            for value in node:
-                walk(value)
-
-    walk(manifest)
-    nets = []
-    for arch, decoder in (("unet", True), ("encoder", False)):
-        node = found[arch]
-        net = Net(node["config"], decoder)
-        path = node["weights"]["file"] if isinstance(node["weights"], dict) else node["weights"]
-        net.load_state_dict(read_safetensors(os.path.join(bundle, path)))
-        nets.append(net.eval())
-    return nets, manifest
-
-
-def find_schedule(manifest):
-    text = json.dumps(manifest)
-    return "cosine" if '"cosine"' in text else "linear"
+    image = next(v for v in manifest["variables"] if v["kind"] == "image")
+    kinds = {v["name"]: v["kind"] for v in manifest["variables"]}
+    edge = next(e for e in manifest["edges"] if kinds[e["parent"]] == "categorical")
+    mechanism = image["mechanism"]
+    return load_net(bundle, mechanism["network"], True), load_net(bundle, edge["predictor"], False), \
+        mechanism["schedule"]
 
 
 def counterfactual(args):
-    (score, predictor), manifest = load(args.bundle)
+    score, predictor, schedule = load(args.bundle)
     for p in list(score.parameters()) + list(predictor.parameters()):
         p.requires_grad_(False)
-    sampler = Published(score, predictor, args.schedule or find_schedule(manifest), 1000, args.steps,
-                        args.ratio, args.dynamic)
+    sampler = Published(score, predictor, args.schedule or schedule, 1000, args.steps, args.ratio,
+                        args.dynamic)
     images = read_idx(args.images)[:args.count]
     targets = torch.from_numpy(read_idx(args.targets)[:args.count].astype(np.int64))
     x = torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None]
@@ -343,7 +347,7 @@ def counterfactual(args):
 
 
 def train(args):
-    (score, _), _ = load(args.bundle)
+    score, _, _ = load(args.bundle)
     score.train()
     ema = [p.detach().clone() for p in score.parameters()]
     optimizer = torch.optim.AdamW(score.parameters(), lr=1e-4)
@@ -368,9 +372,60 @@ def train(args):
                       "samples_per_second": sorted(rates)[len(rates) // 2], "torch": torch.__version__}))
 
 
+def seconds_of(run, count):
+    run()
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
+
+
+def onnx_session(net, x, t, threads):
+    """The network exported to ONNX (opset 17), by ONNX Runtime; None where that is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "net.onnx")
+        torch.onnx.export(net, (x, t), path, input_names=["x", "t"], output_names=["out"], opset_version=17)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def forward(args):
+    """One pass of the score network: seconds by PyTorch and by ONNX Runtime, and how far these are apart."""
+    score, _, _ = load(args.bundle)
+    side = read_side(args.bundle)
+    x, t = torch.randn(args.batch, *side), torch.full((args.batch,), 500.0)
+    found = {"what": "forward", "batch": args.batch, "threads": args.threads, "torch": torch.__version__}
+    with torch.inference_mode():
+        found["seconds"] = seconds_of(lambda: score(x, t), args.count)
+        plain = score(x, t).numpy()
+    with torch.no_grad():
+        session = onnx_session(score, x.clone(), t.clone(), args.threads)
+    if session:
+        import onnxruntime
+        feed = {"x": x.numpy(), "t": t.numpy()}
+        feed = {i.name: feed[i.name] for i in session.get_inputs()}
+        found["onnxruntime"] = onnxruntime.__version__
+        found["onnx_seconds"] = seconds_of(lambda: session.run(None, feed), args.count)
+        found["apart"] = float(np.abs(session.run(None, feed)[0] - plain).max())
+    print(json.dumps(found))
+
+
+def read_side(bundle):
+    manifest = json.load(open(os.path.join(bundle, "manifest.json")))
+    image = next(v for v in manifest["variables"] if v["kind"] == "image")
+    return image["channels"], image["height"], image["width"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["counterfactual", "train"])
+    parser.add_argument("what", choices=["counterfactual", "forward", "train"])
     parser.add_argument("bundle")
     parser.add_argument("files", nargs="*", help="IMAGES TARGETS OUT (IDX)")
     parser.add_argument("--count", type=int, default=4)
@@ -386,6 +441,8 @@ def main():
     torch.manual_seed(0)
     if args.what == "train":
         return train(args)
+    if args.what == "forward":
+        return forward(args)
     if len(args.files) != 3:
         parser.error("counterfactual needs IMAGES TARGETS OUT")
     args.images, args.targets, args.out = args.files

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cli/json_file.h"
 #include "core/base/memory.h"
 
 static const char *const sections[] = {"kernels", "networks", "training", "counterfactuals"};
@@ -73,11 +74,12 @@ static dscm_code run(bench *b, dscm_error *err)
         bench_figure(b, "peak_memory_mib", "peak memory of this run, MiB",
                      (double)usage.ru_maxrss / 1024);
     if (!b->json) return DSCM_OK;
-    char *text = json_dumps(b->report, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "report: out of memory");
-    puts(text);
+    char *text = NULL;
+    code = cli_json_text(&text, json_incref(b->report), JSON_INDENT(1) | JSON_REAL_PRECISION(6),
+                         "report", err);
+    if (code == DSCM_OK) puts(text);
     free(text);
-    return DSCM_OK;
+    return code;
 }
 
 int cmd_bench(int argc, char **argv)

@@ -52,6 +52,8 @@ typedef struct bench_row {
     bool per_image;      /* images per second matter */
 } bench_row;
 void bench_add(bench *b, const bench_row *row);
+/* Adds to a list of the JSON report, which is begun where it is not there. Takes the item. */
+void bench_append(bench *b, const char *list, json_t *item);
 /* A figure that is not a row, such as a throughput ratio: printed in one line. */
 void bench_figure(bench *b, const char *key, const char *text, double value);
 

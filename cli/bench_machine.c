@@ -77,10 +77,9 @@ static void report_pair(bench *b, const char *list, const char *name, size_t thr
                value / 1e9, unit);
         return;
     }
-    json_t *items = json_object_get(b->report, list);
-    if (!items) json_object_set_new(b->report, list, items = json_array());
-    json_array_append_new(items, json_pack("{s:s, s:I, s:f}", "name", name, "threads",
-                                           (json_int_t)threads, "giga_per_second", value / 1e9));
+    bench_append(b, list,
+                 json_pack("{s:s, s:I, s:f}", "name", name, "threads", (json_int_t)threads,
+                           "giga_per_second", value / 1e9));
 }
 
 static dscm_code bandwidth(bench *b, dscm_error *err)

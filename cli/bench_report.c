@@ -90,6 +90,12 @@ static void set_real(json_t *object, const char *key, double value)
     json_object_set_new(object, key, json_real(value));
 }
 
+void bench_append(bench *b, const char *list, json_t *item)
+{
+    if (!json_object_get(b->report, list)) json_object_set_new(b->report, list, json_array());
+    json_array_append_new(json_object_get(b->report, list), item);
+}
+
 void bench_add(bench *b, const bench_row *r)
 {
     double peak = r->threads > 1 ? b->peak_all : b->peak_one;
@@ -98,8 +104,7 @@ void bench_add(bench *b, const bench_row *r)
         print_row(b, r, unit > 0 ? r->time.median / unit : 0);
         return;
     }
-    json_t *rows = json_object_get(b->report, "rows"), *row = json_object();
-    if (!rows) json_object_set_new(b->report, "rows", rows = json_array());
+    json_t *row = json_object();
     json_object_set_new(row, "section", json_string(r->section));
     json_object_set_new(row, "name", json_string(r->name));
     json_object_set_new(row, "pass", json_string(r->pass));
@@ -120,7 +125,7 @@ void bench_add(bench *b, const bench_row *r)
     if (r->moved_bytes)
         set_real(row, "gigabytes_per_second", (double)r->moved_bytes / r->time.median / 1e9);
     if (r->per_image) set_real(row, "images_per_second", (double)r->batch / r->time.median);
-    json_array_append_new(rows, row);
+    bench_append(b, "rows", row);
 }
 
 void bench_figure(bench *b, const char *key, const char *text, double value)

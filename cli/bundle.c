@@ -6,11 +6,13 @@
 
 #include "cli/bundle.h"
 #include "cli/bundle_causal.h"
+#include "cli/json_file.h"
 #include "cli/labels.h"
 #include "core/base/memory.h"
 #include "core/bundle/assemble.h"
 #include "core/diffscm.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 static dscm_code path_in(const bundle_job *j, const char *name, char *path, size_t size,
                          dscm_error *err)
@@ -238,7 +240,7 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
     dscm_code code = DSCM_OK;
     if (!variable) return DSCM_OK; /* scores are about labels */
     json_t *evaluation = json_pack("{s:s}", "variable", variable);
-    json_object_set_new(manifest, "evaluation", evaluation);
+    json_object_set(manifest, "evaluation", evaluation);
     for (size_t i = 0; code == DSCM_OK && i < sizeof nets / sizeof nets[0]; i++) {
         char name[64];
         json_t *entry = NULL;
@@ -251,7 +253,9 @@ static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *er
         code = make_list(j, evaluation, "class_autoencoders", "autoencoder", &j->class_autoencoders,
                          err);
     if (code == DSCM_OK) code = make_list(j, evaluation, "ensemble", "ensemble", &j->ensemble, err);
-    return code == DSCM_OK ? make_pool(j, evaluation, err) : code;
+    if (code == DSCM_OK) code = make_pool(j, evaluation, err);
+    json_decref(evaluation);
+    return code;
 }
 
 /* Temperatures of the acceptance nets, in their order. */
@@ -310,11 +314,12 @@ static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
     if (!j->measured) return DSCM_OK;
-    json_t *measured = json_load_file(j->measured, JSON_REJECT_DUPLICATES, &parse);
+    json_t *measured = dscm_json_read_file(j->measured, JSON_REJECT_DUPLICATES, &parse);
     if (!json_is_object(measured)) {
         json_decref(measured);
-        if (parse.line < 1) return dscm_fail(err, DSCM_E_FORMAT, "--measured: %s", parse.text);
-        return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", j->measured, parse.line,
+        if (parse.line < 1)
+            return dscm_fail(err, dscm_json_code(&parse), "--measured: %s", parse.text);
+        return dscm_fail(err, dscm_json_code(&parse), "%s: line %d: %s", j->measured, parse.line,
                          parse.text);
     }
     json_t *calibration = json_object_get(measured, "calibration");
@@ -363,7 +368,7 @@ static void drop_unused_files(bundle_job *j, json_t *manifest)
 {
     size_t kept = 0;
     json_object_del(manifest, "files");
-    char *text = json_dumps(manifest, JSON_COMPACT);
+    char *text = dscm_json_write(manifest, JSON_COMPACT, 0);
     for (size_t i = 0; text && i < j->count; i++) {
         char quoted[80];
         snprintf(quoted, sizeof quoted, "\"%s\"", j->names[i]);
@@ -388,7 +393,7 @@ static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
     dscm_code code = j->judges ? bundle_take_judges(j, manifest, err) : DSCM_OK;
     if (code == DSCM_OK) code = add_measured(j, manifest, err);
     if (code == DSCM_OK) drop_unused_files(j, manifest);
-    return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, err) : code;
+    return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, 0, err) : code;
 }
 
 /* Puts what was measured into a bundle that is whole; it stays as it was when that fails. */
@@ -400,8 +405,9 @@ static dscm_code update(bundle_job *j, dscm_error *err)
     if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
     if (code != DSCM_OK) return code;
     const char *before = dscm_bundle_describe(bundle)->manifest;
-    json_t *manifest = json_loads(before, 0, NULL);
-    code = write_again(j, manifest, err); /* as a whole or not at all */
+    json_t *manifest = dscm_json_read(before, strlen(before), 0, NULL);
+    code = cli_json_whole(path, err);
+    if (code == DSCM_OK) code = write_again(j, manifest, err); /* as a whole or not at all */
     bool written = code == DSCM_OK;
     if (written) code = show_bundle(j, err);
     if (written && code != DSCM_OK) {
@@ -435,7 +441,7 @@ static dscm_code make(bundle_job *j, dscm_error *err)
     if (code == DSCM_OK) code = make_evaluation(j, manifest, err);
     if (code == DSCM_OK && j->judges) code = bundle_take_judges(j, manifest, err);
     if (code == DSCM_OK) code = add_measured(j, manifest, err);
-    if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, err);
+    if (code == DSCM_OK) code = dscm_manifest_write(manifest, j->out, j->files, 0, err);
     json_decref(manifest);
     return code == DSCM_OK ? show_bundle(j, err) : code;
 }

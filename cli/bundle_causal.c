@@ -6,14 +6,19 @@
 
 #include "core/base/memory.h"
 #include "core/causal/model.h"
+#include "core/io/json.h"
 
 static dscm_code read_model(dscm_causal *m, const char *path, dscm_error *err)
 {
     json_error_t why;
-    json_t *json = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
-    dscm_code code =
-        json ? dscm_causal_from_json(m, json, path, err)
-             : dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, why.line, why.text);
+    json_t *json = dscm_json_read_file(path, JSON_REJECT_DUPLICATES, &why);
+    dscm_code code = DSCM_OK;
+    if (json)
+        code = dscm_causal_from_json(m, json, path, err);
+    else if (why.line < 1) /* it could not be opened */
+        code = dscm_fail(err, dscm_json_code(&why), "--causal %s", why.text);
+    else
+        code = dscm_fail(err, dscm_json_code(&why), "%s: line %d: %s", path, why.line, why.text);
     json_decref(json);
     for (size_t i = 0; code == DSCM_OK && i < m->count; i++)
         if ((int)i != m->image && !m->nodes[i].known)

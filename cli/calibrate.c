@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/model.h"
 #include "core/base/memory.h"
 #include "core/bundle/bundle.h"
@@ -58,7 +59,6 @@ static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, ds
     const dscm_bundle *b = j->m.bundle;
     json_t *list = json_array();
     dscm_code code = DSCM_OK;
-    json_object_set_new(measured, "temperatures", list);
     for (size_t i = 0; code == DSCM_OK && i < b->info.acceptance_count; i++) {
         dscm_temperature t;
         code = fit_net(j, &b->acceptance[i].net, &t, err);
@@ -67,6 +67,7 @@ static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, ds
         printf("acceptance net %zu: temperature %.3f, mean negative log-likelihood %.4f -> %.4f\n",
                i, t.temperature, t.before, t.after);
     }
+    json_object_set_new(measured, "temperatures", list);
     return code;
 }
 
@@ -192,13 +193,14 @@ static dscm_code measure_likeness(const calibration_job *j, json_t *measured, ds
     }
     if (code == DSCM_OK) {
         centred = plain + count;
-        json_t *quantiles = json_object_get(measured, "quantiles");
-        if (!quantiles) json_object_set_new(measured, "quantiles", quantiles = json_object());
+        json_t *quantiles = json_incref(json_object_get(measured, "quantiles"));
+        if (!quantiles) quantiles = json_object();
         json_object_set_new(quantiles, "likeness", lower_bound_of("likeness", plain, count));
         json_object_set_new(quantiles, "likeness_centred",
                             lower_bound_of("likeness, centred", centred, count));
         const char *slash = strrchr(path, '/');
         json_object_set_new(quantiles, "references", json_string(slash ? slash + 1 : path));
+        json_object_set_new(measured, "quantiles", quantiles);
     }
     dscm_free(plain);
     dscm_free(references);
@@ -224,16 +226,6 @@ static dscm_code open_job(calibration_job *j, dscm_error *err)
     return dscm_session_open(&j->session, j->m.bundle, j->m.batch, (int)j->m.threads, err);
 }
 
-static dscm_code write_measured(const calibration_job *j, const json_t *measured, dscm_error *err)
-{
-    char *text = json_dumps(measured, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", j->out);
-    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-    dscm_code code = dscm_file_replace(j->out, pieces, 2, err);
-    free(text);
-    return code;
-}
-
 static dscm_code run_calibration(calibration_job *j, dscm_error *err)
 {
     json_t *measured = json_object();
@@ -241,7 +233,9 @@ static dscm_code run_calibration(calibration_job *j, dscm_error *err)
     if (code == DSCM_OK && j->m.info->acceptance_count) code = fit_temperatures(j, measured, err);
     if (code == DSCM_OK) code = measure_familiarity(j, measured, err);
     if (code == DSCM_OK) code = measure_likeness(j, measured, err);
-    if (code == DSCM_OK) code = write_measured(j, measured, err);
+    if (code == DSCM_OK)
+        code = cli_json_write(j->out, json_incref(measured),
+                              JSON_INDENT(1) | JSON_REAL_PRECISION(6), err);
     json_decref(measured);
     dscm_session_free(j->session);
     dscm_free(j->images);

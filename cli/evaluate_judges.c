@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/report.h"
 #include "core/base/memory.h"
 #include "core/eval/judges.h"
@@ -91,14 +92,8 @@ static dscm_code write_json(const evaluation *e, const dscm_real_figures *real, 
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:s, s:o, s:O}", "command", e->command, "judges", e->judges,
                   "model", e->m.info->name, "split", e->split, "real", reals, "methods", methods);
-    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(root);
-    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "judges.json: out of memory");
     snprintf(path, sizeof path, "%s/judges.json", e->report_dir);
-    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-    dscm_code code = dscm_file_replace(path, pieces, 2, err);
-    free(text);
-    return code;
+    return cli_json_write(path, root, JSON_INDENT(1) | JSON_REAL_PRECISION(6), err);
 }
 
 /* ---- Markdown ---- */

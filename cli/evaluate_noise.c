@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/evaluate.h"
+#include "cli/json_file.h"
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/eval/noise.h"
@@ -105,16 +106,16 @@ static json_t *rows_json(const noise_run *r)
 
 static dscm_code write_report(const noise_run *r, dscm_error *err)
 {
-    json_t *all = rows_json(r);
-    char *json = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL,
-         *text = NULL;
+    char *json = NULL, *text = NULL;
     size_t length = 0;
-    json_decref(all);
+    dscm_code code = cli_json_text(&json, rows_json(r), JSON_INDENT(1) | JSON_REAL_PRECISION(6),
+                                   "noise.json", err);
+    if (code != DSCM_OK) return code;
     FILE *f = json ? open_memstream(&text, &length) : NULL;
     if (f) print_rows(f, r);
     bool good = f && fclose(f) == 0;
-    dscm_code code = good ? eval_write(r->e, "noise.json", json, strlen(json), err)
-                          : dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
+    code = good ? eval_write(r->e, "noise.json", json, strlen(json), err)
+                : dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
     if (code == DSCM_OK) code = eval_write(r->e, "noise.md", text, length, err);
     if (code == DSCM_OK) fputs(text, stdout);
     free(json);

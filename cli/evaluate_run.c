@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "cli/evaluate.h"
+#include "cli/json_file.h"
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 #include "core/io/sha256.h"
 
 void eval_path(const evaluation *e, const char *what, const char *slug, const char *suffix,
@@ -119,9 +121,15 @@ dscm_code eval_run_method(evaluation *e, eval_method *r, dscm_error *err)
  * would change with every calibrated scale, which a resumed evaluation names itself. */
 static dscm_code hash_networks(evaluation *e, dscm_error *err)
 {
-    json_t *manifest = json_loads(e->m.info->manifest, 0, NULL);
-    char *files = json_dumps(json_object_get(manifest, "files"), JSON_SORT_KEYS | JSON_COMPACT);
+    json_t *manifest = dscm_json_read(e->m.info->manifest, strlen(e->m.info->manifest), 0, NULL);
+    char *files =
+        dscm_json_write(json_object_get(manifest, "files"), JSON_SORT_KEYS | JSON_COMPACT, 0);
     json_decref(manifest);
+    dscm_code code = cli_json_whole("manifest", err);
+    if (code != DSCM_OK) {
+        free(files);
+        return code;
+    }
     if (!files) return dscm_fail(err, DSCM_E_FORMAT, "manifest: no list of files");
     dscm_sha256_hex(e->nets_sha256, files, strlen(files));
     free(files);

@@ -6,6 +6,7 @@
 
 #include "cli/chart.h"
 #include "cli/evaluate_truth.h"
+#include "cli/json_file.h"
 #include "cli/page.h"
 #include "core/base/memory.h"
 #include "core/base/version.h"
@@ -110,10 +111,10 @@ static dscm_code write_json(const truth_run *t, dscm_error *err)
                   "digit_accuracy_of_each", calls_json(&t->real.calls), "results", list,
                   "composition", "1", eval_number(t->composition[0]), "10",
                   eval_number(t->composition[1]), "noise_only", eval_number(t->composition[2]));
-    char *json = all ? json_dumps(all, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(all);
-    if (!json) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
-    dscm_code code = eval_write(t->e, "truth.json", json, strlen(json), err);
+    char *json = NULL;
+    dscm_code code =
+        cli_json_text(&json, all, JSON_INDENT(1) | JSON_REAL_PRECISION(6), "truth.json", err);
+    if (code == DSCM_OK) code = eval_write(t->e, "truth.json", json, strlen(json), err);
     free(json);
     return code;
 }
@@ -508,7 +509,7 @@ static dscm_code write_page(const truth_run *t, bool html, dscm_error *err)
     for (size_t i = 0; i < COUNT(charts); i++) page_picture(&p, charts[i][0], charts[i][1]);
     write_strips(&p, t);
     page_text(&p, "diffscm %s, manifest %.16s….", DSCM_VERSION, t->e->m.info->sha256);
-    return page_close(&p, err);
+    return page_close(&p, DSCM_OK, err);
 }
 
 dscm_code truth_report(const truth_run *t, dscm_error *err)

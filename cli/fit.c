@@ -1,14 +1,17 @@
 /* diffscm fit: the mechanisms of a causal graph from a table of variables. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cli/chart.h"
 #include "cli/cli.h"
+#include "cli/json_file.h"
 #include "core/base/memory.h"
 #include "core/causal/model.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 typedef struct fitting {
     const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file, *charts_dir;
@@ -51,8 +54,10 @@ static dscm_code set_range(dscm_causal *m, const char *text, dscm_error *err)
         low = strtod(number, &low_end);
         high = strtod(dots + 2, &end);
     }
-    if (!end || *end || !*number || *low_end || !(low < high))
-        return dscm_fail(err, DSCM_E_INVALID, "--range %.64s: must be NAME=LOW..HIGH", text);
+    if (!end || *end || !*number || *low_end || !(low < high && low > -1e12 && high < 1e12))
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--range %.64s: must be NAME=LOW..HIGH, numbers of magnitudes below 1e12",
+                         text);
     dscm_code code = dscm_causal_find(m, name, &node, err);
     if (code != DSCM_OK) return code;
     if (node == m->image)
@@ -70,9 +75,10 @@ static dscm_code give(fitting *f, dscm_error *err)
     if (!f->given_file) return DSCM_OK;
     dscm_code code = dscm_file_read(f->given_file, (size_t)1 << 24, &bytes, &size, err);
     json_t *json =
-        code == DSCM_OK ? json_loadb((char *)bytes, size, JSON_REJECT_DUPLICATES, &why) : NULL;
+        code == DSCM_OK ? dscm_json_read((char *)bytes, size, JSON_REJECT_DUPLICATES, &why) : NULL;
     if (code == DSCM_OK && !json)
-        code = dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", f->given_file, why.line, why.text);
+        code = dscm_fail(err, dscm_json_code(&why), "%s: line %d: %s", f->given_file, why.line,
+                         why.text);
     if (code == DSCM_OK) code = dscm_causal_give(&f->model, json, f->given_file, err);
     json_decref(json);
     dscm_free(bytes);
@@ -80,6 +86,11 @@ static dscm_code give(fitting *f, dscm_error *err)
 }
 
 /* ---- report ---- */
+
+static json_t *figure(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
 
 static json_t *report_json(const fitting *f, size_t i)
 {
@@ -90,28 +101,17 @@ static json_t *report_json(const fitting *f, size_t i)
         json_decref(bins);
         return o;
     }
-    json_object_set_new(o, "log_likelihood_train", json_real(r->train));
-    json_object_set_new(o, "log_likelihood_held_out", json_real(r->held_out));
-    json_object_set_new(o, "log_likelihood_start", json_real(r->start));
+    json_object_set_new(o, "log_likelihood_train", figure(r->train));
+    json_object_set_new(o, "log_likelihood_held_out", figure(r->held_out));
+    json_object_set_new(o, "log_likelihood_start", figure(r->start));
     json_object_set_new(o, "held_out_rows", json_integer((json_int_t)r->held_out_rows));
     json_object_set_new(o, "epochs", json_integer((json_int_t)r->epochs));
     json_object_set_new(o, "best_epoch", json_integer((json_int_t)r->best));
     json_object_set_new(o, "converged", json_boolean(r->converged));
-    json_object_set_new(o, "calibration_error", json_real(r->calibration));
-    for (int b = 0; b < 10; b++)
-        json_array_append_new(bins, r->bins[b] == r->bins[b] ? json_real(r->bins[b]) : json_null());
+    json_object_set_new(o, "calibration_error", figure(r->calibration));
+    for (int b = 0; b < 10; b++) json_array_append_new(bins, figure(r->bins[b]));
     json_object_set_new(o, "calibration_bins", bins);
     return o;
-}
-
-static dscm_code write_json(json_t *json, const char *path, dscm_error *err)
-{
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) : NULL;
-    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
-    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-    dscm_code code = dscm_file_replace(path, pieces, 2, err);
-    free(text);
-    return code;
 }
 
 static void print_report(const fitting *f)
@@ -199,18 +199,15 @@ static dscm_code make_charts_folder(const fitting *f, dscm_error *err)
 
 static dscm_code write_results(const fitting *f, dscm_error *err)
 {
-    json_t *model = dscm_causal_json(&f->model);
-    dscm_code code = write_json(model, f->out, err);
-    json_decref(model);
+    const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(12);
+    dscm_code code = cli_json_write(f->out, dscm_causal_json(&f->model), flags, err);
     if (code == DSCM_OK && f->charts_dir) code = write_charts(f, err);
     if (code != DSCM_OK || !f->report_file) return code;
     json_t *report = json_object();
     for (size_t i = 0; i < f->model.count; i++)
         if ((int)i != f->model.image)
             json_object_set_new(report, f->model.nodes[i].name, report_json(f, i));
-    code = write_json(report, f->report_file, err);
-    json_decref(report);
-    return code;
+    return cli_json_write(f->report_file, report, flags, err);
 }
 
 static dscm_code run(fitting *f, dscm_error *err)

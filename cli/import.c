@@ -9,11 +9,13 @@
 #include <jansson.h>
 
 #include "cli/imagenet_labels.h"
+#include "cli/json_file.h"
 #include "cli/labels.h"
 #include "cli/stage.h"
 #include "core/io/choose.h"
 #include "core/io/convert.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 #include "core/models/config.h"
 #include "core/models/infer.h"
 #include "core/models/presets.h"
@@ -51,7 +53,7 @@ static dscm_code add_settings(const import_run *r, const char *net, json_t *give
             continue;
         const char *from = limited ? dot + 1 : text;
         snprintf(key, sizeof key, "%.*s", (int)(equal - from), from);
-        json_t *value = json_loads(equal + 1, JSON_DECODE_ANY, NULL);
+        json_t *value = dscm_json_read(equal + 1, strlen(equal + 1), JSON_DECODE_ANY, NULL);
         if (!value) value = json_string(equal + 1);
         if (!value || json_object_set_new(given, key, value) != 0)
             return dscm_fail(err, DSCM_E_INVALID, "--set %s: the value is not UTF-8 text", text);
@@ -64,7 +66,7 @@ static dscm_code merge_preset(const import_run *r, const char *net, const char *
                               json_t *given, dscm_error *err)
 {
     if (!r->preset) return DSCM_OK;
-    json_t *preset = json_loads(preset_text, 0, NULL);
+    json_t *preset = dscm_json_read(preset_text, strlen(preset_text), 0, NULL);
     const char *key;
     json_t *value;
     dscm_code code = preset ? DSCM_OK : dscm_fail(err, DSCM_E_MEMORY, "out of memory");
@@ -162,6 +164,7 @@ static dscm_code open_network(const import_run *r, const char *which, const char
     if (code == DSCM_OK && !score && !json_object_get(given, "image_size"))
         json_object_set_new(given, "image_size",
                             json_integer((json_int_t)r->score_config.image_size));
+    if (code == DSCM_OK) code = cli_json_whole(from, err);
     if (code == DSCM_OK) code = dscm_tensors_open(set, from, err);
     if (code == DSCM_OK) {
         code = dscm_tensors_choose(*set, "time_embed.0.weight",
@@ -246,19 +249,17 @@ static dscm_code write_manifest(const import_run *r, dscm_error *err)
     json_t *labels = json_array();
     dscm_code code = label_list(r, labels, err);
     json_t *manifest = code == DSCM_OK ? build_manifest(r, labels) : NULL;
-    char *text = manifest ? json_dumps(manifest, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    if (code == DSCM_OK && !text)
+    if (code == DSCM_OK) code = cli_json_whole(r->out, err);
+    if (code == DSCM_OK && !manifest)
         code = dscm_fail(err, DSCM_E_INVALID,
                          "--name, --variable, --licence or --provenance is "
                          "not UTF-8 text");
     int length = snprintf(path, sizeof path, "%s/manifest.json", r->stage.path);
     if (code == DSCM_OK && (length < 0 || (size_t)length >= sizeof path))
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", r->out);
-    if (code == DSCM_OK) {
-        const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-        code = dscm_file_replace(path, pieces, 2, err);
-    }
-    free(text);
+    if (code == DSCM_OK)
+        code = cli_json_write(path, json_incref(manifest), JSON_INDENT(1) | JSON_REAL_PRECISION(9),
+                              err);
     json_decref(manifest);
     json_decref(labels);
     return code;

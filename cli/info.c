@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/model.h"
+#include "core/io/json.h"
 
 static void print_variable(const dscm_bundle_info *info, const dscm_variable *v)
 {
@@ -47,15 +49,17 @@ static int print_labels(const dscm_bundle_info *info, const char *part)
     return found ? EXIT_DONE : EXIT_FAILED;
 }
 
-static void print_all(const cli_model *m)
+static dscm_code print_all(const cli_model *m, dscm_error *err)
 {
     char names[512];
     cli_find_names(names, sizeof names, "models", m->data_dir);
     const dscm_bundle_info *info = m->info;
+    json_t *manifest = dscm_json_read(info->manifest, strlen(info->manifest), 0, NULL);
+    dscm_code code = cli_json_whole(info->dir, err);
+    if (code != DSCM_OK) return code;
     printf("%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  %zu parameters", info->name,
            info->version, info->dir, info->licence, info->provenance, info->sha256,
            info->parameters);
-    json_t *manifest = json_loads(info->manifest, 0, NULL);
     const char *warning = json_string_value(json_object_get(manifest, "warning"));
     if (warning) printf("\n  warning: %s", warning);
     json_decref(manifest);
@@ -74,6 +78,7 @@ static void print_all(const cli_model *m)
     if (!info->calibrations_count) printf(": none; without --scale it is %g", m->options.scale);
     printf("\nscores: L1, L2, validity%s%s%s\n", info->has_cld ? ", CLD" : "",
            info->has_im ? ", IM1, IM2" : "", info->has_oracle ? ", oracle" : "");
+    return DSCM_OK;
 }
 
 int cmd_info(int argc, char **argv)
@@ -104,8 +109,8 @@ int cmd_info(int argc, char **argv)
         code = print_labels(m.info, labels);
     else if (manifest)
         fputs(m.info->manifest, stdout);
-    else
-        print_all(&m);
+    else if (print_all(&m, &err) != DSCM_OK)
+        code = cli_fail(argv[0], &err);
     cli_model_close(&m);
     return code;
 }

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "core/base/version.h"
+#include "core/io/json.h"
 #include "core/kernels/gemm.h"
 
 const cli_command cli_commands[] = {
@@ -133,6 +134,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "diffscm: no memory for the environment\n");
         return EXIT_FAILED;
     }
+    dscm_json_failures();     /* counted from here on: cli/json_file.h */
     signal(SIGXFSZ, SIG_IGN); /* a file over `ulimit -f` is an error like a full disk */
     int status = run(argc, argv);
     /* A result that a full disk swallowed was not delivered. The service has other listeners. */

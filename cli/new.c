@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/json_file.h"
 #include "cli/new_job.h"
 #include "core/io/file.h"
 
@@ -182,6 +183,7 @@ static dscm_code run(new_job *j, dscm_error *err)
     if (code == DSCM_OK)
         code = access(path, F_OK) == 0 ? take_plan(j, path, err) : make_plan(j, path, err);
     if (code == DSCM_OK) quality = new_published(j);
+    if (code == DSCM_OK) code = cli_json_whole(path, err); /* of the plan and the manifest */
     if (code == DSCM_OK && !new_is_published(j, quality)) {
         json_decref(quality);
         new_plan_print(&j->plan);

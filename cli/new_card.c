@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/new.h"
 #include "core/io/file.h"
 
@@ -65,11 +66,10 @@ dscm_code new_write_measured(const new_plan *p, const new_figures *f, const char
     json_t *root =
         json_pack("{s:[{s:s, s:I, s:f}], s:s, s:o}", "calibration", "sampler", f->sampler, "steps",
                   (json_int_t)f->steps, "scale", f->scale, "scale", "auto", "quality", quality);
-    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) : NULL;
-    dscm_code code =
-        text ? write_text(path, text, err) : dscm_fail(err, DSCM_E_MEMORY, "out of memory");
+    char *text = NULL;
+    dscm_code code = cli_json_text(&text, root, JSON_INDENT(1) | JSON_REAL_PRECISION(6), path, err);
+    if (code == DSCM_OK) code = write_text(path, text, err);
     free(text);
-    json_decref(root);
     return code;
 }
 

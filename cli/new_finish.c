@@ -10,6 +10,7 @@
 #include "cli/new_job.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 /* ---- stages ---- */
 static dscm_code write_labels(const new_job *j, const char *path, dscm_error *err)
@@ -153,7 +154,7 @@ json_t *new_published(const new_job *j)
 {
     char path[NEW_PATH];
     if (snprintf(path, sizeof path, "%s/manifest.json", j->out) >= (int)sizeof path) return NULL;
-    json_t *root = json_load_file(path, 0, NULL);
+    json_t *root = dscm_json_read_file(path, 0, NULL);
     json_t *quality = json_incref(json_object_get(root, "quality"));
     json_decref(root);
     return quality;

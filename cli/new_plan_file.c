@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/new.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 #define FORMAT "diffscm-plan-4"
 
@@ -85,15 +87,7 @@ dscm_code new_plan_write(const new_plan *p, const char *path, dscm_error *err)
         (json_int_t)p->threads, "small", p->small, "seconds", p->seconds, "used", p->used, "labels",
         p->labels, "skip", new_skip_text(p->skip), "stages", list);
     if (root && p->fit) json_object_set_new(root, "variables", write_table(p));
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    dscm_code code = text ? DSCM_OK
-                          : dscm_fail(err, DSCM_E_INVALID,
-                                      "the plan cannot be written: a name or label is not UTF-8");
-    const dscm_piece pieces[] = {{text, text ? strlen(text) : 0}, {"\n", 1}};
-    if (code == DSCM_OK) code = dscm_file_replace(path, pieces, 2, err);
-    free(text);
-    json_decref(root);
-    return code;
+    return cli_json_write(path, root, JSON_INDENT(1), err);
 }
 
 /* ---- reading ---- */
@@ -220,9 +214,11 @@ static bool read_plan(new_plan *p, json_t *root)
 dscm_code new_plan_read(new_plan *p, const char *path, dscm_error *err)
 {
     json_error_t parse;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &parse);
+    json_t *root = dscm_json_read_file(path, JSON_REJECT_DUPLICATES, &parse);
     bool good = root && read_plan(p, root);
     json_decref(root);
+    dscm_code code = cli_json_whole(path, err);
+    if (code != DSCM_OK) return code;
     return good ? DSCM_OK
                 : dscm_fail(err, DSCM_E_FORMAT,
                             "%s: not a plan of this version of diffscm new; remove it to begin "

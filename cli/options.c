@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "core/io/json.h"
 
 int cli_usage(const char *name, const char *format, ...)
 {
@@ -24,6 +25,11 @@ int cli_fail(const char *name, const dscm_error *err)
     if (err->code == DSCM_E_CANCELED) {
         fprintf(stderr, "diffscm %s: stopped by a signal: %s\n", name, text);
         return EXIT_STOPPED;
+    }
+    if (dscm_json_failures() &&
+        err->code != DSCM_E_MEMORY) { /* it was judged without what is lacking */
+        fprintf(stderr, "diffscm %s: out of memory: %s\n", name, text);
+        return EXIT_FAILED;
     }
     fprintf(stderr, "diffscm %s: %s\n", name, text);
     return err->code == DSCM_E_INVALID || err->code == DSCM_E_UNKNOWN ? EXIT_USAGE : EXIT_FAILED;

@@ -52,14 +52,16 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
     return DSCM_OK;
 }
 
-dscm_code page_close(page *p, dscm_error *err)
+dscm_code page_close(page *p, dscm_code so_far, dscm_error *err)
 {
     bool bad = ferror(p->file);
     bad |= fclose(p->file) != 0;
     p->file = NULL;
     const dscm_piece piece = {p->text, p->size};
-    dscm_code code = bad ? dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path)
-                         : dscm_file_replace(p->path, &piece, 1, err);
+    dscm_code code = so_far;
+    if (code == DSCM_OK)
+        code = bad ? dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path)
+                   : dscm_file_replace(p->path, &piece, 1, err);
     free(p->text);
     p->text = NULL;
     return code;

@@ -22,10 +22,11 @@ typedef struct page {
     bool header;   /* the present row is the header */
 } page;
 
-/* Begins DIR/<stem>.md or DIR/<stem>.html, which closing writes. `dir` stays the caller's. */
+/* Begins DIR/<stem>.md or DIR/<stem>.html, which closing writes; where `so_far` is an error nothing is
+ * written and it is returned. `dir` stays the caller's. */
 dscm_code page_open(page *p, const char *dir, const char *stem, const char *title, bool html,
                     dscm_error *err) DSCM_MUST_CHECK;
-dscm_code page_close(page *p, dscm_error *err) DSCM_MUST_CHECK;
+dscm_code page_close(page *p, dscm_code so_far, dscm_error *err) DSCM_MUST_CHECK;
 
 void page_heading(page *p, int level, const char *text);
 void page_text(page *p, const char *format, ...) DSCM_PRINTF(2, 3); /* a paragraph */

@@ -5,9 +5,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cli/json_file.h"
 #include "cli/page.h"
 #include "core/base/memory.h"
 #include "core/base/version.h"
+#include "core/io/json.h"
 
 #define RESAMPLES 1000
 
@@ -453,9 +455,9 @@ static dscm_code write_sheets(page *p, const evaluation *e, dscm_error *err)
     return DSCM_OK;
 }
 
-static void write_hashes(page *p, const evaluation *e)
+static dscm_code write_hashes(page *p, const evaluation *e, dscm_error *err)
 {
-    json_t *manifest = json_loads(e->m.info->manifest, 0, NULL);
+    json_t *manifest = dscm_json_read(e->m.info->manifest, strlen(e->m.info->manifest), 0, NULL);
     const char *file;
     json_t *hash;
     page_heading(p, 2, "What was measured with what");
@@ -478,6 +480,7 @@ static void write_hashes(page *p, const evaluation *e)
     }
     page_table_end(p);
     json_decref(manifest);
+    return cli_json_whole("report", err);
 }
 
 static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_error *err)
@@ -498,9 +501,8 @@ static dscm_code write_page(const evaluation *e, bool html, bool charts, dscm_er
     if (code == DSCM_OK) code = write_matrices(&p, e, err);
     if (code == DSCM_OK) code = write_percentiles(&p, e, err);
     if (code == DSCM_OK) code = write_sheets(&p, e, err);
-    write_hashes(&p, e);
-    dscm_code closed = page_close(&p, code == DSCM_OK ? err : NULL);
-    return code == DSCM_OK ? closed : code;
+    if (code == DSCM_OK) code = write_hashes(&p, e, err);
+    return page_close(&p, code, err);
 }
 
 dscm_code cli_report_write(const evaluation *e, dscm_error *err)

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/json_file.h"
 #include "cli/report.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 enum { PERCENTILES = 101 };
 
@@ -85,7 +87,7 @@ dscm_code report_measured(const evaluation *e, dscm_error *err)
     if (!r) return DSCM_OK;
     double *values = dscm_alloc(r->count, sizeof *values, "measured.json", err);
     if (!values) return DSCM_E_MEMORY;
-    json_t *manifest = json_loads(e->m.info->manifest, 0, NULL);
+    json_t *manifest = dscm_json_read(e->m.info->manifest, strlen(e->m.info->manifest), 0, NULL);
     json_t *measured = json_object(), *accepted = json_object();
     /* What was chosen before stays: the file says all that a bundle is told. */
     json_t *calibration = json_object_get(manifest, "calibration"),
@@ -109,12 +111,6 @@ dscm_code report_measured(const evaluation *e, dscm_error *err)
         json_decref(measured);
         return code;
     }
-    char *text = json_dumps(measured, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    json_decref(measured);
     snprintf(path, sizeof path, "%s/measured.json", e->report_dir);
-    if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
-    const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
-    code = dscm_file_replace(path, pieces, 2, err);
-    free(text);
-    return code;
+    return cli_json_write(path, measured, JSON_INDENT(1) | JSON_REAL_PRECISION(6), err);
 }

@@ -8,6 +8,7 @@
 #include "cli/verify.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 
 /* ---- comparing ---- */
 static double largest(const double *v, size_t count)
@@ -128,10 +129,11 @@ static dscm_code run_case(verify_case *c, dscm_error *err)
     snprintf(path, sizeof path, "%s/config.json", c->dir);
     dscm_code code = dscm_file_read(path, 1 << 20, &text, &size, err);
     if (code != DSCM_OK) return code;
-    c->config = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &parse);
+    c->config = dscm_json_read((const char *)text, size, JSON_REJECT_DUPLICATES, &parse);
     dscm_free(text);
     if (!c->config)
-        return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, parse.line, parse.text);
+        return dscm_fail(err, dscm_json_code(&parse), "%s: line %d: %s", path, parse.line,
+                         parse.text);
     snprintf(path, sizeof path, "%s/expected.safetensors", c->dir);
     code = dscm_tensors_open(&c->expected, path, err);
     return code == DSCM_OK ? run_kind(c, err) : code;

@@ -264,9 +264,10 @@ typedef struct dscm_query {
     const float *image; /* (H,W,C) in [-1,1] that the item was abducted from, or NULL: pixels of a
                               prediction whose channels all differ from it by at most `min_change` keep
                               its value; of the others, where the model's pictures have a dark ground,
-                              those at most `min_change` above black are ground, 0. A query without
-                              interventions keeps none: its prediction shows what the walk
-                              reconstructs. */
+                              those at most `min_change` above black are ground, 0, and so are new spots
+                              of at most 4 pixels, none brighter than half the range, that touch nothing
+                              else, and the faint edges of strokes that are gone. A query without interventions keeps none: its prediction shows what
+                              the walk reconstructs. */
     double min_change;  /* grey levels, 0..255 */
 } dscm_query;
 

@@ -15,12 +15,10 @@ FUZZ_MAIN    := $(if $(filter fuzz,$(BUILD)),-fsanitize=fuzzer,$(OUT)/tests/fuzz
 fuzz:
 ifeq ($(FUZZ_CC),)
 	@$(SUB) BUILD=asan fuzzers
-	@for source in $(FUZZ_SRC); do \
-	    name=$$(basename $$source .c); \
-	    build/asan/tests/fuzz/$$name $(FUZZ_SECONDS) build/asan/$$name.input \
-	        $$(find tests/fuzz/seeds/$$name -type f 2>/dev/null) || { \
-	        echo "$$name: failed; its input is build/asan/$$name.input"; exit 1; }; \
-	done
+	@printf '%s\n' $(basename $(notdir $(FUZZ_SRC))) | xargs -P $(shell nproc) -I NAME sh -c \
+	    'build/asan/tests/fuzz/NAME $(FUZZ_SECONDS) build/asan/NAME.input \
+	        $$(find tests/fuzz/seeds/NAME -type f 2>/dev/null) || { \
+	        echo "NAME: failed; its input is build/asan/NAME.input"; exit 1; }'
 else
 	@$(SUB) BUILD=fuzz CC='$(FUZZ_CC)' fuzzers
 	@for source in $(FUZZ_SRC); do \

@@ -150,7 +150,7 @@ static json_t *list_examples(const dscm_assets *assets)
         size_t length = (size_t)(file - model);
         json_t *files = json_object_getn(models, model, length);
         if (!files && json_object_setn_new(models, model, length, files = json_array()) != 0)
-            continue;
+            continue; /* counted: the list is not written */
         json_array_append_new(files, dscm_json_string(file + 1));
     }
     return models;
@@ -161,10 +161,11 @@ static dscm_code add_index(dscm_assets *assets, dscm_error *err)
     if (assets->count == FILES_MAX)
         return dscm_fail(err, DSCM_E_LIMIT, "files of the page and examples: more than %d",
                          FILES_MAX - 1);
+    unsigned long mark = dscm_json_failures();
     json_t *models = list_examples(assets);
     dscm_asset *asset = &assets->list[assets->count];
     memset(asset, 0, sizeof *asset);
-    char *text = models ? dscm_json_text(models, &asset->size) : NULL;
+    char *text = dscm_json_text(models, mark, &asset->size);
     json_decref(models);
     asset->data = text ? dscm_alloc(asset->size, 1, "the list of examples", err) : NULL;
     asset->path = dscm_strdup(DSCM_EXAMPLES "index.json", err);

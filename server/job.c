@@ -204,7 +204,10 @@ static void end_now(dscm_job *job, const dscm_job_end *end)
     job->problem = end->problem;
     job->result = end->result;
     job->finished_us = dscm_clock_us();
-    add_event(job, kinds[end->state], end->data);
+    if (end->unsaid)
+        job->last_event++;
+    else
+        add_event(job, kinds[end->state], end->data);
     dscm_free(end->data);
 }
 
@@ -241,6 +244,7 @@ bool dscm_job_succeed(dscm_job *job, dscm_payload result, const char *data)
     dscm_job_end end = {.state = DSCM_JOB_SUCCEEDED,
                         .result = result,
                         .data = data ? dscm_strdup(data, NULL) : NULL};
+    end.unsaid = data && !end.data;
     pthread_mutex_lock(&job->lock);
     return end_with(job, &end);
 }

@@ -91,6 +91,7 @@ typedef struct dscm_job_end {
     dscm_problem *problem; /* owned; NULL but for failed ones, and there for want of memory */
     dscm_payload result;   /* of succeeded ones; with a journal its data is a dscm_blob */
     char *data;            /* of the terminal event; owned, may be NULL */
+    bool unsaid;           /* there was no memory for the data: the event is left out */
 } dscm_job_end;
 
 struct dscm_job;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/json.h"
 #include "core/base/memory.h"
 #include "server/clock.h"
 
@@ -186,17 +187,20 @@ void dscm_log_write(const dscm_log *log, dscm_log_level level, const char *event
         json_decref(fields);
         return;
     }
+    const size_t flags = JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6);
     char when[40];
     timestamp(when, sizeof when);
+    unsigned long mark = dscm_json_failures();
     json_t *line =
         json_pack("{s:s, s:s, s:s}", "time", when, "level", level_names[level], "event", event);
-    if (line && fields) json_object_update(line, fields);
-    char *text =
-        line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6)) : NULL;
+    if (fields) json_object_update(line, fields);
+    char *text = fields ? dscm_json_write(line, flags, mark) : NULL;
     if (text) {
         size_t length = strlen(text);
         text[length] = '\n'; /* the line is written by length: its end mark is not needed */
         put(log->writer, text, length + 1);
+    } else {
+        atomic_fetch_add(&log->writer->dropped, 1);
     }
     free(text);
     json_decref(line);
@@ -211,5 +215,5 @@ void dscm_log_message(const dscm_log *log, dscm_log_level level, const char *eve
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    dscm_log_write(log, level, event, json_pack("{s:s}", "message", text));
+    dscm_log_write(log, level, event, json_pack("{s:o}", "message", dscm_json_string(text)));
 }

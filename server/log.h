@@ -34,14 +34,15 @@ dscm_code dscm_log_open(dscm_log *log, int fd, dscm_log_level level,
                         dscm_error *err) DSCM_MUST_CHECK;
 /* Writes what is left for at most `wait_ms` and ends. Takes a log that is not open. */
 void dscm_log_close(dscm_log *log, long wait_ms);
-/* Lines that were lost since the start: the buffer was full, or the file could not take them. */
+/* Lines that were lost since the start: there was no memory for them, the buffer was full, or the file could not
+ * take them. */
 unsigned long long dscm_log_dropped(const dscm_log *log);
 
 /* Level by name ("debug", "info", "warn", "error", "silent"), or -1. */
 int dscm_log_level_find(const char *name);
 
-/* Writes {"time":…, "level":…, "event": event, …fields}. Takes `fields` (an object, or NULL), also
- * when the line is dropped. */
+/* Writes {"time":…, "level":…, "event": event, …fields}. Takes `fields`, also when the line is
+ * dropped: it is not of this level, or `fields` is NULL because there was no memory for them. */
 void dscm_log_write(const dscm_log *log, dscm_log_level level, const char *event, json_t *fields);
 /* The same with one text field "message". */
 void dscm_log_message(const dscm_log *log, dscm_log_level level, const char *event,

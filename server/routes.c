@@ -294,6 +294,7 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     dscm_metrics_request(&service->metrics, exchange->route, exchange->status, took_us);
     if (service->log.level > DSCM_LOG_INFO) return;
     char path[DSCM_LOGGED_PATH];
+    unsigned long mark = dscm_json_failures();
     json_t *line = json_pack("{s:o, s:o, s:s, s:i, s:I, s:I, s:f, s:s}", "method",
                              dscm_json_string(exchange->method), "path",
                              dscm_json_string(logged_path(exchange, path)), "client",
@@ -303,7 +304,7 @@ void dscm_routes_done(void *arg, dscm_exchange *exchange, int64_t took_us)
     if (line && exchange->owner[0]) json_object_set_new(line, "key", json_string(exchange->owner));
     if (line && exchange->job)
         json_object_set_new(line, "job", json_stringn(exchange->job->id, DSCM_LOGGED_ID));
-    dscm_log_write(&service->log, DSCM_LOG_INFO, "request", line);
+    dscm_log_write(&service->log, DSCM_LOG_INFO, "request", dscm_json_whole(line, mark));
 }
 
 void dscm_routes_slow(void *arg, int status)

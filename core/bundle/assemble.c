@@ -7,6 +7,7 @@
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
@@ -20,8 +21,11 @@ dscm_code dscm_network_settings(json_t **settings, const char *path, dscm_error 
     dscm_code code = dscm_tensors_open(&set, path, err);
     if (code != DSCM_OK) return code;
     const char *text = dscm_tensors_metadata(set, "settings");
-    json_t *object = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    unsigned long mark = dscm_json_failures();
+    json_t *object = text ? dscm_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, NULL) : NULL;
     dscm_tensors_free(set);
+    if (dscm_json_failures() != mark)
+        return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     if (!json_is_object(json_object_get(object, "config"))) {
         json_decref(object);
         return dscm_fail(err, DSCM_E_FORMAT, "%s: no network written by diffscm train", path);
@@ -149,7 +153,7 @@ static dscm_code add_hash(json_t *hashes, const char *dir, const char *name, dsc
 }
 
 dscm_code dscm_manifest_write(json_t *manifest, const char *dir, const char *const *files,
-                              dscm_error *err)
+                              unsigned long since, dscm_error *err)
 {
     char path[4096];
     json_t *hashes = json_object();
@@ -166,7 +170,7 @@ dscm_code dscm_manifest_write(json_t *manifest, const char *dir, const char *con
     if (code == DSCM_OK && (length < 0 || (size_t)length >= sizeof path))
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", dir);
     if (code != DSCM_OK) return code;
-    char *text = json_dumps(manifest, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    char *text = dscm_json_write(manifest, JSON_INDENT(1) | JSON_REAL_PRECISION(9), since);
     if (!text) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     const dscm_piece pieces[] = {{text, strlen(text)}, {"\n", 1}};
     code = dscm_file_replace(path, pieces, 2, err);

@@ -25,8 +25,8 @@ dscm_code dscm_pool_write(const char *path, const char *vae_path, const dscm_dat
                           size_t count, dscm_error *err) DSCM_MUST_CHECK;
 
 /* Sets "format" and "files" (name -> SHA-256 of DIR/name) and writes DIR/manifest.json in one
- * step. files: names, NULL-terminated. */
+ * step. files: names, NULL-terminated; since: dscm_json_failures() before the manifest was begun. */
 dscm_code dscm_manifest_write(json_t *manifest, const char *dir, const char *const *files,
-                              dscm_error *err) DSCM_MUST_CHECK;
+                              unsigned long since, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

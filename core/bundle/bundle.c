@@ -11,6 +11,7 @@
 #include "core/bundle/assemble.h"
 #include "core/bundle/manifest.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 #include "core/io/sha256.h"
 #include "core/io/tensors.h"
 #include "core/models/config.h"
@@ -453,9 +454,10 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
 static dscm_code load_all(dscm_bundle *b, const char *path, size_t size, dscm_error *err)
 {
     json_error_t parse;
-    json_t *root = json_loadb(b->manifest, size, JSON_REJECT_DUPLICATES, &parse);
+    json_t *root = dscm_json_read(b->manifest, size, JSON_REJECT_DUPLICATES, &parse);
     if (!root)
-        return dscm_fail(err, DSCM_E_FORMAT, "%s: line %d: %s", path, parse.line, parse.text);
+        return dscm_fail(err, dscm_json_code(&parse), "%s: line %d: %s", path, parse.line,
+                         parse.text);
     manifest m = {.path = path,
                   .dir = b->dir,
                   .files = json_object_get(root, "files"),

@@ -282,6 +282,26 @@ static void calibrate_categorical(const fit *f, dscm_causal_report *r)
     }
 }
 
+/* What is written must be read again. */
+static dscm_code check_numbers(const dscm_causal_node *n, dscm_error *err)
+{
+    const struct {
+        const double *values;
+        size_t count;
+    } parts[] = {{n->net.p, causal_net_count(&n->net)},
+                 {n->curve.p, causal_spline_count(&n->curve)},
+                 {n->mean, n->net.features},
+                 {n->deviation, n->net.features}};
+    for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++)
+        for (size_t i = 0; i < parts[k].count; i++)
+            if (!(fabs(parts[k].values[i]) < CAUSAL_NUMBER_MAX))
+                return dscm_fail(err, DSCM_E_INVALID,
+                                 "%s: its mechanism became %g, beyond %g; give its column and its "
+                                 "parents' in units that make numbers nearer to 1",
+                                 n->name, parts[k].values[i], CAUSAL_NUMBER_MAX);
+    return DSCM_OK;
+}
+
 static dscm_code fit_node(fit *f, const dscm_causal_options *o, dscm_causal_report *r,
                           dscm_error *err)
 {
@@ -312,6 +332,7 @@ static dscm_code fit_node(fit *f, const dscm_causal_options *o, dscm_causal_repo
     r->train = mean_likelihood(f, 0, f->train);
     if (code == DSCM_OK && categorical) calibrate_categorical(f, r);
     if (code == DSCM_OK && !categorical) code = calibrate_continuous(f, r, err);
+    if (code == DSCM_OK) code = check_numbers(n, err);
     dscm_free(f->p);
     return code;
 }

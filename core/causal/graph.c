@@ -7,9 +7,11 @@
 
 #include "core/base/memory.h"
 #include "core/causal/model.h"
+#include "core/io/json.h"
 
 #define NAME_MAX_BYTES 63
-#define LABELS_GUESSED 50 /* more different integers are numbers */
+#define VALUE_MAX      1e11 /* in a table: ranges of mechanisms are somewhat wider */
+#define LABELS_GUESSED 50   /* more different integers are numbers */
 
 static void node_free(dscm_causal_node *n)
 {
@@ -140,9 +142,10 @@ static dscm_code parse_json(dscm_causal *m, const char *text, dscm_error *err)
 {
     json_error_t why;
     const char *name;
-    json_t *list, *root = json_loads(text, JSON_REJECT_DUPLICATES, &why), *parent;
+    json_t *list, *root = dscm_json_read(text, strlen(text), JSON_REJECT_DUPLICATES, &why), *parent;
     dscm_code code = DSCM_OK;
-    if (!root) return dscm_fail(err, DSCM_E_FORMAT, "graph: JSON, line %d: %s", why.line, why.text);
+    if (!root)
+        return dscm_fail(err, dscm_json_code(&why), "graph: JSON, line %d: %s", why.line, why.text);
     json_object_foreach(root, name, list)
     {
         int child = -1, from = -1;
@@ -287,6 +290,9 @@ static dscm_code describe_node(dscm_causal_node *n, const dscm_table *t, size_t 
     if (!numbers)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: column %zu (%s) has more than %d labels", t->name,
                          at + 1, n->name, DSCM_CAUSAL_LABELS_MAX);
+    if (!(fabs(low) < VALUE_MAX && fabs(high) < VALUE_MAX))
+        return dscm_fail(err, DSCM_E_LIMIT, "%s: column %zu (%s): %g is too large; at most %g is",
+                         t->name, at + 1, n->name, fabs(low) > fabs(high) ? low : high, VALUE_MAX);
     n->min = low - 0.05 * (high - low);
     n->max = high + 0.05 * (high - low);
     return DSCM_OK;

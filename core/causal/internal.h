@@ -5,7 +5,8 @@
 #include "core/causal/model.h"
 
 #define CAUSAL_FEATURES_MAX 1024
-#define CAUSAL_LOG_SCALE    7.0 /* largest magnitude of log s */
+#define CAUSAL_NUMBER_MAX   1e12 /* magnitudes of what is in a file are below */
+#define CAUSAL_LOG_SCALE    7.0  /* largest magnitude of log s */
 
 /* Number of features of a node's parents: one per continuous one, one per label of the others. */
 size_t causal_features_count(const dscm_causal *m, const dscm_causal_node *n);

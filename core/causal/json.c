@@ -6,6 +6,7 @@
 
 #include "core/base/memory.h"
 #include "core/causal/internal.h"
+#include "core/io/json.h"
 
 /* ---- writing ---- */
 
@@ -52,6 +53,7 @@ static json_t *mechanism_json(const dscm_causal_node *n)
 
 json_t *dscm_causal_json(const dscm_causal *m)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *root = json_object(), *list = json_array();
     json_object_set_new(root, "format", json_string("diffscm causal model 1"));
     for (size_t i = 0; i < m->count; i++) {
@@ -77,7 +79,7 @@ json_t *dscm_causal_json(const dscm_causal *m)
         json_array_append_new(list, o);
     }
     json_object_set_new(root, "variables", list);
-    return root;
+    return dscm_json_whole(root, mark);
 }
 
 /* ---- reading ---- */
@@ -97,7 +99,7 @@ static dscm_code take(const json_t *object, const char *where, const char *node,
         for (size_t c = 0; fits && c < columns; c++) {
             const json_t *v = json_array_get(row, c);
             out[r * columns + c] = json_number_value(v);
-            fits = json_is_number(v) && fabs(json_number_value(v)) < 1e12;
+            fits = json_is_number(v) && fabs(json_number_value(v)) < CAUSAL_NUMBER_MAX;
         }
     }
     if (fits) return DSCM_OK;
@@ -197,6 +199,7 @@ dscm_code dscm_causal_give(dscm_causal *m, const json_t *mechanisms, const char 
 static dscm_code read_graph(dscm_causal *out, const json_t *list, const char *where,
                             dscm_error *err)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *graph = json_object(), *v;
     size_t i;
     dscm_code code = DSCM_OK;
@@ -210,7 +213,7 @@ static dscm_code read_graph(dscm_causal *out, const json_t *list, const char *wh
         if (code == DSCM_OK)
             json_object_set_new(graph, name, parents ? json_incref(parents) : json_array());
     }
-    char *text = code == DSCM_OK ? json_dumps(graph, 0) : NULL;
+    char *text = code == DSCM_OK ? dscm_json_write(graph, 0, mark) : NULL;
     if (code == DSCM_OK && !text) code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", where);
     if (code == DSCM_OK) code = dscm_causal_graph(out, text, err);
     free(text);
@@ -229,8 +232,8 @@ static dscm_code read_node(dscm_causal_node *n, const json_t *v, const char *whe
     if (n->kind == DSCM_IMAGE || (kind && strcmp(kind, "continuous") == 0)) {
         n->min = json_number_value(json_object_get(v, "min"));
         n->max = json_number_value(json_object_get(v, "max"));
-        if (n->kind == DSCM_IMAGE ||
-            (n->min < n->max && fabs(n->min) < 1e12 && fabs(n->max) < 1e12))
+        if (n->kind == DSCM_IMAGE || (n->min < n->max && fabs(n->min) < CAUSAL_NUMBER_MAX &&
+                                      fabs(n->max) < CAUSAL_NUMBER_MAX))
             return DSCM_OK;
         return dscm_fail(err, DSCM_E_FORMAT, "%s: %s: min and max must be numbers, min below max",
                          where, n->name);
@@ -262,6 +265,7 @@ dscm_code dscm_causal_from_json(dscm_causal *out, const json_t *json, const char
         return dscm_fail(err, DSCM_E_FORMAT, "%s: no causal model: variables must be a list",
                          where);
     dscm_code code = read_graph(out, list, where, err);
+    unsigned long mark = dscm_json_failures();
     json_t *mechanisms = json_object();
     json_array_foreach((json_t *)list, i, v)
     {
@@ -272,6 +276,8 @@ dscm_code dscm_causal_from_json(dscm_causal *out, const json_t *json, const char
         if (code == DSCM_OK) code = read_node(&out->nodes[node], v, where, err);
         if (code == DSCM_OK && mechanism) json_object_set(mechanisms, name, mechanism);
     }
+    if (code == DSCM_OK && dscm_json_failures() != mark)
+        code = dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", where);
     if (code == DSCM_OK) code = dscm_causal_give(out, mechanisms, where, err);
     json_decref(mechanisms);
     if (code != DSCM_OK) dscm_causal_free(out);

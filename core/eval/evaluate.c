@@ -43,43 +43,6 @@ static double now(void)
 typedef dscm_code method_fn(dscm_eval_worker *w, const dscm_eval_setting *s, size_t first,
                             size_t count, dscm_record *rows, dscm_error *err);
 
-/* Gradients, or evaluations that stand for them, per step down. */
-static double extra_evaluations(const dscm_eval_worker *w, const dscm_options *o)
-{
-    if (o->scale <= 0) return 0;
-    return o->guidance == DSCM_GUIDANCE_CONDITIONAL
-               ? (double)dscm_extra_evaluations(w->data->bundle, o)
-               : 1;
-}
-
-static void count_cost(dscm_eval_worker *w, const dscm_eval_setting *s, size_t count,
-                       dscm_record *rows)
-{
-    dscm_path path;
-    if (dscm_session_path(w->session, &s->options, &path, NULL) != DSCM_OK) return;
-    for (size_t i = 0; i < count; i++) {
-        double down = (double)dscm_path_evaluations(&path, false);
-        rows[i].values[DSCM_COL_PASSES] = (double)dscm_path_evaluations(&path, true) + down;
-        rows[i].values[DSCM_COL_GRADIENTS] = down * extra_evaluations(w, &s->options);
-        rows[i].values[DSCM_COL_SCALE] = s->options.scale;
-    }
-    dscm_path_close(&path);
-}
-
-/* Makes what stands for gradients under conditional guidance sum to what the session has done: rows that
- * cancel are not run. passes: of the score network, for all rows. */
-static void settle_cost(const dscm_eval_setting *s, size_t count, dscm_record *rows, size_t passes)
-{
-    double plain = 0, beside = 0;
-    for (size_t i = 0; i < count; i++) {
-        plain += rows[i].values[DSCM_COL_PASSES];
-        beside += rows[i].values[DSCM_COL_GRADIENTS];
-    }
-    if (s->options.guidance != DSCM_GUIDANCE_CONDITIONAL || beside <= 0) return;
-    double share = ((double)passes - plain) / beside;
-    for (size_t i = 0; i < count; i++) rows[i].values[DSCM_COL_GRADIENTS] *= share;
-}
-
 static void set_queries(dscm_eval_worker *w, const float *from, const int *labels, size_t count,
                         double min_change, bool guided)
 {
@@ -121,21 +84,16 @@ static dscm_code run_diffusion(dscm_eval_worker *w, const dscm_eval_setting *s, 
                                size_t count, dscm_record *rows, dscm_error *err)
 {
     (void)first;
-    count_cost(w, s, count, rows);
-    size_t before = dscm_session_done(w->session).passes;
+    dscm_session_work before = dscm_session_done(w->session);
     dscm_code code =
         set_targets(w, w->factuals, w->targets, count, s, w->images, w->results, true, err);
-    size_t passes = dscm_session_done(w->session).passes - before;
-    /* Each prediction of a search costs the network passes and gradients of one walk down. */
-    for (size_t i = 0; code == DSCM_OK && s->search && i < count; i++) {
-        double extra = rows[i].values[DSCM_COL_GRADIENTS],
-               per_step = extra_evaluations(w, &s->options);
-        double again = (double)w->searched[i].predictions - 1;
-        rows[i].values[DSCM_COL_SCALE] = w->searched[i].scale;
-        rows[i].values[DSCM_COL_PASSES] += per_step > 0 ? extra / per_step * again : 0;
-        rows[i].values[DSCM_COL_GRADIENTS] += extra * again;
+    dscm_session_work after = dscm_session_done(w->session);
+    for (size_t i = 0; code == DSCM_OK && i < count; i++) { /* the mean of the images of a batch */
+        rows[i].values[DSCM_COL_PASSES] = (double)(after.passes - before.passes) / (double)count;
+        rows[i].values[DSCM_COL_GRADIENTS] =
+            (double)(after.gradients - before.gradients) / (double)count;
+        rows[i].values[DSCM_COL_SCALE] = s->search ? w->searched[i].scale : s->options.scale;
     }
-    if (code == DSCM_OK) settle_cost(s, count, rows, passes);
     return code;
 }
 

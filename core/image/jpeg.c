@@ -7,6 +7,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 #include "core/image/orient.h"
 
 /* State of one call; on the heap because locals do not survive longjmp reliably. */
@@ -16,13 +18,14 @@ typedef struct jpeg_state {
     struct jpeg_progress_mgr progress;
     jmp_buf jump;
     uint8_t *pixels; /* (H,W,C) */
-    bool too_large, unsupported;
+    bool too_large, unsupported, no_memory;
     char message[JMSG_LENGTH_MAX];
 } jpeg_state;
 
 static void on_error(j_common_ptr common)
 {
     jpeg_state *s = common->client_data;
+    s->no_memory = common->err->msg_code == JERR_OUT_OF_MEMORY;
     common->err->format_message(common, s->message);
     longjmp(s->jump, 1);
 }
@@ -105,10 +108,8 @@ static bool read_pixels(jpeg_state *s, const void *bytes, size_t size, size_t ch
     jpeg_start_decompress(&s->d);
     size_t row = (size_t)s->d.output_width * channels;
     s->pixels = malloc(row * s->d.output_height);
-    if (!s->pixels) {
-        snprintf(s->message, sizeof(s->message), "out of memory");
-        longjmp(s->jump, 1);
-    }
+    s->no_memory = !s->pixels;
+    if (s->no_memory) longjmp(s->jump, 1);
     while (s->d.output_scanline < s->d.output_height) {
         JSAMPROW line = s->pixels + s->d.output_scanline * row;
         jpeg_read_scanlines(&s->d, &line, 1);
@@ -148,6 +149,8 @@ dscm_code dscm_jpeg_decode(dscm_picture *out, const void *bytes, size_t size, si
         code = take_pixels(out, s, orientation, err);
     else if (s->too_large)
         code = dscm_fail(err, DSCM_E_LIMIT, "the image has %s", s->message);
+    else if (s->no_memory)
+        code = dscm_fail(err, DSCM_E_MEMORY, "no memory to read a JPEG file");
     else
         code = dscm_fail(err, DSCM_E_FORMAT, "the JPEG file %s%s",
                          s->unsupported ? "" : "is damaged: ", s->message);

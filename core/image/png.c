@@ -19,7 +19,22 @@ typedef struct png_state {
     uint8_t *rgba;   /* (H,W,4) */
     png_bytep *rows; /* (H) into rgba */
     char message[128];
+    bool no_memory; /* an allocation of libpng failed while reading */
 } png_state;
+
+static png_voidp on_malloc(png_structp png, png_alloc_size_t size)
+{
+    png_state *s = png_get_mem_ptr(png);
+    void *block = malloc(size);
+    if (!block) s->no_memory = true;
+    return block;
+}
+
+static void on_free(png_structp png, png_voidp block)
+{
+    (void)png;
+    free(block);
+}
 
 static void on_error(png_structp png, png_const_charp message)
 {
@@ -186,7 +201,8 @@ static bool read_rgba(png_state *s, const dscm_picture_limits *limits)
     if (png_get_rowbytes(s->png, s->info) != w * 4) png_error(s->png, "unexpected row size");
     s->rgba = malloc(h * w * 4);
     s->rows = malloc(h * sizeof(*s->rows));
-    if (!s->rgba || !s->rows) png_error(s->png, "out of memory");
+    s->no_memory = !s->rgba || !s->rows;
+    if (s->no_memory) png_error(s->png, "out of memory");
     for (size_t y = 0; y < h; y++) s->rows[y] = s->rgba + y * w * 4;
     read_rows(s, h, passes, packed_row);
     png_read_end(s->png, s->info); /* without info, critical chunks would pass unread */
@@ -223,7 +239,8 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
     s->in = bytes;
     s->in_size = size;
     s->idat_end = find_idat_end(bytes, size);
-    s->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, s, on_error, on_error);
+    s->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_error, s, on_malloc,
+                                      on_free);
     s->info = s->png ? png_create_info_struct(s->png) : NULL;
     bool good = s->info && read_rgba(s, limits);
     if (good) {
@@ -236,9 +253,10 @@ dscm_code dscm_png_decode(dscm_picture *out, const void *bytes, size_t size, siz
         code = dscm_fail(err, DSCM_E_MEMORY, "no memory for an image");
     else if (good)
         code = dscm_picture_turn(out, find_orientation(bytes, size), err);
-    else if (!good)
-        code = dscm_fail(err, s->info ? DSCM_E_FORMAT : DSCM_E_MEMORY,
-                         "the PNG file is damaged: %s", s->message);
+    else if (s->no_memory || !s->info)
+        code = dscm_fail(err, DSCM_E_MEMORY, "no memory to read a PNG file");
+    else
+        code = dscm_fail(err, DSCM_E_FORMAT, "the PNG file is damaged: %s", s->message);
     if (code != DSCM_OK) dscm_picture_free(out);
     png_destroy_read_struct(&s->png, &s->info, NULL);
     state_free(s);

@@ -1,12 +1,12 @@
 /* safetensors: an 8-byte length, a JSON header {name: {dtype, shape, data_offsets}}, then the data.
  */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base/half.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
+#include "core/io/json.h"
 #include "core/io/tensors_internal.h"
 
 #define HEADER_MAX       ((size_t)8 << 20)
@@ -184,11 +184,11 @@ dscm_code dscm_safetensors_read(dscm_tensors *set, dscm_error *err)
                          "tensors",
                          set->path, HEADER_DEPTH_MAX, DSCM_TENSORS_MAX);
     json_error_t parse;
-    json_t *header =
-        json_loadb((const char *)set->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &parse);
+    json_t *header = dscm_json_read((const char *)set->bytes + 8, (size_t)length,
+                                    JSON_REJECT_DUPLICATES, &parse);
     if (!header)
-        return dscm_fail(err, DSCM_E_FORMAT, "%s: safetensors header: %s at byte %d", set->path,
-                         parse.text, parse.position);
+        return dscm_fail(err, dscm_json_code(&parse), "%s: safetensors header: %s at byte %d",
+                         set->path, parse.text, parse.position);
     dscm_code code = parse_header(set, header, (size_t)length + 8, err);
     json_decref(header);
     return code;
@@ -222,10 +222,11 @@ static json_t *metadata_object(const char *const *metadata)
     return NULL;
 }
 
-/* Header text, or NULL. */
+/* Header text, or NULL: no memory for all of it. */
 static char *header_text(const dscm_tensor_out *tensors, size_t count, dscm_dtype dtype,
                          const char *const *metadata)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *header = json_object();
     size_t at = 0;
     if (metadata && metadata[0])
@@ -241,7 +242,7 @@ static char *header_text(const dscm_tensor_out *tensors, size_t count, dscm_dtyp
         at = end;
     }
     bool whole = json_object_size(header) == count + (metadata && metadata[0] ? 1 : 0);
-    char *text = whole ? json_dumps(header, JSON_COMPACT) : NULL;
+    char *text = whole ? dscm_json_write(header, JSON_COMPACT, mark) : NULL;
     json_decref(header);
     return text;
 }

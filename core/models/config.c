@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/io/json.h"
+
 typedef enum key_kind {
     K_SIZE,
     K_SIZE_OR_NONE, /* null or -1 mean 0 */
@@ -333,10 +335,11 @@ static bool is_default(const dscm_net_config *c, const key *k)
 
 json_t *dscm_net_config_to_json(const dscm_net_config *c)
 {
+    unsigned long mark = dscm_json_failures();
     json_t *object = json_object();
     json_object_set_new(object, "arch", json_string(dscm_arch_name(c->arch)));
     for (size_t i = 0; i < KEYS; i++)
         if (keys[i].archs & 1u << c->arch && !is_default(c, &keys[i]))
             json_object_set_new(object, keys[i].name, write_key(c, &keys[i]));
-    return object;
+    return dscm_json_whole(object, mark);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/io/json.h"
 #include "core/models/config.h"
 
 #define BLOCKS_MAX (DSCM_LEVELS_MAX * 17) /* levels x (16 residual blocks + 1) */
@@ -308,15 +309,22 @@ static dscm_code find_side(const detected *s, const plan *p, const json_t *given
                      s->name);
 }
 
+static dscm_code enough_memory(const detected *s, unsigned long mark, dscm_error *err)
+{
+    if (dscm_json_failures() == mark) return DSCM_OK;
+    return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", s->name);
+}
+
 /* Facts win the merge: what was given has been compared with them. */
 static dscm_code merge(dscm_net_config *out, const detected *s, const plan *p, size_t side,
-                       const json_t *given, json_t *facts, dscm_error *err)
+                       const json_t *given, json_t *facts, unsigned long mark, dscm_error *err)
 {
     const char *key;
     json_t *fact;
     json_object_set_new(facts, "arch", json_string(dscm_arch_name(s->arch)));
     put_size(facts, "image_size", side);
     dscm_code code = gather(s, p, side, facts, err);
+    if (code == DSCM_OK) code = enough_memory(s, mark, err);
     if (code != DSCM_OK) return code;
     json_object_foreach(facts, key, fact)
     {
@@ -324,9 +332,9 @@ static dscm_code merge(dscm_net_config *out, const detected *s, const plan *p, s
         if (value && !same(key, value, fact, side, p->levels))
             return contradiction(s->name, key, value, fact, err);
     }
-    if (given && json_object_update_missing(facts, (json_t *)given) != 0)
-        return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", s->name);
-    return dscm_net_config_parse(out, facts, s->name, err);
+    if (given) json_object_update_missing(facts, (json_t *)given);
+    code = enough_memory(s, mark, err);
+    return code == DSCM_OK ? dscm_net_config_parse(out, facts, s->name, err) : code;
 }
 
 dscm_code dscm_net_config_infer(dscm_net_config *out, const dscm_tensors *set, const char *name,
@@ -340,9 +348,9 @@ dscm_code dscm_net_config_infer(dscm_net_config *out, const dscm_tensors *set, c
     if (code == DSCM_OK) code = find_side(&s, &p, given, &side, err);
     if (code == DSCM_OK) code = need(&s, given, err);
     if (code != DSCM_OK) return code;
+    unsigned long mark = dscm_json_failures();
     json_t *facts = json_object();
-    code = facts ? merge(out, &s, &p, side, given, facts, err)
-                 : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", name);
+    code = merge(out, &s, &p, side, given, facts, mark, err);
     json_decref(facts);
     return code;
 }

@@ -351,23 +351,6 @@ dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *lat
     return code;
 }
 
-void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query)
-{
-    const dscm_variable *v = &s->image->info;
-    double least = query->min_change / 127.5;
-    for (size_t at = 0; query->image && query->count && least > 0 && at < s->size; at += v->c) {
-        double change = 0, above = 0;
-        for (size_t c = at; c < at + v->c; c++) {
-            change = fmax(change, fabs((double)image[c] - (double)query->image[c]));
-            above = fmax(above, (double)image[c] + 1);
-        }
-        if (change <= least)
-            memcpy(image + at, query->image + at, v->c * sizeof *image);
-        else if (v->dark_ground && above <= least)
-            for (size_t c = at; c < at + v->c; c++) image[c] = -1;
-    }
-}
-
 dscm_code dscm_latent_forget(dscm_session *s, dscm_latent *latent, dscm_error *err)
 {
     dscm_path path = {0};

@@ -26,8 +26,14 @@ dscm_code scm_check_latent(const dscm_session *s, const dscm_latent *latent, con
 dscm_code scm_guidance_of_all(dscm_session *s, const dscm_latent *latent, const dscm_query *queries,
                               const dscm_options *options, const dscm_path *path, tally *t,
                               guidance *out, dscm_error *err) DSCM_MUST_CHECK;
-/* Pixels of a prediction that differ too little from the query's image keep its value, and what is hardly
- * lighter than a dark ground is ground, see dscm_query. */
+/* Takes back what a prediction changes without meaning, image and factual (H,W,C) of variable v: pixels whose
+ * channels all differ by at most min_change (grey levels) become the factual's; on a dark ground those at most so
+ * much above black become ground, and so do spots where the factual has none (at most 4 pixels that touch each other
+ * and nothing else, none brighter than half the range) and pixels at most so much above black that touched a stroke
+ * in the factual and touch none any more. */
+void scm_undo_small_changes(const dscm_variable *v, float *image, const float *factual,
+                            double min_change);
+/* That, where the query has an image, interventions and min_change, see dscm_query. */
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query);
 /* out (count,H,W,C), not clamped; guided (count, edges). */
 dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/io/finite.h"
+#include "core/io/json.h"
 #include "core/io/sha256.h"
 #include "core/models/config.h"
 #include "core/train/trainer_internal.h"
@@ -12,6 +13,7 @@
 static char *settings_text(const dscm_trainer *t)
 {
     const dscm_train_options *o = &t->options;
+    unsigned long mark = dscm_json_failures();
     json_t *object = json_pack(
         "{s:s, s:o, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I, s:i, s:i, s:s}", "task",
         dscm_task_name(o->task), "config", dscm_net_config_to_json(&o->net), "schedule",
@@ -27,7 +29,7 @@ static char *settings_text(const dscm_trainer *t)
     if (o->flip) json_object_set_new(object, "flip", json_true());
     if (o->shift) json_object_set_new(object, "shift", json_integer((json_int_t)o->shift));
     if (t->init_sha256[0]) json_object_set_new(object, "init", json_string(t->init_sha256));
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+    char *text = dscm_json_write(object, JSON_COMPACT | JSON_REAL_PRECISION(12), mark);
     json_decref(object);
     return text;
 }
@@ -127,7 +129,9 @@ dscm_code dscm_trainer_init(dscm_trainer *t, const char *path, dscm_init_report 
 static dscm_code check_settings(const char *path, const char *mine_text, const char *theirs_text,
                                 dscm_error *err)
 {
-    json_t *mine = json_loads(mine_text, 0, NULL), *theirs = json_loads(theirs_text, 0, NULL);
+    unsigned long mark = dscm_json_failures();
+    json_t *mine = dscm_json_read(mine_text, strlen(mine_text), 0, NULL),
+           *theirs = dscm_json_read(theirs_text, strlen(theirs_text), 0, NULL);
     char text[400] = "";
     size_t at = 0;
     const char *key;
@@ -139,8 +143,7 @@ static dscm_code check_settings(const char *path, const char *mine_text, const c
         if (here && there && json_equal(here, there)) continue;
         if (strcmp(key, "samples") == 0) continue;
         const int flags = JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(12);
-        char *a = there ? json_dumps(there, flags) : NULL,
-             *b = here ? json_dumps(here, flags) : NULL;
+        char *a = dscm_json_write(there, flags, mark), *b = dscm_json_write(here, flags, mark);
         if (at < sizeof text)
             at += (size_t)snprintf(text + at, sizeof text - at,
                                    "%s%s is %.120s there and %.120s here", at ? ", " : "", key,
@@ -152,6 +155,8 @@ static dscm_code check_settings(const char *path, const char *mine_text, const c
     json_decref(mine);
     json_decref(theirs);
     json_decref(all);
+    if (dscm_json_failures() != mark)
+        return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
     if (!read) return dscm_fail(err, DSCM_E_FORMAT, "%s: its settings cannot be read", path);
     if (!at) return DSCM_OK;
     return dscm_fail(err, DSCM_E_MISMATCH, "%s: checkpoint of other settings: %s", path, text);

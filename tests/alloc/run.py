@@ -1,12 +1,14 @@
 """Allocations that fail: the n-th of every command, and some of a thousand under load.
 
-usage: run.py PROGRAM FAILING.so TEST_HTTP [--commands | --routes | --service] [--whole] [--seconds N]
+usage: run.py PROGRAM FAILING.so TEST_HTTP [--commands | --routes | --service] [--whole] [--seconds N] [--only WORDS]
 
-A command may succeed or end with 1 or 2 and a message; a signal, a hang (30 s), silence about a failure or a
-result that differs is a fault. The service (on the fake engine) may refuse and drop calls, but must neither
+A command may succeed or end with 1 or 2 and a message; a signal, a hang (30 s), silence about a failure, a
+success with other files or other words than without failures, or a file that is not the whole one beside a
+failure is a fault. (What two runs without failures give alike is compared.) --only: the commands that begin
+with these words. The service (on the fake engine) may refuse and drop calls, but must neither
 end nor hang nor answer 2xx without a key, and its accounts must be even once all is over. A sample of n fits
 into CI; --whole tries every n."""
-import http.client, json, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
+import hashlib, http.client, json, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "http"))
@@ -14,6 +16,7 @@ import lib
 
 PROGRAM, FAILING, SERVER = map(os.path.abspath, sys.argv[1:4])
 WHOLE = "--whole" in sys.argv
+ONLY = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
 SECONDS = int(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 90
 faults = []
 
@@ -42,18 +45,43 @@ def sample(total, most):
     return first + sorted(random.sample(range(most // 3, total + 1), most - len(first)))
 
 
-def command(words, until, folder, leaves=()):
+def written(folder, leaves):
+    """{file: its hash} of all that a command left."""
+    found = {}
+    for name in leaves:
+        path = os.path.join(folder, name)
+        inside = [os.path.join(at, one) for at, _, names in os.walk(path) for one in names]
+        for one in inside or ([path] if os.path.isfile(path) else []):
+            with open(one, "rb") as f:
+                found[os.path.relpath(one, folder)] = hashlib.sha256(f.read()).hexdigest()
+    return found
+
+
+def other_files(got, want):
+    return sorted(name for name in want if got.get(name) != want[name])
+
+
+def command(words, until, folder, leaves=(), begins=None):
+    """begins: the folder that the only one of leaves is a copy of before each run."""
     count = os.path.join(folder, "count")
 
     def fresh():
         for name in leaves:  # a run that finds these goes on there
             path = os.path.join(folder, name)
             shutil.rmtree(path) if os.path.isdir(path) else os.path.exists(path) and os.unlink(path)
+            if begins:
+                shutil.copytree(os.path.join(folder, begins), path)
     fresh()
+    before = written(folder, leaves)
     whole = run(words, 0, count, folder)
     if whole is None or whole.returncode != 0:
         return fault(words, "fails without any failing allocation", whole and whole.stderr)
     total, tried = int(open(count).read()), 0
+    first = written(folder, leaves)
+    fresh()
+    second, again = run(words, 0, None, folder), written(folder, leaves)
+    known = {name: value for name, value in first.items() if again.get(name) == value}
+    said = whole.stdout == second.stdout
     chosen = sample(total, 60)
     if not WHOLE:
         random.shuffle(chosen)  # the time may not suffice for all of them
@@ -69,7 +97,21 @@ def command(words, until, folder, leaves=()):
             fault(words, f"allocation {n} of {total}: exit {done.returncode}", done.stderr[-300:])
         elif done.returncode and not done.stderr.strip():
             fault(words, f"allocation {n} of {total}: exit {done.returncode} without a word")
-    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations", flush=True)
+        elif done.returncode == 0:
+            got = written(folder, leaves)
+            if other_files(got, known) or set(got) != set(first):
+                fault(words, f"allocation {n} of {total}: exit 0 with other files:",
+                      *other_files(got, known), *set(got) ^ set(first))
+            if said and done.stdout != whole.stdout:
+                fault(words, f"allocation {n} of {total}: exit 0 with other words:", done.stdout[-300:])
+        else:
+            part = {name: value for name, value in written(folder, leaves).items()
+                    if name in known and not name.endswith(GROWING)}
+            other = [name for name, value in part.items() if value not in (known[name], before.get(name))]
+            if other:
+                fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *other)
+    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations, {len(known)} of {len(first)} files compared",
+          flush=True)
 
 
 def tiny_data(folder):
@@ -85,12 +127,16 @@ def tiny_data(folder):
         f.write("a,b\n" + "".join(f"{i % 7},{2 * (i % 7) + chance.random()}\n" for i in range(40)))
 
 
+GROWING = (".ck", ".bin", ".f32", ".dat")  # what a run goes on from, or makes anew for gnuplot
 TRAIN = "--data set --samples 8 --batch 8 --mult 1 --channels 32 --threads 1".split()
 # What makes a model of one's own, in this order; with what a run leaves that the next would go on from.
 MAKING = [(["train", "score", *TRAIN, "--out", "score.st", "--checkpoint", "score.ck"], ["score.st", "score.ck"]),
           (["train", "predictor", *TRAIN, "--out", "predictor.st"], ["predictor.st"]),
           ("bundle --out own --name own --licence MIT --score score.st --predictor predictor.st --variable kind --labels b,c".split(),
            ["own"]),
+          ("calibrate --model own --data set --split t10k --references train --limit 10 --familiarity-limit 2 --threads 1 "
+           "--out found.json".split(), ["found.json", "found.safetensors"]),
+          ("bundle --out own2 --measured found.json".split(), ["own2"], "own"),
           (["fit", "--table", "table.csv", "--graph", "a -> b", "--out", "fit.json"], ["fit.json"]),
           ("counterfactual --model own --images set/t10k-images-idx3-ubyte --targets set/t10k-labels-idx1-ubyte --steps 2 "
            "--scale 1 --limit 2 --threads 1 --out z --scores scores".split(), ["z", "scores"]),
@@ -109,9 +155,15 @@ def commands(until):
                  ["sample", "--model", model, "--steps", "2", "--count", "1", "-o", "s.png"],
                  ["counterfactual", "7.png", "--model", model, "--do", "digit=8", "--scale", "1",
                   "--steps", "2", "-o", "o.png"]]
-        every = [(words, []) for words in every] + MAKING
-        for i, (words, leaves) in enumerate(every):
-            command(words, time.time() + (until - time.time()) / (len(every) - i), folder, leaves)
+        every = [(words, [words[words.index("-o") + 1]] if "-o" in words else []) for words in every] + MAKING
+        every = [(words, *rest) for words, *rest in every if rest[0] or " ".join(words).startswith(ONLY)]
+        left = sum(" ".join(words).startswith(ONLY) for words, *_ in every)
+        for words, leaves, *begins in every:
+            if not " ".join(words).startswith(ONLY):
+                run(words, 0, None, folder)  # the next ones need it
+                continue
+            command(words, time.time() + (until - time.time()) / left, folder, leaves, *begins)
+            left -= 1
             if leaves and not os.path.exists(os.path.join(folder, leaves[0])):
                 run(words, 0, None, folder)  # the next ones need it
 
@@ -141,6 +193,34 @@ def keys_file(folder):
     return path
 
 
+UNEVEN = {"queue_position", "estimate_ms", "step", "steps", "fraction", "status", "result", "reason", "problem"}
+
+
+def shape(value):
+    """The keys of JSON and the kinds of its values, without what depends on how far a job is."""
+    if isinstance(value, dict):
+        return {key: shape(one) for key, one in value.items() if "work" not in value or key not in UNEVEN}
+    return [shape(one) for one in value] if isinstance(value, list) else type(value).__name__
+
+
+def result(body):
+    """The keys of the data of an event stream's result; None: it has none, since the job failed."""
+    for event in body.decode().split("\n\n"):
+        if "event: succeeded\n" in event:
+            return shape(json.loads("".join(line[6:] for line in event.split("\n") if line.startswith("data: "))))
+    return None
+
+
+def same_reply(got, want):
+    """Bodies say the same as far as they are not of this one call. Headers may be left out."""
+    kind = want.headers.get("content-type", "")
+    if "json" in kind:
+        return shape(json.loads(got.body)) == shape(json.loads(want.body))
+    if kind == "text/event-stream":
+        return result(got.body) in (None, result(want.body))
+    return got.body == want.body if kind.startswith("text/html") else bool(got.body) == bool(want.body)
+
+
 def even_accounts(s):
     """Nothing is held for calls that are over; waited for, because jobs may still end."""
     for name in ("diffscm_body_bytes", "diffscm_workers_busy", "diffscm_queue_depth"):
@@ -162,11 +242,11 @@ def routes(until):
         def call(s, method, route, body, headers, nth):
             struct.pack_into("=QQ", control, 0, 0, nth)
             try:
-                return s.call(method, route, body, headers, timeout=20).status
+                return s.call(method, route, body, headers, timeout=20)
             except TimeoutError:
                 fault(method, route, f"allocation {nth}: hangs for 20 s")
             except (OSError, http.client.HTTPException):
-                return "dropped"
+                pass
             finally:
                 struct.pack_into("=Q", control, 8, 0)
         lib.PROGRAM = os.path.abspath(SERVER)
@@ -183,7 +263,14 @@ def routes(until):
                     if time.time() > end:
                         break
                     tried += 1
-                    status = call(s, method, route, body, headers, n)
+                    reply = call(s, method, route, body, headers, n)
+                    status = reply.status if reply else "dropped"
+                    if reply and usual and status == usual.status < 400 and not same_reply(reply, usual):
+                        fault(method, route, f"allocation {n} of {total}: {status} with another reply:",
+                              reply.body[-300:], "instead of", usual.body[-300:])
+                    if reply and usual and usual.status < 400 and status in range(400, 500) and status != 429:
+                        fault(method, route, f"allocation {n} of {total}: {status} blames the client:",
+                              reply.body[-300:])
                     counts[status] = counts.get(status, 0) + 1
                     if s.process.poll() is not None:
                         return fault(method, route, f"allocation {n} of {total} ends the service:",
@@ -191,7 +278,8 @@ def routes(until):
                     keyed = "Authorization" in headers
                     if not keyed and method != "OPTIONS" and route not in FREE and status in range(200, 300):
                         fault(method, route, f"allocation {n}: answers {status} without a key")
-                if call(s, method, route, body, headers, 0) != usual:
+                last = call(s, method, route, body, headers, 0)
+                if not last or not usual or last.status != usual.status:
                     fault(method, route, "answers otherwise than before allocations failed")
             print(f"  routes: {tried} allocations of {len(every)} calls, {counts}", flush=True)
             even_accounts(s)

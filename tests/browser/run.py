@@ -3,8 +3,10 @@
 
 usage: run.py PROGRAM [--data-dir DIR] [--shots DIR] [--filter PART]
        run.py PROGRAM [--data-dir DIR] --picture FILE.png
+       run.py PROGRAM [--data-dir DIR] --drawings STEM
 Ends with a summary line; exit 0 when no case failed. Without a browser all are skipped. Needs chromium and chromedriver.
---picture runs no case: it takes the picture of the page that README.md shows (tools/pictures.sh).
+--picture runs no case: it takes the picture of the page that README.md shows (tools/pictures.sh). --drawings neither: it draws
+fifty digits on the pad, each under do(another digit), and writes what the page then shows as IDX files: STEM-images, STEM-targets.
 """
 import argparse
 import base64
@@ -16,6 +18,7 @@ import math
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,9 @@ from drawings import drawings
 from webdriver import Browser, NoBrowser
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(ROOT, "tools"))
+import grey_png  # noqa: E402
+
 CASES = []
 ARGS = argparse.Namespace()
 TAB, SPACE, ENTER, LEFT, RIGHT, UP, DOWN = ("\ue004", " ", "\ue007", "\ue012", "\ue014", "\ue013",
@@ -879,6 +885,32 @@ def take_picture(program, data_dir, path):
         service.close()
 
 
+def draw_all(program, data_dir, stem):
+    """Counterfactuals of fifty drawings; the target of the k-th is (digit + 1 + k mod 9) mod 10."""
+    service, b = Service(program, data_dir), Browser()
+    images, targets = b"", b""
+    try:
+        fresh(b, service.url)
+        for k, (digit, strokes) in enumerate(drawings()):
+            target = (int(digit) + 1 + k % 9) % 10
+            b.click("#clear")
+            b.js("document.querySelectorAll('#variables input').forEach(i => { i.checked = false; })")
+            b.draw("#sketch", strokes)
+            b.wait("/^Choose what/.test(document.getElementById('status').textContent)")
+            b.click(f"#variables input[value='{target}']")
+            b.wait(DONE)
+            source = b.js("return document.querySelector('#figures .main img').src")
+            images += b"".join(grey_png.rows(base64.b64decode(source.partition(",")[2])))
+            targets += bytes([target])
+    finally:
+        b.close()
+        service.close()
+    with open(stem + "-images", "wb") as f:
+        f.write(struct.pack(">IIII", 0x803, len(targets), 28, 28) + images)
+    with open(stem + "-targets", "wb") as f:
+        f.write(struct.pack(">II", 0x801, len(targets)) + targets)
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("program")
@@ -886,9 +918,13 @@ def main():
     options.add_argument("--shots")
     options.add_argument("--filter", default="")
     options.add_argument("--picture")
+    options.add_argument("--drawings")
     args = options.parse_args(namespace=ARGS)
     if args.picture:
         take_picture(args.program, args.data_dir, args.picture)
+        return 0
+    if args.drawings:
+        draw_all(args.program, args.data_dir, args.drawings)
         return 0
     if not shutil.which("chromedriver"):
         print("  skip: there is no chromedriver (Debian: chromium-driver)")

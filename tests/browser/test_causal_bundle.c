@@ -48,7 +48,7 @@ static bool write_bundle(const char *dir, dscm_error *err)
         "edges", "parent", "digit", "child", "image", "predictor", digit, "parent", "thickness",
         "child", "image", "predictor", thick, "parent", "intensity", "child", "image", "predictor",
         light, "calibration", "sampler", "residual", "steps", 4, "scale", 1.0);
-    bool good = manifest && dscm_manifest_write(manifest, dir, files, err) == DSCM_OK;
+    bool good = manifest && dscm_manifest_write(manifest, dir, files, 0, err) == DSCM_OK;
     json_decref(manifest);
     return good;
 }

@@ -34,6 +34,9 @@ verdict only-kernels-have-openblas "$(includes 'core/kernels/openblas' core api 
 verdict only-png-has-libpng "$(includes 'png\.h' core api server cli | grep -v '^core/image/png\.c:')"
 verdict only-jpeg-has-libjpeg "$(includes 'jpeglib' core api server cli | grep -v '^core/image/jpeg\.c:')"
 verdict only-archive-has-libarchive "$(includes 'archive(_entry)?\.h' core api server cli | grep -v '^core/data/archive\.c:')"
+# jansson's own functions leave out what they have no memory for.
+verdict only-json-reads-and-writes-json "$(grep -rnE 'json_(loads|loadb|loadf|loadfd|load_file|load_callback|dumps|dumpf|dumpfd|dump_file|dump_callback)\(' \
+    core api server cli --include='*.[ch]' | grep -v '^core/io/json\.c:')"
 verdict only-http-has-microhttpd "$(includes 'microhttpd' core api server cli | grep -v '^server/http[a-z_]*\.[ch]:')"
 verdict only-journal-has-sqlite "$(includes 'sqlite3' core api server cli | grep -v '^server/journal[a-z_]*\.[ch]:')"
 verdict only-redis-has-hiredis "$(includes 'hiredis' core api server cli | grep -v '^server/redis\.c:')"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/clock.h"
+#include "tests/failing_json.h"
 #include "tests/harness.h"
 
 static void log_number(const dscm_log *log, int number)
@@ -113,12 +114,49 @@ static void a_fragment_ends_before_the_next_line(void)
     close(fd);
 }
 
+/* Without memory for all of a line it is lost and counted, never written in part. */
+static void lines_are_whole_or_lost(void)
+{
+    char name[] = "/tmp/diffscm-log-XXXXXX", line[300];
+    dscm_log log;
+    int fd = mkstemp(name);
+    REQUIRE(fd >= 0);
+    REQUIRE(dscm_log_open(&log, fd, DSCM_LOG_INFO, NULL) == DSCM_OK);
+    fail_nth(0);
+    log_number(&log, 7);
+    long all = failing_calls;
+    for (long n = 1; n <= all; n++) {
+        fail_nth(n);
+        log_number(&log, 7);
+        fail_nth(0);
+    }
+    dscm_log_message(&log, DSCM_LOG_INFO, "test", "number 7, some words and \xff to fill the line");
+    unsigned long long lost = dscm_log_dropped(&log);
+    CHECK(lost > (unsigned long long)all / 2);
+    dscm_log_close(&log, 10000);
+    FILE *file = fopen(name, "r");
+    REQUIRE(file != NULL);
+    long lines = 0;
+    for (; fgets(line, sizeof line, file); lines++) {
+        CHECK_HAS(line, "\"time\":\"20");
+        CHECK_HAS(line, "\"level\":\"info\",\"event\":\"test\",\"");
+        CHECK_HAS(line, "7");
+        CHECK_HAS(line, " to fill the line\"}\n");
+    }
+    CHECK_INT(lines, all + 2 - (long)lost);
+    fclose(file);
+    close(fd);
+    unlink(name);
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"a_reader_that_stops_costs_lines_not_time", a_reader_that_stops_costs_lines_not_time},
         {"everything_arrives_in_order_when_it_is_read",
          everything_arrives_in_order_when_it_is_read},
-        {"a_fragment_ends_before_the_next_line", a_fragment_ends_before_the_next_line}};
+        {"a_fragment_ends_before_the_next_line", a_fragment_ends_before_the_next_line},
+        {"lines_are_whole_or_lost", lines_are_whole_or_lost}};
+    failing_install();
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

@@ -84,6 +84,33 @@ static void tables_describe_variables(void)
     CHECK_HAS(err.message, "\"colour\" is neither the image nor a column of v.csv");
     dscm_causal_free(&m);
     dscm_table_free(&t);
+    REQUIRE(dscm_causal_graph(&m, "a -> b", &err) == DSCM_OK);
+    err = (dscm_error){0};
+    REQUIRE(table_of(&t, "a,b\n1,0.5\n2,-3e200\n3,1.5\n", &err) == DSCM_OK);
+    CHECK(dscm_causal_describe(&m, &t, &err) == DSCM_E_LIMIT);
+    CHECK_HAS(err.message, "v.csv: column 2 (b): -3e+200 is too large; at most 1e+11 is");
+    dscm_causal_free(&m);
+    dscm_table_free(&t);
+}
+
+/* Numbers that no file can hold are an error of the fit, not a file that lacks them. */
+static void a_fit_beyond_all_numbers_is_refused(void)
+{
+    enum { ROWS = 40 };
+    dscm_causal m;
+    dscm_error err = {0};
+    double values[ROWS][2];
+    dscm_causal_options options = dscm_causal_defaults();
+    options.epochs = 2;
+    REQUIRE(dscm_causal_graph(&m, "a -> b", &err) == DSCM_OK);
+    for (int i = 0; i < 2; i++) m.nodes[i].max = 1;
+    for (int i = 0; i < ROWS; i++) {
+        values[i][0] = (i % 7) * 1e300;
+        values[i][1] = 0.02 * i;
+    }
+    CHECK_INT(dscm_causal_fit(&m, &values[0][0], ROWS, &options, NULL, &err), DSCM_E_INVALID);
+    CHECK_HAS(err.message, "b: its mechanism became ");
+    dscm_causal_free(&m);
 }
 
 /* Loss of the spline at a point, as causal_spline_backward has it. */
@@ -396,6 +423,7 @@ int main(int argc, char **argv)
     static const test_case cases[] = {
         {"graphs_are_read_and_sorted", graphs_are_read_and_sorted},
         {"wrong_graphs_are_told_by_name", wrong_graphs_are_told_by_name},
+        {"a_fit_beyond_all_numbers_is_refused", a_fit_beyond_all_numbers_is_refused},
         {"tables_describe_variables", tables_describe_variables},
         {"splines_invert_and_have_right_gradients", splines_invert_and_have_right_gradients},
         {"networks_have_right_gradients", networks_have_right_gradients},

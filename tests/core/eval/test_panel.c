@@ -74,7 +74,7 @@ static bool open_all(dscm_error *err)
                   write_other(more[8], DSCM_ARCH_AUTOENCODER, true, 18));
     json_object_set_new(manifest, "panel", panel);
     json_object_set_new(manifest, "selection", json_pack("{s:[o]}", "classifiers", first));
-    dscm_code code = dscm_manifest_write(manifest, dir, files, err);
+    dscm_code code = dscm_manifest_write(manifest, dir, files, 0, err);
     json_decref(manifest);
     if (code == DSCM_OK) code = dscm_bundle_open(&bundle, dir, err);
     if (code == DSCM_OK) code = dscm_session_open(&session, bundle, 8, 1, err);

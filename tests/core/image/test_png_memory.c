@@ -1,9 +1,11 @@
-/* PNG coding when the n-th allocation fails, n = 1, 2, 3 …. This program's malloc, calloc and realloc
+/* PNG coding and JPEG decoding when the n-th allocation fails, n = 1, 2, 3 …. This program's malloc, calloc and realloc
  * stand before the C library's, also for libpng and zlib. Sanitizers bring their own: there the same
  * calls run once without failures. */
 #include <stdbool.h>
 
+#include "core/image/jpeg.h"
 #include "core/image/png.h"
+#include "tests/core/image/jpeg_file.h"
 #include "tests/harness.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -64,7 +66,7 @@ static void every_allocation_may_fail(void)
         all = !CAN_FAIL || calls < fail_at;
         fail_at = 0;
         failed += written != DSCM_OK;
-        if (all) CHECK_INT(written, DSCM_OK);
+        CHECK_INT(written, all ? DSCM_OK : written == DSCM_OK ? DSCM_OK : DSCM_E_MEMORY);
         if (read == DSCM_OK) CHECK(memcmp(back.pixels, pixels, sizeof pixels) == 0);
         free(back.pixels);
         free(again);
@@ -74,8 +76,38 @@ static void every_allocation_may_fail(void)
     free(bytes);
 }
 
+static void ramp(const jpeg_plan *plan, unsigned y, unsigned char *out)
+{
+    for (unsigned x = 0; x < plan->w; x++) out[x] = (unsigned char)(4 * x + y);
+}
+
+/* A JPEG file is never called damaged for want of memory. */
+static void jpeg_allocations_may_fail(void)
+{
+    const jpeg_plan plan = {.w = 24, .h = 16, .channels = 1, .row = ramp};
+    const dscm_picture_limits limits = {.side = 64, .pixels = 4096};
+    buffer file = jpeg_file(&plan);
+    long failed = 0, n = 0;
+    for (bool all = false; !all && n < 200; n++) {
+        dscm_picture back = {0};
+        dscm_error err = {0};
+        calls = 0;
+        fail_at = CAN_FAIL ? n + 1 : 0;
+        dscm_code code = dscm_jpeg_decode(&back, file.bytes, file.size, 1, 0, &limits, &err);
+        all = !CAN_FAIL || calls < fail_at;
+        fail_at = 0;
+        failed += code != DSCM_OK;
+        CHECK_INT(code, all ? DSCM_OK : code == DSCM_OK ? DSCM_OK : DSCM_E_MEMORY);
+        free(back.pixels);
+    }
+    CHECK(n < 200);
+    CHECK(!CAN_FAIL || failed > 3);
+    buffer_free(&file);
+}
+
 int main(int argc, char **argv)
 {
-    static const test_case cases[] = {{"every_allocation_may_fail", every_allocation_may_fail}};
+    static const test_case cases[] = {{"every_allocation_may_fail", every_allocation_may_fail},
+                                      {"jpeg_allocations_may_fail", jpeg_allocations_may_fail}};
     return test_main(argc, argv, cases, TEST_COUNT(cases));
 }

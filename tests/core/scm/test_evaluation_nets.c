@@ -35,7 +35,7 @@ static const char *open_with(json_t *evaluation)
     dscm_bundle *bundle = NULL;
     err = (dscm_error){0};
     if (evaluation) json_object_set_new(manifest, "evaluation", evaluation);
-    if (dscm_manifest_write(manifest, dir, files, &err) == DSCM_OK &&
+    if (dscm_manifest_write(manifest, dir, files, 0, &err) == DSCM_OK &&
         dscm_bundle_open(&bundle, dir, &err) == DSCM_OK)
         CHECK_INT(dscm_bundle_describe(bundle)->has_oracle,
                   json_object_get(evaluation, "oracle") != NULL);
@@ -105,7 +105,7 @@ static const char *open_with_judges(json_t *more, dscm_bundle **bundle)
     json_object_set_new(manifest, "evaluation", json_pack("{s:s}", "variable", "shape"));
     json_object_update(manifest, more);
     *bundle = NULL;
-    if (dscm_manifest_write(manifest, dir, files, &err) == DSCM_OK &&
+    if (dscm_manifest_write(manifest, dir, files, 0, &err) == DSCM_OK &&
         dscm_bundle_open(bundle, dir, &err) != DSCM_OK)
         CHECK(*bundle == NULL);
     json_object_foreach(more, key, value) json_object_del(manifest, key);
@@ -224,7 +224,7 @@ static const char *open_format(const char *format, bool panel)
     char path[512];
     dscm_bundle *bundle = NULL;
     err = (dscm_error){0};
-    if (dscm_manifest_write(manifest, dir, files, &err) != DSCM_OK) return err.message;
+    if (dscm_manifest_write(manifest, dir, files, 0, &err) != DSCM_OK) return err.message;
     snprintf(path, sizeof path, "%s/manifest.json", dir);
     json_t *copy = json_load_file(path, 0, NULL);
     json_object_set_new(copy, "format", json_string(format));

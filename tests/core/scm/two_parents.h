@@ -158,7 +158,7 @@ static bool two_parents_write(char dir[64])
     if (!mkdtemp(dir)) return false;
     json_t *manifest = two_parents_manifest(dir);
     if (manifest && two_parents_causal) two_parents_fit(manifest);
-    bool ok = manifest && dscm_manifest_write(manifest, dir, two_parents_files, &err) == DSCM_OK;
+    bool ok = manifest && dscm_manifest_write(manifest, dir, two_parents_files, 0, &err) == DSCM_OK;
     json_decref(manifest);
     return ok;
 }
