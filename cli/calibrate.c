@@ -20,6 +20,7 @@
 #include "core/io/tensors.h"
 
 #define REFERENCES_MAX 2000
+#define MARGIN         0.05 /* bounds are that much wider than what was seen: new images go farther */
 #define UNLIKE         0.003 /* share of real images less like the nearest reference than the bound */
 
 typedef struct calibration_job {
@@ -80,7 +81,7 @@ static json_t *bounds_of(double outside, const char *what, double *values, size_
            high = dscm_quantile_sorted(values, count, 1 - outside / 2);
     printf("%s: %.4g..%.4g, median %.4g (%zu images, %g outside)\n", what, low, high,
            dscm_quantile_sorted(values, count, 0.5), count, outside);
-    return json_pack("{s:f, s:f}", "low", low, "high", high);
+    return json_pack("{s:f, s:f}", "low", low * (1 - MARGIN), "high", high * (1 + MARGIN));
 }
 
 static dscm_code measure_familiarity(const calibration_job *j, json_t *measured, dscm_error *err)
@@ -159,7 +160,7 @@ static json_t *lower_bound_of(const char *what, double *values, size_t count)
     double low = dscm_quantile_sorted(values, count, UNLIKE);
     printf("%s: from %.4g, median %.4g (%zu images, %g below)\n", what, low,
            dscm_quantile_sorted(values, count, 0.5), count, UNLIKE);
-    return json_pack("{s:f, s:f}", "low", low, "high", 1.0);
+    return json_pack("{s:f, s:f}", "low", low - MARGIN * (1 - low), "high", 1.0);
 }
 
 /* Beside the file of figures, in one of the same name with .safetensors, which `path` becomes. */

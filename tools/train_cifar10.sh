@@ -26,33 +26,30 @@ classifier() {
 }
 
 score() {
-    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 140000 --channels 32 \
+    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 380000 --channels 32 \
         --mult 1,2,3 --attention 8 --lr 1e-3 --ema .9995 --seed 1
 }
 classifiers() {
-    classifier panel-classifier-0 "$p" --arch resnet --channels 16 --samples 352000 --dropout 0.1 --seed 41
+    net panel-first "$p" oracle --still --shift 3 --batch 64 --lr 2e-3 --arch resnet --channels 16 --samples 900000 \
+        --dropout 0.1 --seed 41
+    net judges/panel-classifier-0 "$p" oracle --still --shift 4 --batch 64 --lr 1e-3 --arch resnet --channels 16 \
+        --samples 240000 --dropout 0.2 --seed 141 --init "$work/panel-first.st"
     classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 200000 --dropout 0.1 --seed 42
-    classifier panel-classifier-2 "$p" --arch plain_cnn --channels 16 --samples 100000 --dropout 0.4 --seed 43
 }
 acceptance() {
-    classifier acceptance-0 "$m" --arch cnn --channels 16 --samples 180000 --seed 21
-    classifier acceptance-1 "$m" --arch resnet --channels 8 --samples 160000 --seed 22
+    classifier acceptance-0 "$m" --arch resnet --channels 16 --samples 300000 --dropout 0.1 --seed 22
+    classifier acceptance-1 "$m" --arch cnn --channels 16 --samples 180000 --seed 21
 }
 predictor() {
     net predictor "$m" predictor --mult 1,1,1 --head-channels 32 --batch 32 --shift 2 --samples 50000 \
         --clean-share .7 --lr 2e-3 --seed 2
 }
 encoders() {
-    net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 40000 --lr 2e-3 --seed 44
-    net judges/panel-autoencoder "$p" autoencoder --batch 64 --samples 20000 --lr 2e-3 --seed 47
-    for label in 0 1 2 3 4 5 6 7 8 9; do
-        net "judges/panel-autoencoder-$label" "$p" autoencoder --class $label --batch 32 --samples 6000 \
-            --lr 2e-3 --seed "5$label"
-    done
+    net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 60000 --lr 2e-3 --seed 44
 }
 bundle() {
     [ -e "$work/measured.json" ] ||
-        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":1.5}], "scale": "auto"}\n' \
+        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":2}], "scale": "auto"}\n' \
             >"$work/measured.json"
     "$program" bundle --out "$out" --name cifar10 --version 1 --licence "not stated" \
         --provenance "CIFAR-10 training images (Krizhevsky 2009; no licence stated), a public copy of JPEG files" \
@@ -61,7 +58,7 @@ bundle() {
         --pool-data "$data" --pool-split "$p" --sampler implicit --steps 10 --ratio 0.98
     "$program" bundle --out "$out" --measured "$work/measured.json"
     [ -e "$work/calibrated.json" ] ||
-        "$program" calibrate --model "$out" --data "$data" --split "$s" --familiarity-limit 1000 \
+        "$program" calibrate --model "$out" --data "$data" --split "$s" --familiarity-limit 200 \
             --out "$work/calibrated.json"
     "$program" bundle --out "$out" --measured "$work/calibrated.json"
 }
