@@ -371,12 +371,18 @@ def bundle_takes_what_was_measured(measured):
     assert manifest() == kept
 
 
+def calibrated_scale(model, steps):
+    """The scale that a shipped model's manifest gives for so many steps."""
+    with open(os.path.join(ROOT, "models", model, "manifest.json")) as f:
+        return next(c["scale"] for c in json.load(f)["calibration"] if c["steps"] == steps)
+
+
 def test_evaluate_report():
-    folder = path("report")
+    folder, usual = path("report"), calibrated_scale("mnist", 5)
     command = ["evaluate", "--data", digits(), "--report", folder, "--steps", "5", "--threads", "2",
                "--limit", "24", "--slow-limit", "24", "--curve-limit", "4", "--study-limit", "2",
                "--slow-study-limit", "1", "--methods",
-               "ours,ours:scale=calibrated,ours:scale=1.5,"
+               f"ours,ours:scale=calibrated,ours:scale={usual},"
                "published:steps=10:ratio=0.9:dynamic=0:scale=16:limit=4,pgd,"
                "greedy:limit=1,identity,nearest,random,real",
                "--frontier", "ours:scale=auto/0/12", "--no-cost"]
@@ -391,14 +397,14 @@ def test_evaluate_report():
             if line.startswith("| ")}
     unchanged = rows["identity (the image itself)"]
     assert unchanged[:4] == ["24", "1.3133", "0.000", "1.000"], unchanged
-    # A scale per image is the model's default; its calibrated one at 5 steps is 1.5, named twice.
+    # A scale per image is the model's default; its calibrated one at 5 steps is named twice.
     assert len(rows) == 1 + 9, rows
     assert [name for name in rows if name.startswith("diffscm")] == [
-        f"diffscm: implicit, 5 steps, ratio 0.98, scale {scale}" for scale in ("auto", 1.5)], rows
-    searched, fixed = rows_of(folder, "ours-implicit-5-0.98-auto1.5"), rows_of(folder, "ours-implicit-5-0.98-1.5")
+        f"diffscm: implicit, 5 steps, ratio 0.98, scale {scale}" for scale in ("auto", usual)], rows
+    searched, fixed = rows_of(folder, f"ours-implicit-5-0.98-auto{usual}"), rows_of(folder, f"ours-implicit-5-0.98-{usual}")
     assert len(searched) == len(fixed) == 24
-    assert {row["scale"] for row in fixed} == {"1.5"}
-    assert abs(min(float(row["scale"]) for row in searched) - 1.25) < 1e-4
+    assert {row["scale"] for row in fixed} == {str(usual)}
+    assert abs(min(float(row["scale"]) for row in searched) - usual / 1.2) < 1e-4
     assert len(rows_of(folder, "ours-implicit-5-0.98-12")) == 4
     cost = [line.split("|") for line in markdown.split("## Cost")[1].split("##")[0].splitlines()
             if line.startswith("| diffscm")]
@@ -412,14 +418,14 @@ def test_evaluate_report():
     cld = sum(float(row["cld"]) for row in searched) / 24
     assert abs(measured["quality"]["cld"] - cld) < 1e-4
     checked = {slug: identity.check(folder, dev_images(), slug, title, read_idx, rows_of(folder, slug))
-               for slug, title in (("ours-implicit-5-0.98-auto1.5",
+               for slug, title in ((f"ours-implicit-5-0.98-auto{usual}",
                                     "diffscm: implicit, 5 steps, ratio 0.98, scale auto"),
                                    ("identity", "identity (the image itself)"),
                                    ("random", "random training image of the target class"),
                                    ("greedy", "Schut et al.: greedy pixels, ensemble"))}
     assert checked["identity"][1] == 0 and checked["identity"][0] > 0, checked
     assert checked["greedy"] == (None, None), checked
-    for name, value in zip(("diversity_255", "identity_rank"), checked["ours-implicit-5-0.98-auto1.5"]):
+    for name, value in zip(("diversity_255", "identity_rank"), checked[f"ours-implicit-5-0.98-auto{usual}"]):
         assert abs(measured["quality"][name] - value) < 1e-4, (name, value, measured["quality"])
     with_table = identity.table(html)
     assert len(with_table) == 9 and set(with_table) == set(rows) - {"method"}, with_table
