@@ -1,32 +1,24 @@
-/* The iteration of `implicit` on Gaussian data N(0, S2), where it is linear: eps(x, t) = sqrt(1-a) x / v,
- * v = a S2 + 1 - a. */
+/* The iteration of `implicit` on Gaussian data, where it is linear. */
 #include <math.h>
 #include <string.h>
 
 #include "core/base/rng.h"
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
+#include "tests/core/diffusion/gaussian.h"
 #include "tests/core/diffusion/walk_memory.h"
 #include "tests/harness.h"
 
 enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, STEPS = 6 };
 
-#define S2 0.3
-
 static dscm_schedule schedule;
 static float memory[6][FLOATS], residual[FLOATS * STEPS];
-
-static double variance(double a)
-{
-    return a * S2 + 1 - a;
-}
 
 static dscm_code count_eps(void *ctx, float *eps, const float *x, double t, size_t batch,
                            dscm_error *err)
 {
-    double a = schedule.alphas_cumprod[(size_t)t], c = sqrt(1 - a) / variance(a);
     (void)err;
-    for (size_t i = 0; i < batch * SIZE; i++) eps[i] = (float)(c * (double)x[i]);
+    gaussian_eps(&schedule, eps, x, t, batch * SIZE);
     ++*(size_t *)ctx;
     return DSCM_OK;
 }

@@ -1,36 +1,29 @@
 /* Samplers on Gaussian data, where the noise estimate and the flow are known in closed form.
  *
- * Data N(0, S^2) per pixel, a class N(M, S^2): x_t has variance v = a S^2 + 1 - a, so
- * eps(x, t) = sqrt(1-a) x / v and grad log p(class | x, t) = sqrt(a) M / v. The flow between levels
+ * Data as in gaussian.h, a class N(M, S2): grad log p(class | x, t) = sqrt(a) M / v. The flow between levels
  * b and a is x_a = sqrt(v_a / v_b) x_b, and that of the class the same about sqrt(a) M. */
 #include <string.h>
 
 #include "core/base/rng.h"
 #include "core/diffscm.h"
 #include "core/diffusion/sampler.h"
+#include "tests/core/diffusion/gaussian.h"
 #include "tests/core/diffusion/walk_memory.h"
 #include "tests/harness.h"
 
 enum { BATCH = 3, SIZE = 16, FLOATS = BATCH * SIZE, STEPS_MAX = 400 };
 
-#define S2 0.3
-#define M  0.8
+#define M 0.8
 
 static dscm_schedule schedule;
 static float memory[6][FLOATS], residual[FLOATS * (STEPS_MAX + 1)];
 
-static double variance(double a)
-{
-    return a * S2 + 1 - a;
-}
-
 static dscm_code eps_of(void *ctx, float *eps, const float *x, double t, size_t batch,
                         dscm_error *err)
 {
-    double a = schedule.alphas_cumprod[(size_t)t], c = sqrt(1 - a) / variance(a);
     (void)ctx;
     (void)err;
-    for (size_t i = 0; i < batch * SIZE; i++) eps[i] = (float)(c * (double)x[i]);
+    gaussian_eps(&schedule, eps, x, t, batch * SIZE);
     return DSCM_OK;
 }
 
