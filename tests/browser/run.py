@@ -369,18 +369,23 @@ def files_dropped_on_the_page(b, url, shots):
     b.wait("document.getElementById('picture').naturalWidth === 512")
 
 
+def draw_and_ask(b, strokes, target):
+    """Draws strokes on an empty pad and waits for the counterfactual of another digit."""
+    b.click("#clear")
+    b.js("document.querySelectorAll('#variables input').forEach(i => { i.checked = false; })")
+    b.draw("#sketch", strokes)
+    b.wait("/^Choose what/.test(document.getElementById('status').textContent)")
+    b.click(f"#variables input[value='{target}']")
+    b.wait(DONE)
+
+
 @case
 def drawn_digits_are_familiar(b, url, shots):
     """At most a tenth of drawn digits are unfamiliar to the model, and nearly all are seen as drawn."""
     count = strange = read = 0
     fresh(b, url)
     for digit, strokes in drawings(2):
-        b.click("#clear")
-        b.js("document.querySelectorAll('#variables input').forEach(i => { i.checked = false; })")
-        b.draw("#sketch", strokes)
-        b.wait("/^Choose what/.test(document.getElementById('status').textContent)")
-        b.click(f"#variables input[value='{(int(digit) + 3) % 10}']")
-        b.wait(DONE)
+        draw_and_ask(b, strokes, (int(digit) + 3) % 10)
         count += 1
         strange += "Unfamiliar" in text(b, "outcome")
         read += f"The model saw digit {digit}" in text(b, "outcome")
@@ -894,12 +899,7 @@ def draw_all(program, data_dir, stem):
         fresh(b, service.url)
         for k, (digit, strokes) in enumerate(drawings()):
             target = (int(digit) + 1 + k % 9) % 10
-            b.click("#clear")
-            b.js("document.querySelectorAll('#variables input').forEach(i => { i.checked = false; })")
-            b.draw("#sketch", strokes)
-            b.wait("/^Choose what/.test(document.getElementById('status').textContent)")
-            b.click(f"#variables input[value='{target}']")
-            b.wait(DONE)
+            draw_and_ask(b, strokes, target)
             source = b.js("return document.querySelector('#figures .main img').src")
             images += b"".join(grey_png.rows(base64.b64decode(source.partition(",")[2])))
             targets += bytes([target])
