@@ -19,13 +19,13 @@ mnist)
     [ ! -e "$data/dev-images-idx3-ubyte.gz" ] || held=dev
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
-    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
-    chosen='"min_change": 16' samples=400000 predictor_samples=130000
+    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.8},{"sampler":"implicit","steps":20,"scale":1.8}]'
+    chosen='"min_change": 48' samples=400000 predictor_samples=130000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
     provenance="Fashion-MNIST training images (Zalando SE; MIT)"
-    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.14},{"sampler":"implicit","steps":20,"scale":1.14}]'
+    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.12},{"sampler":"implicit","steps":20,"scale":1.12}]'
     chosen='"confidence": 0.5, "min_change": 16' samples=330000 predictor_samples=80000
     ;;
 *)
@@ -89,11 +89,11 @@ tools/train_judges.sh "$data" "$work/judges"
 set --
 for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
 if [ "$name" = mnist ]; then
-    set -- "$@" --version 5 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
+    set -- "$@" --version 6 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
         --predictor "thickness=$work/thickness.st" --predictor "slant=$work/slant.st" \
         --tolerance thickness=.5 --tolerance slant=.15
 else
-    set -- "$@" --version 4 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
+    set -- "$@" --version 5 --variable $variable --labels "$labels" --predictor "$work/predictor.st"
 fi
 # shellcheck disable=SC2086
 "$program" bundle --out "$out" --name "$name" --licence MIT --provenance "$provenance" \
