@@ -104,8 +104,10 @@ int cli_usage(const char *name, const char *format, ...) DSCM_PRINTF(2, 3);
 dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, const char *data_dir,
                    dscm_error *err) DSCM_MUST_CHECK;
 
-/* Names in the folder `kind` of the first of those places that has any: "fashion, mnist". */
-void cli_find_names(char *out, size_t size, const char *kind, const char *data_dir);
+/* Names in the folder `kind` of the first of those places that has any: "fashion, mnist"; "" when none
+ * has. Fails when a folder that is there cannot be listed. */
+dscm_code cli_find_names(char *out, size_t size, const char *kind, const char *data_dir,
+                         dscm_error *err) DSCM_MUST_CHECK;
 
 /* A model's name is a part of paths, of files and of the service. */
 bool cli_is_name(const char *name);

@@ -52,10 +52,11 @@ static int print_labels(const dscm_bundle_info *info, const char *part)
 static dscm_code print_all(const cli_model *m, dscm_error *err)
 {
     char names[512];
-    cli_find_names(names, sizeof names, "models", m->data_dir);
     const dscm_bundle_info *info = m->info;
+    dscm_code code = cli_find_names(names, sizeof names, "models", m->data_dir, err);
+    if (code != DSCM_OK) return code;
     json_t *manifest = dscm_json_read(info->manifest, strlen(info->manifest), 0, NULL);
-    dscm_code code = cli_json_whole(info->dir, err);
+    code = cli_json_whole(info->dir, err);
     if (code != DSCM_OK) return code;
     printf("%s %s\n  %s\n  licence %s\n  %s\n  sha256 %s\n  %zu parameters", info->name,
            info->version, info->dir, info->licence, info->provenance, info->sha256,

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/base64.h"
 #include "core/base/memory.h"
@@ -183,9 +184,7 @@ void page_picture(page *p, const char *name, const char *alt)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", p->dir, name);
-    FILE *f = fopen(path, "r");
-    if (!f) return;
-    fclose(f);
+    if (access(path, R_OK) != 0) return;
     if (p->html)
         embed(p, path, alt);
     else

@@ -41,13 +41,17 @@ static bool share_folder(char *out, size_t size)
     return snprintf(out + used, size - used, "/share/diffscm") < (int)(size - used);
 }
 
-/* Names of the folders in BASE/KIND, as a list with commas. */
-static void list_folders(char *out, size_t size, const char *base, const char *kind)
+/* Names of the folders in BASE/KIND, as a list with commas; none where there is no such folder. */
+static dscm_code list_folders(char *out, size_t size, const char *base, const char *kind,
+                              dscm_error *err)
 {
     char path[PATH_SIZE];
     struct dirent **entries;
     snprintf(path, sizeof path, "%s/%s", base, kind);
     int count = scandir(path, &entries, NULL, alphasort);
+    if (count < 0 && errno != ENOENT && errno != ENOTDIR)
+        return dscm_fail(err, errno == ENOMEM ? DSCM_E_MEMORY : DSCM_E_IO,
+                         "%s: cannot be listed: %s", path, strerror(errno));
     for (int i = 0; i < count; i++) {
         const char *name = entries[i]->d_name;
         size_t used = strlen(out);
@@ -58,20 +62,22 @@ static void list_folders(char *out, size_t size, const char *base, const char *k
         free(entries[i]);
     }
     if (count >= 0) free(entries);
+    return DSCM_OK;
 }
 
-void cli_find_names(char *out, size_t size, const char *kind, const char *data_dir)
+dscm_code cli_find_names(char *out, size_t size, const char *kind, const char *data_dir,
+                         dscm_error *err)
 {
     char base[PATH_SIZE];
+    dscm_code code = DSCM_OK;
     *out = 0;
-    if (data_dir && *data_dir) {
-        list_folders(out, size, data_dir, kind);
-        return;
-    }
-    for (int up = 0; up < 3 && !*out; up++)
-        if (program_folder(base, sizeof base, up)) list_folders(out, size, base, kind);
-    if (!*out) list_folders(out, size, ".", kind);
-    if (!*out && share_folder(base, sizeof base)) list_folders(out, size, base, kind);
+    if (data_dir && *data_dir) return list_folders(out, size, data_dir, kind, err);
+    for (int up = 0; up < 3 && code == DSCM_OK && !*out; up++)
+        if (program_folder(base, sizeof base, up)) code = list_folders(out, size, base, kind, err);
+    if (code == DSCM_OK && !*out) code = list_folders(out, size, ".", kind, err);
+    if (code == DSCM_OK && !*out && share_folder(base, sizeof base))
+        code = list_folders(out, size, base, kind, err);
+    return code;
 }
 
 /* One place: BASE/KIND/NAME. Notes it in `looked` when it is not there. */
@@ -95,7 +101,9 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
     }
     if (data_dir && *data_dir) {
         if (try_base(out, size, data_dir, kind, name, looked, sizeof looked)) return DSCM_OK;
-        if (name) cli_find_names(there, sizeof there, kind, data_dir);
+        dscm_code listed =
+            name ? cli_find_names(there, sizeof there, kind, data_dir, err) : DSCM_OK;
+        if (listed != DSCM_OK) return listed;
         return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s in the data folder %s%s%s",
                          kind, name ? "/" : "", name ? name : "", data_dir,
                          *there ? "; there are " : "", there);
@@ -109,7 +117,8 @@ dscm_code cli_find(char *out, size_t size, const char *kind, const char *name, c
         try_base(out, size, base, kind, name, looked, sizeof looked))
         return DSCM_OK;
     if (name && is_folder(name) && snprintf(out, size, "%s", name) < (int)size) return DSCM_OK;
-    if (name) cli_find_names(there, sizeof there, kind, NULL);
+    dscm_code listed = name ? cli_find_names(there, sizeof there, kind, NULL, err) : DSCM_OK;
+    if (listed != DSCM_OK) return listed;
     return dscm_fail(err, DSCM_E_NOT_FOUND, "there is no %s%s%s; looked in %s%s%s", kind,
                      name ? "/" : "", name ? name : "", looked, *there ? "; there are " : "",
                      there);

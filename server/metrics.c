@@ -108,6 +108,7 @@ static void gauge(FILE *out, const char *name, const char *help, double value)
     fprintf(out, "%s %.17g\n", name, value);
 }
 
+/* What cannot be read now has no line: zero would be a false figure. */
 static void render_process(const dscm_metrics_gauges *g, FILE *out)
 {
     struct rusage usage;
@@ -118,19 +119,19 @@ static void render_process(const dscm_metrics_gauges *g, FILE *out)
                 (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6);
     unsigned long pages = 0, resident = 0;
     FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm) {
-        if (fscanf(statm, "%lu %lu", &pages, &resident) != 2) pages = resident = 0;
-        fclose(statm);
+    if (statm && fscanf(statm, "%lu %lu", &pages, &resident) == 2) {
+        double page = (double)sysconf(_SC_PAGESIZE);
+        gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)resident * page);
+        gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)pages * page);
     }
-    double page = (double)sysconf(_SC_PAGESIZE);
-    gauge(out, "process_resident_memory_bytes", "Resident memory.", (double)resident * page);
-    gauge(out, "process_virtual_memory_bytes", "Virtual memory.", (double)pages * page);
+    if (statm) fclose(statm);
     size_t descriptors = 0;
     DIR *dir = opendir("/proc/self/fd");
     while (dir && readdir(dir)) descriptors++;
     if (dir) closedir(dir);
-    gauge(out, "process_open_fds", "Open file descriptors.",
-          descriptors > 3 ? (double)(descriptors - 3) : 0); /* ".", ".." and the folder's own */
+    if (descriptors > 3)
+        gauge(out, "process_open_fds", "Open file descriptors.",
+              (double)(descriptors - 3)); /* ".", ".." and the folder's own */
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     gauge(out, "process_max_fds", "Limit of open file descriptors.", (double)files.rlim_cur);

@@ -1,5 +1,6 @@
 #include "core/base/cpu.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -27,13 +28,26 @@ dscm_isa dscm_cpu_best_isa(void)
 }
 
 /* ---- how much of it ---- */
+/* The beginning of a small file of the kernel as a string; false when it cannot be read. Without a
+ * stream: streams allocate, and a limit must not be overlooked because memory is short. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    size_t used = 0;
+    ssize_t got = 0;
+    while (used + 1 < size && (got = read(fd, text + used, size - 1 - used)) > 0)
+        used += (size_t)got;
+    text[used] = '\0';
+    close(fd);
+    return got >= 0;
+}
+
 static bool read_longs(const char *path, const char *format, long *a, long *b)
 {
-    FILE *f = fopen(path, "r");
-    if (!f) return false;
-    int wanted = b ? 2 : 1, got = b ? fscanf(f, format, a, b) : fscanf(f, format, a);
-    fclose(f);
-    return got == wanted;
+    char text[128];
+    if (!read_text(path, text, sizeof text)) return false;
+    return b ? sscanf(text, format, a, b) == 2 : sscanf(text, format, a) == 1;
 }
 
 /* CPUs that one group grants (v2, then v1), or 0 when it sets no limit or does not exist. */
@@ -82,20 +96,18 @@ static bool has_cpu(const char *list, size_t length)
 
 int dscm_cpu_quota(const char *membership, const char *mount)
 {
-    char line[1024];
+    char text[8192], *rest = text, *line;
     int least = 0;
-    FILE *f = fopen(membership, "r");
-    while (f && fgets(line, sizeof line, f)) { /* "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1) */
+    if (!read_text(membership, text, sizeof text)) return 0;
+    while ((line = strsep(&rest, "\n"))) { /* "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1) */
         char *list = strchr(line, ':'), *group = list ? strchr(list + 1, ':') : NULL;
         if (!group) continue;
         bool v2 = group == list + 1;
         if (!v2 && !has_cpu(list + 1, (size_t)(group - list - 1))) continue;
         group++;
-        group[strcspn(group, "\n")] = '\0';
         int cpus = path_cpus(mount, group, v2);
         if (cpus > 0 && (least == 0 || cpus < least)) least = cpus;
     }
-    if (f) fclose(f);
     return least;
 }
 

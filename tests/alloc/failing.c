@@ -6,11 +6,14 @@
  *   FAILING_CONTROL=FILE  16 bytes that another process changes: allocations counted since it wrote there,
  *                       and the number of the one that fails (0: none)
  *   FAILING_COUNT=FILE  at the exit, the number of allocations is written there
+ *   FAILING_CALLERS=FILE  at the exit, 8 bytes for each allocation (of the first 2^20): a hash of the functions
+ *                       that called for it; equal ones came the same way
  *
  * Allocations of the dynamic linker and of start-up code, before main, are counted too: whoever cannot start
  * ends with an error of the system. Those of threads that live in other libraries fail like ours. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -33,6 +36,9 @@ static struct control {
     atomic_ullong count, nth;
 } * control; /* of FAILING_CONTROL, or NULL */
 static atomic_bool ready, open_gate;
+#define CALLERS_MAX (1u << 20)
+#define DEPTH       24
+static uint64_t *callers; /* of FAILING_CALLERS, or NULL */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -49,13 +55,36 @@ __attribute__((constructor)) static void begin(void)
                           : mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     control = shared == MAP_FAILED ? NULL : shared;
     if (fd >= 0) close(fd);
+    if (getenv("FAILING_CALLERS")) {
+        void *first[1], *room = mmap(NULL, CALLERS_MAX * sizeof *callers, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        backtrace(first, 1); /* loads a library the first time */
+        callers = room == MAP_FAILED ? NULL : room;
+    }
     atomic_store(&ready, true);
+}
+
+static void note_callers(unsigned long long number)
+{
+    void *stack[DEPTH];
+    if (!callers || number > CALLERS_MAX) return;
+    uint64_t hash = 14695981039346656037u;
+    int depth = backtrace(stack, DEPTH);
+    for (int i = 2; i < depth; i++) hash = (hash ^ (uintptr_t)stack[i]) * 1099511628211u;
+    callers[number - 1] = hash;
 }
 
 __attribute__((destructor)) static void end(void)
 {
-    const char *path = getenv("FAILING_COUNT");
+    const char *path = getenv("FAILING_CALLERS");
     char text[32];
+    if (path && callers) {
+        unsigned long long noted = atomic_load(&count);
+        size_t bytes = (noted < CALLERS_MAX ? noted : CALLERS_MAX) * sizeof *callers;
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+        if (fd >= 0 && write(fd, callers, bytes) == (ssize_t)bytes) close(fd);
+    }
+    path = getenv("FAILING_COUNT");
     if (!path) return;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     int size = snprintf(text, sizeof text, "%llu\n", atomic_load(&count));
@@ -77,6 +106,7 @@ static bool fails(void)
     if (!atomic_load(&ready)) return false;
     unsigned long long number = atomic_fetch_add(&count, 1) + 1;
     bool fail = nth && number == nth;
+    note_callers(number);
     if (control) fail |= atomic_fetch_add(&control->count, 1) + 1 == atomic_load(&control->nth);
     if (permille && gate()) {
         uint64_t x = atomic_fetch_add(&state, 0x9e3779b97f4a7c15u);

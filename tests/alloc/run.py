@@ -7,7 +7,8 @@ success with other files or other words than without failures, or a file that is
 failure is a fault. (What two runs without failures give alike is compared.) --only: the commands that begin
 with these words. The service (on the fake engine) may refuse and drop calls, but must neither
 end nor hang nor answer 2xx without a key, and its accounts must be even once all is over. A sample of n fits
-into CI; --whole tries every n."""
+into CI: of a command, one allocation of each way (chain of calling functions) that leads to one, as many as the
+time suffices for; --ways tries all of these, --whole every n."""
 import hashlib, http.client, json, mmap, os, random, shutil, struct, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -15,7 +16,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "http"))
 import lib
 
 PROGRAM, FAILING, SERVER = map(os.path.abspath, sys.argv[1:4])
-WHOLE = "--whole" in sys.argv
+WHOLE, WAYS = "--whole" in sys.argv, "--ways" in sys.argv
 ONLY = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
 SECONDS = int(sys.argv[sys.argv.index("--seconds") + 1]) if "--seconds" in sys.argv else 90
 faults = []
@@ -26,11 +27,12 @@ def fault(*words):
     print("  FAIL", faults[-1], flush=True)
 
 
-def run(command, nth, count=None, folder=None):
+def run(command, nth, noted=None, folder=None):
+    """noted: a folder for the number of allocations (count) and the way that led to each (callers)."""
     env = dict(os.environ, LD_PRELOAD=os.path.abspath(FAILING), FAILING_NTH=str(nth),
                OPENBLAS_NUM_THREADS="1")
-    if count:
-        env["FAILING_COUNT"] = count
+    if noted:
+        env.update(FAILING_COUNT=os.path.join(noted, "count"), FAILING_CALLERS=os.path.join(noted, "callers"))
     try:
         return subprocess.run([PROGRAM, *command], capture_output=True, env=env, timeout=30, cwd=folder)
     except subprocess.TimeoutExpired:
@@ -43,6 +45,16 @@ def sample(total, most):
         return list(range(1, total + 1))
     first = list(range(1, most // 3))
     return first + sorted(random.sample(range(most // 3, total + 1), most - len(first)))
+
+
+def ways(folder):
+    """An allocation of each way that leads to one, at random, in the order of their first ones."""
+    with open(os.path.join(folder, "callers"), "rb") as f:
+        hashes = [way for way, in struct.iter_unpack("=Q", f.read())]
+    every = {}
+    for n, way in enumerate(hashes, 1):
+        every.setdefault(way, []).append(n)
+    return [random.choice(some) for some in every.values()]
 
 
 def written(folder, leaves):
@@ -63,8 +75,6 @@ def other_files(got, want):
 
 def command(words, until, folder, leaves=(), begins=None):
     """begins: the folder that the only one of leaves is a copy of before each run."""
-    count = os.path.join(folder, "count")
-
     def fresh():
         for name in leaves:  # a run that finds these goes on there
             path = os.path.join(folder, name)
@@ -73,17 +83,17 @@ def command(words, until, folder, leaves=(), begins=None):
                 shutil.copytree(os.path.join(folder, begins), path)
     fresh()
     before = written(folder, leaves)
-    whole = run(words, 0, count, folder)
+    whole = run(words, 0, folder, folder)
     if whole is None or whole.returncode != 0:
         return fault(words, "fails without any failing allocation", whole and whole.stderr)
-    total, tried = int(open(count).read()), 0
+    total, tried = int(open(os.path.join(folder, "count")).read()), 0
     first = written(folder, leaves)
     fresh()
     second, again = run(words, 0, None, folder), written(folder, leaves)
     known = {name: value for name, value in first.items() if again.get(name) == value}
     said = whole.stdout == second.stdout
-    chosen = sample(total, 60)
-    if not WHOLE:
+    chosen = range(1, total + 1) if WHOLE else ways(folder)
+    if not WHOLE and not WAYS:
         random.shuffle(chosen)  # the time may not suffice for all of them
     for n in chosen:
         if time.time() > until:
@@ -110,8 +120,8 @@ def command(words, until, folder, leaves=(), begins=None):
             other = [name for name, value in part.items() if value not in (known[name], before.get(name))]
             if other:
                 fault(words, f"allocation {n} of {total}: exit {done.returncode} leaves another", *other)
-    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations, {len(known)} of {len(first)} files compared",
-          flush=True)
+    print(f"  {' '.join(words)[:60]}: {tried} of {total} allocations ({len(chosen)} chosen), "
+          f"{len(known)} of {len(first)} files compared", flush=True)
 
 
 def tiny_data(folder):
