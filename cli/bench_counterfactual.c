@@ -101,26 +101,12 @@ static void close_job(job *j)
     dscm_free(j->out);
 }
 
-/* Direct FLOPs: score network up and down, with its evaluations for guidance; under the anti-causal one
- * predictors forward and backward at every step down, and with several parents the walk that they are
- * read in. */
-static dscm_code flops_of(const job *j, double *out, dscm_error *err)
+/* Direct FLOPs of the job: what its session counts when it is done once. */
+static double flops_of(job *j)
 {
-    const dscm_bundle *bundle = j->session->bundle;
-    bool conditional = j->options->guidance == DSCM_GUIDANCE_CONDITIONAL;
-    size_t beside = conditional ? dscm_extra_evaluations(bundle, j->options)
-                                : dscm_bundle_conditions(bundle) > 1;
-    dscm_path path;
-    dscm_code code = dscm_session_path(j->session, j->options, &path, err);
-    if (code != DSCM_OK) return code;
-    double up = (double)(dscm_path_evaluations(&path, true) * j->batch);
-    double down = (double)(dscm_path_evaluations(&path, false) * j->targets);
-    dscm_path_close(&path);
-    *out = (up + (double)(1 + beside) * down) * dscm_net_flops(j->session->image->score.net);
-    for (size_t e = 0; !conditional && e < bundle->edges_count; e++)
-        if (bundle->edges[e].child == bundle->info.image)
-            *out += 2 * down * dscm_net_flops(bundle->edges[e].predictor.net);
-    return DSCM_OK;
+    double before = dscm_session_flops(j->session);
+    run_job(j);
+    return dscm_session_flops(j->session) - before;
 }
 
 /* Measures one kind of call; the time of one is left in *seconds when that is not NULL. */
@@ -130,10 +116,9 @@ static dscm_code bench_call(const setting *s, const char *name, const dscm_optio
 {
     job j;
     char pass[64];
-    double flops = 0;
     dscm_code code = open_job(&j, s, options, batch, targets, threads, err);
-    if (code == DSCM_OK) code = flops_of(&j, &flops, err);
     if (code == DSCM_OK) {
+        double flops = flops_of(&j);
         bench_time t = bench_measure(run_job, &j, 4 * bench_budget(s->b));
         snprintf(pass, sizeof pass, "%s %zu", options->sampler, options->steps);
         code = j.code;
@@ -179,14 +164,13 @@ static void run_workers(void *arg)
 static dscm_code bench_workers(const setting *s, double one, dscm_error *err)
 {
     worker_set c = {.workers = s->b->threads, .team = s->b->team};
-    double flops = 0;
     dscm_code code = DSCM_OK;
     c.jobs = dscm_alloc(c.workers, sizeof *c.jobs, "workers", err);
     if (!c.jobs) return DSCM_E_MEMORY;
     for (size_t i = 0; code == DSCM_OK && i < c.workers; i++)
         code = open_job(&c.jobs[i], s, &s->standard, 1, 1, 1, err);
-    if (code == DSCM_OK) code = flops_of(&c.jobs[0], &flops, err);
     if (code == DSCM_OK) {
+        double flops = flops_of(&c.jobs[0]);
         bench_time t = bench_measure(run_workers, &c, 8 * bench_budget(s->b));
         for (size_t i = 0; code == DSCM_OK && i < c.workers; i++) {
             code = c.jobs[i].code;

@@ -405,9 +405,3 @@ double dscm_images_l1(const float *a, const float *b, size_t count)
     for (size_t i = 0; i < count; i++) sum += fabs((double)a[i] - (double)b[i]);
     return count ? 127.5 * sum / (double)count : 0;
 }
-
-size_t dscm_extra_evaluations(const dscm_bundle *bundle, const dscm_options *options)
-{
-    if (!is_conditional(options) || options->scale == 0) return 0;
-    return dscm_bundle_conditions(bundle) > 1 && options->scale != 1 ? 2 : 1;
-}

@@ -68,11 +68,6 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
                             dscm_error *err) DSCM_MUST_CHECK;
 /* Mean absolute difference of two images (count floats of [-1,1]), on the 0..255 scale. */
 double dscm_images_l1(const float *a, const float *b, size_t count);
-/* Evaluations of the score network per step down beside that under the factual parents, where a label is
- * changed: under conditional guidance one with all targets and, where several parents change and the
- * strength is not 1, one without the label's; 0 under the anti-causal one. At most: rows that cancel are
- * left out, see scm_estimate_changes. */
-size_t dscm_extra_evaluations(const dscm_bundle *bundle, const dscm_options *options);
 /* dscm_walk_forget for the images in session->walk. */
 dscm_code dscm_session_forget(dscm_session *s, size_t count, const walk_call *call,
                               dscm_error *err) DSCM_MUST_CHECK;
@@ -87,6 +82,8 @@ typedef struct dscm_session_work {
     size_t observations; /* predictors and acceptance nets, forward */
 } dscm_session_work;
 dscm_session_work dscm_session_done(const dscm_session *s);
+/* Direct multiplications and additions of that work; a pass backward counts like one forward. */
+double dscm_session_flops(const dscm_session *s);
 dscm_code dscm_latent_open(dscm_latent **out, size_t count, size_t size, size_t channels,
                            size_t extras, size_t conditions, dscm_error *err) DSCM_MUST_CHECK;
 /* Copies items first .. first+n-1 of a latent into the session's walk, or (store) back from it. */

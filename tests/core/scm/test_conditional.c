@@ -281,10 +281,17 @@ static void work_is_counted(void)
     set_both(acts, queries, to);
     for (size_t i = 0; i < ITEMS; i++) queries[i].factual = given + i * VARIABLES;
     (void)since(&at);
+    double flops = dscm_session_flops(session);
     predict(out, l, queries, &o);
     done = since(&at);
     CHECK(done.passes == ITEMS * 4 && done.gradients == 2 * ITEMS * 4);
     CHECK(done.observations == done.gradients);
+    const dscm_bundle *b = session->bundle;
+    double guides = 0; /* each is run forward and backward */
+    for (size_t e = 0; e < b->edges_count; e++) guides += dscm_net_flops(b->edges[e].predictor.net);
+    CHECK_NEAR((dscm_session_flops(session) - flops) /
+                   (ITEMS * 4 * (dscm_net_flops(session->image->score.net) + 2 * guides)),
+               1, 1e-12);
     dscm_latent_free(l);
 }
 
