@@ -7,6 +7,7 @@
 #include "api/image.h"
 #include "api/json.h"
 #include "api/reply_internal.h"
+#include "core/io/text.h"
 
 static const char *const state_names[DSCM_JOB_STATE_COUNT] = {"queued", "running",  "succeeded",
                                                               "failed", "canceled", "expired"};
@@ -51,9 +52,9 @@ char *dscm_reply_job(const dscm_job_status *status, size_t *size)
 
 char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *size)
 {
-    char *text = NULL;
-    FILE *out = open_memstream(&text, size);
-    if (!out) return NULL;
+    dscm_text text;
+    if (dscm_text_open(&text, "event", NULL) != DSCM_OK) return NULL;
+    FILE *out = text.file;
     fprintf(out, "id: %llu\nevent: %s\n", (unsigned long long)id, name);
     for (const char *line = data ? data : "{}"; line;) {
         size_t length = strcspn(line, "\n");
@@ -61,11 +62,9 @@ char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *s
         line = line[length] && line[length + 1] ? line + length + 1 : NULL;
     }
     fputc('\n', out);
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    if (dscm_text_close(&text, "event", NULL) != DSCM_OK) return NULL;
+    *size = text.size;
+    return text.data;
 }
 
 /* Events are one line: without the newline that ends other texts. */

@@ -10,6 +10,7 @@
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/data/idx.h"
+#include "core/io/text.h"
 
 typedef struct file_run {
     counterfactual_args *a;
@@ -216,15 +217,15 @@ static dscm_code open_sessions(file_run *f, dscm_error *err)
 /* Each reply with the index of its image. */
 static dscm_code write_replies(const file_run *f, dscm_error *err)
 {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *lines = open_memstream(&text, &length);
-    if (!lines) return dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
-    for (size_t i = 0; i < f->count; i++) fprintf(lines, "{\"index\":%zu,%s", i, f->replies[i] + 1);
-    dscm_code code = DSCM_OK;
-    if (fclose(lines) != 0) code = dscm_fail(err, DSCM_E_MEMORY, "no memory for the scores");
-    if (code == DSCM_OK) code = counterfactual_write_replies(f->a, text, length, f->a->json, err);
-    free(text);
+    dscm_text text;
+    dscm_code code = dscm_text_open(&text, "scores", err);
+    if (code != DSCM_OK) return code;
+    for (size_t i = 0; i < f->count; i++)
+        fprintf(text.file, "{\"index\":%zu,%s", i, f->replies[i] + 1);
+    code = dscm_text_close(&text, "scores", err);
+    if (code == DSCM_OK)
+        code = counterfactual_write_replies(f->a, text.data, text.size, f->a->json, err);
+    free(text.data);
     return code;
 }
 

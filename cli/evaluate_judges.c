@@ -11,6 +11,7 @@
 #include "core/base/memory.h"
 #include "core/eval/judges.h"
 #include "core/io/file.h"
+#include "core/io/text.h"
 
 enum { HALVINGS = 20, REALS_MAX = 5000 };
 
@@ -212,25 +213,26 @@ dscm_code eval_judge(evaluation *e, dscm_error *err)
 {
     dscm_judges *judges = NULL;
     dscm_real_figures real;
-    char *text = NULL;
-    size_t size = 0, reals = e->items.count < REALS_MAX ? e->items.count : REALS_MAX;
+    dscm_text text = {0};
+    size_t reals = e->items.count < REALS_MAX ? e->items.count : REALS_MAX;
     if (!e->judges) return DSCM_OK;
     dscm_code code = dscm_judges_open(&judges, e->m.bundle, strcmp(e->judges, "selection") == 0,
                                       e->m.batch, err);
     if (code == DSCM_OK)
         code = dscm_judges_set_real(judges, e->items.pixels, e->items.labels, reals, &real, err);
     json_t *methods = json_array();
-    FILE *f = code == DSCM_OK ? open_memstream(&text, &size) : NULL;
-    if (f) {
-        write_head(f, e, &real);
-        code = judge_methods(e, judges, f, methods, err);
-        fclose(f);
+    if (code == DSCM_OK) code = dscm_text_open(&text, "judges", err);
+    if (code == DSCM_OK) {
+        write_head(text.file, e, &real);
+        code = judge_methods(e, judges, text.file, methods, err);
+        dscm_code closed = dscm_text_close(&text, "judges", err);
+        if (code == DSCM_OK) code = closed;
     }
-    if (code == DSCM_OK) code = write_page(e, text, size, err);
+    if (code == DSCM_OK) code = write_page(e, text.data, text.size, err);
     if (code == DSCM_OK) code = write_json(e, &real, methods, err);
     if (code == DSCM_OK) printf("%s/judges.json\n", e->report_dir);
     json_decref(methods);
-    free(text);
+    free(text.data);
     dscm_judges_free(judges);
     return code;
 }

@@ -10,6 +10,7 @@
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/eval/noise.h"
+#include "core/io/text.h"
 
 static const size_t steps[] = {5, 10, 20, 50};
 enum { STEPS = sizeof steps / sizeof *steps, SETTINGS_MAX = 16 * STEPS };
@@ -106,20 +107,20 @@ static json_t *rows_json(const noise_run *r)
 
 static dscm_code write_report(const noise_run *r, dscm_error *err)
 {
-    char *json = NULL, *text = NULL;
-    size_t length = 0;
+    char *json = NULL;
+    dscm_text text = {0};
     dscm_code code = cli_json_text(&json, rows_json(r), JSON_INDENT(1) | JSON_REAL_PRECISION(6),
                                    "noise.json", err);
-    if (code != DSCM_OK) return code;
-    FILE *f = json ? open_memstream(&text, &length) : NULL;
-    if (f) print_rows(f, r);
-    bool good = f && fclose(f) == 0;
-    code = good ? eval_write(r->e, "noise.json", json, strlen(json), err)
-                : dscm_fail(err, DSCM_E_MEMORY, "no memory for the report");
-    if (code == DSCM_OK) code = eval_write(r->e, "noise.md", text, length, err);
-    if (code == DSCM_OK) fputs(text, stdout);
+    if (code == DSCM_OK) code = dscm_text_open(&text, "noise.md", err);
+    if (code == DSCM_OK) {
+        print_rows(text.file, r);
+        code = dscm_text_close(&text, "noise.md", err);
+    }
+    if (code == DSCM_OK) code = eval_write(r->e, "noise.json", json, strlen(json), err);
+    if (code == DSCM_OK) code = eval_write(r->e, "noise.md", text.data, text.size, err);
+    if (code == DSCM_OK) fputs(text.data, stdout);
     free(json);
-    free(text);
+    free(text.data);
     return code;
 }
 

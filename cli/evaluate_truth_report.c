@@ -11,6 +11,7 @@
 #include "core/base/memory.h"
 #include "core/base/version.h"
 #include "core/data/idx.h"
+#include "core/io/text.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -299,17 +300,14 @@ static double excess_of(const truth_line *l)
 static dscm_code write_chart(const truth_run *t, const char *name, const chart_bars *bars,
                              const chart_points *points, dscm_error *err)
 {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *f = open_memstream(&text, &length);
-    if (!f) return dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the chart", name);
-    if (bars) chart_write_bars(f, bars);
-    if (points) chart_write_points(f, points);
-    bool bad = ferror(f);
-    bad |= fclose(f) != 0;
-    dscm_code code = bad ? dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the chart", name)
-                         : eval_write(t->e, name, text, length, err);
-    free(text);
+    dscm_text text;
+    dscm_code code = dscm_text_open(&text, name, err);
+    if (code != DSCM_OK) return code;
+    if (bars) chart_write_bars(text.file, bars);
+    if (points) chart_write_points(text.file, points);
+    code = dscm_text_close(&text, name, err);
+    if (code == DSCM_OK) code = eval_write(t->e, name, text.data, text.size, err);
+    free(text.data);
     return code;
 }
 

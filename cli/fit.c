@@ -12,6 +12,7 @@
 #include "core/causal/model.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
+#include "core/io/text.h"
 
 typedef struct fitting {
     const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file, *charts_dir;
@@ -137,21 +138,20 @@ static dscm_code write_chart(const char *dir, const char *name, const chart_bars
                              dscm_error *err)
 {
     char path[4096], file[128];
-    char *text = NULL;
-    size_t length = 0;
     snprintf(file, sizeof file, "calibration-%s.svg", name);
     for (char *c = file; *c; c++)
         if (*c == '/') *c = '_';
     int used = snprintf(path, sizeof path, "%s/%s", dir, file);
     if (used < 0 || used >= (int)sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "--charts %.64s…: the path is too long", dir);
-    FILE *f = open_memstream(&text, &length);
-    if (f) chart_write_bars(f, chart);
-    bool good = f && fclose(f) == 0;
-    const dscm_piece piece = {text, length};
-    dscm_code code = good ? dscm_file_replace(path, &piece, 1, err)
-                          : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", path);
-    free(text);
+    dscm_text text;
+    dscm_code code = dscm_text_open(&text, path, err);
+    if (code != DSCM_OK) return code;
+    chart_write_bars(text.file, chart);
+    code = dscm_text_close(&text, path, err);
+    const dscm_piece piece = {text.data, text.size};
+    if (code == DSCM_OK) code = dscm_file_replace(path, &piece, 1, err);
+    free(text.data);
     return code;
 }
 

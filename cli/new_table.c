@@ -14,6 +14,7 @@
 #include "core/data/split.h"
 #include "core/data/variables.h"
 #include "core/io/file.h"
+#include "core/io/text.h"
 
 #define LABEL_LEAST 10 /* rows of each label of a categorical variable */
 #define ROWS_LEAST  40 /* of a table of numbers alone */
@@ -149,17 +150,16 @@ static dscm_code order_rows(taking *t, dscm_table *table, dscm_error *err)
     const dscm_dataset *s = t->set;
     const char *variable = t->reading->variable ? t->reading->variable : "class";
     char **classes = s->classes > 1 && dscm_table_find(g, variable) < 0 ? s->names : NULL;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", g->name);
-    put_row(out, g->header, g->columns, classes ? variable : NULL);
+    dscm_text text;
+    dscm_code code = dscm_text_open(&text, g->name, err);
+    if (code != DSCM_OK) return code;
+    put_row(text.file, g->header, g->columns, classes ? variable : NULL);
     for (size_t i = 0; i < s->count; i++)
-        put_row(out, g->cells + t->row_of[i] * g->columns, g->columns,
+        put_row(text.file, g->cells + t->row_of[i] * g->columns, g->columns,
                 classes ? classes[s->labels[i]] : NULL);
-    dscm_code code = fclose(out) == 0 ? dscm_table_parse(table, text, size, g->name, err)
-                                      : dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", g->name);
-    free(text);
+    code = dscm_text_close(&text, g->name, err);
+    if (code == DSCM_OK) code = dscm_table_parse(table, text.data, text.size, g->name, err);
+    free(text.data);
     if (code != DSCM_OK) return code;
     for (size_t i = 0; i < s->count; i++) table->lines[i] = g->lines[t->row_of[i]];
     return DSCM_OK;
@@ -168,21 +168,20 @@ static dscm_code order_rows(taking *t, dscm_table *table, dscm_error *err)
 dscm_code new_table_write(const dscm_table *table, const uint32_t *rows, size_t count,
                           const char *folder, const char *split, dscm_error *err)
 {
-    char path[NEW_PATH], *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", table->name);
-    put_row(out, table->header, table->columns, NULL);
+    char path[NEW_PATH];
+    dscm_text text;
+    dscm_code code = dscm_text_open(&text, table->name, err);
+    if (code != DSCM_OK) return code;
+    put_row(text.file, table->header, table->columns, NULL);
     for (size_t i = 0; i < count; i++)
-        put_row(out, table->cells + rows[i] * table->columns, table->columns, NULL);
-    dscm_code code =
-        fclose(out) == 0 ? DSCM_OK : dscm_fail(err, DSCM_E_MEMORY, "%s: no memory", table->name);
+        put_row(text.file, table->cells + rows[i] * table->columns, table->columns, NULL);
+    code = dscm_text_close(&text, table->name, err);
     int n = snprintf(path, sizeof path, "%s/%s-variables.csv", folder, split);
     if (code == DSCM_OK && (n < 0 || n >= (int)sizeof path))
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", folder);
-    const dscm_piece piece = {text, size};
+    const dscm_piece piece = {text.data, text.size};
     if (code == DSCM_OK) code = dscm_file_replace(path, &piece, 1, err);
-    free(text);
+    free(text.data);
     return code;
 }
 

@@ -40,8 +40,9 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
 {
     *p = (page){.html = html, .dir = dir};
     snprintf(p->path, sizeof p->path, "%s/%s.%s", dir, stem, html ? "html" : "md");
-    p->file = open_memstream(&p->text, &p->size);
-    if (!p->file) return dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path);
+    dscm_code code = dscm_text_open(&p->text, p->path, err);
+    if (code != DSCM_OK) return code;
+    p->file = p->text.file;
     if (html) {
         fputs("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
               "content=\"width=device-width\"><title>",
@@ -55,16 +56,13 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
 
 dscm_code page_close(page *p, dscm_code so_far, dscm_error *err)
 {
-    bool bad = ferror(p->file);
-    bad |= fclose(p->file) != 0;
+    dscm_code code = dscm_text_close(&p->text, p->path, so_far == DSCM_OK ? err : NULL);
+    const dscm_piece piece = {p->text.data, p->text.size};
     p->file = NULL;
-    const dscm_piece piece = {p->text, p->size};
-    dscm_code code = so_far;
-    if (code == DSCM_OK)
-        code = bad ? dscm_fail(err, DSCM_E_MEMORY, "%s: no memory for the page", p->path)
-                   : dscm_file_replace(p->path, &piece, 1, err);
-    free(p->text);
-    p->text = NULL;
+    if (so_far != DSCM_OK) code = so_far;
+    if (code == DSCM_OK) code = dscm_file_replace(p->path, &piece, 1, err);
+    free(p->text.data);
+    p->text = (dscm_text){0};
     return code;
 }
 

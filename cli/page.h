@@ -9,12 +9,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "core/base/error.h"
+#include "core/io/text.h"
 
 typedef struct page {
-    FILE *file; /* in memory: a page that is not whole replaces none */
-    char *text;
-    size_t size;
+    dscm_text text; /* a page that is not whole replaces none */
+    FILE *file;     /* of that text */
     bool html;
     const char *dir; /* folder of the pictures */
     char path[4096];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/version.h"
+#include "core/io/text.h"
 #include "server/service.h"
 
 void dscm_admin_head(void *service, dscm_exchange *exchange)
@@ -78,15 +79,17 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
         dscm_shared_count(s->shared, &shared);
         gauges.shared = &shared;
     }
-    char *body = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&body, &size);
-    if (out) {
-        dscm_metrics_render(&s->metrics, &gauges, out);
-        fclose(out);
+    dscm_text body;
+    dscm_code code = dscm_text_open(&body, "metrics", NULL);
+    if (code == DSCM_OK) {
+        dscm_metrics_render(&s->metrics, &gauges, body.file);
+        code = dscm_text_close(&body, "metrics", NULL);
     }
-    dscm_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", body, size,
-                        DSCM_BODY_FREE);
+    if (code == DSCM_OK)
+        dscm_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", body.data,
+                            body.size, DSCM_BODY_FREE);
+    else
+        dscm_exchange_refuse(exchange, DSCM_PROBLEM_INTERNAL, "out of memory");
 }
 
 void dscm_admin_handle(void *service, dscm_exchange *exchange)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
+#include "core/io/text.h"
 
 void dscm_table_query_free(dscm_table_query *q)
 {
@@ -139,9 +140,9 @@ char *dscm_table_query_csv(const dscm_bundle *bundle, const double *values, size
 {
     const dscm_bundle_info *info = dscm_bundle_describe(bundle);
     size_t count = info->variables_count;
-    char *text = NULL;
-    FILE *f = open_memstream(&text, length);
-    if (!f) return NULL;
+    dscm_text text;
+    if (dscm_text_open(&text, "table", NULL) != DSCM_OK) return NULL;
+    FILE *f = text.file;
     for (size_t r = 0; r <= rows; r++) {
         bool first = true;
         for (size_t v = 0; v < count; v++) {
@@ -161,8 +162,7 @@ char *dscm_table_query_csv(const dscm_bundle *bundle, const double *values, size
         }
         fputc('\n', f);
     }
-    bool failed = ferror(f);
-    if (fclose(f) == 0 && !failed) return text;
-    free(text);
-    return NULL;
+    if (dscm_text_close(&text, "table", NULL) != DSCM_OK) return NULL;
+    *length = text.size;
+    return text.data;
 }
