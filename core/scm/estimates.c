@@ -13,13 +13,14 @@ static void set_condition(const dscm_session *s, size_t m, size_t row, double va
         dscm_net_set_parent(net, s->score, m, row, value);
 }
 
-/* Guidance of item `item` by condition `m`; its scale is 0 where nothing is to change. */
+/* Guidance of item `item` by condition `m`; its scale is 0 where nothing is to change or to strengthen. */
 static guidance condition_guidance(const dscm_session *s, const walk_call *call, size_t item,
                                    size_t m)
 {
     const dscm_bundle *b = s->bundle;
     guidance g = call->guided[item * b->edges_count + (size_t)b->condition_edges[m]];
-    if (g.target == call->told[item * dscm_bundle_conditions(b) + m]) g.scale = 0;
+    bool strengthened = g.held && g.scale > 1;
+    if (g.target == call->told[item * dscm_bundle_conditions(b) + m] && !strengthened) g.scale = 0;
     return g;
 }
 
@@ -47,6 +48,8 @@ static bool run_rows(dscm_session *s, const walk_call *call, const float *x, dou
             double told = call->told ? call->told[row->item * conditions + m] : (double)NAN;
             guidance g = {0};
             if (at_target(row->change, m)) g = condition_guidance(s, call, row->item, m);
+            if (row->change == (int)m && condition_guidance(s, call, row->item, m).held)
+                told = (double)NAN;
             set_condition(s, m, r, g.scale != 0 ? g.target : told);
         }
     for (size_t r = 0; r < told_apart; r++) dscm_exec_data(s->score, net->t)[r] = (float)t;
@@ -117,7 +120,8 @@ static change_sum sum_changes(const dscm_session *s, const walk_call *call, size
 
 /* How strongly the difference between a row's eps and the factual one counts for an item. One condition
  * that changes counts w times. Of several, all together count once, and each (w - 1) times more by what
- * its return to the factual value takes away: eps_J - eps_F + sum (w_m - 1) (eps_J - eps_J\m). */
+ * its return to the factual value takes away, of a label that is held what not to be told it takes away:
+ * eps_J - eps_F + sum (w_m - 1) (eps_J - eps_J\m). */
 static double share_of(const dscm_session *s, const walk_call *call, size_t item, int change)
 {
     change_sum sum = sum_changes(s, call, item);

@@ -11,7 +11,8 @@ typedef struct guidance {
     double scale;  /* 0: not guided by this edge */
     bool set;      /* the query changes or holds the parent, even where its scale is 0 */
     bool follows;  /* no intervention names the parent: it moves with one that does */
-    bool held;     /* nothing moves it: of a search, which keeps it where the abduction was told */
+    bool held;     /* nothing moves it: of a search, which keeps it where the abduction was told; a
+                      label's scale above 1 strengthens it against the network that is told no label */
 } guidance;
 
 /* Guidance of one item (edges) from its query. observed: values of all variables as the predictors see

@@ -10,11 +10,11 @@ static_assert(DSCM_CONDITIONS_MAX == DSCM_PARENTS_MAX, "a search tells every par
 
 /* How the predictors at t = 0 see the guided values of an image. */
 typedef struct verdict {
-    bool labels;                         /* every label is the likeliest */
-    bool valid;                          /* and every number that moves is within its tolerance */
-    double probability;                  /* of the least sure label */
-    double gap;                          /* farthest number that moves, in tolerances */
-    double drift;                        /* farthest number that is held, in tolerances */
+    bool labels;        /* every label is the likeliest */
+    bool valid;         /* and every number that moves is within its tolerance */
+    double probability; /* of the least sure label */
+    double gap;         /* farthest number that moves, in tolerances */
+    double drift;       /* farthest number that is held, in tolerances; LABEL_LOST */
     double missed[DSCM_CONDITIONS_MAX];  /* per condition that moves: number asked for - seen */
     double drifted[DSCM_CONDITIONS_MAX]; /* per condition that is held */
 } verdict;
@@ -55,7 +55,10 @@ static int condition_of(const dscm_bundle *b, size_t edge)
     return -1;
 }
 
-/* Numbers that no query moves keep what the abduction was told of them: they are judged like targets. */
+/* In tolerances, of a held label that is not the likeliest any more. */
+#define LABEL_LOST 100
+
+/* What no query moves keeps what the abduction was told of it: it is judged like a target. */
 static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_query *queries,
                         guidance *unit)
 {
@@ -65,8 +68,7 @@ static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_
             size_t e = (size_t)b->condition_edges[m];
             double told = l->factuals[i * l->conditions + m];
             guidance *g = &unit[i * b->edges_count + e];
-            if (g->set || isnan(told) || b->infos[b->edges[e].parent].kind != DSCM_CONTINUOUS)
-                continue;
+            if (g->set || isnan(told)) continue;
             *g = (guidance){.target = told, .scale = 1, .follows = true, .held = true};
         }
 }
@@ -74,15 +76,31 @@ static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_
 /* How far beyond a variable's range the network may be told, as a share of it, on either side. */
 #define AIM_BEYOND 0.1
 
-/* Guidance of one walk of a search (edges), from that with relative scales. */
+static bool is_label(const dscm_bundle *b, size_t edge)
+{
+    return b->infos[b->edges[edge].parent].kind == DSCM_CATEGORICAL;
+}
+
+/* Whether the query itself moves a label. */
+static bool moves_label(const dscm_bundle *b, const guidance *unit)
+{
+    bool moves = false;
+    for (size_t e = 0; e < b->edges_count; e++)
+        moves |= is_label(b, e) && unit[e].scale != 0 && !unit[e].follows;
+    return moves;
+}
+
+/* Guidance of one walk of a search (edges), from that with relative scales. Where no label moves, scale is
+ * that of the labels that are held. */
 static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *unit, double scale,
                         const double *aimed, guidance *out)
 {
+    bool moves = moves_label(b, unit);
     for (size_t e = 0; e < b->edges_count; e++) {
         const dscm_variable *v = &b->infos[b->edges[e].parent];
         int m = condition_of(b, e);
         out[e] = unit[e];
-        if (!conditional || (v->kind == DSCM_CATEGORICAL && !unit[e].follows))
+        if (!conditional || (is_label(b, e) && (unit[e].held ? !moves : !unit[e].follows)))
             out[e].scale *= scale;
         double beyond = AIM_BEYOND * (v->max - v->min);
         if (conditional && v->kind == DSCM_CONTINUOUS && unit[e].scale != 0 && m >= 0)
@@ -103,7 +121,13 @@ static void judge_one(verdict *out, const dscm_variable *v, const float *seen,
         if (condition >= 0) (asked->held ? out->drifted : out->missed)[condition] = missed;
         return;
     }
-    for (size_t k = 0; k < v->labels_count; k++) out->labels &= seen[k] <= seen[label];
+    bool likeliest = true;
+    for (size_t k = 0; k < v->labels_count; k++) likeliest &= seen[k] <= seen[label];
+    if (asked->held) {
+        if (!likeliest) out->drift = LABEL_LOST;
+        return;
+    }
+    out->labels &= likeliest;
     out->valid &= out->labels;
     out->probability = fmin(out->probability, (double)seen[label]);
 }
@@ -163,7 +187,7 @@ static bool accepted(const dscm_scale_search *a, bool valid, double probability)
 }
 
 /* Keeps an image that is nearer to what is asked for than those before it; of two that are what is asked
- * for, the one whose held numbers have moved less. */
+ * for, the one that has moved less of what is held. */
 static void take_trial(const search *q, size_t item, const float *image, const verdict *seen,
                        const dscm_scale_search *a)
 {
@@ -198,7 +222,7 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     bool sure = seen->labels && seen->probability >= a->confidence;
     bool near = seen->gap <= 1 && seen->drift <= 1;
     if (sure && near) return false;
-    if (!sure || !conditional) {
+    if (!sure || !conditional || seen->drift >= LABEL_LOST) {
         double scale = next_scale(q, next->scale, usual, a->max_scale);
         more = scale > next->scale;
         next->scale = scale;
@@ -247,19 +271,6 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
     return code;
 }
 
-/* An item whose strength is searched, and not its numbers alone. */
-static bool guides_labels(const search *q, size_t item)
-{
-    const dscm_bundle *b = q->s->bundle;
-    bool guides = !is_conditional(&q->latent->options);
-    for (size_t e = 0; e < b->edges_count; e++) {
-        const guidance *unit = &q->unit[item * b->edges_count + e];
-        guides |= b->infos[b->edges[e].parent].kind == DSCM_CATEGORICAL && unit->scale != 0 &&
-                  !unit->follows;
-    }
-    return guides;
-}
-
 static dscm_code run_search(search *q, const dscm_scale_search *a, double usual, dscm_error *err)
 {
     size_t count = q->latent->count;
@@ -267,7 +278,9 @@ static dscm_code run_search(search *q, const dscm_scale_search *a, double usual,
     dscm_code code = DSCM_OK;
     for (size_t i = 0; i < count; i++) {
         q->active[i] = i;
-        q->pursuits[i] = (pursuit){.scale = guides_labels(q, i) ? fmin(first, a->max_scale) : 1};
+        const guidance *unit = q->unit + i * q->s->bundle->edges_count;
+        bool stronger = !is_conditional(&q->latent->options) || moves_label(q->s->bundle, unit);
+        q->pursuits[i] = (pursuit){.scale = stronger ? fmin(first, a->max_scale) : 1};
     }
     while (code == DSCM_OK && count) code = search_round(q, &count, a, usual, err);
     return code;

@@ -1,5 +1,5 @@
 /* Conditional guidance: a score network that is told its parents, with random weights. */
-#include "core/scm/session.h"
+#include "core/scm/estimates.h"
 #include "tests/core/scm/two_parents.h"
 
 #define NONE ((double)NAN)
@@ -295,6 +295,50 @@ static void work_is_counted(void)
     dscm_latent_free(l);
 }
 
+/* A label that is held at a strength w above 1, beside a number that moves: eps_J + (w - 1) (eps_J -
+ * eps_J without a label), where J has all values; at 1 it is as if nothing were held. */
+static void held_labels_are_strengthened(void)
+{
+    const dscm_bundle *b = session->bundle;
+    size_t conditions = dscm_bundle_conditions(b);
+    guidance *guided = dscm_alloc(b->edges_count, sizeof *guided, "guidance", NULL);
+    double told[2] = {0}, joint[2] = {0}, without[2] = {0};
+    float eps[PIXELS], of_joint[PIXELS], of_without[PIXELS];
+    REQUIRE(guided && conditions == 2);
+    for (size_t m = 0; m < conditions; m++) {
+        size_t e = (size_t)b->condition_edges[m];
+        bool label = b->edges[e].parent == SHAPE;
+        told[m] = label ? 1 : 3;
+        joint[m] = label ? 1 : 5;
+        without[m] = label ? NONE : 5;
+        guided[e] = (guidance){
+            .target = joint[m], .scale = label ? 2.5 : 1, .held = label, .follows = label};
+    }
+    for (int low = 0; low < 2; low++) { /* with the factual estimate, and where it cancels */
+        double t = low ? 100 : 800;
+        walk_call call = {.guided = guided, .told = told};
+        const walk_call all = {.told = joint}, some = {.told = without};
+        REQUIRE(scm_estimate(session, &all, of_joint, images, t, 1));
+        REQUIRE(scm_estimate(session, &some, of_without, images, t, 1));
+        CHECK(distance(of_joint, of_without, PIXELS) > 1e-4);
+        for (double w = 2.5; w >= 1; w -= 1.5) {
+            for (size_t e = 0; e < b->edges_count; e++)
+                if (guided[e].held) guided[e].scale = w;
+            dscm_session_work at = dscm_session_done(session);
+            REQUIRE(scm_estimate_changes(session, &call, eps, images, t, 1));
+            CHECK_INT(since(&at).passes, (w > 1 ? 2 : 1) + !low);
+            double bar = session->image->schedule.alphas_cumprod[(size_t)t];
+            for (size_t i = 0; i < PIXELS; i++) {
+                double both = (double)eps[i] - sqrt(1 - bar) * (double)session->walk.grad[i];
+                double want =
+                    (double)of_joint[i] + (w - 1) * ((double)of_joint[i] - (double)of_without[i]);
+                CHECK_NEAR(both, want, 1e-5 * (1 + fabs(want)));
+            }
+        }
+    }
+    dscm_free(guided);
+}
+
 /* Three mixed items, at scales times `factor`: a number at scale 1, whose shares sum to 1; a label at 2,
  * which keeps its factual row; and both, of which the factual row cancels at any scales. */
 static void mix(dscm_intervention *acts, dscm_query *queries, double factor)
@@ -361,6 +405,7 @@ int main(int argc, char **argv)
         {"anti_causal_guidance_tells_nothing", anti_causal_guidance_tells_nothing},
         {"forgetting_takes_the_stored_terms", forgetting_takes_the_stored_terms},
         {"work_is_counted", work_is_counted},
+        {"held_labels_are_strengthened", held_labels_are_strengthened},
         {"rows_that_cancel_are_left_out", rows_that_cancel_are_left_out}};
     two_parents_conditional = true;
     two_parents_images(images, ITEMS, 1);

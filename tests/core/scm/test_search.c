@@ -393,13 +393,70 @@ static void numbers_are_corrected(void)
     session = kept_session;
 }
 
+/* Under conditional guidance a label that no query moves is strengthened, rung by rung, where the walk of a
+ * number has lost it; a factual that the predictor does not see is lost from the start. */
+static void held_labels_are_kept(void)
+{
+    enum { LABELS = 3, CASES = ITEMS * LABELS };
+    float copies[CASES * PIXELS], out[CASES * PIXELS], again[CASES * PIXELS], seen[LABELS];
+    dscm_bundle *kept_bundle = bundle;
+    dscm_session *kept_session = session;
+    dscm_intervention act = {THICKNESS, DSCM_DO, 5, NONE};
+    dscm_query queries[CASES];
+    dscm_scale_result found[CASES];
+    double factuals[CASES * VARIABLES];
+    dscm_latent *all = NULL;
+    char own[64];
+    size_t first = 0, strengthened = 0;
+    dscm_error err = {0};
+    two_parents_tolerance = 10;
+    two_parents_conditional = true;
+    if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
+    dscm_options o = dscm_options_defaults();
+    REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
+    for (size_t i = 0; i < CASES; i++) {
+        memcpy(copies + i * PIXELS, images + i / LABELS * PIXELS, PIXELS * sizeof *copies);
+        const double values[VARIABLES] = {(double)(i % LABELS), 3, NONE};
+        memcpy(factuals + i * VARIABLES, values, sizeof values);
+        queries[i] = (dscm_query){.items = &act, .count = 1};
+    }
+    REQUIRE(dscm_abduct_given(session, &all, copies, factuals, CASES, &o, NULL, &err) == DSCM_OK);
+    dscm_scale_search search = dscm_scale_search_defaults(bundle, &o);
+    REQUIRE(dscm_predict_search(session, out, found, all, queries, &o, &search, NULL, &err) ==
+            DSCM_OK);
+    REQUIRE(dscm_predict_found(session, again, all, queries, &o, found, NULL, &err) == DSCM_OK);
+    dscm_images_round(again, CASES * PIXELS);
+    for (size_t i = 0; i < CASES * PIXELS; i++) CHECK_NEAR(again[i], out[i], 2.1 / 255);
+    for (size_t i = 0; i < CASES; i++) {
+        REQUIRE(dscm_observe(session, SHAPE, seen, out + i * PIXELS, 1, &err) == DSCM_OK);
+        bool kept = true;
+        for (size_t k = 0; k < LABELS; k++) kept &= seen[k] <= seen[i % LABELS];
+        CHECK(found[i].valid); /* it is the number that is asked for */
+        if (kept) CHECK_NEAR(found[i].scale, pow(1.4, (double)found[i].predictions - 1), 1e-9);
+        if (!kept) /* every rung was tried */
+            CHECK(pow(1.4, (double)found[i].predictions - 1) >= search.max_scale * (1 - 1e-9));
+        first += kept && found[i].predictions == 1;
+        strengthened += found[i].predictions > 1;
+    }
+    CHECK(first > 0 && strengthened > 0);
+    dscm_latent_free(all);
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(own);
+    two_parents_tolerance = 2;
+    two_parents_conditional = false;
+    bundle = kept_bundle;
+    session = kept_session;
+}
+
 int main(int argc, char **argv)
 {
     static const test_case cases[] = {{"the_rule_picks_the_scale", the_rule_picks_the_scale},
                                       {"every_label_must_be_sure", every_label_must_be_sure},
                                       {"numbers_are_judged", numbers_are_judged},
                                       {"small_changes_are_undone", small_changes_are_undone},
-                                      {"numbers_are_corrected", numbers_are_corrected}};
+                                      {"numbers_are_corrected", numbers_are_corrected},
+                                      {"held_labels_are_kept", held_labels_are_kept}};
     two_parents_images(images, ITEMS, 12);
     two_parents_sharpness = 30;
     return two_parents_main("test_search", dir, &bundle, &session, 3, argc, argv, cases,
