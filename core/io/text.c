@@ -18,7 +18,8 @@ dscm_code dscm_text_open(dscm_text *t, const char *name, dscm_error *err)
 dscm_code dscm_text_close(dscm_text *t, const char *name, dscm_error *err)
 {
     bool bad = ferror(t->file);
-    bad |= fclose(t->file) != 0;
+    bad |= fclose(t->file) != 0 ||
+           !t->data; /* closing shrinks the text, which fails without saying so */
     t->file = NULL;
     if (!bad) return DSCM_OK;
     free(t->data);
