@@ -7,7 +7,7 @@
 #include "api/image.h"
 #include "api/json.h"
 #include "api/reply_internal.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 static const char *const state_names[DSCM_JOB_STATE_COUNT] = {"queued", "running",  "succeeded",
                                                               "failed", "canceled", "expired"};
@@ -52,8 +52,8 @@ char *dscm_reply_job(const dscm_job_status *status, size_t *size)
 
 char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *size)
 {
-    dscm_text text;
-    if (dscm_text_open(&text, "event", NULL) != DSCM_OK) return NULL;
+    dscm_text_stream text;
+    if (dscm_text_stream_open(&text, "event", NULL) != DSCM_OK) return NULL;
     FILE *out = text.file;
     fprintf(out, "id: %llu\nevent: %s\n", (unsigned long long)id, name);
     for (const char *line = data ? data : "{}"; line;) {
@@ -62,7 +62,7 @@ char *dscm_event_text(uint64_t id, const char *name, const char *data, size_t *s
         line = line[length] && line[length + 1] ? line + length + 1 : NULL;
     }
     fputc('\n', out);
-    if (dscm_text_close(&text, "event", NULL) != DSCM_OK) return NULL;
+    if (dscm_text_stream_close(&text, "event", NULL) != DSCM_OK) return NULL;
     *size = text.size;
     return text.data;
 }

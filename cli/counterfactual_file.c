@@ -10,7 +10,7 @@
 #include "core/base/memory.h"
 #include "core/base/team.h"
 #include "core/data/idx.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 typedef struct file_run {
     counterfactual_args *a;
@@ -217,12 +217,12 @@ static dscm_code open_sessions(file_run *f, dscm_error *err)
 /* Each reply with the index of its image. */
 static dscm_code write_replies(const file_run *f, dscm_error *err)
 {
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, "scores", err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, "scores", err);
     if (code != DSCM_OK) return code;
     for (size_t i = 0; i < f->count; i++)
         fprintf(text.file, "{\"index\":%zu,%s", i, f->replies[i] + 1);
-    code = dscm_text_close(&text, "scores", err);
+    code = dscm_text_stream_close(&text, "scores", err);
     if (code == DSCM_OK)
         code = counterfactual_write_replies(f->a, text.data, text.size, f->a->json, err);
     free(text.data);

@@ -11,7 +11,7 @@
 #include "core/base/memory.h"
 #include "core/eval/judges.h"
 #include "core/io/file.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 enum { HALVINGS = 20, REALS_MAX = 5000 };
 
@@ -213,7 +213,7 @@ dscm_code eval_judge(evaluation *e, dscm_error *err)
 {
     dscm_judges *judges = NULL;
     dscm_real_figures real;
-    dscm_text text = {0};
+    dscm_text_stream text = {0};
     size_t reals = e->items.count < REALS_MAX ? e->items.count : REALS_MAX;
     if (!e->judges) return DSCM_OK;
     dscm_code code = dscm_judges_open(&judges, e->m.bundle, strcmp(e->judges, "selection") == 0,
@@ -221,11 +221,11 @@ dscm_code eval_judge(evaluation *e, dscm_error *err)
     if (code == DSCM_OK)
         code = dscm_judges_set_real(judges, e->items.pixels, e->items.labels, reals, &real, err);
     json_t *methods = json_array();
-    if (code == DSCM_OK) code = dscm_text_open(&text, "judges", err);
+    if (code == DSCM_OK) code = dscm_text_stream_open(&text, "judges", err);
     if (code == DSCM_OK) {
         write_head(text.file, e, &real);
         code = judge_methods(e, judges, text.file, methods, err);
-        dscm_code closed = dscm_text_close(&text, "judges", err);
+        dscm_code closed = dscm_text_stream_close(&text, "judges", err);
         if (code == DSCM_OK) code = closed;
     }
     if (code == DSCM_OK) code = write_page(e, text.data, text.size, err);

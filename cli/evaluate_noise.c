@@ -10,7 +10,7 @@
 #include "core/base/memory.h"
 #include "core/data/idx.h"
 #include "core/eval/noise.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 static const size_t steps[] = {5, 10, 20, 50};
 enum { STEPS = sizeof steps / sizeof *steps, SETTINGS_MAX = 16 * STEPS };
@@ -108,13 +108,13 @@ static json_t *rows_json(const noise_run *r)
 static dscm_code write_report(const noise_run *r, dscm_error *err)
 {
     char *json = NULL;
-    dscm_text text = {0};
+    dscm_text_stream text = {0};
     dscm_code code = cli_json_text(&json, rows_json(r), JSON_INDENT(1) | JSON_REAL_PRECISION(6),
                                    "noise.json", err);
-    if (code == DSCM_OK) code = dscm_text_open(&text, "noise.md", err);
+    if (code == DSCM_OK) code = dscm_text_stream_open(&text, "noise.md", err);
     if (code == DSCM_OK) {
         print_rows(text.file, r);
-        code = dscm_text_close(&text, "noise.md", err);
+        code = dscm_text_stream_close(&text, "noise.md", err);
     }
     if (code == DSCM_OK) code = eval_write(r->e, "noise.json", json, strlen(json), err);
     if (code == DSCM_OK) code = eval_write(r->e, "noise.md", text.data, text.size, err);

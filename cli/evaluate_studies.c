@@ -10,7 +10,7 @@
 #include "core/base/team.h"
 #include "core/eval/identity.h"
 #include "core/io/file.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 /* ---- tables of numbers on disk ---- */
 /* Reads whole rows of `width` numbers, at most `limit` of them. A missing file has none; a last
@@ -39,12 +39,12 @@ static size_t read_rows(const char *path, double *rows, size_t width, size_t lim
 static dscm_code write_rows(const char *path, const double *rows, size_t width, size_t count,
                             dscm_error *err)
 {
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, path, err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, path, err);
     if (code != DSCM_OK) return code;
     for (size_t i = 0; i < count * width; i++)
         fprintf(text.file, "%.9g%c", rows[i], i % width + 1 < width ? ',' : '\n');
-    code = dscm_text_close(&text, path, err);
+    code = dscm_text_stream_close(&text, path, err);
     const dscm_piece piece = {text.data, text.size};
     if (code == DSCM_OK) code = dscm_file_replace(path, &piece, 1, err);
     free(text.data);

@@ -11,7 +11,7 @@
 #include "core/base/memory.h"
 #include "core/base/version.h"
 #include "core/data/idx.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -300,12 +300,12 @@ static double excess_of(const truth_line *l)
 static dscm_code write_chart(const truth_run *t, const char *name, const chart_bars *bars,
                              const chart_points *points, dscm_error *err)
 {
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, name, err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, name, err);
     if (code != DSCM_OK) return code;
     if (bars) chart_write_bars(text.file, bars);
     if (points) chart_write_points(text.file, points);
-    code = dscm_text_close(&text, name, err);
+    code = dscm_text_stream_close(&text, name, err);
     if (code == DSCM_OK) code = eval_write(t->e, name, text.data, text.size, err);
     free(text.data);
     return code;

@@ -12,7 +12,7 @@
 #include "core/causal/model.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 typedef struct fitting {
     const char *data_dir, *split, *table_file, *graph, *given_file, *out, *report_file, *charts_dir;
@@ -144,11 +144,11 @@ static dscm_code write_chart(const char *dir, const char *name, const chart_bars
     int used = snprintf(path, sizeof path, "%s/%s", dir, file);
     if (used < 0 || used >= (int)sizeof path)
         return dscm_fail(err, DSCM_E_LIMIT, "--charts %.64s…: the path is too long", dir);
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, path, err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, path, err);
     if (code != DSCM_OK) return code;
     chart_write_bars(text.file, chart);
-    code = dscm_text_close(&text, path, err);
+    code = dscm_text_stream_close(&text, path, err);
     const dscm_piece piece = {text.data, text.size};
     if (code == DSCM_OK) code = dscm_file_replace(path, &piece, 1, err);
     free(text.data);

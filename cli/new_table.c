@@ -14,7 +14,7 @@
 #include "core/data/split.h"
 #include "core/data/variables.h"
 #include "core/io/file.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 #define LABEL_LEAST 10 /* rows of each label of a categorical variable */
 #define ROWS_LEAST  40 /* of a table of numbers alone */
@@ -150,14 +150,14 @@ static dscm_code order_rows(taking *t, dscm_table *table, dscm_error *err)
     const dscm_dataset *s = t->set;
     const char *variable = t->reading->variable ? t->reading->variable : "class";
     char **classes = s->classes > 1 && dscm_table_find(g, variable) < 0 ? s->names : NULL;
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, g->name, err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, g->name, err);
     if (code != DSCM_OK) return code;
     put_row(text.file, g->header, g->columns, classes ? variable : NULL);
     for (size_t i = 0; i < s->count; i++)
         put_row(text.file, g->cells + t->row_of[i] * g->columns, g->columns,
                 classes ? classes[s->labels[i]] : NULL);
-    code = dscm_text_close(&text, g->name, err);
+    code = dscm_text_stream_close(&text, g->name, err);
     if (code == DSCM_OK) code = dscm_table_parse(table, text.data, text.size, g->name, err);
     free(text.data);
     if (code != DSCM_OK) return code;
@@ -169,13 +169,13 @@ dscm_code new_table_write(const dscm_table *table, const uint32_t *rows, size_t 
                           const char *folder, const char *split, dscm_error *err)
 {
     char path[NEW_PATH];
-    dscm_text text;
-    dscm_code code = dscm_text_open(&text, table->name, err);
+    dscm_text_stream text;
+    dscm_code code = dscm_text_stream_open(&text, table->name, err);
     if (code != DSCM_OK) return code;
     put_row(text.file, table->header, table->columns, NULL);
     for (size_t i = 0; i < count; i++)
         put_row(text.file, table->cells + rows[i] * table->columns, table->columns, NULL);
-    code = dscm_text_close(&text, table->name, err);
+    code = dscm_text_stream_close(&text, table->name, err);
     int n = snprintf(path, sizeof path, "%s/%s-variables.csv", folder, split);
     if (code == DSCM_OK && (n < 0 || n >= (int)sizeof path))
         code = dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", folder);

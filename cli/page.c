@@ -40,7 +40,7 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
 {
     *p = (page){.html = html, .dir = dir};
     snprintf(p->path, sizeof p->path, "%s/%s.%s", dir, stem, html ? "html" : "md");
-    dscm_code code = dscm_text_open(&p->text, p->path, err);
+    dscm_code code = dscm_text_stream_open(&p->text, p->path, err);
     if (code != DSCM_OK) return code;
     p->file = p->text.file;
     if (html) {
@@ -56,13 +56,13 @@ dscm_code page_open(page *p, const char *dir, const char *stem, const char *titl
 
 dscm_code page_close(page *p, dscm_code so_far, dscm_error *err)
 {
-    dscm_code code = dscm_text_close(&p->text, p->path, so_far == DSCM_OK ? err : NULL);
+    dscm_code code = dscm_text_stream_close(&p->text, p->path, so_far == DSCM_OK ? err : NULL);
     const dscm_piece piece = {p->text.data, p->text.size};
     p->file = NULL;
     if (so_far != DSCM_OK) code = so_far;
     if (code == DSCM_OK) code = dscm_file_replace(p->path, &piece, 1, err);
     free(p->text.data);
-    p->text = (dscm_text){0};
+    p->text = (dscm_text_stream){0};
     return code;
 }
 

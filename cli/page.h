@@ -9,11 +9,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 typedef struct page {
-    dscm_text text; /* a page that is not whole replaces none */
-    FILE *file;     /* of that text */
+    dscm_text_stream text; /* a page that is not whole replaces none */
+    FILE *file;            /* of that text */
     bool html;
     const char *dir; /* folder of the pictures */
     char path[4096];

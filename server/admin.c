@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/base/version.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 #include "server/service.h"
 
 void dscm_admin_head(void *service, dscm_exchange *exchange)
@@ -79,11 +79,11 @@ static void metrics(dscm_service *s, dscm_exchange *exchange)
         dscm_shared_count(s->shared, &shared);
         gauges.shared = &shared;
     }
-    dscm_text body;
-    dscm_code code = dscm_text_open(&body, "metrics", NULL);
+    dscm_text_stream body;
+    dscm_code code = dscm_text_stream_open(&body, "metrics", NULL);
     if (code == DSCM_OK) {
         dscm_metrics_render(&s->metrics, &gauges, body.file);
-        code = dscm_text_close(&body, "metrics", NULL);
+        code = dscm_text_stream_close(&body, "metrics", NULL);
     }
     if (code == DSCM_OK)
         dscm_exchange_reply(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", body.data,

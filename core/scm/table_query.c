@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/base/memory.h"
-#include "core/io/text.h"
+#include "core/io/text_stream.h"
 
 void dscm_table_query_free(dscm_table_query *q)
 {
@@ -140,8 +140,8 @@ char *dscm_table_query_csv(const dscm_bundle *bundle, const double *values, size
 {
     const dscm_bundle_info *info = dscm_bundle_describe(bundle);
     size_t count = info->variables_count;
-    dscm_text text;
-    if (dscm_text_open(&text, "table", NULL) != DSCM_OK) return NULL;
+    dscm_text_stream text;
+    if (dscm_text_stream_open(&text, "table", NULL) != DSCM_OK) return NULL;
     FILE *f = text.file;
     for (size_t r = 0; r <= rows; r++) {
         bool first = true;
@@ -162,7 +162,7 @@ char *dscm_table_query_csv(const dscm_bundle *bundle, const double *values, size
         }
         fputc('\n', f);
     }
-    if (dscm_text_close(&text, "table", NULL) != DSCM_OK) return NULL;
+    if (dscm_text_stream_close(&text, "table", NULL) != DSCM_OK) return NULL;
     *length = text.size;
     return text.data;
 }
