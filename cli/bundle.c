@@ -160,7 +160,8 @@ static dscm_code make_graph(bundle_job *j, json_t *manifest, dscm_error *err)
     dscm_code code = j->causal ? DSCM_OK : label_list(j, labels, err);
     if (code == DSCM_OK) code = make_image(j, &image, err);
     if (code == DSCM_OK && j->causal) {
-        code = cli_bundle_variables(manifest, j->causal, image, &j->tolerances, err);
+        code = cli_bundle_variables(manifest, j->causal, image, &j->tolerances, &j->result_biases,
+                                    err);
     } else if (code == DSCM_OK) {
         json_object_set_new(image, "parents", json_pack("[s]", j->variable));
         json_object_set_new(manifest, "variables",
@@ -486,6 +487,9 @@ int cmd_bundle(int argc, char **argv)
         {"tolerance", OPT_LIST, &j.tolerances, 0, 0, "NAME=NUMBER",
          "how near to what is asked for a continuous variable counts as met (a twentieth of its "
          "range)"},
+        {"result-bias", OPT_LIST, &j.result_biases, 0, 0, "NAME=NUMBER",
+         "what the predictor of a continuous variable reads too much in results; searches and "
+         "verdicts subtract it (0)"},
         {"predictor", OPT_LIST, &j.predictors, 0, 0, "FILE",
          "anti-causal predictor; with --causal NAME=FILE for each parent of the image"},
         {"oracle", OPT_TEXT, &j.oracle, 0, 0, "FILE", "clean classifier that judges"},

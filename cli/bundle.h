@@ -17,7 +17,7 @@ typedef struct bundle_job {
         *measured;
     const char *pool_data, *pool_split;
     const char *judges; /* folder of tools/train_judges.sh */
-    option_list class_autoencoders, ensemble, predictors, tolerances;
+    option_list class_autoencoders, ensemble, predictors, tolerances, result_biases;
     size_t steps, pool_count;
     double ratio, noise_limit, eta;
     bool limit;

@@ -55,32 +55,34 @@ static json_t *variable_of(const dscm_causal *m, const dscm_causal_node *n)
     return o;
 }
 
-/* "thickness=.25" */
-static dscm_code set_tolerance(json_t *variables, const char *text, dscm_error *err)
+/* A key of a continuous variable from "thickness=.25", of the option of that name. */
+static dscm_code set_number(json_t *variables, const char *option, const char *key, bool positive,
+                            const char *text, dscm_error *err)
 {
     const char *equal = strchr(text, '=');
     json_t *v;
     size_t i;
     char *end = NULL;
     double value = equal ? strtod(equal + 1, &end) : 0;
-    if (!equal || end == equal + 1 || *end || !(value > 0 && isfinite(value)))
-        return dscm_fail(err, DSCM_E_INVALID,
-                         "--tolerance %s: must be NAME=NUMBER with a number above 0", text);
+    if (!equal || end == equal + 1 || *end || !isfinite(value) || (positive && value <= 0))
+        return dscm_fail(err, DSCM_E_INVALID, "--%s %s: must be NAME=NUMBER%s", option, text,
+                         positive ? " with a number above 0" : "");
     json_array_foreach(variables, i, v)
     {
         const char *name = json_string_value(json_object_get(v, "name"));
         if (strlen(name) != (size_t)(equal - text) || strncmp(name, text, strlen(name)) != 0)
             continue;
         if (!json_object_get(v, "min")) break;
-        json_object_set_new(v, "tolerance", json_real(value));
+        json_object_set_new(v, key, json_real(value));
         return DSCM_OK;
     }
-    return dscm_fail(err, DSCM_E_INVALID, "--tolerance %s: no continuous variable of that name",
+    return dscm_fail(err, DSCM_E_INVALID, "--%s %s: no continuous variable of that name", option,
                      text);
 }
 
 dscm_code cli_bundle_variables(json_t *manifest, const char *model_file, json_t *image,
-                               const option_list *tolerances, dscm_error *err)
+                               const option_list *tolerances, const option_list *result_biases,
+                               dscm_error *err)
 {
     dscm_causal *m = dscm_alloc(1, sizeof *m, "causal model", err);
     if (!m) return DSCM_E_MEMORY;
@@ -98,7 +100,10 @@ dscm_code cli_bundle_variables(json_t *manifest, const char *model_file, json_t 
         }
     }
     for (size_t i = 0; code == DSCM_OK && i < tolerances->count; i++)
-        code = set_tolerance(variables, tolerances->items[i], err);
+        code = set_number(variables, "tolerance", "tolerance", true, tolerances->items[i], err);
+    for (size_t i = 0; code == DSCM_OK && i < result_biases->count; i++)
+        code = set_number(variables, "result-bias", "result_bias", false, result_biases->items[i],
+                          err);
     json_object_set_new(manifest, "variables", variables);
     if (code == DSCM_OK) json_object_set_new(manifest, "causal", dscm_causal_json(m));
     dscm_causal_free(m);

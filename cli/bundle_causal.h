@@ -8,8 +8,9 @@
 #include "core/base/error.h"
 
 /* Sets "variables" and "causal" of the manifest and the image's "parents". image: its entry without
- * them; its name becomes the model's. tolerances: NAME=NUMBER of continuous variables. */
+ * them; its name becomes the model's. tolerances, result_biases: NAME=NUMBER of continuous variables. */
 dscm_code cli_bundle_variables(json_t *manifest, const char *model_file, json_t *image,
-                               const option_list *tolerances, dscm_error *err) DSCM_MUST_CHECK;
+                               const option_list *tolerances, const option_list *result_biases,
+                               dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

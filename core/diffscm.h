@@ -38,7 +38,10 @@ typedef struct dscm_variable {
     size_t labels_count;       /* categorical: number of labels */
     const char *const *labels; /* categorical: their names, by index */
     double min, max;           /* continuous: range of allowed values */
-    double tolerance;   /* continuous: a value is met when seen no farther from it than this */
+    double tolerance; /* continuous: a value is met when seen no farther from it than this */
+    double
+        result_bias; /* continuous: what its predictor reads too much in results, 0 where it is not known;
+                           searches, verdicts and the observed value of a counterfactual subtract it */
     size_t h, w, c;     /* image */
     bool dark_ground;   /* image: nearly all real ones have a dark border (calibrated bundles) */
     const int *parents; /* indices of variables, in ascending order */
@@ -292,11 +295,13 @@ void dscm_images_round(float *images, size_t count);
  * item at least `confidence` and see every guided number within its variable's tolerance; all from one
  * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
- * network is told its target and what was missed, twice at most. Scales that interventions name are
- * factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the nearest to it, that is the surest
- * with the smallest gap, of those that meet every target, or of all where none does; a gap of g
- * tolerances beyond 1 counts as a probability of 1/g. Images are clamped and rounded to 256 levels:
- * what is judged is what a file holds. */
+ * network is told its target and what was missed, twice at most. A label that no query moves is to
+ * stay too: where the nets do not read it any more, and no label moves, the scale is that of its
+ * difference from the network that is told no label. Scales that interventions name are factors of it,
+ * and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
+ * nearest to it, that is the surest with the smallest gap, of those that meet every target, or of all
+ * where none does; a gap of g tolerances beyond 1 counts as a probability of 1/g. Images are clamped and
+ * rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measures tolerances of a morphomnist bundle on images of the selection split: how near to what was asked
-for counts as met decides how often a walk is corrected. Morphometry judges; no network does.
+for counts as met decides how often a walk is corrected, and what the intensity's predictor reads in results
+beyond what is there is the bundle's --result-bias. Morphometry judges; no network does.
 
 usage: choose_tolerances.py BUNDLE DATA_DIR WORK_DIR THICKNESS:INTENSITY...
   BUNDLE    the bundle, which is copied
   DATA_DIR  train-images-idx3-ubyte.gz and train-variables.csv of `diffscm morpho render`
   WORK_DIR  gets the copies, tables and images; what is asked is the same for every candidate
 Prints a line per candidate and intervention: mean absolute error, bias and deviation of thickness and
-intensity, and processor seconds per image. DIFFSCM names the program (build/diffscm), LIMIT the images
+intensity, the same of the predictor's reading of the intensity beside morphometry's (which cuts off half a level),
+and processor seconds per image. DIFFSCM names the program (build/diffscm), LIMIT the images
 (120), FIRST the first image that may be drawn (45000), SPAN how many after it (5000).
 """
 import csv, gzip, json, math, os, random, resource, shutil, struct, subprocess, sys
@@ -69,7 +71,7 @@ def errors(measured, asked):
 def measure(program, work, copy, name, limit):
     """Runs one intervention and returns its line."""
     files = {k: os.path.join(work, f"{os.path.basename(copy)}-{name}-{k}") for k in
-             ("idx3-ubyte", "parents.csv", "measured.csv")}
+             ("idx3-ubyte", "parents.csv", "measured.csv", "null-idx3-ubyte", "seen.csv")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([program, "counterfactual", "--model", copy, "--images", os.path.join(work, "images-idx3-ubyte"),
                     "--factuals", os.path.join(work, "factuals.csv"), "--do-file", os.path.join(work, name + ".csv"),
@@ -78,7 +80,11 @@ def measure(program, work, copy, name, limit):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([program, "morpho", "measure", "--images", files["idx3-ubyte"], "--out", files["measured.csv"],
                     "--threads", "1"], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([program, "counterfactual", "--model", copy, "--null", "--steps", "2", "--images",
+                    files["idx3-ubyte"], "--out", files["null-idx3-ubyte"], "--parents", files["seen.csv"],
+                    "--threads", "1", "--batch", "16"], check=True, stderr=subprocess.DEVNULL)
     parts = [errors(column(files["measured.csv"], v), column(files["parents.csv"], v)) for v in VARIABLES[1:]]
+    parts.append(errors(column(files["seen.csv"], "intensity"), column(files["measured.csv"], "intensity")))
     return "  ".join(parts) + f"  {(after.ru_utime - before.ru_utime) / limit:7.3f}"
 
 
@@ -92,7 +98,7 @@ def main():
     os.makedirs(work, exist_ok=True)
     prepare(data, work, limit, first, span)
     print(f"{'tolerances':14} {'do':10} {'thickness: mean |e|, bias, deviation':26}  "
-          f"{'intensity: the same':26}  seconds")
+          f"{'intensity: the same':26}  {'its reading':26}  seconds")
     for candidate in sys.argv[4:]:
         thickness, intensity = map(float, candidate.split(":"))
         copy = os.path.join(work, "model-" + candidate.replace(":", "-"))

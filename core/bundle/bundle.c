@@ -61,6 +61,9 @@ static dscm_code load_kind(bundle_variable *v, const manifest *m, const json_t *
         if (code == DSCM_OK && json_object_get(object, "tolerance"))
             code = manifest_real(m, object, where, "tolerance", range * 1e-6, range,
                                  &v->info.tolerance, err);
+        if (code == DSCM_OK && json_object_get(object, "result_bias"))
+            code = manifest_real(m, object, where, "result_bias", -range, range,
+                                 &v->info.result_bias, err);
         return code;
     }
     if (strcmp(kind, "image") != 0)
@@ -192,7 +195,8 @@ static dscm_code load_variable(dscm_bundle *b, const manifest *m, const json_t *
     bundle_variable *v = &b->variables[b->variables_count];
     dscm_code code = manifest_keys(
         m, object, "variables",
-        "name kind labels min max tolerance height width channels parents mechanism", err);
+        "name kind labels min max tolerance result_bias height width channels parents mechanism",
+        err);
     if (code == DSCM_OK)
         code = manifest_text(m, object, "variables", "name", BUNDLE_NAME_MAX, &name, err);
     if (code != DSCM_OK) return code;

@@ -57,6 +57,7 @@ static dscm_code is_met(run *r, const dscm_intervention *item, const dscm_abduct
     dscm_code code = dscm_observe(r->session, item->variable, row, image, 1, r->err);
     double want = item->value;
     if (item->action == DSCM_SHIFT) want += from->factual[item->variable];
+    if (!code && v->kind == DSCM_CONTINUOUS) row[0] -= (float)v->result_bias;
     if (!code) *seen = dscm_observed_value(v, row);
     if (!code && v->kind == DSCM_CATEGORICAL) *met = *seen == want;
     if (!code && v->kind == DSCM_CONTINUOUS) *met = fabs((double)row[0] - want) <= v->tolerance;

@@ -55,7 +55,7 @@ static int condition_of(const dscm_bundle *b, size_t edge)
     return -1;
 }
 
-/* In tolerances, of a held label that is not the likeliest any more. */
+/* In tolerances, of a held label that is not the likeliest any more; the less likely it is the more. */
 #define LABEL_LOST 100
 
 /* What no query moves keeps what the abduction was told of it: it is judged like a target. */
@@ -114,7 +114,7 @@ static void judge_one(verdict *out, const dscm_variable *v, const float *seen,
 {
     size_t label = (size_t)asked->target;
     if (v->kind == DSCM_CONTINUOUS) {
-        double missed = asked->target - (double)seen[0];
+        double missed = asked->target - ((double)seen[0] - v->result_bias);
         double *farthest = asked->held ? &out->drift : &out->gap;
         *farthest = fmax(*farthest, fabs(missed) / v->tolerance);
         out->valid &= out->gap <= 1;
@@ -124,7 +124,7 @@ static void judge_one(verdict *out, const dscm_variable *v, const float *seen,
     bool likeliest = true;
     for (size_t k = 0; k < v->labels_count; k++) likeliest &= seen[k] <= seen[label];
     if (asked->held) {
-        if (!likeliest) out->drift = LABEL_LOST;
+        if (!likeliest) out->drift = fmax(out->drift, LABEL_LOST + 1 - (double)seen[label]);
         return;
     }
     out->labels &= likeliest;

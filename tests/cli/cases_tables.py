@@ -112,8 +112,14 @@ def cases(program, root, refused, run, path, write_idx, read_idx):
         refused([*made[:-2], "--out", path("bars-none")], 2, "--predictor grey=FILE is missing")
         refused([*made, "--out", path("bars-none"), "--tolerance", "kind=1"], 2, "kind=1",
                 "no continuous variable")
-        code, _, err = run(*made, "--out", path("bars-bundle"), "--tolerance", "thickness=.25")
+        refused([*made, "--out", path("bars-none"), "--result-bias", "grey"], 2, "--result-bias grey",
+                "NAME=NUMBER")
+        code, _, err = run(*made, "--out", path("bars-bundle"), "--tolerance", "thickness=.25",
+                           "--result-bias", "grey=-1.5")
         assert code == 0, err
+        with open(path("bars-bundle/manifest.json"), encoding="utf-8") as file:
+            about = {v["name"]: v for v in json.load(file)["variables"]}
+        assert about["grey"]["result_bias"] == -1.5 and about["thickness"]["tolerance"] == .25, about
         code, said, err = run("info", path("bars-bundle"))
         assert code == 0 and "grey" in said and "<- thickness" in said, said + err
         code, said, err = run("counterfactual", seven, "--model", path("bars-bundle"), "--factual",

@@ -32,7 +32,7 @@ static const float *two_parents_bias = NULL;
 static bool two_parents_labelled = false;
 
 /* Of thickness. */
-static double two_parents_tolerance = 2;
+static double two_parents_tolerance = 2, two_parents_result_bias = 0;
 
 /* Or with this fitted model of both (borrowed): its labels and range, mechanisms "fitted". */
 static const dscm_causal *two_parents_causal = NULL;
@@ -114,6 +114,8 @@ static json_t *two_parents_manifest(const char *dir)
                   "name", "image", "kind", "image", "height", SIDE, "width", SIDE, "channels", 1,
                   "parents", "shape", "thickness", "mechanism", "kind", "diffusion", "schedule",
                   "cosine", "steps", 1000, "network", score);
+    json_object_set_new(json_array_get(variables, THICKNESS), "result_bias",
+                        json_real(two_parents_result_bias));
     if (two_parents_labelled)
         json_array_set_new(variables, THICKNESS,
                            json_pack("{s:s, s:s, s:[s,s], s:[], s:{s:s}}", "name", "thickness",
