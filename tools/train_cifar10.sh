@@ -26,14 +26,14 @@ classifier() {
 }
 
 score() {
-    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 380000 --channels 32 \
+    net score "$m" score --conditional --parents class --prediction v --batch 32 --samples 320000 --channels 32 \
         --mult 1,2,3 --attention 8 --lr 1e-3 --ema .9995 --seed 1
 }
 classifiers() {
-    net panel-first "$p" oracle --still --shift 3 --batch 64 --lr 2e-3 --arch resnet --channels 16 --samples 900000 \
+    net panel-first "$p" oracle --still --shift 3 --batch 64 --lr 2e-3 --arch resnet --channels 32 --samples 420000 \
         --dropout 0.1 --seed 41
-    net judges/panel-classifier-0 "$p" oracle --still --shift 4 --batch 64 --lr 1e-3 --arch resnet --channels 16 \
-        --samples 240000 --dropout 0.2 --seed 141 --init "$work/panel-first.st"
+    classifier panel-classifier-0 "$p" --arch resnet --channels 32 --samples 430000 --dropout 0.15 \
+        --weight-decay 1e-3 --seed 61 --init "$work/panel-first.st"
     classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 200000 --dropout 0.1 --seed 42
 }
 acceptance() {
@@ -52,9 +52,9 @@ quality='{"poor": true, "poor_because": "too few counterfactuals become their ta
  "would_help": "training the score network on for many hours"}'
 bundle() {
     [ -e "$work/measured.json" ] ||
-        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":2}], "scale": "auto", "quality": %s}\n' \
+        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":3}], "scale": "auto", "quality": %s}\n' \
             "$quality" >"$work/measured.json"
-    "$program" bundle --out "$out" --name cifar10 --version 1 --licence "not stated" \
+    "$program" bundle --out "$out" --name cifar10 --version 2 --licence "not stated" \
         --provenance "CIFAR-10 training images (Krizhevsky 2009; no licence stated), a public copy of JPEG files" \
         --variable class --labels "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck" \
         --score "$work/score.st" --predictor "$work/predictor.st" --judges "$work/judges" \
