@@ -37,8 +37,8 @@ classifiers() {
     classifier panel-classifier-1 "$p" --arch cnn --channels 16 --samples 200000 --dropout 0.1 --seed 42
 }
 acceptance() {
-    classifier acceptance-0 "$m" --arch resnet --channels 16 --samples 300000 --dropout 0.1 --seed 22
-    classifier acceptance-1 "$m" --arch cnn --channels 16 --samples 180000 --seed 21
+    classifier acceptance-0 "$m" --arch resnet --channels 32 --samples 290000 --dropout 0.1 --seed 63
+    classifier acceptance-1 "$m" --arch resnet --channels 16 --samples 300000 --dropout 0.1 --seed 22
 }
 predictor() {
     net predictor "$m" predictor --mult 1,1,1 --head-channels 32 --batch 32 --shift 2 --samples 50000 \
@@ -52,7 +52,7 @@ quality='{"poor": true, "poor_because": "too few counterfactuals become their ta
  "would_help": "training the score network on for many hours"}'
 bundle() {
     [ -e "$work/measured.json" ] ||
-        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":3}], "scale": "auto", "quality": %s}\n' \
+        printf '{"calibration": [{"sampler":"implicit","steps":10,"scale":2}], "scale": "auto", "quality": %s}\n' \
             "$quality" >"$work/measured.json"
     "$program" bundle --out "$out" --name cifar10 --version 2 --licence "not stated" \
         --provenance "CIFAR-10 training images (Krizhevsky 2009; no licence stated), a public copy of JPEG files" \
