@@ -55,10 +55,16 @@ static int condition_of(const dscm_bundle *b, size_t edge)
     return -1;
 }
 
+static bool is_label(const dscm_bundle *b, size_t edge)
+{
+    return b->infos[b->edges[edge].parent].kind == DSCM_CATEGORICAL;
+}
+
 /* In tolerances, of a held label that is not the likeliest any more; the less likely it is the more. */
 #define LABEL_LOST 100
 
-/* What no query moves keeps what the abduction was told of it: it is judged like a target. */
+/* What no query moves keeps what the abduction was told of it: it is judged like a target. Labels only where
+ * the network can be told none, which they are strengthened against. */
 static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_query *queries,
                         guidance *unit)
 {
@@ -68,18 +74,13 @@ static void hold_others(const dscm_session *s, const dscm_latent *l, const dscm_
             size_t e = (size_t)b->condition_edges[m];
             double told = l->factuals[i * l->conditions + m];
             guidance *g = &unit[i * b->edges_count + e];
-            if (g->set || isnan(told)) continue;
+            if (g->set || isnan(told) || (is_label(b, e) && !dscm_bundle_has_null(b))) continue;
             *g = (guidance){.target = told, .scale = 1, .follows = true, .held = true};
         }
 }
 
 /* How far beyond a variable's range the network may be told, as a share of it, on either side. */
 #define AIM_BEYOND 0.1
-
-static bool is_label(const dscm_bundle *b, size_t edge)
-{
-    return b->infos[b->edges[edge].parent].kind == DSCM_CATEGORICAL;
-}
 
 /* Whether the query itself moves a label. */
 static bool moves_label(const dscm_bundle *b, const guidance *unit)
