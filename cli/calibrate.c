@@ -73,15 +73,27 @@ static dscm_code fit_temperatures(const calibration_job *j, json_t *measured, ds
 }
 
 /* ---- familiarity ---- */
-/* Two-sided bounds of `count` values, which are sorted, with a share of them outside. */
-static json_t *bounds_of(double outside, const char *what, double *values, size_t count)
+/* Puts two-sided bounds of `count` values, which are sorted, into `all`; a share of them is outside. A value that is
+ * not finite has no place in bounds. */
+static dscm_code add_bounds(json_t *all, const char *key, double outside, const char *what,
+                            double *values, size_t count, dscm_error *err)
 {
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return dscm_fail(err, DSCM_E_FORMAT,
+                             "%s of image %zu is not a finite number: the score network's weights "
+                             "are not usable",
+                             what, i);
     count = dscm_sort_values(values, count);
     double low = dscm_quantile_sorted(values, count, outside / 2),
            high = dscm_quantile_sorted(values, count, 1 - outside / 2);
     printf("%s: %.4g..%.4g, median %.4g (%zu images, %g outside)\n", what, low, high,
            dscm_quantile_sorted(values, count, 0.5), count, outside);
-    return json_pack("{s:f, s:f}", "low", low * (1 - MARGIN), "high", high * (1 + MARGIN));
+    json_t *bounds =
+        json_pack("{s:f, s:f}", "low", low * (1 - MARGIN), "high", high * (1 + MARGIN));
+    return json_object_set_new(all, key, bounds)
+               ? dscm_fail(err, DSCM_E_MEMORY, "%s: out of memory", what)
+               : DSCM_OK;
 }
 
 static dscm_code measure_familiarity(const calibration_job *j, json_t *measured, dscm_error *err)
@@ -115,16 +127,19 @@ static dscm_code measure_familiarity(const calibration_job *j, json_t *measured,
         cli_progress_show(&progress, (double)(b + n), NULL);
     }
     cli_progress_end(&progress);
-    if (code == DSCM_OK) {
-        json_t *error_bounds = bounds_of(j->outside, "noise-only error, 0..255", error, count);
-        json_t *loss_bounds = bounds_of(j->outside, "denoising loss", loss, count);
-        json_t *contrast_bounds = bounds_of(0, "contrast, 0..255", contrast, count);
-        json_t *all = json_pack("{s:o, s:o, s:o}", "noise_only", error_bounds, "denoising_loss",
-                                loss_bounds, "contrast", contrast_bounds);
-        if (j->data.c == 1)
-            json_object_set_new(all, "border", bounds_of(0, "border, 0..255", border, count));
-        json_object_set_new(measured, "quantiles", all);
-    }
+    json_t *all = json_object();
+    if (code == DSCM_OK)
+        code = add_bounds(all, "noise_only", j->outside, "noise-only error, 0..255", error, count,
+                          err);
+    if (code == DSCM_OK)
+        code = add_bounds(all, "denoising_loss", j->outside, "denoising loss", loss, count, err);
+    if (code == DSCM_OK)
+        code = add_bounds(all, "contrast", 0, "contrast, 0..255", contrast, count, err);
+    if (code == DSCM_OK && j->data.c == 1)
+        code = add_bounds(all, "border", 0, "border, 0..255", border, count, err);
+    if (code == DSCM_OK && json_object_set(measured, "quantiles", all))
+        code = dscm_fail(err, DSCM_E_MEMORY, "bounds: out of memory");
+    json_decref(all);
     dscm_free(loss);
     return code;
 }

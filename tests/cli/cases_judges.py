@@ -1,5 +1,7 @@
 """Judges from training to the table: bundle --judges, calibrate, bundle --measured, evaluate --judges."""
-import json, os, shutil, subprocess
+import hashlib, json, os, shutil, struct, subprocess
+
+import numpy
 
 
 def cases(program, root, path, digits):
@@ -89,5 +91,38 @@ def cases(program, root, path, digits):
         code, _, err = run(*ask[:1], "--model", "morphomnist", *ask[3:-1], path("no-panel"), "--judges", "selection")
         assert code != 0 and "the bundle has no selection judges" in err, err
         assert "images" not in err, err  # before the work
+
+    def test_bounds_that_are_not_finite_are_refused():
+        """A score network whose output overflows gives no bounds; the others are not lost in silence."""
+        model, measured = path("overflowing-model"), path("overflowing.json")
+        shutil.copytree(os.path.join(root, "models", "mnist"), model)
+        name = os.path.join(model, "score.safetensors")
+        with open(name, "rb") as f:
+            length, = struct.unpack("<Q", f.read(8))
+            header, weights = json.loads(f.read(length)), f.read()
+        metadata = header.pop("__metadata__", None)
+        tensors, out = {k: numpy.frombuffer(weights[slice(*v["data_offsets"])], "<f2").astype("<f4")
+                        for k, v in header.items()}, b""
+        assert "out.2.weight" in tensors, sorted(tensors)
+        for part, factor in (("out.0.weight", 1e6), ("out.0.bias", 1e6), ("out.2.weight", 1e38)):
+            tensors[part] = tensors[part] * numpy.float32(factor)
+        for k, v in tensors.items():
+            header[k].update(dtype="F32", data_offsets=[len(out), len(out) + v.nbytes])
+            out += v.tobytes()
+        if metadata:
+            header["__metadata__"] = metadata
+        text = json.dumps(header).encode()
+        with open(name, "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text + out)
+        with open(os.path.join(model, "manifest.json"), "r+") as f, open(name, "rb") as g:
+            manifest = json.load(f)
+            manifest["files"]["score.safetensors"] = hashlib.sha256(g.read()).hexdigest()
+            f.seek(0)
+            json.dump(manifest, f)
+            f.truncate()
+        code, _, err = run("calibrate", "--model", model, "--data", digits(), "--split", "dev",
+                           "--familiarity-limit", "2", "--threads", "1", "--out", measured)
+        assert code == 1 and "not a finite number" in err, (code, err)
+        assert not os.path.exists(measured)
 
     return {name: function for name, function in locals().items() if name.startswith("test_")}
