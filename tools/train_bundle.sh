@@ -19,7 +19,7 @@ mnist)
     [ ! -e "$data/dev-images-idx3-ubyte.gz" ] || held=dev
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
-    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.8},{"sampler":"implicit","steps":20,"scale":1.8}]'
+    walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
     chosen='"min_change": 48' samples=400000 predictor_samples=130000
     ;;
 fashion)
@@ -58,9 +58,12 @@ set -f # split names hold brackets
             cut -d, -f1,2,4 "$work/measures.csv" >"$strokes.part"
             mv "$strokes.part" "$strokes"
         fi
-        train score score --conditional --parents digit,thickness,slant --table "$strokes" \
+        train told score --conditional --parents digit,thickness,slant --table "$strokes" \
             --prediction v --split $m --attention 7 --batch 32 --samples 190000 --lr 7e-4 --ema .9995 \
             --seed 5 --init "$work/first.st"
+        train score score --conditional --parents digit,thickness,slant --table "$strokes" \
+            --prediction v --split $m --attention 7 --batch 32 --samples 400000 --lr 6e-4 --ema .9998 \
+            --seed 31 --init "$work/told.st"
         for stroke in thickness slant; do
             train $stroke predictor --variable $stroke --table "$strokes" --clean-share .7 --split $m \
                 --batch 32 --samples 50000 --blocks 1 --mult 1,1,1 --lr 2e-3 --warmup 100 --ema .998 \
@@ -89,7 +92,7 @@ tools/train_judges.sh "$data" "$work/judges"
 set --
 for e in 0 1 2; do set -- "$@" --ensemble "$work/ensemble$e.st"; done
 if [ "$name" = mnist ]; then
-    set -- "$@" --version 6 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
+    set -- "$@" --version 7 --causal "$work/model.json" --predictor "digit=$work/predictor.st" \
         --predictor "thickness=$work/thickness.st" --predictor "slant=$work/slant.st" \
         --tolerance thickness=.5 --tolerance slant=.15
 else
