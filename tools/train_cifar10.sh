@@ -56,7 +56,7 @@ encoders() {
     net judges/panel-vae-0 "$p" vae --still --channels 6 --latent 24 --batch 64 --samples 60000 --lr 2e-3 --seed 44
 }
 # What the card's evaluation found.
-quality='{"poor": true, "poor_because": "too few counterfactuals become their target",
+quality='{"poor": true, "poor_because": "many counterfactuals are crude: colours and textures of the target on the old shapes",
  "would_help": "training the score network on for many hours"}'
 bundle() {
     [ -e "$work/measured.json" ] ||
