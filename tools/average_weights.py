@@ -6,13 +6,11 @@ usage: average_weights.py A.st B.st SHARE OUT.st     OUT = (1 - SHARE) A + SHARE
 """
 import json, struct, sys
 
-import numpy
-
-KINDS = {"F16": "<f2", "F32": "<f4"}
+KINDS = {"F16": ("e", 2), "F32": ("f", 4)}
 
 
 def read(path):
-    """Tensors by name as float64, their shapes, and the file's metadata."""
+    """Values and shapes of the tensors by name, and the file's metadata."""
     with open(path, "rb") as file:
         data = file.read()
     end = 8 + struct.unpack("<Q", data[:8])[0]
@@ -23,8 +21,9 @@ def read(path):
         if about["dtype"] not in KINDS:
             sys.exit(f"{path}: {name}: {about['dtype']}: must be F16 or F32")
         first, last = about["data_offsets"]
-        values = numpy.frombuffer(data[end + first:end + last], KINDS[about["dtype"]])
-        tensors[name] = values.astype(numpy.float64).reshape(about["shape"])
+        letter, size = KINDS[about["dtype"]]
+        values = struct.unpack(f"<{(last - first) // size}{letter}", data[end + first:end + last])
+        tensors[name] = values, about["shape"]
     return tensors, metadata
 
 
@@ -39,12 +38,13 @@ def main():
     if not 0 <= weight <= 1:
         sys.exit(f"SHARE {share}: must be a number in 0..1")
     (first, _), (second, metadata) = read(a), read(b)
-    if {k: v.shape for k, v in first.items()} != {k: v.shape for k, v in second.items()}:
+    if {k: v[1] for k, v in first.items()} != {k: v[1] for k, v in second.items()}:
         sys.exit(f"{a} and {b}: not of one architecture: tensors or their shapes differ")
     header, data = {"__metadata__": metadata} if metadata else {}, b""
-    for name in second:
-        part = ((1 - weight) * first[name] + weight * second[name]).astype("<f2").tobytes()
-        header[name] = {"dtype": "F16", "shape": list(second[name].shape), "data_offsets": [len(data), len(data) + len(part)]}
+    for name, (values, shape) in second.items():
+        mean = [(1 - weight) * x + weight * y for x, y in zip(first[name][0], values)]
+        part = struct.pack(f"<{len(mean)}e", *mean)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [len(data), len(data) + len(part)]}
         data += part
     text = json.dumps(header).encode()
     with open(out, "wb") as file:
