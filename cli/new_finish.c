@@ -179,13 +179,29 @@ static dscm_code publish(const new_job *j, const char *bundle, dscm_error *err)
                                  strerror(errno));
 }
 
+/* What a killed command left in its bundle: a folder .PID.tmp (cli/stage.c), which no model holds. */
+static void remove_unfinished(const char *bundle)
+{
+    char path[NEW_PATH + 300];
+    DIR *folder = opendir(bundle);
+    for (struct dirent *f; folder && (f = readdir(folder));) {
+        size_t length = strlen(f->d_name);
+        if (f->d_name[0] != '.' || length < 5 || strcmp(f->d_name + length - 4, ".tmp") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", bundle, f->d_name);
+        new_remove_folder(path);
+    }
+    if (folder) closedir(folder);
+}
+
 void new_remove_folder(const char *path)
 {
     char file[2 * NEW_PATH];
     DIR *folder = opendir(path);
     for (struct dirent *f; folder && (f = readdir(folder));) {
+        if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0) continue;
         snprintf(file, sizeof file, "%s/%s", path, f->d_name);
-        unlink(file); /* refuses "." and ".." */
+        if (unlink(file) != 0 && errno == EISDIR) new_remove_folder(file);
     }
     if (folder) closedir(folder);
     rmdir(path);
@@ -222,5 +238,6 @@ dscm_code new_finish(new_job *j, dscm_error *err)
     if (code == DSCM_OK && !(j->plan.skip & NEW_SKIP_MEASUREMENT))
         fprintf(stderr, "[%zu/%zu] measurement\n", ++n, all);
     if (code == DSCM_OK) code = measure_stage(j, bundle, err);
+    if (code == DSCM_OK) remove_unfinished(bundle);
     return code == DSCM_OK ? publish(j, bundle, err) : code;
 }

@@ -67,7 +67,14 @@ def cases(program, root, refused, run, path):
     def test_new_goes_on_to_more_samples():
         assert os.path.exists(path("bars-2/manifest.json")), "needs the case before"
         before = manifest("bars-2")
+        # What a bundle command that was killed leaves goes away with the rest.
+        unfinished = [path(f"bars-2.work/bundle-{n}/.1.tmp") for n in (800, 960)]
+        for folder in unfinished:
+            os.makedirs(folder)
+            with open(os.path.join(folder, "score.safetensors"), "w"):
+                pass
         done = finished("bars-2", 960)
+        assert not os.path.exists(path("bars-2/.1.tmp"))
         assert "score: " in done.stderr or "[10/" in done.stderr, done.stderr
         after = manifest("bars-2")
         assert after["quality"]["samples"] == 960, after["quality"]
