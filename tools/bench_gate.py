@@ -5,7 +5,8 @@ machine is. Compared are one-thread rows by their fastest repeat: neighbours of 
 repeats slower, never faster. A row that looks worse is measured again before it counts. Records are
 kept per instruction set and kind of processor; on a kind without a record of its own, single rows may
 differ for good reasons (cache sizes, units), so only the median of each section of another kind's
-record decides.
+record decides, without OpenBLAS's own products: which of its kernels it takes there is its choice (SSE2
+ones where it does not know the processor).
 """
 import json
 import statistics
@@ -56,7 +57,7 @@ def worse_rows(now, then):
 def worse_sections(now, then):
     sections = {}
     for name in then:
-        if name in now:
+        if name in now and "(BLAS)" not in name:
             sections.setdefault(name.split("/")[0], []).append(now[name] / then[name])
     medians = {name: statistics.median(factors) for name, factors in sections.items()}
     return {name: factor for name, factor in medians.items() if factor > LIMIT}
