@@ -87,6 +87,7 @@ typedef struct dscm_bundle_info {
     size_t calibrations_count;
     bool auto_scale;   /* default: a scale searched per item, see dscm_scale_search */
     double confidence; /* of that search, 0..1; NaN: the default of the guidance */
+    double min_l1;     /* of that search, 0..255; 0: any change will do */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     bool has_panel;          /* they took no part in making the model or its choices (format 2) */
     int scored;              /* index of the variable that all judging nets are about, or -1 */
@@ -297,7 +298,9 @@ void dscm_images_round(float *images, size_t count);
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
  * network is told its target and what was missed, twice at most. A label that no query moves is to
  * stay too: where the nets do not read it any more, and no label moves, the scale is that of its
- * difference from the network that is told no label. Scales that interventions name are factors of it,
+ * difference from the network that is told no label. Where a query moves a label and has an image, an
+ * accepted result nearer to that image than `min_l1` is followed by a stronger one, until one is not so near
+ * or not accepted; the farthest accepted one stays. Scales that interventions name are factors of it,
  * and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
  * nearest to it, that is the surest with the smallest gap, of those that meet every target, or of all
  * where none does; a gap of g tolerances beyond 1 counts as a probability of 1/g. Images are clamped and
@@ -305,8 +308,9 @@ void dscm_images_round(float *images, size_t count);
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
+    double min_l1;     /* mean absolute change in grey levels, 0..255; default 0 */
 } dscm_scale_search;
-/* options: resolved. A bundle may name a confidence of its own. */
+/* options: resolved. A bundle may name a confidence and a least change of its own. */
 dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle,
                                              const dscm_options *options);
 typedef struct dscm_scale_result {

@@ -351,7 +351,7 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
     dscm_code code =
-        manifest_keys(m, d, "defaults", "sampler steps ratio scale confidence min_change", err);
+        manifest_keys(m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1", err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)
@@ -364,6 +364,9 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     b->info.confidence = (double)NAN;
     if (code == DSCM_OK && json_object_get(d, "confidence"))
         code = manifest_real(m, d, "defaults", "confidence", 0, 1, &b->info.confidence, err);
+    b->info.min_l1 = 0;
+    if (code == DSCM_OK && json_object_get(d, "min_l1"))
+        code = manifest_real(m, d, "defaults", "min_l1", 0, 255, &b->info.min_l1, err);
     const json_t *scale = json_object_get(d, "scale");
     if (code == DSCM_OK && scale &&
         !(json_is_string(scale) && strcmp(json_string_value(scale), "auto") == 0))

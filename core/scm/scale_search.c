@@ -15,6 +15,7 @@ typedef struct verdict {
     double probability; /* of the least sure label */
     double gap;         /* farthest number that moves, in tolerances */
     double drift;       /* farthest number that is held, in tolerances; LABEL_LOST */
+    double l1;          /* from the query's image; NaN where a small change is no fault */
     double missed[DSCM_CONDITIONS_MAX];  /* per condition that moves: number asked for - seen */
     double drifted[DSCM_CONDITIONS_MAX]; /* per condition that is held */
 } verdict;
@@ -30,7 +31,8 @@ typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
     size_t corrections;                /* of these */
-    double drift;                      /* of the walk that is kept */
+    double drift, l1;                  /* of the walk that is kept */
+    bool met;                          /* one was all that is asked for but for its small change */
 } pursuit;
 
 typedef struct search {
@@ -166,6 +168,15 @@ static dscm_code judge(const search *q, const float *images, size_t n, dscm_erro
     return code;
 }
 
+/* Mean absolute change of the trial of the i-th active item, NaN where no label moves. */
+static double changed_by(const search *q, size_t i)
+{
+    size_t item = q->active[i], size = q->s->size;
+    const float *image = q->queries[item].image;
+    bool moves = moves_label(q->s->bundle, q->unit + item * q->s->bundle->edges_count);
+    return moves && image ? dscm_images_l1(q->trial + i * size, image, size) : (double)NAN;
+}
+
 /* Under conditional guidance most items end at the first rung. */
 #define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
 #define CONDITIONAL_RUNG  1.4
@@ -198,7 +209,9 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     const verdict best = {.probability = result->probability, .gap = result->gap};
     bool met = accepted(a, seen->valid, seen->probability),
          met_before = accepted(a, result->valid, result->probability), better;
-    if (met && met_before)
+    if (met && met_before && now->l1 < a->min_l1)
+        better = seen->l1 > now->l1 && seen->drift <= fmax(now->drift, 1);
+    else if (met && met_before)
         better = seen->drift < now->drift;
     else
         better = seen->valid != result->valid ? seen->valid : sureness(seen) > sureness(&best);
@@ -206,6 +219,7 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     if (result->predictions > 1 && !better) return;
     memcpy(q->out + item * size, image, size * sizeof(float));
     now->drift = seen->drift;
+    now->l1 = seen->l1;
     result->scale = now->scale;
     result->valid = seen->valid;
     result->probability = seen->probability;
@@ -221,9 +235,10 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     pursuit *next = &q->pursuits[item];
     bool conditional = is_conditional(&q->latent->options), more = false;
     bool sure = seen->labels && seen->probability >= a->confidence;
-    bool near = seen->gap <= 1 && seen->drift <= 1;
-    if (sure && near) return false;
-    if (!sure || !conditional || seen->drift >= LABEL_LOST) {
+    bool near = seen->gap <= 1 && seen->drift <= 1, met = sure && near;
+    if (met ? !(seen->l1 < a->min_l1) : next->met) return false;
+    next->met = met;
+    if (!sure || met || !conditional || seen->drift >= LABEL_LOST) {
         double scale = next_scale(q, next->scale, usual, a->max_scale);
         more = scale > next->scale;
         next->scale = scale;
@@ -260,6 +275,7 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
         /* Validity on the edge of the decision is lost in rounding otherwise. */
         dscm_images_round(q->trial, n * size);
         code = judge(q, q->trial, n, err);
+        for (size_t i = 0; i < n; i++) q->seen[i].l1 = changed_by(q, i);
     }
     *count = 0;
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
@@ -294,6 +310,7 @@ dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const ds
     return (dscm_scale_search){.confidence = !isnan(own)   ? own
                                              : conditional ? 0.95
                                                            : 0.997,
+                               .min_l1 = bundle->info.min_l1,
                                .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 
