@@ -296,7 +296,8 @@ void dscm_images_round(float *images, size_t count);
  * item at least `confidence` and see every guided number within its variable's tolerance; all from one
  * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
- * network is told its target and what was missed, twice at most. A label that no query moves is to
+ * network is told its target and 1.5 times what was missed in the lower half of the schedule, twice at most;
+ * such a walk begins where that half does. A label that no query moves is to
  * stay too: where the nets do not read it any more, and no label moves, the scale is that of its
  * difference from the network that is told no label. Where a query moves a label and has an image, an
  * accepted result nearer to that image than `min_l1` is followed by a stronger one, until one is not so near
@@ -322,7 +323,7 @@ typedef struct dscm_scale_result {
         gap; /* largest distance of a guided number from its target, as a multiple of its variable's
                    tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
-    /* per parent of the score network: what it was told beyond the target */
+    /* per parent of the score network: what it was told beyond the target in the lower half of the schedule */
     double aimed[DSCM_CONDITIONS_MAX];
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,

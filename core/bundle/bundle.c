@@ -350,8 +350,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
                  *list = json_object_get(root, "calibration");
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
-    dscm_code code =
-        manifest_keys(m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1", err);
+    dscm_code code = manifest_keys(m, d, "defaults",
+                                   "sampler steps ratio scale confidence min_change min_l1", err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)

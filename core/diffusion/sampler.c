@@ -510,15 +510,27 @@ static void swap_pair(dscm_walk *w)
     w->pair = held;
 }
 
+/* Keeps the state of the level at hand, or takes the one that was kept there. */
+static void pass_midway(dscm_walk *w)
+{
+    size_t bytes = total(w) * sizeof(float);
+    float *const state[2] = {w->x, w->spare};
+    for (int i = 0; i < 2; i++)
+        memcpy(w->resumes ? state[i] : w->midway[i], w->resumes ? w->midway[i] : state[i], bytes);
+}
+
 dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *d,
                          const dscm_walk_observer *observer, dscm_error *err)
 {
     size_t high, low;
     down_range(p, &high, &low);
+    const size_t top = high;
     /* Upwards a pair ends as (x = top, pair = below); downwards the lower level is the present one.
      */
     if (samplers[p->sampler].pair) swap_pair(w);
+    if (w->midway[0] && w->resumes) high = w->midway_level;
     for (size_t k = high + 1; k-- > low;) {
+        if (w->midway[0] && k == w->midway_level) pass_midway(w);
         dscm_code code = evaluate(p, w, d, k, false, err);
         if (code != DSCM_OK) return code;
         if (samplers[p->sampler].step == step_ddim) {
@@ -529,7 +541,7 @@ dscm_code dscm_walk_down(const dscm_path *p, dscm_walk *w, const dscm_denoiser *
         samplers[p->sampler].step(p, w, k, false);
         if (w->guided && p->eta > 0 && samplers[p->sampler].step == step_ddim) freshen(p, w, k);
         if (samplers[p->sampler].rounds) add_residual(p, w, k);
-        code = observe(observer, w, high - k + 1, high - low + 1, err);
+        code = observe(observer, w, top - k + 1, top - low + 1, err);
         if (code != DSCM_OK) return code;
     }
     return DSCM_OK;

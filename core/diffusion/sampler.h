@@ -93,6 +93,11 @@ typedef struct dscm_walk {
     float *eps, *grad, *x0,
         *spare; /* (batch, size) scratch; x0: guess of the clean image after each step; spare:
                    what guidance has done so far on a walk down in ddim's steps */
+    /* NULL, or (batch, size) each: what x and spare were at level `midway_level` of a walk down, kept by one
+     * walk and, with `resumes`, where another begins. Not for pairs. */
+    float *midway[2];
+    size_t midway_level; /* 1..steps */
+    bool resumes;
 } dscm_walk;
 
 typedef struct dscm_walk_observer {

@@ -325,8 +325,8 @@ static void tell_down(const dscm_session *s, const dscm_latent *l, const guidanc
 }
 
 dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
-                             const guidance *guided, const dscm_path *path, const tally *t,
-                             dscm_error *err)
+                             const guidance *guided, const dscm_path *path, const midway *m,
+                             const tally *t, dscm_error *err)
 {
     size_t chunks = (latent->count + s->batch_max - 1) / s->batch_max,
            edges = s->bundle->edges_count;
@@ -344,6 +344,9 @@ dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *lat
                           .first = first,
                           .done = t->done + i * steps,
                           .total = t->total};
+        for (size_t k = 0; m && k < 2; k++)
+            call.midway[k] = m->states + (k * latent->count + first) * s->size;
+        call.resumes = m && m->resumes;
         dscm_session_load(s, latent, first, n);
         code = dscm_session_walk(s, n, &call, err);
         if (code == DSCM_OK) memcpy(out + first * s->size, s->walk.x, n * s->size * sizeof(float));
@@ -383,7 +386,7 @@ dscm_code dscm_predict(dscm_session *s, float *out, const dscm_latent *latent,
         t.total = scm_walk_steps(s, &path, latent->count);
         code = scm_guidance_of_all(s, latent, queries, options, &path, &t, guided, err);
     }
-    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, guided, &path, &t, err);
+    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, guided, &path, NULL, &t, err);
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
         scm_keep_small(s, out + i * s->size, &queries[i]);
     dscm_path_close(&path);

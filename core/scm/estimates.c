@@ -13,13 +13,26 @@ static void set_condition(const dscm_session *s, size_t m, size_t row, double va
         dscm_net_set_parent(net, s->score, m, row, value);
 }
 
-/* Guidance of item `item` by condition `m`; its scale is 0 where nothing is to change or to strengthen. */
+size_t scm_late_level(const dscm_session *s, const dscm_path *path)
+{
+    size_t k = path->steps;
+    while (k > 1 && path->t[k] >= (double)s->image->schedule.steps / 2) k--;
+    return k;
+}
+
+static bool is_late(const dscm_session *s, const walk_call *call, double t)
+{
+    return t <= call->path->t[scm_late_level(s, call->path)];
+}
+
+/* Guidance of item `item` by condition `m` at time t; its scale is 0 where nothing is to change or to strengthen. */
 static guidance condition_guidance(const dscm_session *s, const walk_call *call, size_t item,
-                                   size_t m)
+                                   size_t m, double t)
 {
     const dscm_bundle *b = s->bundle;
     guidance g = call->guided[item * b->edges_count + (size_t)b->condition_edges[m]];
     bool strengthened = g.held && g.scale > 1;
+    if (g.aim != 0 && is_late(s, call, t)) g.target += g.aim;
     if (g.target == call->told[item * dscm_bundle_conditions(b) + m] && !strengthened) g.scale = 0;
     return g;
 }
@@ -47,8 +60,8 @@ static bool run_rows(dscm_session *s, const walk_call *call, const float *x, dou
             const score_row *row = &s->rows[r];
             double told = call->told ? call->told[row->item * conditions + m] : (double)NAN;
             guidance g = {0};
-            if (at_target(row->change, m)) g = condition_guidance(s, call, row->item, m);
-            if (row->change == (int)m && condition_guidance(s, call, row->item, m).held)
+            if (at_target(row->change, m)) g = condition_guidance(s, call, row->item, m, t);
+            if (row->change == (int)m && condition_guidance(s, call, row->item, m, t).held)
                 told = (double)NAN;
             set_condition(s, m, r, g.scale != 0 ? g.target : told);
         }
@@ -105,11 +118,11 @@ typedef struct change_sum {
     bool unchanged; /* w is 1 for all of these */
 } change_sum;
 
-static change_sum sum_changes(const dscm_session *s, const walk_call *call, size_t item)
+static change_sum sum_changes(const dscm_session *s, const walk_call *call, size_t item, double t)
 {
     change_sum out = {.unchanged = true};
     for (size_t m = 0; m < dscm_bundle_conditions(s->bundle); m++) {
-        guidance g = condition_guidance(s, call, item, m);
+        guidance g = condition_guidance(s, call, item, m, t);
         if (g.scale == 0) continue;
         out.changed++;
         out.extra += g.scale - 1;
@@ -122,11 +135,12 @@ static change_sum sum_changes(const dscm_session *s, const walk_call *call, size
  * that changes counts w times. Of several, all together count once, and each (w - 1) times more by what
  * its return to the factual value takes away, of a label that is held what not to be told it takes away:
  * eps_J - eps_F + sum (w_m - 1) (eps_J - eps_J\m). */
-static double share_of(const dscm_session *s, const walk_call *call, size_t item, int change)
+static double share_of(const dscm_session *s, const walk_call *call, size_t item, int change,
+                       double t)
 {
-    change_sum sum = sum_changes(s, call, item);
+    change_sum sum = sum_changes(s, call, item, t);
     if (change == JOINT) return sum.changed ? 1 + sum.extra : 0;
-    double scale = condition_guidance(s, call, item, (size_t)change).scale;
+    double scale = condition_guidance(s, call, item, (size_t)change, t).scale;
     return sum.changed > 1 && scale != 0 ? 1 - scale : 0;
 }
 
@@ -135,9 +149,9 @@ static double share_of(const dscm_session *s, const walk_call *call, size_t item
  * much of the abducted path is left. */
 static bool cancels_factual(const dscm_session *s, const walk_call *call, size_t item, double t)
 {
-    change_sum sum = sum_changes(s, call, item);
+    change_sum sum = sum_changes(s, call, item, t);
     bool one = sum.changed > 1 || (sum.changed == 1 && sum.unchanged);
-    return one && t < (double)s->image->schedule.steps / 2;
+    return one && is_late(s, call, t);
 }
 
 /* Takes what the network says of a row: into the item's eps, or into the walk's gradient, of which the
@@ -152,7 +166,7 @@ static void take_row(const dscm_session *s, const walk_call *call, float *eps, c
         take_eps(s, base, own, t, r);
         return;
     }
-    double share = share_of(s, call, row->item, row->change);
+    double share = share_of(s, call, row->item, row->change, t);
     answer a = answer_of(s, t, r);
     if (cancels_factual(s, call, row->item, t)) {
         for (size_t i = 0; i < s->size; i++) base[i] += (float)share * eps_at(&a, i, own[i]);
@@ -167,7 +181,7 @@ static bool needs_row(const dscm_session *s, const walk_call *call, size_t item,
                       double t)
 {
     if (change == FACTUAL) return !cancels_factual(s, call, item, t);
-    return share_of(s, call, item, change) != 0;
+    return share_of(s, call, item, change, t) != 0;
 }
 
 bool scm_estimate_changes(dscm_session *s, const walk_call *call, float *eps, const float *x,

@@ -8,6 +8,7 @@
 /* How one item of a prediction is guided: per edge into the image. */
 typedef struct guidance {
     double target; /* label index or value */
+    double aim;    /* of a number: added to it at the late levels of a walk, see scm_late_level */
     double scale;  /* 0: not guided by this edge */
     bool set;      /* the query changes or holds the parent, even where its scale is 0 */
     bool follows;  /* no intervention names the parent: it moves with one that does */

@@ -31,6 +31,7 @@ typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
     size_t corrections;                /* of these */
+    bool resumes;                      /* from the state midway: nothing above it has changed */
     double drift, l1;                  /* of the walk that is kept */
     bool met;                          /* one was all that is asked for but for its small change */
 } pursuit;
@@ -43,6 +44,8 @@ typedef struct search {
     const dscm_query *queries;
     const guidance *unit; /* (count, edges) with relative scales */
     float *trial, *out;   /* (count, size) */
+    float *midway;        /* (2, count, size) of the last whole walk of each item */
+    float *part;          /* the same of a round's */
     size_t *active;       /* items of this round */
     pursuit *pursuits;    /* (count) */
     verdict *seen;        /* what the predictors say of the active ones */
@@ -105,9 +108,9 @@ static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *
         out[e] = unit[e];
         if (!conditional || (is_label(b, e) && (unit[e].held ? !moves : !unit[e].follows)))
             out[e].scale *= scale;
-        double beyond = AIM_BEYOND * (v->max - v->min);
+        double target = unit[e].target, beyond = AIM_BEYOND * (v->max - v->min);
         if (conditional && v->kind == DSCM_CONTINUOUS && unit[e].scale != 0 && m >= 0)
-            out[e].target = fmin(fmax(unit[e].target + aimed[m], v->min - beyond), v->max + beyond);
+            out[e].aim = fmin(fmax(target + aimed[m], v->min - beyond), v->max + beyond) - target;
     }
 }
 
@@ -181,6 +184,9 @@ static double changed_by(const search *q, size_t i)
 #define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
 #define CONDITIONAL_RUNG  1.4
 #define CORRECTIONS_MAX   2 /* of the numbers that the network is told */
+/* What a number was missed by is aimed beyond it so many times: told at the late levels alone, the network
+ * moves it by two thirds of that. */
+#define CORRECTION_GAIN 1.5
 
 /* The scale after one that was not enough. Fine rungs where most items end, from a quarter of `usual` to
  * it; a target that needs more is hard, and ten targets wait for the hardest: double then. */
@@ -234,6 +240,7 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
 {
     pursuit *next = &q->pursuits[item];
     bool conditional = is_conditional(&q->latent->options), more = false;
+    double walked = next->scale;
     bool sure = seen->labels && seen->probability >= a->confidence;
     bool near = seen->gap <= 1 && seen->drift <= 1, met = sure && near;
     if (met ? !(seen->l1 < a->min_l1) : next->met) return false;
@@ -246,29 +253,73 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     if (conditional && !near && next->corrections < CORRECTIONS_MAX) {
         next->corrections++;
         const double *correct = seen->gap > 1 ? seen->missed : seen->drifted;
-        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++) next->aimed[m] += correct[m];
+        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++)
+            next->aimed[m] += CORRECTION_GAIN * correct[m];
         more = true;
     }
+    next->resumes = q->midway && next->scale == walked;
     return more;
+}
+
+/* The states midway of the n active items from `first` on, to or from those of all. */
+static void copy_midway(const search *q, size_t first, size_t n, bool to_all)
+{
+    size_t size = q->s->size, count = q->latent->count;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t i = 0; i < n; i++) {
+            float *all = q->midway + (k * count + q->active[first + i]) * size;
+            float *part = q->part + (k * n + i) * size;
+            memcpy(to_all ? all : part, to_all ? part : all, size * sizeof *all);
+        }
+}
+
+/* Walks the n active items from `first` on, which all resume or all do not: their images go to q->trial. */
+static dscm_code walk_active(search *q, size_t first, size_t n, bool resumes, dscm_error *err)
+{
+    size_t edges = q->s->bundle->edges_count;
+    bool conditional = is_conditional(&q->latent->options);
+    dscm_latent *part = NULL;
+    if (n == 0) return DSCM_OK;
+    guidance *guided = dscm_alloc(n * edges + 1, sizeof *guided, "guidance", err);
+    dscm_code code =
+        guided ? dscm_latent_select(&part, q->latent, q->active + first, n, err) : DSCM_E_MEMORY;
+    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
+        const pursuit *now = &q->pursuits[q->active[first + i]];
+        guide_trial(q->s->bundle, conditional, q->unit + q->active[first + i] * edges, now->scale,
+                    now->aimed, guided + i * edges);
+    }
+    const tally t = {.progress = q->progress, .total = scm_walk_steps(q->s, q->path, n)};
+    const midway m = {.states = q->part, .resumes = resumes};
+    if (code == DSCM_OK && resumes) copy_midway(q, first, n, false);
+    if (code == DSCM_OK)
+        code = scm_predict_guided(q->s, q->trial + first * q->s->size, part, guided, q->path,
+                                  q->midway ? &m : NULL, &t, err);
+    if (code == DSCM_OK && q->midway && !resumes) copy_midway(q, first, n, true);
+    dscm_latent_free(part);
+    dscm_free(guided);
+    return code;
+}
+
+/* Puts those that walk from the top before those that resume; how many they are. */
+static size_t sort_active(search *q, size_t count)
+{
+    size_t whole = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t item = q->active[i];
+        if (q->pursuits[item].resumes) continue;
+        memmove(q->active + whole + 1, q->active + whole, (i - whole) * sizeof *q->active);
+        q->active[whole++] = item;
+    }
+    return whole;
 }
 
 /* Predicts the active items, keeps what is better than before, and in `active` those that go on. */
 static dscm_code search_round(search *q, size_t *count, const dscm_scale_search *a, double usual,
                               dscm_error *err)
 {
-    size_t edges = q->s->bundle->edges_count, size = q->s->size, n = *count;
-    bool conditional = is_conditional(&q->latent->options);
-    dscm_latent *part = NULL;
-    guidance *guided = dscm_alloc(n * edges + 1, sizeof *guided, "guidance", err);
-    dscm_code code =
-        guided ? dscm_latent_select(&part, q->latent, q->active, n, err) : DSCM_E_MEMORY;
-    for (size_t i = 0; code == DSCM_OK && i < n; i++) {
-        const pursuit *now = &q->pursuits[q->active[i]];
-        guide_trial(q->s->bundle, conditional, q->unit + q->active[i] * edges, now->scale,
-                    now->aimed, guided + i * edges);
-    }
-    const tally t = {.progress = q->progress, .total = scm_walk_steps(q->s, q->path, n)};
-    if (code == DSCM_OK) code = scm_predict_guided(q->s, q->trial, part, guided, q->path, &t, err);
+    size_t size = q->s->size, n = *count, whole = sort_active(q, n);
+    dscm_code code = walk_active(q, 0, whole, false, err);
+    if (code == DSCM_OK) code = walk_active(q, whole, n - whole, true, err);
     if (code == DSCM_OK) {
         for (size_t i = 0; i < n; i++)
             scm_keep_small(q->s, q->trial + i * size, &q->queries[q->active[i]]);
@@ -283,8 +334,6 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
         take_trial(q, item, q->trial + i * size, &q->seen[i], a);
         if (pursue(q, item, &q->seen[i], a, usual)) q->active[(*count)++] = item;
     }
-    dscm_latent_free(part);
-    dscm_free(guided);
     return code;
 }
 
@@ -340,6 +389,11 @@ dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *re
                 .seen = dscm_alloc(count, sizeof(verdict), "search", err),
                 .results = results};
     code = unit && q.trial && q.active && q.pursuits && q.seen ? DSCM_OK : DSCM_E_MEMORY;
+    if (code == DSCM_OK && is_conditional(options) && latent->extras != 1) {
+        q.midway = dscm_alloc(4 * count * s->size, sizeof *q.midway, "search", err);
+        q.part = q.midway ? q.midway + 2 * count * s->size : NULL;
+        if (!q.midway) code = DSCM_E_MEMORY;
+    }
     if (code == DSCM_OK) {
         memset(results, 0, count * sizeof *results);
         code = dscm_session_path(s, options, &path, err);
@@ -355,6 +409,7 @@ dscm_code dscm_predict_search(dscm_session *s, float *out, dscm_scale_result *re
     dscm_free(q.active);
     dscm_free(q.pursuits);
     dscm_free(q.seen);
+    dscm_free(q.midway);
     return code;
 }
 
@@ -382,7 +437,7 @@ dscm_code dscm_predict_found(dscm_session *s, float *out, const dscm_latent *lat
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
         guide_trial(s->bundle, is_conditional(options), guided + i * edges, found[i].scale,
                     found[i].aimed, trial + i * edges);
-    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, trial, &path, &t, err);
+    if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, trial, &path, NULL, &t, err);
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
         scm_keep_small(s, out + i * s->size, &queries[i]);
     dscm_path_close(&path);

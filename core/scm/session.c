@@ -9,7 +9,7 @@
 #include "core/models/gaussian.h"
 #include "core/scm/estimates.h"
 
-#define WALK_BUFFERS  7
+#define WALK_BUFFERS  6
 #define SESSION_BYTES ((size_t)1 << 30) /* that a session takes where nobody grants more */
 
 /* The executors of a session: which network, for what. */
@@ -148,9 +148,8 @@ static dscm_code open_memory(dscm_session *s, dscm_error *err)
     if (code == DSCM_OK) code = dscm_arena_open(&s->arena, walk + blocks.all + blocks.guides, err);
     if (code != DSCM_OK) return code;
     s->apart = blocks.guides > 0;
-    float **const buffers[WALK_BUFFERS] = {&s->walk.x,     &s->walk.pair, &s->walk.eps,
-                                           &s->walk.grad,  &s->walk.x0,   &s->walk.spare,
-                                           &s->eval_images};
+    float **const buffers[WALK_BUFFERS] = {&s->walk.x,    &s->walk.pair, &s->walk.eps,
+                                           &s->walk.grad, &s->walk.x0,   &s->walk.spare};
     for (int i = 0; i < WALK_BUFFERS; i++)
         *buffers[i] = dscm_arena_take(&s->arena, walk / WALK_BUFFERS);
     s->walk.size = s->size;
@@ -425,6 +424,9 @@ dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call
     dscm_denoiser denoiser = denoiser_of(&w, count);
     dscm_walk_observer observer = {.ctx = &w, .on_step = on_step};
     s->walk.batch = count;
+    memcpy(s->walk.midway, call->midway, sizeof s->walk.midway);
+    s->walk.midway_level = call->midway[0] ? scm_late_level(s, call->path) : 0;
+    s->walk.resumes = call->resumes;
     watch(s, call->progress);
     dscm_code code = call->up ? dscm_walk_up(call->path, &s->walk, &denoiser, &observer, err)
                               : dscm_walk_down(call->path, &s->walk, &denoiser, &observer, err);

@@ -27,9 +27,8 @@ struct dscm_session {
     dscm_arena arena; /* the walk's buffers, and one block for all executors, which do not run at
                          the same time; with `apart` one of their own for the predictors */
     dscm_walk walk;
-    float *eval_images; /* (batch_max, size) */
-    double *told;       /* (batch_max, conditions) of a prediction */
-    score_row *rows;    /* (batch_max) of one pass */
+    double *told;    /* (batch_max, conditions) of a prediction */
+    score_row *rows; /* (batch_max) of one pass */
 };
 
 /* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
@@ -63,7 +62,14 @@ typedef struct walk_call {
     size_t first, done,
         total;   /* first item of the chunk; steps of earlier ones, of the whole call */
     bool hidden; /* its images are none that the caller asked for: events show no preview */
+    float *midway
+        [2]; /* (count, size) each or NULL: the state at the first late level of a walk down is
+                         kept there, or with `resumes` taken from there */
+    bool resumes;
 } walk_call;
+/* The first of the late levels of a walk down: those in the lower half of the schedule, or the last one where none
+ * is. There numbers are corrected, see dscm_predict_search, and no step asks how far guidance has led. */
+size_t scm_late_level(const dscm_session *s, const dscm_path *path);
 dscm_code dscm_session_walk(dscm_session *s, size_t count, const walk_call *call,
                             dscm_error *err) DSCM_MUST_CHECK;
 /* Mean absolute difference of two images (count floats of [-1,1]), on the 0..255 scale. */

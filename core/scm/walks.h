@@ -35,9 +35,14 @@ void scm_undo_small_changes(const dscm_variable *v, float *image, const float *f
                             double min_change);
 /* That, where the query has an image, interventions and min_change, see dscm_query. */
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query);
-/* out (count,H,W,C), not clamped; guided (count, edges). */
+/* The states of several walks at their first late level. */
+typedef struct midway {
+    float *states; /* (2, count, size) */
+    bool resumes;  /* the walks begin with them, else they are kept */
+} midway;
+/* out (count,H,W,C), not clamped; guided (count, edges); m: or NULL. */
 dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
-                             const guidance *guided, const dscm_path *path, const tally *t,
-                             dscm_error *err) DSCM_MUST_CHECK;
+                             const guidance *guided, const dscm_path *path, const midway *m,
+                             const tally *t, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

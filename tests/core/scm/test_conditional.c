@@ -304,7 +304,9 @@ static void held_labels_are_strengthened(void)
     guidance *guided = dscm_alloc(b->edges_count, sizeof *guided, "guidance", NULL);
     double told[2] = {0}, joint[2] = {0}, without[2] = {0};
     float eps[PIXELS], of_joint[PIXELS], of_without[PIXELS];
-    REQUIRE(guided && conditions == 2);
+    dscm_options o = resolved("implicit", 1, DSCM_GUIDANCE_CONDITIONAL);
+    dscm_path path;
+    REQUIRE(guided && conditions == 2 && dscm_session_path(session, &o, &path, NULL) == DSCM_OK);
     for (size_t m = 0; m < conditions; m++) {
         size_t e = (size_t)b->condition_edges[m];
         bool label = b->edges[e].parent == SHAPE;
@@ -316,7 +318,7 @@ static void held_labels_are_strengthened(void)
     }
     for (int low = 0; low < 2; low++) { /* with the factual estimate, and where it cancels */
         double t = low ? 100 : 800;
-        walk_call call = {.guided = guided, .told = told};
+        walk_call call = {.path = &path, .guided = guided, .told = told};
         const walk_call all = {.told = joint}, some = {.told = without};
         REQUIRE(scm_estimate(session, &all, of_joint, images, t, 1));
         REQUIRE(scm_estimate(session, &some, of_without, images, t, 1));
@@ -336,6 +338,7 @@ static void held_labels_are_strengthened(void)
             }
         }
     }
+    dscm_path_close(&path);
     dscm_free(guided);
 }
 
