@@ -343,6 +343,26 @@ bool dscm_bundle_has_null(const dscm_bundle *b)
 }
 
 /* ---- defaults and calibration ---- */
+static dscm_code load_rounds(dscm_bundle *b, const manifest *m, const json_t *list, dscm_error *err)
+{
+    bool right = json_array_size(list) == b->defaults.steps;
+    for (size_t k = 0; right && k < b->defaults.steps; k++) {
+        const json_t *value = json_array_get(list, k);
+        right = json_is_integer(value) && json_integer_value(value) >= 1 &&
+                json_integer_value(value) <= 3;
+    }
+    if (!right)
+        return dscm_fail(err, DSCM_E_FORMAT,
+                         "%s: defaults: \"rounds\" must be %zu integers in 1..3, one for each of "
+                         "the steps",
+                         m->path, b->defaults.steps);
+    b->rounds = dscm_alloc(b->defaults.steps, sizeof *b->rounds, "rounds", err);
+    if (!b->rounds) return DSCM_E_MEMORY;
+    for (size_t k = 0; k < b->defaults.steps; k++)
+        b->rounds[k] = (unsigned char)json_integer_value(json_array_get(list, k));
+    return DSCM_OK;
+}
+
 static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *root,
                                dscm_error *err)
 {
@@ -350,8 +370,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
                  *list = json_object_get(root, "calibration");
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
-    dscm_code code = manifest_keys(m, d, "defaults",
-                                   "sampler steps ratio scale confidence min_change min_l1", err);
+    dscm_code code = manifest_keys(
+        m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1 rounds", err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)
@@ -361,6 +381,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     b->defaults.min_change = 0;
     if (code == DSCM_OK && json_object_get(d, "min_change"))
         code = manifest_real(m, d, "defaults", "min_change", 0, 255, &b->defaults.min_change, err);
+    if (code == DSCM_OK && json_object_get(d, "rounds"))
+        code = load_rounds(b, m, json_object_get(d, "rounds"), err);
     b->info.confidence = (double)NAN;
     if (code == DSCM_OK && json_object_get(d, "confidence"))
         code = manifest_real(m, d, "defaults", "confidence", 0, 1, &b->info.confidence, err);
@@ -544,6 +566,7 @@ void dscm_bundle_free(dscm_bundle *b)
     dscm_free(b->infos);
     dscm_free(b->additive);
     dscm_free(b->calibrations);
+    dscm_free(b->rounds);
     dscm_free(b->name);
     dscm_free(b->version);
     dscm_free(b->licence);

@@ -99,7 +99,9 @@ struct dscm_bundle {
     int condition_edges[DSCM_PARENTS_MAX]; /* (dscm_bundle_conditions) whose parent is told */
     dscm_calibration *calibrations;
     dscm_options defaults;
-    bundle_judges panel;             /* of the scores; in format 1 the networks of "evaluation" */
+    bundle_judges panel; /* of the scores; in format 1 the networks of "evaluation" */
+    unsigned char
+        *rounds; /* (default steps) of abductions with the default steps, see dscm_path; or NULL */
     bundle_judges selection;         /* of choices: steps, strengths, confidences */
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */

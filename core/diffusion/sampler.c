@@ -81,6 +81,7 @@ size_t dscm_path_extras(const dscm_path *path)
 static size_t rounds_at(const dscm_path *p, size_t k)
 {
     size_t rounds = samplers[p->sampler].rounds;
+    if (rounds > 1 && p->rounds) return p->rounds[k];
     return rounds > 1 && k == FIRST_AHEAD ? rounds - 1 : rounds;
 }
 

@@ -228,6 +228,7 @@ dscm_code dscm_session_path(const dscm_session *s, const dscm_options *o, dscm_p
     if (code != DSCM_OK) return code;
     code =
         dscm_path_open(out, &s->image->schedule, sampler, o->steps, o->ratio, o->dynamic != 0, err);
+    if (o->steps == s->bundle->defaults.steps) out->rounds = s->bundle->rounds;
     out->limit = s->image->limit;
     out->noise_limit = s->image->noise_limit;
     out->eta = s->image->eta;

@@ -68,6 +68,19 @@ def cases(program, root, path, digits):
             json.dump({"temperatures": [1, 1]}, f)
         code, _, err = run("bundle", "--out", model, "--measured", measured)
         assert code == 1 and "2 temperatures for the bundle's 1 acceptance nets" in err, err
+        steps = manifest["defaults"]["steps"]
+        for wrong in ([3] * (steps + 1), [3] * (steps - 1) + [4], [3] * (steps - 1) + ["3"], [], 3):
+            with open(measured, "w") as f:
+                json.dump({"rounds": wrong}, f)
+            code, _, err = run("bundle", "--out", model, "--measured", measured)
+            assert code == 1 and f'"rounds" must be {steps} integers in 1..3' in err, err
+        with open(measured, "w") as f:
+            json.dump({"rounds": [3] + [1] * (steps - 1), "min_l1": 256}, f)
+        code, _, err = run("bundle", "--out", model, "--measured", measured)
+        assert code == 1 and '"min_l1" must be a number in 0..255' in err, err
+        with open(measured, "w") as f:
+            json.dump({"rounds": [3] + [1] * (steps - 1), "min_l1": 0}, f)
+        works("bundle", "--out", model, "--measured", measured)
         # Both kinds of judges are asked; the panel unless the others are named.
         ask = ["evaluate", "--model", model, "--data", digits(), "--methods", "identity,random",
                "--frontier", "", "--no-cost", "--no-sheets", "--study-limit", "0", "--threads", "1",

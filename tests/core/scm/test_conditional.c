@@ -275,6 +275,20 @@ static void work_is_counted(void)
     done = since(&at);
     CHECK(done.passes == ITEMS * 4 && !done.gradients && !done.observations);
     dscm_latent_free(l);
+    /* A bundle may name the rounds of each step; whatever they are, the corrections bring the image back. */
+    unsigned char own[4] = {1, 3, 1, 2};
+    REQUIRE(o.steps == 4 && session->bundle->defaults.steps == 4);
+    ((dscm_bundle *)session->bundle)->rounds = own;
+    l = abduct(&o, given);
+    REQUIRE(l != NULL);
+    done = since(&at);
+    CHECK(done.passes == ITEMS * (1 + 7) && !done.gradients && !done.observations);
+    predict(out, l, none, &o);
+    dscm_images_round(out, ITEMS * PIXELS);
+    for (size_t i = 0; i < ITEMS * PIXELS; i++) CHECK_NEAR(out[i], images[i], 1.01 / 255);
+    (void)since(&at);
+    ((dscm_bundle *)session->bundle)->rounds = NULL;
+    dscm_latent_free(l);
     o = resolved("implicit", 2, DSCM_GUIDANCE_ANTI_CAUSAL);
     l = abduct(&o, given);
     REQUIRE(l != NULL);
