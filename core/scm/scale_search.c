@@ -31,6 +31,7 @@ typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
     size_t corrections;                /* of these */
+    size_t stronger;                   /* walks that followed one whose change was small */
     bool resumes;                      /* from the state midway: nothing above it has changed */
     double drift, l1;                  /* of the walk that is kept */
     bool met;                          /* one was all that is asked for but for its small change */
@@ -183,6 +184,7 @@ static double changed_by(const search *q, size_t i)
 /* Under conditional guidance most items end at the first rung. */
 #define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
 #define CONDITIONAL_RUNG  1.4
+#define STRONGER_MAX      2 /* walks after the first whose change is small */
 #define CORRECTIONS_MAX   2 /* of the numbers that the network is told */
 /* What a number was missed by is aimed beyond it so many times: told at the late levels alone, the network
  * moves it by two thirds of that. */
@@ -244,9 +246,12 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     bool sure = seen->labels && seen->probability >= a->confidence;
     bool near = seen->gap <= 1 && seen->drift <= 1, met = sure && near;
     if (met ? !(seen->l1 < a->min_l1) : next->met) return false;
+    if (met && next->stronger++ == STRONGER_MAX) return false;
     next->met = met;
     if (!sure || met || !conditional || seen->drift >= LABEL_LOST) {
-        double scale = next_scale(q, next->scale, usual, a->max_scale);
+        double times = fmin(fmax(a->min_l1 / seen->l1, CONDITIONAL_RUNG), 2);
+        double scale = met ? fmin(times * next->scale, a->max_scale)
+                           : next_scale(q, next->scale, usual, a->max_scale);
         more = scale > next->scale;
         next->scale = scale;
     }

@@ -407,7 +407,7 @@ static void numbers_are_corrected(void)
 }
 
 /* Under conditional guidance an accepted result that is nearer to the factual than `min_l1` is followed by a
- * stronger one, until one is not so near or not accepted; the farthest accepted one stays. */
+ * stronger one, twice at most, until one is not so near or not accepted; the farthest accepted one stays. */
 static void small_results_are_strengthened(void)
 {
     enum { LABELS = 3, CASES = ITEMS * LABELS };
@@ -443,7 +443,7 @@ static void small_results_are_strengthened(void)
                 DSCM_OK);
         for (size_t i = 0; i < CASES; i++) {
             dscm_options at = o;
-            size_t walks = 0;
+            size_t walks = 0, stronger = 0;
             bool met = false, go_on = true;
             double best_l1 = 0, best_scale = 0, best_p = -1, best_likeliest = 0;
             REQUIRE(dscm_latent_select(&one, all, &i, 1, &err) == DSCM_OK);
@@ -469,7 +469,8 @@ static void small_results_are_strengthened(void)
                 }
                 go_on = sure ? l1 < search.min_l1 : !met;
                 met |= sure;
-                double next = at.scale * 1.4;
+                double next = at.scale * (sure ? fmin(fmax(search.min_l1 / l1, 1.4), 2) : 1.4);
+                if (sure && stronger++ == 2) go_on = false;
                 if (next >= search.max_scale * (1 - 1e-9)) next = search.max_scale;
                 go_on &= next > at.scale;
                 at.scale = next;
