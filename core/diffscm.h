@@ -297,7 +297,8 @@ void dscm_images_round(float *images, size_t count);
  * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
  * network is told its target and 1.5 times what was missed in the lower half of the schedule, twice at most;
- * such a walk begins where that half does. A label that no query moves is to
+ * such a walk begins where that half does. Where the first walk misses by more than four tolerances, the second is told
+ * its target and what was missed at all levels. A label that no query moves is to
  * stay too: where the nets do not read it any more, and no label moves, the scale is that of its
  * difference from the network that is told no label. Where a query moves a label and has an image, an
  * accepted result nearer to that image than `min_l1` is followed by a stronger one, by min_l1 over its distance, a
@@ -323,8 +324,9 @@ typedef struct dscm_scale_result {
         gap; /* largest distance of a guided number from its target, as a multiple of its variable's
                    tolerance; 0 where none is guided */
     size_t predictions; /* reverse processes that the search cost */
-    /* per parent of the score network: what it was told beyond the target in the lower half of the schedule */
-    double aimed[DSCM_CONDITIONS_MAX];
+    /* per parent of the score network: what it was told beyond the target, and in the lower half of the schedule
+     * beyond that */
+    double told[DSCM_CONDITIONS_MAX], aimed[DSCM_CONDITIONS_MAX];
 } dscm_scale_result;
 dscm_code dscm_predict_search(dscm_session *session, float *out, dscm_scale_result *results,
                               const dscm_latent *latent, const dscm_query *queries,

@@ -29,7 +29,8 @@ static double sureness(const verdict *v)
 /* What the next walk of an item is asked. */
 typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
-    double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers */
+    double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers, at the late levels */
+    double told[DSCM_CONDITIONS_MAX];  /* beyond them at all levels */
     size_t corrections;                /* of these */
     size_t stronger;                   /* walks that followed one whose change was small */
     bool resumes;                      /* from the state midway: nothing above it has changed */
@@ -100,7 +101,7 @@ static bool moves_label(const dscm_bundle *b, const guidance *unit)
 /* Guidance of one walk of a search (edges), from that with relative scales. Where no label moves, scale is
  * that of the labels that are held. */
 static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *unit, double scale,
-                        const double *aimed, guidance *out)
+                        const double *told, const double *aimed, guidance *out)
 {
     bool moves = moves_label(b, unit);
     for (size_t e = 0; e < b->edges_count; e++) {
@@ -110,8 +111,10 @@ static void guide_trial(const dscm_bundle *b, bool conditional, const guidance *
         if (!conditional || (is_label(b, e) && (unit[e].held ? !moves : !unit[e].follows)))
             out[e].scale *= scale;
         double target = unit[e].target, beyond = AIM_BEYOND * (v->max - v->min);
-        if (conditional && v->kind == DSCM_CONTINUOUS && unit[e].scale != 0 && m >= 0)
-            out[e].aim = fmin(fmax(target + aimed[m], v->min - beyond), v->max + beyond) - target;
+        if (!conditional || v->kind != DSCM_CONTINUOUS || unit[e].scale == 0 || m < 0) continue;
+        double low = v->min - beyond, high = v->max + beyond;
+        out[e].target = fmin(fmax(target + told[m], low), high);
+        out[e].aim = fmin(fmax(target + told[m] + aimed[m], low), high) - out[e].target;
     }
 }
 
@@ -189,6 +192,9 @@ static double changed_by(const search *q, size_t i)
 /* What a number was missed by is aimed beyond it so many times: told at the late levels alone, the network
  * moves it by two thirds of that. */
 #define CORRECTION_GAIN 1.5
+/* A number that a first walk misses by more tolerances is corrected at all levels, by another whole walk: the late
+ * ones alone do not take it so far. */
+#define CORRECTION_FAR 4
 
 /* The scale after one that was not enough. Fine rungs where most items end, from a quarter of `usual` to
  * it; a target that needs more is hard, and ten targets wait for the hardest: double then. */
@@ -233,6 +239,22 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     result->probability = seen->probability;
     result->gap = seen->gap;
     memcpy(result->aimed, now->aimed, sizeof now->aimed);
+    memcpy(result->told, now->told, sizeof now->told);
+}
+
+/* Aims of a correction, of the numbers that move before those that are held; true when it begins at the top. */
+static bool correct(pursuit *next, const verdict *seen)
+{
+    bool moves = seen->gap > 1;
+    const double *missed = moves ? seen->missed : seen->drifted;
+    bool whole = next->corrections++ == 0 && (moves ? seen->gap : seen->drift) > CORRECTION_FAR;
+    for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++) {
+        if (whole)
+            next->told[m] += missed[m];
+        else
+            next->aimed[m] += CORRECTION_GAIN * missed[m];
+    }
+    return whole;
 }
 
 /* What to ask of an item next, the numbers that move before those that are held; false when nothing is
@@ -242,13 +264,14 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
 {
     pursuit *next = &q->pursuits[item];
     bool conditional = is_conditional(&q->latent->options), more = false;
-    double walked = next->scale;
+    bool whole = false;
     bool sure = seen->labels && seen->probability >= a->confidence;
     bool near = seen->gap <= 1 && seen->drift <= 1, met = sure && near;
     if (met ? !(seen->l1 < a->min_l1) : next->met) return false;
     if (met && next->stronger++ == STRONGER_MAX) return false;
     next->met = met;
     if (!sure || met || !conditional || seen->drift >= LABEL_LOST) {
+        whole = true;
         double times = fmin(fmax(a->min_l1 / seen->l1, CONDITIONAL_RUNG), 2);
         double scale = met ? fmin(times * next->scale, a->max_scale)
                            : next_scale(q, next->scale, usual, a->max_scale);
@@ -256,13 +279,10 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
         next->scale = scale;
     }
     if (conditional && !near && next->corrections < CORRECTIONS_MAX) {
-        next->corrections++;
-        const double *correct = seen->gap > 1 ? seen->missed : seen->drifted;
-        for (size_t m = 0; m < DSCM_CONDITIONS_MAX; m++)
-            next->aimed[m] += CORRECTION_GAIN * correct[m];
+        whole |= correct(next, seen);
         more = true;
     }
-    next->resumes = q->midway && next->scale == walked;
+    next->resumes = q->midway && !whole;
     return more;
 }
 
@@ -291,7 +311,7 @@ static dscm_code walk_active(search *q, size_t first, size_t n, bool resumes, ds
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
         const pursuit *now = &q->pursuits[q->active[first + i]];
         guide_trial(q->s->bundle, conditional, q->unit + q->active[first + i] * edges, now->scale,
-                    now->aimed, guided + i * edges);
+                    now->told, now->aimed, guided + i * edges);
     }
     const tally t = {.progress = q->progress, .total = scm_walk_steps(q->s, q->path, n)};
     const midway m = {.states = q->part, .resumes = resumes};
@@ -441,7 +461,7 @@ dscm_code dscm_predict_found(dscm_session *s, float *out, const dscm_latent *lat
     if (code == DSCM_OK) hold_others(s, latent, queries, guided);
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
         guide_trial(s->bundle, is_conditional(options), guided + i * edges, found[i].scale,
-                    found[i].aimed, trial + i * edges);
+                    found[i].told, found[i].aimed, trial + i * edges);
     if (code == DSCM_OK) code = scm_predict_guided(s, out, latent, trial, &path, NULL, &t, err);
     for (size_t i = 0; code == DSCM_OK && i < latent->count; i++)
         scm_keep_small(s, out + i * s->size, &queries[i]);

@@ -325,8 +325,8 @@ static void small_changes_are_undone(void)
 }
 
 /* Under conditional guidance a number that is missed is aimed beyond its target by 1.5 times what was missed,
- * twice at most, each time from where the last aim was; the nearest walk is kept. A corrected walk begins
- * midway and is that of the whole way with the same aim. */
+ * twice at most, each time from where the last aim was; the nearest walk is kept. Far off, the first correction is
+ * told at all levels. Another begins midway, and is the walk of the whole way with the same aim. */
 static void numbers_are_corrected(void)
 {
     enum { WALKS = 3 };
@@ -339,7 +339,7 @@ static void numbers_are_corrected(void)
     dscm_scale_result found[ITEMS];
     dscm_latent *all = NULL, *one = NULL;
     char own[64];
-    size_t corrected = 0, differ = 0;
+    size_t corrected = 0, differ = 0, far_off = 0;
     dscm_error err = {0};
     two_parents_tolerance = 0.02;
     two_parents_result_bias = 0.3; /* what is read in results is so much too high */
@@ -359,38 +359,42 @@ static void numbers_are_corrected(void)
             DSCM_OK);
     o.scale = 1;
     for (size_t i = 0; i < ITEMS; i++) {
-        double aim = 0, best_gap = INFINITY, best_aim = 0;
+        double aim = 0, told = 0, best_gap = INFINITY, best_aim = 0, best_told = 0;
         size_t walks = 0;
         REQUIRE(dscm_latent_select(&one, all, &i, 1, &err) == DSCM_OK);
         for (double gap = INFINITY; walks < WALKS && gap > 1; walks++) {
-            dscm_scale_result tried = {.scale = 1, .aimed = {0, aim}};
+            dscm_scale_result tried = {.scale = 1, .aimed = {0, aim}, .told = {0, told}};
             REQUIRE(dscm_predict_found(session, image, one, &queries[i], &o, &tried, NULL, &err) ==
                     DSCM_OK);
             dscm_images_round(image, PIXELS);
             /* where the image is made the network is told so, above it the target */
-            double told = fmin(fmax(targets[i] + aim, about->min - beyond), about->max + beyond);
-            const dscm_intervention aimed = {THICKNESS, DSCM_DO, told, NONE};
+            double all =
+                fmin(fmax(targets[i] + told + aim, about->min - beyond), about->max + beyond);
+            const dscm_intervention aimed = {THICKNESS, DSCM_DO, all, NONE};
             const dscm_query query = {.items = &aimed, .count = 1};
             REQUIRE(dscm_predict(session, again, one, &query, &o, NULL, &err) == DSCM_OK);
             dscm_images_round(again, PIXELS);
-            if (walks)
+            if (aim != 0)
                 differ += memcmp(again, image, sizeof image) != 0;
             else
                 CHECK(memcmp(again, image, sizeof image) == 0);
             REQUIRE(dscm_observe(session, THICKNESS, seen, image, 1, &err) == DSCM_OK);
             double missed = targets[i] - ((double)seen[0] - two_parents_result_bias);
             gap = fabs(missed) / two_parents_tolerance;
-            if (gap < best_gap) best_gap = gap, best_aim = aim;
-            aim += 1.5 * missed;
+            if (gap < best_gap) best_gap = gap, best_aim = aim, best_told = told;
+            bool far = walks == 0 && gap > 4;
+            far_off += far;
+            *(far ? &told : &aim) += far ? missed : 1.5 * missed;
         }
         CHECK_INT(found[i].predictions, walks);
         CHECK_NEAR(found[i].gap, best_gap, 1e-2 * (1 + best_gap));
         CHECK_NEAR(found[i].aimed[1], best_aim, 1e-2);
+        CHECK_NEAR(found[i].told[1], best_told, 1e-2);
         CHECK_NEAR(found[i].scale, 1, 0);
         corrected += found[i].aimed[1] != 0;
         dscm_latent_free(one);
     }
-    CHECK(corrected > 0 && differ > 0);
+    CHECK(corrected > 0 && differ > 0 && far_off > 0);
     /* the same walks once more */
     REQUIRE(dscm_predict_found(session, again, all, queries, &o, found, NULL, &err) == DSCM_OK);
     dscm_images_round(again, ITEMS * PIXELS);
