@@ -54,7 +54,7 @@ head -n 45001 "$data/train-variables.csv" >"$work/variables.csv"
 [ -e "$work/model.json" ] || "$program" fit --table "$work/variables.csv" \
     --graph 'thickness -> intensity; digit, thickness, intensity -> image' \
     --range thickness=.5..9 --range intensity=64..255 --out "$work/model.json"
-printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler":"implicit","steps":10,"scale":1.2},{"sampler":"implicit","steps":20,"scale":1.2}], "scale": "auto", "min_change": 6}\n' \
+printf '{"calibration": [{"sampler":"implicit","steps":6,"scale":1.2},{"sampler":"implicit","steps":10,"scale":1.2},{"sampler":"implicit","steps":20,"scale":1.2}], "scale": "auto", "min_change": 6, "rounds": [3, 3, 2, 1, 1, 1]}\n' \
     >"$work/measured.json"
 
 DIFFSCM=$program PARTS="${PARTS:-panel acceptance}" tools/train_judges.sh "$data" "$work/judges"
