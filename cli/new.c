@@ -19,6 +19,7 @@
 
 #include "cli/json_file.h"
 #include "cli/new_job.h"
+#include "cli/stage.h"
 #include "core/io/file.h"
 
 dscm_code new_file_in(const new_job *j, char path[NEW_PATH], dscm_error *err, const char *format,
@@ -81,7 +82,7 @@ static dscm_code make_plan(new_job *j, const char *path, dscm_error *err)
     if (code == DSCM_OK) code = new_plan_make(p, &set, j->samples, err);
     if (code == DSCM_OK) code = new_plan_write(p, path, err);
     dscm_dataset_free(&set);
-    if (code != DSCM_OK) new_remove_folder(j->work); /* holds nothing that a rerun would need */
+    if (code != DSCM_OK) cli_remove_folder(j->work); /* holds nothing that a rerun would need */
     return code;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/new_job.h"
+#include "cli/stage.h"
 #include "core/base/memory.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
@@ -189,22 +190,9 @@ static void remove_unfinished(const char *bundle)
         if (f->d_name[0] != '.' || length < 5 || strcmp(f->d_name + length - 4, ".tmp") != 0)
             continue;
         snprintf(path, sizeof path, "%s/%s", bundle, f->d_name);
-        new_remove_folder(path);
+        cli_remove_folder(path);
     }
     if (folder) closedir(folder);
-}
-
-void new_remove_folder(const char *path)
-{
-    char file[2 * NEW_PATH];
-    DIR *folder = opendir(path);
-    for (struct dirent *f; folder && (f = readdir(folder));) {
-        if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0) continue;
-        snprintf(file, sizeof file, "%s/%s", path, f->d_name);
-        if (unlink(file) != 0 && errno == EISDIR) new_remove_folder(file);
-    }
-    if (folder) closedir(folder);
-    rmdir(path);
 }
 
 void new_remove_old(const new_job *j)
@@ -213,7 +201,7 @@ void new_remove_old(const new_job *j)
     DIR *work = opendir(j->work);
     for (struct dirent *e; work && (e = readdir(work));) {
         snprintf(path, sizeof path, "%s/%s", j->work, e->d_name);
-        if (strncmp(e->d_name, "bundle-", 7) == 0) new_remove_folder(path);
+        if (strncmp(e->d_name, "bundle-", 7) == 0) cli_remove_folder(path);
     }
     if (work) closedir(work);
 }

@@ -61,7 +61,6 @@ dscm_code new_finish(new_job *j, dscm_error *err) DSCM_MUST_CHECK;
 json_t *new_published(const new_job *j);
 /* Whether that is the model of the plan. */
 bool new_is_published(new_job *j, const json_t *quality);
-void new_remove_folder(const char *path); /* and the files in it */
-void new_remove_old(const new_job *j);    /* models that were replaced */
+void new_remove_old(const new_job *j); /* models that were replaced */
 
 #endif

@@ -43,17 +43,23 @@ static void name_folder(const cli_stage *s, dscm_error *err)
     memcpy(err->message, text, sizeof text);
 }
 
+void cli_remove_folder(const char *path)
+{
+    char inside[2 * 4096];
+    DIR *folder = opendir(path);
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name);
+        if (unlink(inside) != 0 && errno == EISDIR) cli_remove_folder(inside);
+    }
+    if (folder) closedir(folder);
+    rmdir(path);
+}
+
 void cli_stage_close(cli_stage *s, dscm_error *err)
 {
-    char path[4096 + 300];
     if (*s->path) {
-        DIR *folder = opendir(s->path);
-        for (struct dirent *entry; folder && (entry = readdir(folder));) {
-            snprintf(path, sizeof path, "%s/%s", s->path, entry->d_name);
-            unlink(path); /* refuses "." and ".." */
-        }
-        if (folder) closedir(folder);
-        rmdir(s->path);
+        cli_remove_folder(s->path);
         name_folder(s, err);
     }
     if (s->fresh) rmdir(s->folder); /* only when nothing came to be in it */

@@ -21,5 +21,7 @@ dscm_code cli_stage_move(const cli_stage *stage, const char *name, dscm_error *e
  * empty. In a message of `err` about a file of the stage, which nobody will find, the folder takes
  * its place. */
 void cli_stage_close(cli_stage *stage, dscm_error *err);
+/* Removes a folder with the files and folders in it, as far as that goes. */
+void cli_remove_folder(const char *path);
 
 #endif
