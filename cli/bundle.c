@@ -310,7 +310,7 @@ static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *e
 
 /* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...}, "accepted": {...}} of a
  * report, {"temperatures": [...], "quantiles": {...}} of diffscm calibrate, and what was chosen:
- * {"confidence": P, "min_change": LEVELS, "min_l1": LEVELS, "rounds": [N, ...]}. All are optional. */
+ * {"confidence": P, "min_change": LEVELS, "min_l1": LEVELS, "max_spot": PIXELS, "rounds": [N, ...]}. All are optional. */
 static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -331,7 +331,8 @@ static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
     if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
-    static const char *const chosen[] = {"confidence", "min_change", "min_l1", "rounds"};
+    static const char *const chosen[] = {"confidence", "min_change", "min_l1", "max_spot",
+                                         "rounds"};
     for (size_t i = 0; i < sizeof chosen / sizeof chosen[0]; i++) {
         json_t *value = json_object_get(measured, chosen[i]);
         if (value) json_object_set(json_object_get(manifest, "defaults"), chosen[i], value);

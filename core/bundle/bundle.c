@@ -371,7 +371,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
     dscm_code code = manifest_keys(
-        m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1 rounds", err);
+        m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1 max_spot rounds",
+        err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)
@@ -381,6 +382,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     b->defaults.min_change = 0;
     if (code == DSCM_OK && json_object_get(d, "min_change"))
         code = manifest_real(m, d, "defaults", "min_change", 0, 255, &b->defaults.min_change, err);
+    if (code == DSCM_OK && json_object_get(d, "max_spot"))
+        code = manifest_size(m, d, "defaults", "max_spot", 1, BUNDLE_SPOT_MAX, &b->max_spot, err);
     if (code == DSCM_OK && json_object_get(d, "rounds"))
         code = load_rounds(b, m, json_object_get(d, "rounds"), err);
     b->info.confidence = (double)NAN;

@@ -39,6 +39,7 @@ typedef struct bundle_variable {
     double noise_limit, eta;
 } bundle_variable;
 
+#define BUNDLE_SPOT_MAX 64
 typedef struct bundle_edge {
     int parent, child;
     bundle_net
@@ -102,6 +103,8 @@ struct dscm_bundle {
     bundle_judges panel; /* of the scores; in format 1 the networks of "evaluation" */
     unsigned char
         *rounds; /* (default steps) of abductions with the default steps, see dscm_path; or NULL */
+    size_t max_spot; /* pixels of the detached spots that results lose, 0 or 1..BUNDLE_SPOT_MAX, see
+                        scm_undo_small_changes */
     bundle_judges selection;         /* of choices: steps, strengths, confidences */
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */

@@ -28,11 +28,11 @@ dscm_code scm_guidance_of_all(dscm_session *s, const dscm_latent *latent, const 
                               guidance *out, dscm_error *err) DSCM_MUST_CHECK;
 /* Takes back what a prediction changes without meaning, image and factual (H,W,C) of variable v: pixels whose
  * channels all differ by at most min_change (grey levels) become the factual's; on a dark ground those at most so
- * much above black become ground, and so do spots where the factual has none (at most 4 pixels that touch each other
- * and nothing else, none brighter than half the range) and pixels at most so much above black that touched a stroke
+ * much above black become ground, and so do spots where the factual has none (at most max_spot pixels that touch each
+ * other and nothing else; for 0 at most 4, none brighter than half the range) and pixels at most so much above black that touched a stroke
  * in the factual and touch none any more. */
 void scm_undo_small_changes(const dscm_variable *v, float *image, const float *factual,
-                            double min_change);
+                            double min_change, size_t max_spot);
 /* That, where the query has an image, interventions and min_change, see dscm_query. */
 void scm_keep_small(const dscm_session *s, float *image, const dscm_query *query);
 /* The states of several walks at their first late level. */

@@ -368,9 +368,9 @@ static void numbers_are_corrected(void)
                     DSCM_OK);
             dscm_images_round(image, PIXELS);
             /* where the image is made the network is told so, above it the target */
-            double all =
+            double sum =
                 fmin(fmax(targets[i] + told + aim, about->min - beyond), about->max + beyond);
-            const dscm_intervention aimed = {THICKNESS, DSCM_DO, all, NONE};
+            const dscm_intervention aimed = {THICKNESS, DSCM_DO, sum, NONE};
             const dscm_query query = {.items = &aimed, .count = 1};
             REQUIRE(dscm_predict(session, again, one, &query, &o, NULL, &err) == DSCM_OK);
             dscm_images_round(again, PIXELS);

@@ -22,7 +22,7 @@ static void becomes(const char *image, const char *factual, const char *expected
     draw(x, image);
     draw(f, factual);
     draw(e, expected);
-    scm_undo_small_changes(&dark, x, f, LEVELS);
+    scm_undo_small_changes(&dark, x, f, LEVELS, 0);
     for (size_t i = 0; i < SIDE * SIDE; i++) CHECK_NEAR(x[i], e[i], 0);
 }
 
@@ -47,6 +47,31 @@ static void spots_become_ground(void)
             "........"
             "........"
             "........");
+}
+
+/* A bundle's own number of pixels counts for spots of any brightness. */
+static void a_bundle_names_larger_spots(void)
+{
+    static const char image[] = "##......"
+                                "##......"
+                                "........"
+                                "...####."
+                                "...####."
+                                "........"
+                                "###....o"
+                                "##.....#";
+    float x[SIDE * SIDE], f[SIDE * SIDE], before[SIDE * SIDE];
+    draw(f, BLACK);
+    draw(before, image);
+    for (size_t most = 3; most <= 5; most++) {
+        draw(x, image);
+        scm_undo_small_changes(&dark, x, f, LEVELS, most);
+        for (size_t i = 0; i < SIDE * SIDE; i++) {
+            size_t row = i / SIDE, column = i % SIDE;
+            size_t part = row < 2 ? 4 : row < 5 ? 8 : column < 3 ? 5 : 2; /* pixels */
+            CHECK_NEAR(x[i], part <= most ? -1 : before[i], 0);
+        }
+    }
 }
 
 static void what_is_no_spot_stays(void)
@@ -134,7 +159,7 @@ static void a_light_ground_keeps_its_spots(void)
     draw(x, BLACK);
     x[9] = 0;
     light.dark_ground = false;
-    scm_undo_small_changes(&light, x, f, LEVELS);
+    scm_undo_small_changes(&light, x, f, LEVELS, 0);
     CHECK_NEAR(x[9], 0, 0);
 }
 
@@ -145,7 +170,7 @@ static void a_coloured_pixel_is_as_bright_as_its_brightest_channel(void)
     for (size_t i = 0; i < 12; i++) f[i] = x[i] = -1;
     x[1] = -0.5f;  /* a faint spot */
     x[11] = 0.75f; /* bright in one channel */
-    scm_undo_small_changes(&colour, x, f, LEVELS);
+    scm_undo_small_changes(&colour, x, f, LEVELS, 0);
     CHECK_NEAR(x[1], -1, 0);
     CHECK_NEAR(x[11], 0.75, 0);
 }
@@ -154,6 +179,7 @@ int main(int argc, char **argv)
 {
     static const test_case cases[] = {
         {"spots_become_ground", spots_become_ground},
+        {"a_bundle_names_larger_spots", a_bundle_names_larger_spots},
         {"what_is_no_spot_stays", what_is_no_spot_stays},
         {"faint_changes_are_undone", faint_changes_are_undone},
         {"the_edges_of_a_stroke_go_with_it", the_edges_of_a_stroke_go_with_it},
