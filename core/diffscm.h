@@ -297,13 +297,12 @@ void dscm_images_round(float *images, size_t count);
  * abduction. Under conditional guidance that scale is of labels; numbers have scale 1, those that no
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
  * network is told its target and 1.5 times what was missed in the lower half of the schedule, twice at most;
- * such a walk begins where that half does. Where the first walk misses by more than four tolerances, the second is told
- * its target and what was missed at all levels. A label that no query moves is to
- * stay too: where the nets do not read it any more, and no label moves, the scale is that of its
+ * such a walk begins where that half does. Where the first walk misses by more than four tolerances, the
+ * second is told its target and what was missed at all levels. A label that no query moves is to stay too: where the nets do not read it any more, and no label moves, the scale is that of its
  * difference from the network that is told no label. Where a query moves a label and has an image, an
- * accepted result nearer to that image than `min_l1` is followed by a stronger one, by min_l1 over its distance, a
- * factor of 1.4 to 2, twice at most, until one is not so near or not accepted; the farthest accepted one stays. Scales that interventions name are factors of it,
- * and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
+ * accepted result nearer to that image than `min_l1` is followed by a stronger one, by min_l1 over its
+ * distance, a factor of 1.4 to 2, twice at most, until one is not so near or not accepted; the farthest
+ * accepted one stays. Scales that interventions name are factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
  * nearest to it, that is the surest with the smallest gap, of those that meet every target, or of all
  * where none does; a gap of g tolerances beyond 1 counts as a probability of 1/g. Images are clamped and
  * rounded to 256 levels: what is judged is what a file holds. */

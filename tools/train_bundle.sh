@@ -20,7 +20,7 @@ mnist)
     labels=0,1,2,3,4,5,6,7,8,9 variable=digit
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.5},{"sampler":"implicit","steps":20,"scale":1.5}]'
-    chosen='"min_change": 48' samples=400000 predictor_samples=130000
+    chosen='"min_change": 56, "min_l1": 20, "max_spot": 8' samples=400000 predictor_samples=130000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment

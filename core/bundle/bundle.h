@@ -39,7 +39,6 @@ typedef struct bundle_variable {
     double noise_limit, eta;
 } bundle_variable;
 
-#define BUNDLE_SPOT_MAX 64
 typedef struct bundle_edge {
     int parent, child;
     bundle_net
@@ -52,7 +51,8 @@ typedef struct bundle_scale {
     size_t count;
 } bundle_scale;
 
-#define BUNDLE_JUDGES_MAX 8 /* classifiers, VAEs, acceptance nets of one list */
+#define BUNDLE_SPOT_MAX   64 /* pixels */
+#define BUNDLE_JUDGES_MAX 8  /* classifiers, VAEs, acceptance nets of one list */
 
 /* A VAE of the CLD with the codes of its reference images. */
 typedef struct bundle_vae {
@@ -101,10 +101,10 @@ struct dscm_bundle {
     dscm_calibration *calibrations;
     dscm_options defaults;
     bundle_judges panel; /* of the scores; in format 1 the networks of "evaluation" */
-    unsigned char
-        *rounds; /* (default steps) of abductions with the default steps, see dscm_path; or NULL */
-    size_t max_spot; /* pixels of the detached spots that results lose, 0 or 1..BUNDLE_SPOT_MAX, see
-                        scm_undo_small_changes */
+    /* (default steps) of abductions with the default steps, see dscm_path; or NULL */
+    unsigned char *rounds;
+    /* pixels of the detached spots that results lose, 0 or 1..BUNDLE_SPOT_MAX, see scm_undo_small_changes */
+    size_t max_spot;
     bundle_judges selection;         /* of choices: steps, strengths, confidences */
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */

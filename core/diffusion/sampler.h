@@ -55,9 +55,8 @@ typedef struct dscm_path {
     size_t steps;       /* level changes in one direction */
     size_t levels;      /* length of t and alpha_bar */
     double *t, *alpha_bar;
-    const unsigned char
-        *rounds; /* (steps) evaluations of each step of implicit's way up, 1..3, or NULL: what
-                                    fits any network; borrowed */
+    /* (steps) evaluations of each step of implicit's way up, 1..3, or NULL: what fits any network; borrowed */
+    const unsigned char *rounds;
 } dscm_path;
 
 /* steps: steps per direction (2..T-1), or for `published` kept levels in all (a "ddimN" count that

@@ -31,7 +31,7 @@ typedef struct pursuit {
     double scale;                      /* of labels, of all under anti-causal guidance */
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers, at the late levels */
     double told[DSCM_CONDITIONS_MAX];  /* beyond them at all levels */
-    size_t corrections;                /* of these */
+    size_t corrections;                /* of both */
     size_t stronger;                   /* walks that followed one whose change was small */
     bool resumes;                      /* from the state midway: nothing above it has changed */
     double drift, l1;                  /* of the walk that is kept */

@@ -62,9 +62,9 @@ typedef struct walk_call {
     size_t first, done,
         total;   /* first item of the chunk; steps of earlier ones, of the whole call */
     bool hidden; /* its images are none that the caller asked for: events show no preview */
-    float *midway
-        [2]; /* (count, size) each or NULL: the state at the first late level of a walk down is
-                         kept there, or with `resumes` taken from there */
+    /* (count, size) each or NULL: the state at the first late level of a walk down is kept there, or with
+     * `resumes` taken from there */
+    float *midway[2];
     bool resumes;
 } walk_call;
 /* The first of the late levels of a walk down: those in the lower half of the schedule, or the last one where none

@@ -189,26 +189,46 @@ static void the_rule_picks_the_scale(void)
     the_rule_holds(confidences, TEST_COUNT(confidences));
 }
 
+/* The model of all cases while one has its own, as the two_parents_ settings say. */
+typedef struct kept_model {
+    dscm_bundle *bundle;
+    dscm_session *session;
+    char own[64]; /* the other's folder */
+} kept_model;
+
+static bool open_own(kept_model *kept, size_t batch, dscm_error *err)
+{
+    kept->bundle = bundle;
+    kept->session = session;
+    return two_parents_open(kept->own, &bundle, &session, batch, err);
+}
+
+/* And the settings are those of all cases again. */
+static void close_own(const kept_model *kept)
+{
+    dscm_session_free(session);
+    dscm_bundle_free(bundle);
+    two_parents_remove(kept->own);
+    bundle = kept->bundle;
+    session = kept->session;
+    two_parents_tolerance = 2;
+    two_parents_result_bias = 0;
+    two_parents_conditional = two_parents_labelled = false;
+}
+
 static void every_label_must_be_sure(void)
 {
     static const double confidences[] = {0.5, 0.6, 0.63, 0.66};
-    dscm_bundle *kept_bundle = bundle;
-    dscm_session *kept_session = session;
-    char own[64];
+    kept_model all_cases;
     dscm_error err = {0};
     two_parents_labelled = true;
-    if (!two_parents_open(own, &bundle, &session, 3, &err)) TEST_FAIL_("%s", err.message);
+    if (!open_own(&all_cases, 3, &err)) TEST_FAIL_("%s", err.message);
     acts = two_labels;
     acts_count = two_labels_count;
     if (!err.code) the_rule_holds(confidences, TEST_COUNT(confidences));
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(own);
-    bundle = kept_bundle;
-    session = kept_session;
+    close_own(&all_cases);
     acts = one_label;
     acts_count = one_label_count;
-    two_parents_labelled = false;
 }
 
 /* A number is judged like a label: the first rung that brings it within its tolerance is taken, not
@@ -223,16 +243,14 @@ static void numbers_are_judged(void)
     static const size_t one_each[ITEMS] = {1, 1, 1, 1};
     static rung rungs[RUNGS_MAX];
     float out[ITEMS * PIXELS];
-    dscm_bundle *kept_bundle = bundle;
-    dscm_session *kept_session = session;
-    char own[64];
+    kept_model all_cases;
     size_t met_later = 0;
     dscm_scale_result results[ITEMS];
     dscm_query queries[ITEMS];
     dscm_latent *one = NULL, *all = NULL;
     dscm_error err = {0};
     two_parents_tolerance = 0.02;
-    if (!two_parents_open(own, &bundle, &session, 3, &err)) TEST_FAIL_("%s", err.message);
+    if (!open_own(&all_cases, 3, &err)) TEST_FAIL_("%s", err.message);
     dscm_options o = dscm_options_defaults();
     o.scale = 0.1;
     dscm_scale_search search = {.confidence = 0.9, .max_scale = 3};
@@ -257,12 +275,7 @@ static void numbers_are_judged(void)
     CHECK(!results[OUT_OF_REACH].valid && results[OUT_OF_REACH].gap > 100);
     dscm_latent_free(one);
     dscm_latent_free(all);
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(own);
-    two_parents_tolerance = 2;
-    bundle = kept_bundle;
-    session = kept_session;
+    close_own(&all_cases);
     acts = one_label;
     acts_count = one_label_count;
 }
@@ -332,19 +345,17 @@ static void numbers_are_corrected(void)
     enum { WALKS = 3 };
     static const double targets[ITEMS] = {2.5, 4, 5, 6};
     float out[ITEMS * PIXELS], image[PIXELS], again[ITEMS * PIXELS], seen[2];
-    dscm_bundle *kept_bundle = bundle;
-    dscm_session *kept_session = session;
+    kept_model all_cases;
     dscm_intervention act[ITEMS];
     dscm_query queries[ITEMS];
     dscm_scale_result found[ITEMS];
     dscm_latent *all = NULL, *one = NULL;
-    char own[64];
     size_t corrected = 0, differ = 0, far_off = 0;
     dscm_error err = {0};
     two_parents_tolerance = 0.02;
     two_parents_result_bias = 0.3; /* what is read in results is so much too high */
     two_parents_conditional = true;
-    if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
+    if (!open_own(&all_cases, 8, &err)) TEST_FAIL_("%s", err.message);
     dscm_options o = dscm_options_defaults();
     const dscm_variable *about = &dscm_bundle_describe(bundle)->variables[THICKNESS];
     double beyond = 0.1 * (about->max - about->min);
@@ -400,14 +411,7 @@ static void numbers_are_corrected(void)
     dscm_images_round(again, ITEMS * PIXELS);
     for (size_t i = 0; i < ITEMS * PIXELS; i++) CHECK_NEAR(again[i], out[i], 2.1 / 255);
     dscm_latent_free(all);
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(own);
-    two_parents_result_bias = 0;
-    two_parents_tolerance = 2;
-    two_parents_conditional = false;
-    bundle = kept_bundle;
-    session = kept_session;
+    close_own(&all_cases);
 }
 
 /* Under conditional guidance an accepted result that is nearer to the factual than `min_l1` is followed by a
@@ -417,18 +421,16 @@ static void small_results_are_strengthened(void)
     enum { LABELS = 3, CASES = ITEMS * LABELS };
     static const double least[] = {0, 2, 20, 200}; /* grey levels; the last is out of reach */
     float copies[CASES * PIXELS], out[CASES * PIXELS], image[PIXELS], best[PIXELS], seen[LABELS];
-    dscm_bundle *kept_bundle = bundle;
-    dscm_session *kept_session = session;
+    kept_model all_cases;
     dscm_intervention shapes[CASES];
     dscm_query queries[CASES];
     dscm_scale_result found[CASES];
     dscm_latent *all = NULL, *one = NULL;
-    char own[64];
     size_t strengthened = 0, stayed = 0;
     dscm_error err = {0};
     two_parents_tolerance = 10;
     two_parents_conditional = true;
-    if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
+    if (!open_own(&all_cases, 8, &err)) TEST_FAIL_("%s", err.message);
     dscm_options o = dscm_options_defaults();
     REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
     for (size_t i = 0; i < CASES; i++) {
@@ -489,13 +491,7 @@ static void small_results_are_strengthened(void)
     }
     CHECK(strengthened > 0 && stayed > 0);
     dscm_latent_free(all);
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(own);
-    two_parents_tolerance = 2;
-    two_parents_conditional = false;
-    bundle = kept_bundle;
-    session = kept_session;
+    close_own(&all_cases);
 }
 
 /* Under conditional guidance a label that no query moves is strengthened, rung by rung, where the walk of a
@@ -504,19 +500,17 @@ static void held_labels_are_kept(void)
 {
     enum { LABELS = 3, CASES = ITEMS * LABELS };
     float copies[CASES * PIXELS], out[CASES * PIXELS], again[CASES * PIXELS], seen[LABELS];
-    dscm_bundle *kept_bundle = bundle;
-    dscm_session *kept_session = session;
+    kept_model all_cases;
     dscm_intervention act = {THICKNESS, DSCM_DO, 5, NONE};
     dscm_query queries[CASES];
     dscm_scale_result found[CASES];
     double factuals[CASES * VARIABLES];
     dscm_latent *all = NULL;
-    char own[64];
     size_t first = 0, strengthened = 0;
     dscm_error err = {0};
     two_parents_tolerance = 10;
     two_parents_conditional = true;
-    if (!two_parents_open(own, &bundle, &session, 8, &err)) TEST_FAIL_("%s", err.message);
+    if (!open_own(&all_cases, 8, &err)) TEST_FAIL_("%s", err.message);
     dscm_options o = dscm_options_defaults();
     REQUIRE(dscm_options_resolve(bundle, &o, &err) == DSCM_OK);
     for (size_t i = 0; i < CASES; i++) {
@@ -545,13 +539,7 @@ static void held_labels_are_kept(void)
     }
     CHECK(first > 0 && strengthened > 0);
     dscm_latent_free(all);
-    dscm_session_free(session);
-    dscm_bundle_free(bundle);
-    two_parents_remove(own);
-    two_parents_tolerance = 2;
-    two_parents_conditional = false;
-    bundle = kept_bundle;
-    session = kept_session;
+    close_own(&all_cases);
 }
 
 int main(int argc, char **argv)
