@@ -29,6 +29,7 @@ account() { # name, exit status, seconds, file of what it printed
     local name=$1 status=$2 output=$4 line
     [ "$3" -lt 30 ] || echo "  ($name took $3 s)"
     line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
+    grep -a -B 3 -A 40 FAIL "$output" | grep -avE '^ *ok |^--$|^ *$' | tail -n 12 | cut -c -200 | sed "s/^/$name: /" >>"$folder/faults"
     if [[ $line =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
@@ -82,5 +83,7 @@ for ((i = 0; i < ${#suites[@]}; i++)); do
     account "${suites[i]%% *}" "$status" "$took" "$folder/$i"
 done
 
+# Said again where it is read first: the end.
+[ $failed -eq 0 ] || tail -n 16 "$folder/faults"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
