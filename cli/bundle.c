@@ -192,14 +192,15 @@ static dscm_code make_list(bundle_job *j, json_t *evaluation, const char *key, c
     return code;
 }
 
-dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, dscm_error *err)
+dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, const char *split,
+                           dscm_error *err)
 {
     char path[4096];
     dscm_dataset data;
     if (j->count == BUNDLE_FILES_MAX)
         return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
     dscm_code code = path_in(j, name, path, sizeof path, err);
-    if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, j->pool_split, err);
+    if (code == DSCM_OK) code = dscm_dataset_open(&data, j->pool_data, split, err);
     if (code != DSCM_OK) return code;
     code = dscm_pool_write(path, vae, &data, j->pool_count, err);
     dscm_dataset_free(&data);
@@ -226,7 +227,7 @@ static dscm_code make_pool(bundle_job *j, json_t *evaluation, dscm_error *err)
 {
     if (!j->vae || !j->pool_data) return DSCM_OK;
     json_object_set_new(evaluation, "pool", json_string("pool.safetensors"));
-    return bundle_take_pool(j, j->vae, "pool.safetensors", err);
+    return bundle_take_pool(j, j->vae, "pool.safetensors", j->pool_split, err);
 }
 
 static dscm_code make_evaluation(bundle_job *j, json_t *manifest, dscm_error *err)
@@ -310,7 +311,7 @@ static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *e
 
 /* What was measured on this model: {"calibration": [...], "scale": "auto", "quality": {...}, "accepted": {...}} of a
  * report, {"temperatures": [...], "quantiles": {...}} of diffscm calibrate, and what was chosen:
- * {"confidence": P, "min_change": LEVELS, "min_l1": LEVELS, "max_spot": PIXELS, "rounds": [N, ...]}. All are optional. */
+ * {"confidence": P, "min_change": LEVELS, "change_cost": CLD, "max_spot": PIXELS, "rounds": [N, ...]}. All are optional. */
 static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     json_error_t parse;
@@ -331,7 +332,7 @@ static dscm_code add_measured(bundle_job *j, json_t *manifest, dscm_error *err)
     if (calibration) json_object_set(manifest, "calibration", calibration);
     if (quality) json_object_set(manifest, "quality", quality);
     if (scale) json_object_set(json_object_get(manifest, "defaults"), "scale", scale);
-    static const char *const chosen[] = {"confidence", "min_change", "min_l1", "max_spot",
+    static const char *const chosen[] = {"confidence", "min_change", "change_cost", "max_spot",
                                          "rounds"};
     for (size_t i = 0; i < sizeof chosen / sizeof chosen[0]; i++) {
         json_t *value = json_object_get(measured, chosen[i]);
@@ -502,6 +503,8 @@ int cmd_bundle(int argc, char **argv)
         {"ensemble", OPT_LIST, &j.ensemble, 0, 0, "FILE", "small classifier of the baselines"},
         {"pool-data", OPT_TEXT, &j.pool_data, 0, 0, "DIR", "data set of the CLD's pool"},
         {"pool-split", OPT_TEXT, &j.pool_split, 0, 0, "NAME", "its split (train)"},
+        {"search-split", OPT_TEXT, &j.search_split, 0, 0, "NAME",
+         "the same of search-vae.st: images that the panel was not trained on"},
         {"pool-count", OPT_SIZE, &j.pool_count, 1, 1e6, "N", "images of the pool (2000)"},
         {"judges", OPT_TEXT, &j.judges, 0, 0, "DIR",
          "of tools/train_judges.sh: panel, acceptance nets, selection judges; their pool is of "

@@ -15,7 +15,7 @@ typedef struct bundle_job {
     const char *name, *version, *licence, *provenance, *warning, *variable, *labels, *labels_file;
     const char *score, *causal, *oracle, *vae, *autoencoder, *baseline_autoencoder, *sampler,
         *measured;
-    const char *pool_data, *pool_split;
+    const char *pool_data, *pool_split, *search_split;
     const char *judges; /* folder of tools/train_judges.sh */
     option_list class_autoencoders, ensemble, predictors, tolerances, result_biases;
     size_t steps, pool_count;
@@ -32,7 +32,7 @@ dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, jso
                           json_t **settings, dscm_error *err) DSCM_MUST_CHECK;
 /* Writes the codes of reference images by the VAE of a file to `name` in the bundle; needs
  * j->pool_data. */
-dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name,
+dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, const char *split,
                            dscm_error *err) DSCM_MUST_CHECK;
 /* Puts the judges of j->judges into the manifest: "panel", "acceptance" (temperature 1, until it is
  * measured) and, where the folder has them, "selection". */

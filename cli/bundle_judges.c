@@ -43,7 +43,8 @@ static dscm_code take_list(bundle_job *j, const char *stem, const char *wrap, js
 }
 
 /* VAEs with the codes of the pool. */
-static dscm_code take_vaes(bundle_job *j, const char *stem, json_t *judges, dscm_error *err)
+static dscm_code take_vaes(bundle_job *j, const char *stem, const char *split, json_t *judges,
+                           dscm_error *err)
 {
     json_t *list;
     judge_file f;
@@ -53,7 +54,7 @@ static dscm_code take_vaes(bundle_job *j, const char *stem, json_t *judges, dscm
         char pool[80];
         if (!find_file(j, stem, (int)i, &f) && !find_file(j, stem, -1, &f)) break;
         snprintf(pool, sizeof pool, "%s-%zu-pool.safetensors", stem, i);
-        code = bundle_take_pool(j, f.path, pool, err);
+        code = bundle_take_pool(j, f.path, pool, split, err);
         json_object_set_new(json_array_get(list, i), "pool", json_string(pool));
     }
     if (list) json_object_set_new(judges, "vaes", list);
@@ -84,7 +85,7 @@ static dscm_code take_judges(bundle_job *j, const char *key, json_t *manifest, d
     dscm_code code = take_list(j, stem, NULL, &list, err);
     if (list) json_object_set_new(judges, "classifiers", list);
     snprintf(stem, sizeof stem, "%s-vae", key);
-    if (code == DSCM_OK) code = take_vaes(j, stem, judges, err);
+    if (code == DSCM_OK) code = take_vaes(j, stem, j->pool_split, judges, err);
     if (code == DSCM_OK && strcmp(key, "panel") == 0) code = take_autoencoders(j, judges, err);
     if (json_object_size(judges))
         json_object_set_new(manifest, key, judges);
@@ -93,19 +94,38 @@ static dscm_code take_judges(bundle_job *j, const char *key, json_t *manifest, d
     return code;
 }
 
+/* The VAE that searches ask; its codes are of images that no judge was trained on. */
+static dscm_code take_search(bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    judge_file f;
+    if (!find_file(j, "search-vae", -1, &f)) return DSCM_OK;
+    if (!j->search_split || !j->pool_data)
+        return dscm_fail(err, DSCM_E_INVALID,
+                         "--judges %s: search-vae.st needs --pool-data and --search-split",
+                         j->judges);
+    json_t *search = json_object();
+    dscm_code code = take_vaes(j, "search-vae", j->search_split, search, err);
+    json_object_set_new(manifest, "search", search);
+    return code;
+}
+
 dscm_code bundle_take_judges(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     static const char *const own[] = {"oracle", "vae", "pool", "autoencoder", "class_autoencoders"};
     json_t *acceptance, *entry, *evaluation = json_object_get(manifest, "evaluation");
-    const json_t *before = json_object_get(manifest, "panel"); /* of a bundle that is changed */
+    const json_t *before = json_object_get(manifest, "panel"), /* of a bundle that is changed */
+        *searched = json_object_get(manifest, "search");
     size_t i;
     dscm_code code = take_judges(j, "panel", manifest, err);
     if (code == DSCM_OK) code = take_judges(j, "selection", manifest, err);
+    if (code == DSCM_OK) code = take_search(j, manifest, err);
     if (code == DSCM_OK) code = take_list(j, "acceptance", "network", &acceptance, err);
     if (code != DSCM_OK) return code;
-    if (!acceptance && json_object_get(manifest, "panel") == before)
+    if (!acceptance && json_object_get(manifest, "panel") == before &&
+        json_object_get(manifest, "search") == searched)
         return dscm_fail(err, DSCM_E_NOT_FOUND,
-                         "--judges %s: neither panel-classifier-0.st nor acceptance-0.st is there",
+                         "--judges %s: none of panel-classifier-0.st, acceptance-0.st and "
+                         "search-vae.st is there",
                          j->judges);
     for (i = 0; (entry = json_array_get(acceptance, i)); i++)
         json_object_set_new(entry, "temperature", json_real(1));

@@ -85,9 +85,9 @@ typedef struct dscm_bundle_info {
     int image; /* index of the image variable that queries are about */
     const dscm_calibration *calibrations;
     size_t calibrations_count;
-    bool auto_scale;   /* default: a scale searched per item, see dscm_scale_search */
-    double confidence; /* of that search, 0..1; NaN: the default of the guidance */
-    double min_l1;     /* of that search, 0..255; 0: any change will do */
+    bool auto_scale;    /* default: a scale searched per item, see dscm_scale_search */
+    double confidence;  /* of that search, 0..1; NaN: the default of the guidance */
+    double change_cost; /* of that search, 0..1 per grey level */
     bool has_cld, has_im, has_oracle; /* evaluation nets on board */
     bool has_panel;          /* they took no part in making the model or its choices (format 2) */
     int scored;              /* index of the variable that all judging nets are about, or -1 */
@@ -289,6 +289,8 @@ dscm_code dscm_predict(dscm_session *session, float *out, const dscm_latent *lat
 /* In place, to the nearest of 256 levels of [-1,1] (count floats): what a file of the images holds. */
 void dscm_images_round(float *images, size_t count);
 
+#define DSCM_WEIGH_STRONGER 0.7 /* see dscm_scale_search */
+#define DSCM_WEIGH_WEAKER   0.1
 #define DSCM_CONDITIONS_MAX 8 /* parents of a score network */
 /* A guidance scale per item: from a quarter of options->scale in steps of a factor 2^(1/4) up to it
  * and of 2 beyond (conditional guidance: from 1/1.2 of it in steps of a factor 1.4), the first at
@@ -299,17 +301,19 @@ void dscm_images_round(float *images, size_t count);
  * network is told its target and 1.5 times what was missed in the lower half of the schedule, twice at most;
  * such a walk begins where that half does. Where the first walk misses by more than four tolerances, the
  * second is told its target and what was missed at all levels. A label that no query moves is to stay too: where the nets do not read it any more, and no label moves, the scale is that of its
- * difference from the network that is told no label. Where a query moves a label and has an image, an
- * accepted result nearer to that image than `min_l1` is followed by a stronger one, by min_l1 over its
- * distance, a factor of 1.4 to 2, twice at most, until one is not so near or not accepted; the farthest
- * accepted one stays. Scales that interventions name are factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
+ * difference from the network that is told no label. Where the bundle has a VAE for
+ * searches, and a query has an image and moves the label that the VAE is about, an accepted result is weighed: by the
+ * CLD that this VAE gives it and `change_cost` for every grey level of its mean change. Where departure exceeds
+ * minimality by more than DSCM_WEIGH_STRONGER, a result of 1.4 times the scale is tried too; where by less than
+ * DSCM_WEIGH_WEAKER, and no weaker one was unsure, one of the scale over 1.4. Of the two the lighter stays that is accepted. Scales that interventions name are factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
  * nearest to it, that is the surest with the smallest gap, of those that meet every target, or of all
  * where none does; a gap of g tolerances beyond 1 counts as a probability of 1/g. Images are clamped and
  * rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_scale_search {
     double confidence; /* 0..1; default .997, under conditional guidance .95 */
     double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
-    double min_l1;     /* mean absolute change in grey levels, 0..255; default 0 */
+    double
+        change_cost; /* CLD that one grey level of mean absolute change is worth, 0..1; default 0 */
 } dscm_scale_search;
 /* options: resolved. A bundle may name a confidence and a least change of its own. */
 dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle,

@@ -2,7 +2,7 @@
 # Measures candidate settings of a bundle on the selection split by its selection judges: what steps and
 # usual scale are chosen by. Nothing of the panel or of the development images takes part.
 #
-# usage: tools/choose_settings.sh BUNDLE DATA_DIR WORK_DIR STEPS:SCALE[:MIN_CHANGE[:CONFIDENCE[:MIN_L1[:MAX_SPOT]]]]...
+# usage: tools/choose_settings.sh BUNDLE DATA_DIR WORK_DIR STEPS:SCALE[:MIN_CHANGE[:CONFIDENCE[:CHANGE_COST[:MAX_SPOT]]]]...
 #   BUNDLE    with selection judges (tools/train_judges.sh)
 #   DATA_DIR  IDX files of the training images
 #   WORK_DIR  gets a report per candidate and settings.md, the table
@@ -16,7 +16,7 @@ sampler=$(sed -n 's/.*"sampler": *"\([a-z]*\)".*/\1/p' "$bundle/manifest.json" |
 mkdir -p "$work"
 for setting; do
     name=$(printf %s "$setting" | tr : -)
-    IFS=: read -r steps scale keep sure least spot <<EOF
+    IFS=: read -r steps scale keep sure cost spot <<EOF
 $setting
 EOF
     [ ! -e "$work/$name/judges.md" ] || continue
@@ -24,7 +24,7 @@ EOF
     cp -r "$bundle" "$work/$name-model"
     printf '{"calibration": [{"sampler": "%s", "steps": %s, "scale": %s}], "scale": "auto"%s%s%s%s}\n' \
         "$sampler" "$steps" "$scale" "${keep:+, \"min_change\": $keep}" \
-        "${sure:+, \"confidence\": $sure}" "${least:+, \"min_l1\": $least}" "${spot:+, \"max_spot\": $spot}" \
+        "${sure:+, \"confidence\": $sure}" "${cost:+, \"change_cost\": $cost}" "${spot:+, \"max_spot\": $spot}" \
         >"$work/$name.json"
     "$program" bundle --out "$work/$name-model" --measured "$work/$name.json" >/dev/null
     "$program" evaluate --model "$work/$name-model" --data "$data" --split "${SPLIT:-train[45000:50000]}" \

@@ -7,7 +7,8 @@
 #   DATA_DIR  IDX files: train-images-idx3-ubyte[.gz] and labels, 60,000 of them
 #   OUT_DIR   gets FILE.st (float16 weights), FILE.ck (checkpoint), FILE.csv (losses), FILE.txt
 #             (figures on S); what is there already is not trained again
-# DIFFSCM names the program (build/diffscm), PARTS what is trained (panel acceptance selection).
+# DIFFSCM names the program (build/diffscm), PARTS what is trained (acceptance panel selection, of
+# them and search: the VAE that searches weigh their results by, which is trained on M).
 set -eu
 [ $# -eq 2 ] || { sed -n '6,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$1 out=$2
@@ -34,6 +35,9 @@ selection() { # clean
     net selection-classifier "$m" oracle --arch cnn --channels 16 --still --batch 64 --samples 80000 --dropout 0.2 --seed 31
     net selection-vae "$m" vae --still --channels 6 --latent 18 --batch 64 --samples 120000 --seed 32
 }
+search() { # clean
+    net search-vae "$m" vae --still --channels 6 --latent 16 --batch 64 --samples 120000 --seed 23
+}
 panel() { # clean
     net panel-classifier-0 "$p" oracle --arch cnn --channels 16 --still --samples 120000 --dropout 0.3 --seed 41
     net panel-classifier-1 "$p" oracle --arch plain_cnn --channels 12 --still --samples 200000 --dropout 0.4 --seed 42
@@ -48,7 +52,7 @@ panel() { # clean
 }
 for part in ${PARTS:-acceptance panel selection}; do
     case $part in
-    acceptance | selection | panel) $part ;;
-    *) echo "$0: PARTS: $part: must be of acceptance, selection, panel" >&2; exit 2 ;;
+    acceptance | selection | search | panel) $part ;;
+    *) echo "$0: PARTS: $part: must be of acceptance, selection, search, panel" >&2; exit 2 ;;
     esac
 done

@@ -371,8 +371,8 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     const char *name;
     dscm_sampler sampler = DSCM_SAMPLER_OBELM;
     dscm_code code = manifest_keys(
-        m, d, "defaults", "sampler steps ratio scale confidence min_change min_l1 max_spot rounds",
-        err);
+        m, d, "defaults",
+        "sampler steps ratio scale confidence min_change change_cost max_spot rounds", err);
     if (code == DSCM_OK) code = manifest_text(m, d, "defaults", "sampler", 32, &name, err);
     if (code == DSCM_OK) code = dscm_sampler_parse(&sampler, name, err);
     if (code == DSCM_OK)
@@ -389,9 +389,9 @@ static dscm_code load_defaults(dscm_bundle *b, const manifest *m, const json_t *
     b->info.confidence = (double)NAN;
     if (code == DSCM_OK && json_object_get(d, "confidence"))
         code = manifest_real(m, d, "defaults", "confidence", 0, 1, &b->info.confidence, err);
-    b->info.min_l1 = 0;
-    if (code == DSCM_OK && json_object_get(d, "min_l1"))
-        code = manifest_real(m, d, "defaults", "min_l1", 0, 255, &b->info.min_l1, err);
+    b->info.change_cost = 0;
+    if (code == DSCM_OK && json_object_get(d, "change_cost"))
+        code = manifest_real(m, d, "defaults", "change_cost", 0, 1, &b->info.change_cost, err);
     const json_t *scale = json_object_get(d, "scale");
     if (code == DSCM_OK && scale &&
         !(json_is_string(scale) && strcmp(json_string_value(scale), "auto") == 0))
@@ -433,7 +433,8 @@ static dscm_code copy_text(char **out, const char *text, dscm_error *err)
 static dscm_code load_format(dscm_bundle *b, const manifest *m, const json_t *root,
                              const char *text, dscm_error *err)
 {
-    static const char *const since_2[] = {"panel", "selection", "acceptance", "quantiles"};
+    static const char *const since_2[] = {"panel", "selection", "acceptance", "search",
+                                          "quantiles"};
     for (b->info.format = 1; b->info.format <= BUNDLE_FORMAT; b->info.format++) {
         char known[32];
         snprintf(known, sizeof known, BUNDLE_FORMAT_STEM "%d", b->info.format);
@@ -462,7 +463,7 @@ static dscm_code load_head(dscm_bundle *b, const manifest *m, const json_t *root
     dscm_code code = manifest_keys(
         m, root, "manifest",
         "format name version licence provenance warning variables edges causal "
-        "defaults calibration evaluation panel selection acceptance quantiles quality "
+        "defaults calibration evaluation panel selection acceptance search quantiles quality "
         "files",
         err);
     if (code == DSCM_OK) code = manifest_text(m, root, "manifest", "format", 64, &text, err);

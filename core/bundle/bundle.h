@@ -105,7 +105,9 @@ struct dscm_bundle {
     unsigned char *rounds;
     /* pixels of the detached spots that results lose, 0 or 1..BUNDLE_SPOT_MAX, see scm_undo_small_changes */
     size_t max_spot;
-    bundle_judges selection;         /* of choices: steps, strengths, confidences */
+    bundle_judges selection; /* of choices: steps, strengths, confidences */
+    bundle_judges
+        search; /* what searches ask beside the acceptance nets: a VAE with its codes, or none */
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
     bundle_net *ensemble;            /* small classifiers for baselines */
@@ -122,7 +124,7 @@ dscm_code bundle_net_open(bundle_net *n, const struct manifest *m, const json_t 
                           const char *where, dscm_arch arch, dscm_exec_mode mode,
                           dscm_error *err) DSCM_MUST_CHECK;
 void bundle_net_close(bundle_net *n);
-/* The objects "evaluation", "panel", "selection", "acceptance" and "quantiles" of the manifest:
+/* The objects "evaluation", "panel", "selection", "acceptance", "search" and "quantiles" of the manifest:
  * networks that fit the image and the labels, reference images and percentiles; the bundle's graph
  * and info.format must be there. */
 dscm_code bundle_evaluation_load(dscm_bundle *b, const struct manifest *m, const json_t *root,

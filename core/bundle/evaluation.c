@@ -175,6 +175,20 @@ static dscm_code load_judges(const dscm_bundle *b, bundle_judges *j, const manif
     return code == DSCM_OK ? load_autoencoders(b, j, m, object, err) : code;
 }
 
+/* A VAE that searches ask how far their results depart; it takes part, so the panel has others. */
+static dscm_code load_search(dscm_bundle *b, const manifest *m, const json_t *root, dscm_error *err)
+{
+    const json_t *object = json_object_get(root, "search");
+    dscm_code code = manifest_keys(m, object, "search", "vaes", err);
+    if (code == DSCM_OK) code = load_vaes(b, &b->search, m, object, "search", err);
+    if (code == DSCM_OK &&
+        (b->search.vaes_count != 1 ||
+         !json_object_get(json_array_get(json_object_get(object, "vaes"), 0), "pool")))
+        code =
+            dscm_fail(err, DSCM_E_FORMAT, "%s: search: \"vaes\" must be one, with a pool", m->path);
+    return code;
+}
+
 static dscm_code load_acceptance(dscm_bundle *b, const manifest *m, const json_t *root,
                                  dscm_error *err)
 {
@@ -360,7 +374,8 @@ dscm_code bundle_evaluation_load(dscm_bundle *b, const manifest *m, const json_t
     b->info.scored = -1;
     dscm_code code = load_quantiles(b, m, root, err);
     if (code == DSCM_OK && !e &&
-        (panel || json_object_get(root, "selection") || json_object_get(root, "acceptance")))
+        (panel || json_object_get(root, "selection") || json_object_get(root, "acceptance") ||
+         json_object_get(root, "search")))
         code = dscm_fail(err, DSCM_E_FORMAT,
                          "%s: \"evaluation\" must name the variable that the judges are about",
                          m->path);
@@ -378,6 +393,7 @@ dscm_code bundle_evaluation_load(dscm_bundle *b, const manifest *m, const json_t
     if (code == DSCM_OK && json_object_get(root, "selection"))
         code = load_judges(b, &b->selection, m, root, "selection", err);
     if (code == DSCM_OK) code = load_acceptance(b, m, root, err);
+    if (code == DSCM_OK && json_object_get(root, "search")) code = load_search(b, m, root, err);
     if (code == DSCM_OK) code = load_scale(&b->accepted_cld, json_object_get(accepted, "cld"), err);
     if (code == DSCM_OK) code = load_scale(&b->accepted_im1, json_object_get(accepted, "im1"), err);
     if (code == DSCM_OK) code = load_scale(&b->accepted_im2, json_object_get(accepted, "im2"), err);
@@ -415,6 +431,7 @@ void bundle_evaluation_close(dscm_bundle *b)
         b->info.scored >= 0 && b->variables ? b->variables[b->info.scored].info.labels_count : 0;
     close_judges(&b->panel, labels);
     close_judges(&b->selection, labels);
+    close_judges(&b->search, labels);
     for (size_t i = 0; b->acceptance && i < b->info.acceptance_count; i++)
         bundle_net_close(&b->acceptance[i].net);
     dscm_free(b->acceptance);

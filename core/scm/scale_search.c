@@ -15,7 +15,8 @@ typedef struct verdict {
     double probability; /* of the least sure label */
     double gap;         /* farthest number that moves, in tolerances */
     double drift;       /* farthest number that is held, in tolerances; LABEL_LOST */
-    double l1;          /* from the query's image; NaN where a small change is no fault */
+    double cost;        /* CLD and what the change costs; NaN where it is not weighed */
+    double excess;      /* of departure over minimality, -1..1 */
     double missed[DSCM_CONDITIONS_MAX];  /* per condition that moves: number asked for - seen */
     double drifted[DSCM_CONDITIONS_MAX]; /* per condition that is held */
 } verdict;
@@ -32,10 +33,11 @@ typedef struct pursuit {
     double aimed[DSCM_CONDITIONS_MAX]; /* beyond the targets of numbers, at the late levels */
     double told[DSCM_CONDITIONS_MAX];  /* beyond them at all levels */
     size_t corrections;                /* of both */
-    size_t stronger;                   /* walks that followed one whose change was small */
     bool resumes;                      /* from the state midway: nothing above it has changed */
-    double drift, l1;                  /* of the walk that is kept */
-    bool met;                          /* one was all that is asked for but for its small change */
+    double drift;                      /* of the walk that is kept */
+    double cost;                       /* the same's */
+    bool unsure;                       /* one had not the labels */
+    bool met; /* one was all that is asked for: the last one weighs it against another */
 } pursuit;
 
 typedef struct search {
@@ -175,19 +177,43 @@ static dscm_code judge(const search *q, const float *images, size_t n, dscm_erro
     return code;
 }
 
-/* Mean absolute change of the trial of the i-th active item, NaN where no label moves. */
-static double changed_by(const search *q, size_t i)
+/* Classes of an item that its results are weighed by; false where they are not. */
+static bool weighed_classes(const search *q, size_t item, int *label, int *target)
 {
-    size_t item = q->active[i], size = q->s->size;
-    const float *image = q->queries[item].image;
-    bool moves = moves_label(q->s->bundle, q->unit + item * q->s->bundle->edges_count);
-    return moves && image ? dscm_images_l1(q->trial + i * size, image, size) : (double)NAN;
+    const dscm_bundle *b = q->s->bundle;
+    int e = b->search.vaes_count ? dscm_bundle_edge(b, b->info.scored, b->info.image) : -1;
+    int m = e < 0 ? -1 : condition_of(b, (size_t)e);
+    const guidance *asked = q->unit + item * b->edges_count + (e < 0 ? 0 : e);
+    if (m < 0 || !is_conditional(&q->latent->options) || !q->queries[item].image) return false;
+    double factual = q->latent->factuals[item * q->latent->conditions + (size_t)m];
+    if (asked->scale == 0 || asked->held || isnan(factual) || factual == asked->target)
+        return false;
+    *label = (int)factual;
+    *target = (int)asked->target;
+    return true;
+}
+
+/* Weighs the trials of the n active items. */
+static dscm_code weigh(search *q, size_t n, const dscm_scale_search *a, dscm_error *err)
+{
+    size_t size = q->s->size;
+    for (size_t i = 0; i < n; i++) {
+        weighing w;
+        int label, target;
+        const float *image = q->queries[q->active[i]].image, *trial = q->trial + i * size;
+        q->seen[i].cost = (double)NAN;
+        if (!weighed_classes(q, q->active[i], &label, &target)) continue;
+        dscm_code code = scm_weigh(q->s, &w, image, trial, &label, &target, 1, err);
+        if (code != DSCM_OK) return code;
+        q->seen[i].cost = w.cld + a->change_cost * dscm_images_l1(trial, image, size);
+        q->seen[i].excess = w.departure - w.minimality;
+    }
+    return DSCM_OK;
 }
 
 /* Under conditional guidance most items end at the first rung. */
 #define CONDITIONAL_FIRST 1.2 /* times below the usual scale */
 #define CONDITIONAL_RUNG  1.4
-#define STRONGER_MAX      2 /* walks after the first whose change is small */
 #define CORRECTIONS_MAX   2 /* of the numbers that the network is told */
 /* What a number was missed by is aimed beyond it so many times: told at the late levels alone, the network
  * moves it by two thirds of that. */
@@ -223,8 +249,8 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     const verdict best = {.probability = result->probability, .gap = result->gap};
     bool met = accepted(a, seen->valid, seen->probability),
          met_before = accepted(a, result->valid, result->probability), better;
-    if (met && met_before && now->l1 < a->min_l1)
-        better = seen->l1 > now->l1 && seen->drift <= fmax(now->drift, 1);
+    if (met && met_before && !isnan(seen->cost))
+        better = seen->cost < now->cost && seen->drift <= fmax(now->drift, 1);
     else if (met && met_before)
         better = seen->drift < now->drift;
     else
@@ -233,7 +259,7 @@ static void take_trial(const search *q, size_t item, const float *image, const v
     if (result->predictions > 1 && !better) return;
     memcpy(q->out + item * size, image, size * sizeof(float));
     now->drift = seen->drift;
-    now->l1 = seen->l1;
+    now->cost = seen->cost;
     result->scale = now->scale;
     result->valid = seen->valid;
     result->probability = seen->probability;
@@ -257,6 +283,15 @@ static bool correct(pursuit *next, const verdict *seen)
     return whole;
 }
 
+/* What to multiply the scale of the first accepted walk by for another that may weigh less; 1: there is none. weaker:
+ * none was unsure yet. */
+static double weigh_on(const verdict *seen, bool weaker)
+{
+    if (isnan(seen->cost)) return 1;
+    if (seen->excess > DSCM_WEIGH_STRONGER) return CONDITIONAL_RUNG;
+    return weaker && seen->excess < DSCM_WEIGH_WEAKER ? 1 / CONDITIONAL_RUNG : 1;
+}
+
 /* What to ask of an item next, the numbers that move before those that are held; false when nothing is
  * left to try or to wish for. */
 static bool pursue(const search *q, size_t item, const verdict *seen, const dscm_scale_search *a,
@@ -267,15 +302,15 @@ static bool pursue(const search *q, size_t item, const verdict *seen, const dscm
     bool whole = false;
     bool sure = seen->labels && seen->probability >= a->confidence;
     bool near = seen->gap <= 1 && seen->drift <= 1, met = sure && near;
-    if (met ? !(seen->l1 < a->min_l1) : next->met) return false;
-    if (met && next->stronger++ == STRONGER_MAX) return false;
+    double rung = met ? weigh_on(seen, !next->unsure) : 1;
+    if (next->met || (met && rung == 1)) return false;
     next->met = met;
+    next->unsure |= !sure;
     if (!sure || met || !conditional || seen->drift >= LABEL_LOST) {
         whole = true;
-        double times = fmin(fmax(a->min_l1 / seen->l1, CONDITIONAL_RUNG), 2);
-        double scale = met ? fmin(times * next->scale, a->max_scale)
+        double scale = met ? fmin(next->scale * rung, a->max_scale)
                            : next_scale(q, next->scale, usual, a->max_scale);
-        more = scale > next->scale;
+        more = fabs(scale - next->scale) > 1e-9 * scale;
         next->scale = scale;
     }
     if (conditional && !near && next->corrections < CORRECTIONS_MAX) {
@@ -351,7 +386,7 @@ static dscm_code search_round(search *q, size_t *count, const dscm_scale_search 
         /* Validity on the edge of the decision is lost in rounding otherwise. */
         dscm_images_round(q->trial, n * size);
         code = judge(q, q->trial, n, err);
-        for (size_t i = 0; i < n; i++) q->seen[i].l1 = changed_by(q, i);
+        if (code == DSCM_OK) code = weigh(q, n, a, err);
     }
     *count = 0;
     for (size_t i = 0; code == DSCM_OK && i < n; i++) {
@@ -384,7 +419,7 @@ dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle, const ds
     return (dscm_scale_search){.confidence = !isnan(own)   ? own
                                              : conditional ? 0.95
                                                            : 0.997,
-                               .min_l1 = bundle->info.min_l1,
+                               .change_cost = bundle->info.change_cost,
                                .max_scale = (conditional ? 3 : 8) * options->scale};
 }
 

@@ -6,7 +6,7 @@
 
 #include "core/base/memory.h"
 #include "core/models/gaussian.h"
-#include "core/scm/session.h"
+#include "core/scm/walks.h"
 
 #define CHANGED 0.05 /* of the pixel range */
 #define IM_EPS  1e-7
@@ -214,22 +214,6 @@ typedef struct score_job {
     float *by_target, *by_factual; /* (batch, size) */
 } score_job;
 
-/* codes: of one VAE. */
-static void encode(const score_job *j, size_t vae, const float *images, float *codes)
-{
-    const dscm_net *net = j->s->bundle->panel.vaes[vae].net.net;
-    dscm_exec *exec = j->s->vaes[vae];
-    size_t latent = net->config.latent;
-    memcpy(dscm_exec_data(exec, net->x), images, j->count * j->s->size * sizeof *images);
-    dscm_exec_forward(exec, j->count, 1);
-    const float *mu = dscm_exec_data(exec, dscm_graph_find(net->graph, "mu"));
-    const float *logvar = dscm_exec_data(exec, dscm_graph_find(net->graph, "logvar"));
-    for (size_t i = 0; i < j->count; i++) {
-        memcpy(codes + 2 * i * latent, mu + i * latent, latent * sizeof *mu);
-        memcpy(codes + (2 * i + 1) * latent, logvar + i * latent, latent * sizeof *mu);
-    }
-}
-
 double dscm_cld_of_codes(const dscm_cld_pool *pool, const float *factual,
                          const float *counterfactual, int label, int target, double *minimality,
                          double *departure)
@@ -368,10 +352,11 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
     if (scored && b->info.has_cld) {
         float *x = j->code_x, *cf = j->code_cf;
         for (size_t v = 0; v < b->panel.vaes_count; v++) {
-            encode(j, v, j->factual, x);
-            encode(j, v, j->counterfactual, cf);
-            x += 2 * j->s->batch_max * b->panel.vaes[v].net.net->config.latent;
-            cf += 2 * j->s->batch_max * b->panel.vaes[v].net.net->config.latent;
+            const dscm_net *net = b->panel.vaes[v].net.net;
+            scm_encode(j->s->vaes[v], net, x, j->factual, j->count, j->s->size);
+            scm_encode(j->s->vaes[v], net, cf, j->counterfactual, j->count, j->s->size);
+            x += 2 * j->s->batch_max * net->config.latent;
+            cf += 2 * j->s->batch_max * net->config.latent;
         }
     }
     if (scored && b->info.has_im) reconstruct_all(j);

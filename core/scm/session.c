@@ -20,7 +20,7 @@ typedef struct exec_place {
     dscm_exec **out;
 } exec_place;
 
-#define PLACES_MAX (BUNDLE_VARIABLES_MAX + 3 * BUNDLE_JUDGES_MAX + 3)
+#define PLACES_MAX (BUNDLE_VARIABLES_MAX + 3 * BUNDLE_JUDGES_MAX + 4)
 
 /* s may be NULL when the places are only measured. */
 static size_t list_execs(const dscm_bundle *b, dscm_session *s, exec_place *list)
@@ -43,6 +43,9 @@ static size_t list_execs(const dscm_bundle *b, dscm_session *s, exec_place *list
     for (size_t i = 0; i < b->info.acceptance_count; i++)
         list[count++] = (exec_place){&b->acceptance[i].net, DSCM_EXEC_INFER, NULL,
                                      s ? &s->acceptance[i] : NULL};
+    if (b->search.vaes_count)
+        list[count++] = (exec_place){&b->search.vaes->net, DSCM_EXEC_INFER, code_outputs,
+                                     s ? &s->search_vae : NULL};
     for (size_t e = 0; e < b->edges_count; e++)
         if (b->edges[e].child == b->info.image)
             list[count++] = (exec_place){&b->edges[e].predictor, DSCM_EXEC_INPUT_GRAD, NULL,
@@ -207,6 +210,7 @@ void dscm_session_free(dscm_session *s)
     }
     dscm_exec_free(s->autoencoder);
     dscm_exec_free(s->class_autoencoder);
+    dscm_exec_free(s->search_vae);
     dscm_arena_close(&s->arena);
     dscm_team_free(s->team);
     dscm_free(s->predictors);

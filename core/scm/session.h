@@ -20,9 +20,9 @@ struct dscm_session {
     size_t batch_max, size; /* images per pass; floats of an image */
     dscm_exec *score;
     dscm_exec **predictors; /* (edges) NULL where the child is another image */
-    /* NULL where the bundle has none: the panel's, and the acceptance nets */
+    /* NULL where the bundle has none: the panel's, the acceptance nets, the VAE of searches */
     dscm_exec *classifiers[BUNDLE_JUDGES_MAX], *vaes[BUNDLE_JUDGES_MAX],
-        *acceptance[BUNDLE_JUDGES_MAX], *autoencoder, *class_autoencoder;
+        *acceptance[BUNDLE_JUDGES_MAX], *autoencoder, *class_autoencoder, *search_vae;
     bool apart;       /* score network and predictors may run side by side */
     dscm_arena arena; /* the walk's buffers, and one block for all executors, which do not run at
                          the same time; with `apart` one of their own for the predictors */

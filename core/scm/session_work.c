@@ -12,6 +12,7 @@ dscm_session_work dscm_session_done(const dscm_session *s)
     }
     for (size_t i = 0; i < s->bundle->info.acceptance_count; i++)
         if (s->acceptance[i]) out.observations += dscm_exec_done(s->acceptance[i]).forward;
+    if (s->search_vae) out.observations += dscm_exec_done(s->search_vae).forward;
     return out;
 }
 
@@ -30,5 +31,6 @@ double dscm_session_flops(const dscm_session *s)
     for (size_t i = 0; i < b->info.acceptance_count; i++)
         if (s->acceptance[i])
             sum += flops_of(b->acceptance[i].net.net, dscm_exec_done(s->acceptance[i]));
+    if (s->search_vae) sum += flops_of(b->search.vaes->net.net, dscm_exec_done(s->search_vae));
     return sum;
 }

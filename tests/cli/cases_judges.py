@@ -20,22 +20,27 @@ def cases(program, root, path, digits):
         os.makedirs(judges)
         shutil.copytree(os.path.join(root, "models", "mnist"), model)
         code, _, err = run("bundle", "--out", model, "--judges", judges)
-        assert code == 1 and "neither panel-classifier-0.st nor acceptance-0.st" in err, err
+        assert code == 1 and "none of panel-classifier-0.st, acceptance-0.st and search-vae.st" in err, err
         classifier = ["train", "oracle", "--channels", "8", "--arch"]
         for name, train in {"panel-classifier-0": [*classifier, "plain_cnn"],
                             "panel-classifier-1": [*classifier, "resnet"],
                             "panel-vae-0": ["train", "vae", "--channels", "4", "--latent", "4"],
                             "panel-vae-1": ["train", "vae", "--arch", "mlp_vae", "--channels", "4"],
                             "selection-classifier": [*classifier, "cnn"],
+                            "search-vae": ["train", "vae", "--channels", "4", "--latent", "3"],
                             "acceptance-0": [*classifier, "plain_cnn"]}.items():
             works(*train, "--data", digits(), "--samples", "600", "--batch", "20", "--warmup", "5",
                   "--threads", "1", "--out", os.path.join(judges, f"{name}.st"))
-        works("bundle", "--out", model, "--judges", judges, "--pool-data", digits())
+        code, _, err = run("bundle", "--out", model, "--judges", judges, "--pool-data", digits())
+        assert code == 1 and "search-vae.st needs --pool-data and --search-split" in err, err
+        works("bundle", "--out", model, "--judges", judges, "--pool-data", digits(), "--pool-split", "dev",
+              "--search-split", "train")
         with open(os.path.join(model, "manifest.json")) as f:
             manifest = json.load(f)
         assert manifest["format"] == "diffscm-bundle-2"
         assert [len(manifest["panel"][k]) for k in ("classifiers", "vaes")] == [2, 2]
         assert len(manifest["selection"]["classifiers"]) == 1 and "vaes" not in manifest["selection"]
+        assert [set(v) for v in manifest["search"]["vaes"]] == [{"network", "pool"}]
         assert "oracle" not in manifest["evaluation"] and "oracle.safetensors" not in manifest["files"]
         assert manifest["acceptance"][0]["temperature"] == 1
         # What is measured on images goes into the manifest.
@@ -75,11 +80,11 @@ def cases(program, root, path, digits):
             code, _, err = run("bundle", "--out", model, "--measured", measured)
             assert code == 1 and f'"rounds" must be {steps} integers in 1..3' in err, err
         with open(measured, "w") as f:
-            json.dump({"rounds": [3] + [1] * (steps - 1), "min_l1": 256}, f)
+            json.dump({"rounds": [3] + [1] * (steps - 1), "change_cost": 2}, f)
         code, _, err = run("bundle", "--out", model, "--measured", measured)
-        assert code == 1 and '"min_l1" must be a number in 0..255' in err, err
+        assert code == 1 and '"change_cost" must be a number in 0..1' in err, err
         with open(measured, "w") as f:
-            json.dump({"rounds": [3] + [1] * (steps - 1), "min_l1": 0}, f)
+            json.dump({"rounds": [3] + [1] * (steps - 1), "change_cost": 0.01}, f)
         works("bundle", "--out", model, "--measured", measured)
         # Both kinds of judges are asked; the panel unless the others are named.
         ask = ["evaluate", "--model", model, "--data", digits(), "--methods", "identity,random",

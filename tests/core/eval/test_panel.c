@@ -8,7 +8,7 @@
 #include "core/scm/score.h"
 #include "tests/core/scm/two_parents.h"
 
-enum { COUNT = 40, LABELS = 3, POOL = 30, LATENT = 4 };
+enum { COUNT = 40, LABELS = 3, POOL = 30 };
 
 static char dir[64];
 static dscm_bundle *bundle;
@@ -21,42 +21,11 @@ static const char *const more[] = {
     "conv.safetensors",   "pool.safetensors",   "plain.safetensors",
     "deep-0.safetensors", "deep-1.safetensors", "deep-2.safetensors"};
 
-static json_t *write_other(const char *file, dscm_arch arch, bool deep, uint64_t seed)
-{
-    dscm_error err = {0};
-    dscm_net *net = NULL;
-    dscm_net_config c = dscm_net_config_defaults(arch);
-    c.image_size = SIDE;
-    c.in_channels = 1;
-    c.latent = LATENT;
-    c.deep = deep;
-    if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
-    float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
-    dscm_params_init(&net->params, values, seed);
-    return save_network(net, values, dir, file);
-}
-
-static bool write_pool(void)
-{
-    float mu[POOL * LATENT], logvar[POOL * LATENT], classes[POOL];
-    char path[512];
-    dscm_rng rng = dscm_rng_make(5, 5);
-    dscm_rng_normal(&rng, mu, POOL * LATENT);
-    dscm_rng_normal(&rng, logvar, POOL * LATENT);
-    for (size_t i = 0; i < POOL; i++) classes[i] = (float)(i % LABELS);
-    for (size_t i = 0; i < POOL * LATENT; i++) mu[i] *= 0.2f, logvar[i] *= 0.2f;
-    const size_t dims[2] = {POOL, LATENT};
-    const dscm_tensor_out tensors[] = {
-        {"mu", dims, 2, mu}, {"logvar", dims, 2, logvar}, {"labels", dims, 1, classes}};
-    snprintf(path, sizeof path, "%s/pool.safetensors", dir);
-    return dscm_safetensors_write(path, tensors, 3, DSCM_F32, NULL, NULL) == DSCM_OK;
-}
-
 static bool open_all(dscm_error *err)
 {
     const char *files[TEST_COUNT(more) + 4];
     size_t count = 0;
-    if (!two_parents_write(dir) || !write_pool()) return false;
+    if (!two_parents_write(dir) || !write_pool(dir, more[4], POOL, 0.2f)) return false;
     json_t *manifest = two_parents_manifest(dir);
     for (; two_parents_files[count]; count++) files[count] = two_parents_files[count];
     for (size_t i = 0; i < TEST_COUNT(more); i++) files[count++] = more[i];
@@ -66,12 +35,12 @@ static bool open_all(dscm_error *err)
     json_t *panel =
         json_pack("{s:[O, o], s:[{s:o, s:s}, {s:o, s:s}], s:o, s:[o, o, o]}", "classifiers", first,
                   write_network(dir, more[1], DSCM_ARCH_RESNET, LABELS, 12), "vaes", "network",
-                  write_other(more[2], DSCM_ARCH_MLP_VAE, false, 13), "pool", more[4], "network",
-                  write_other(more[3], DSCM_ARCH_VAE, false, 14), "pool", more[4], "autoencoder",
-                  write_other(more[5], DSCM_ARCH_AUTOENCODER, false, 15), "class_autoencoders",
-                  write_other(more[6], DSCM_ARCH_AUTOENCODER, true, 16),
-                  write_other(more[7], DSCM_ARCH_AUTOENCODER, true, 17),
-                  write_other(more[8], DSCM_ARCH_AUTOENCODER, true, 18));
+                  write_coder(dir, more[2], DSCM_ARCH_MLP_VAE, false, 13), "pool", more[4],
+                  "network", write_coder(dir, more[3], DSCM_ARCH_VAE, false, 14), "pool", more[4],
+                  "autoencoder", write_coder(dir, more[5], DSCM_ARCH_AUTOENCODER, false, 15),
+                  "class_autoencoders", write_coder(dir, more[6], DSCM_ARCH_AUTOENCODER, true, 16),
+                  write_coder(dir, more[7], DSCM_ARCH_AUTOENCODER, true, 17),
+                  write_coder(dir, more[8], DSCM_ARCH_AUTOENCODER, true, 18));
     json_object_set_new(manifest, "panel", panel);
     json_object_set_new(manifest, "selection", json_pack("{s:[o]}", "classifiers", first));
     dscm_code code = dscm_manifest_write(manifest, dir, files, 0, err);

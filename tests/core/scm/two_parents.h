@@ -17,7 +17,7 @@
 #include "core/models/config.h"
 #include "tests/harness.h"
 
-enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE };
+enum { SHAPE, THICKNESS, IMAGE, VARIABLES, SIDE = 8, PIXELS = SIDE * SIDE, CODE = 4 };
 
 /* Set before the bundle is written: factor on the predictors' last layer (random ones hardly see the
  * image; guidance follows it), and classes of the score network, 0 or 3. */
@@ -30,6 +30,9 @@ static bool two_parents_conditional = false;
 static const float *two_parents_bias = NULL;
 /* Or with two labels for thickness, thin and thick, which then has no parent. */
 static bool two_parents_labelled = false;
+
+/* Or with a VAE that searches weigh results by: deviation of its pool's codes; 0 is none. */
+static float two_parents_weighed = 0;
 
 /* Of thickness. */
 static double two_parents_tolerance = 2, two_parents_result_bias = 0;
@@ -97,6 +100,43 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     return save_network(net, values, dir, file);
 }
 
+/* A VAE with codes of CODE numbers, or an autoencoder (deep: of a class). */
+static inline json_t *write_coder(const char *dir, const char *file, dscm_arch arch, bool deep,
+                                  uint64_t seed)
+{
+    dscm_error err = {0};
+    dscm_net *net = NULL;
+    dscm_net_config c = dscm_net_config_defaults(arch);
+    c.image_size = SIDE;
+    c.in_channels = 1;
+    c.latent = CODE;
+    c.deep = deep;
+    if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
+    float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
+    dscm_params_init(&net->params, values, seed);
+    return save_network(net, values, dir, file);
+}
+
+/* Random codes of images of three classes in turn, with this deviation. */
+static inline bool write_pool(const char *dir, const char *file, size_t count, float deviation)
+{
+    char path[512];
+    float *mu = dscm_alloc(count * (2 * CODE + 1), sizeof *mu, "test", NULL);
+    if (!mu) return false;
+    float *logvar = mu + count * CODE, *classes = logvar + count * CODE;
+    dscm_rng rng = dscm_rng_make(5, 5);
+    dscm_rng_normal(&rng, mu, 2 * count * CODE);
+    for (size_t i = 0; i < 2 * count * CODE; i++) mu[i] *= deviation;
+    for (size_t i = 0; i < count; i++) classes[i] = (float)(i % 3);
+    const size_t dims[2] = {count, CODE};
+    const dscm_tensor_out tensors[] = {
+        {"mu", dims, 2, mu}, {"logvar", dims, 2, logvar}, {"labels", dims, 1, classes}};
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    bool ok = dscm_safetensors_write(path, tensors, 3, DSCM_F32, NULL, NULL) == DSCM_OK;
+    dscm_free(mu);
+    return ok;
+}
+
 static json_t *two_parents_manifest(const char *dir)
 {
     json_t *score = write_network(dir, "score.safetensors", DSCM_ARCH_UNET, 1, 1);
@@ -152,6 +192,9 @@ static inline void two_parents_fit(json_t *manifest)
 static const char *const two_parents_files[] = {"score.safetensors", "shape.safetensors",
                                                 "thickness.safetensors", NULL};
 
+/* Of two_parents_weighed. */
+static const char *const two_parents_search[] = {"search-vae.safetensors", "pool.safetensors"};
+
 /* Writes the bundle into a new folder below /tmp; `dir` holds its name, for two_parents_remove. */
 static bool two_parents_write(char dir[64])
 {
@@ -160,7 +203,21 @@ static bool two_parents_write(char dir[64])
     if (!mkdtemp(dir)) return false;
     json_t *manifest = two_parents_manifest(dir);
     if (manifest && two_parents_causal) two_parents_fit(manifest);
-    bool ok = manifest && dscm_manifest_write(manifest, dir, two_parents_files, 0, &err) == DSCM_OK;
+    const char *files[8];
+    size_t count = 0;
+    for (; two_parents_files[count]; count++) files[count] = two_parents_files[count];
+    if (manifest && two_parents_weighed > 0) {
+        for (size_t i = 0; i < 2; i++) files[count++] = two_parents_search[i];
+        write_pool(dir, files[count - 1], 60, two_parents_weighed);
+        json_t *vae = write_coder(dir, files[count - 2], DSCM_ARCH_MLP_VAE, false, 13);
+        json_object_set_new(manifest, "evaluation", json_pack("{s:s}", "variable", "shape"));
+        json_object_set_new(
+            manifest, "search",
+            json_pack("{s:[{s:o, s:s}]}", "vaes", "network", vae, "pool", files[count - 1]));
+        json_object_set_new(manifest, "format", json_string(BUNDLE_FORMAT_STEM "2"));
+    }
+    files[count] = NULL;
+    bool ok = manifest && dscm_manifest_write(manifest, dir, files, 0, &err) == DSCM_OK;
     json_decref(manifest);
     return ok;
 }
@@ -188,6 +245,10 @@ static void two_parents_remove(const char *dir)
     unlink(path);
     for (int i = 0; two_parents_files[i]; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, two_parents_files[i]);
+        unlink(path);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, two_parents_search[i]);
         unlink(path);
     }
     rmdir(dir);
