@@ -21,7 +21,7 @@ mnist)
     provenance="MNIST training images (LeCun, Cortes, Burges; CC BY-SA 3.0)"
     search=" search" # a VAE that searches weigh their results by
     walk="--steps 5 --ratio 0.98" calibrated='[{"sampler":"implicit","steps":5,"scale":1.68},{"sampler":"implicit","steps":20,"scale":1.68}]'
-    chosen='"confidence": 0.98, "min_change": 56, "change_cost": 0.01, "max_spot": 8' samples=400000 predictor_samples=130000
+    chosen='"min_change": 56, "change_cost": 0.015, "max_spot": 8' samples=400000 predictor_samples=130000
     ;;
 fashion)
     labels="t-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot" variable=garment
