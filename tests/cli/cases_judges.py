@@ -32,7 +32,7 @@ def cases(program, root, path, digits):
             works(*train, "--data", digits(), "--samples", "600", "--batch", "20", "--warmup", "5",
                   "--threads", "1", "--out", os.path.join(judges, f"{name}.st"))
         code, _, err = run("bundle", "--out", model, "--judges", judges, "--pool-data", digits())
-        assert code == 1 and "search-vae.st needs --pool-data and --search-split" in err, err
+        assert code == 2 and "search-vae.st needs --pool-data and --search-split" in err, err
         works("bundle", "--out", model, "--judges", judges, "--pool-data", digits(), "--pool-split", "dev",
               "--search-split", "train")
         with open(os.path.join(model, "manifest.json")) as f:
