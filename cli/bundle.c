@@ -398,30 +398,6 @@ static dscm_code write_again(bundle_job *j, json_t *manifest, dscm_error *err)
     return code == DSCM_OK ? dscm_manifest_write(manifest, j->out, j->files, 0, err) : code;
 }
 
-/* Puts what was measured into a bundle that is whole; it stays as it was when that fails. */
-static dscm_code update(bundle_job *j, dscm_error *err)
-{
-    char path[4096];
-    dscm_bundle *bundle = NULL;
-    dscm_code code = path_in(j, "manifest.json", path, sizeof path, err);
-    if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
-    if (code != DSCM_OK) return code;
-    const char *before = dscm_bundle_describe(bundle)->manifest;
-    json_t *manifest = dscm_json_read(before, strlen(before), 0, NULL);
-    code = cli_json_whole(path, err);
-    if (code == DSCM_OK) code = write_again(j, manifest, err); /* as a whole or not at all */
-    bool written = code == DSCM_OK;
-    if (written) code = show_bundle(j, err);
-    if (written && code != DSCM_OK) {
-        const dscm_piece piece = {before, strlen(before)};
-        if (dscm_file_replace(path, &piece, 1, NULL) != DSCM_OK)
-            dscm_error_prefix(err, "%s could not be put back", path);
-    }
-    json_decref(manifest);
-    dscm_bundle_free(bundle);
-    return code;
-}
-
 /* ---- the folder ---- */
 static dscm_code publish(const bundle_job *j, dscm_error *err)
 {
@@ -455,6 +431,42 @@ static dscm_code run(bundle_job *j, dscm_error *err)
     if (code == DSCM_OK) code = make(j, err);
     if (code == DSCM_OK) code = publish(j, err);
     cli_stage_close(&j->stage, err);
+    return code;
+}
+
+static dscm_code change(bundle_job *j, json_t *manifest, dscm_error *err)
+{
+    const char *name;
+    json_t *hash;
+    dscm_code code = DSCM_OK;
+    json_object_foreach(json_object_get(manifest, "files"), name, hash)
+    {
+        if (code == DSCM_OK) code = cli_stage_take(&j->stage, name, err);
+    }
+    if (code == DSCM_OK) code = write_again(j, manifest, err);
+    if (code == DSCM_OK) code = show_bundle(j, err);
+    return code == DSCM_OK ? publish(j, err) : code;
+}
+
+/* Puts judges and what was measured into a bundle that is whole; it stays as it was when that fails. */
+static dscm_code update(bundle_job *j, dscm_error *err)
+{
+    char path[4096];
+    dscm_bundle *bundle = NULL;
+    dscm_code code = path_in(j, "manifest.json", path, sizeof path, err);
+    if (code == DSCM_OK) code = dscm_bundle_open(&bundle, j->out, err);
+    if (code != DSCM_OK) return code;
+    const char *before = dscm_bundle_describe(bundle)->manifest;
+    json_t *manifest = dscm_json_read(before, strlen(before), 0, NULL);
+    code = cli_json_whole(path, err);
+    if (code == DSCM_OK) {
+        code = cli_stage_open(&j->stage, j->folder, err);
+        j->out = j->stage.path;
+        if (code == DSCM_OK) code = change(j, manifest, err);
+        cli_stage_close(&j->stage, err);
+    }
+    json_decref(manifest);
+    dscm_bundle_free(bundle);
     return code;
 }
 

@@ -1,4 +1,4 @@
-/* A folder of files that appear in it together: they are made in a folder within it and moved out
+/* A folder of files that appear, or change, in it together: they are made in a folder within it and moved out
  * when all are whole. What is there already stays good when making them fails, and nothing half-made
  * is left. Threads: no shared state.
  */
@@ -15,6 +15,9 @@ typedef struct cli_stage {
 
 /* Makes the folder where it is not there yet, and the stage in it. To be closed in any case. */
 dscm_code cli_stage_open(cli_stage *stage, const char *folder, dscm_error *err) DSCM_MUST_CHECK;
+/* Puts a file of the folder into the stage as well, as a link where the file system has them; whoever replaces it
+ * there leaves that of the folder as it is. */
+dscm_code cli_stage_take(const cli_stage *stage, const char *name, dscm_error *err) DSCM_MUST_CHECK;
 /* Moves a file out; the one that makes the others count comes last. */
 dscm_code cli_stage_move(const cli_stage *stage, const char *name, dscm_error *err) DSCM_MUST_CHECK;
 /* Removes the stage with all that is still in it, and the folder if it was made for this and is
