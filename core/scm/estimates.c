@@ -196,7 +196,7 @@ bool scm_estimate_changes(dscm_session *s, const walk_call *call, float *eps, co
     for (size_t k = 0; k < count * batch; k++) {
         score_row row = {.item = k % batch, .change = changes[k / batch]};
         if (needs_row(s, call, row.item, row.change, t)) s->rows[n++] = row;
-        if (n < s->batch_max && (k + 1 < count * batch || n == 0)) continue;
+        if (n < s->rows_max && (k + 1 < count * batch || n == 0)) continue;
         if (!run_rows(s, call, x, t, n)) return false;
         for (size_t r = 0; r < n; r++) take_row(s, call, eps, x, t, r);
         n = 0;

@@ -53,10 +53,24 @@ static size_t list_execs(const dscm_bundle *b, dscm_session *s, exec_place *list
     return count;
 }
 
-static dscm_exec_options exec_options(const exec_place *p, size_t batch, dscm_team *team)
+#define SMALL_PIXELS ((size_t)1024)
+
+/* Rows of one pass of the score network: a guided image alone has two, told the factual and the targets, and of
+ * small ones a pass of two is faster than two of one. */
+static size_t rows_of(const dscm_bundle *b, size_t batch)
 {
-    return (dscm_exec_options){
-        .mode = p->mode, .batch = batch, .team = team, .outputs = p->outputs};
+    const dscm_variable *v = &b->infos[b->info.image];
+    return batch == 1 && dscm_bundle_conditions(b) && v->h * v->w <= SMALL_PIXELS ? 2 : batch;
+}
+
+static dscm_exec_options exec_options(const dscm_bundle *b, const exec_place *p, size_t batch,
+                                      dscm_team *team)
+{
+    bool score = p->net == &b->variables[b->info.image].score;
+    return (dscm_exec_options){.mode = p->mode,
+                               .batch = score ? rows_of(b, batch) : batch,
+                               .team = team,
+                               .outputs = p->outputs};
 }
 
 static size_t walk_bytes(const dscm_bundle *b, size_t batch)
@@ -73,8 +87,7 @@ static bool is_guide(const exec_place *p)
 /* Small images leave a team of two waiting for each other after every layer: measured, it makes 1.5
  * times the speed of one thread. A thread for the score network and one for the predictors, whose
  * work is double for the gradient, is faster where the two take about the same time. */
-#define APART_PIXELS ((size_t)1024)
-#define APART_GAIN   1.5
+#define APART_GAIN 1.5
 
 static bool runs_apart(const dscm_bundle *b, size_t batch, int threads)
 {
@@ -85,7 +98,7 @@ static bool runs_apart(const dscm_bundle *b, size_t batch, int threads)
     double one = score ? dscm_net_flops(score) : 0, other = 0;
     for (size_t i = 0; i < count; i++)
         if (is_guide(&list[i])) other += 2 * dscm_net_flops(list[i].net->net);
-    return threads == 2 && batch == 1 && v->h * v->w <= APART_PIXELS &&
+    return threads == 2 && batch == 1 && v->h * v->w <= SMALL_PIXELS &&
            APART_GAIN * fmax(one, other) < one + other;
 }
 
@@ -104,7 +117,7 @@ static dscm_code measure_execs(const dscm_bundle *b, size_t batch, dscm_team *te
     *blocks = (exec_blocks){0};
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
         size_t one = 0, *most = apart && is_guide(&list[i]) ? &blocks->guides : &blocks->all;
-        dscm_exec_options o = exec_options(&list[i], batch, team);
+        dscm_exec_options o = exec_options(b, &list[i], batch, team);
         code = dscm_exec_measure(&one, list[i].net->net->graph, list[i].net->weights, &o, err);
         if (one > *most) *most = dscm_arena_round(one);
     }
@@ -148,6 +161,7 @@ static dscm_code open_memory(dscm_session *s, dscm_error *err)
     exec_blocks blocks = {0};
     dscm_code code = settle_batch(s, &blocks, err);
     size_t walk = walk_bytes(s->bundle, s->batch_max);
+    s->rows_max = rows_of(s->bundle, s->batch_max);
     if (code == DSCM_OK) code = dscm_arena_open(&s->arena, walk + blocks.all + blocks.guides, err);
     if (code != DSCM_OK) return code;
     s->apart = blocks.guides > 0;
@@ -162,7 +176,7 @@ static dscm_code open_memory(dscm_session *s, dscm_error *err)
     void *shared = dscm_arena_take(&s->arena, blocks.all);
     void *guides = s->apart ? dscm_arena_take(&s->arena, blocks.guides) : shared;
     for (size_t i = 0; i < count && code == DSCM_OK; i++) {
-        dscm_exec_options o = exec_options(&list[i], s->batch_max, s->team);
+        dscm_exec_options o = exec_options(s->bundle, &list[i], s->batch_max, s->team);
         o.memory = is_guide(&list[i]) ? guides : shared;
         code = dscm_exec_open(list[i].out, list[i].net->net->graph, list[i].net->weights, &o, err);
     }
@@ -185,7 +199,7 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
     s->told =
         dscm_alloc(batch_max * dscm_bundle_conditions(bundle) + 1, sizeof *s->told, "session", err);
-    s->rows = dscm_alloc(batch_max, sizeof *s->rows, "session", err);
+    s->rows = dscm_alloc(rows_of(bundle, batch_max) + 1, sizeof *s->rows, "session", err);
     dscm_code code = s->predictors && s->told && s->rows ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
     if (code == DSCM_OK) code = open_memory(s, err);

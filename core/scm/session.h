@@ -18,6 +18,7 @@ struct dscm_session {
     const bundle_variable *image; /* the image variable */
     dscm_team *team;
     size_t batch_max, size; /* images per pass; floats of an image */
+    size_t rows_max;        /* of one pass of the score network, at least as many */
     dscm_exec *score;
     dscm_exec **predictors; /* (edges) NULL where the child is another image */
     /* NULL where the bundle has none: the panel's, the acceptance nets, the VAE of searches */
@@ -28,7 +29,7 @@ struct dscm_session {
                          the same time; with `apart` one of their own for the predictors */
     dscm_walk walk;
     double *told;    /* (batch_max, conditions) of a prediction */
-    score_row *rows; /* (batch_max) of one pass */
+    score_row *rows; /* (rows_max) of one pass */
 };
 
 /* Bytes of a session of `batch` images per pass; the bundle's weights may be planned only. */
