@@ -267,6 +267,7 @@ static void init_locks(dscm_shared *shared)
     pthread_mutex_init(&shared->lock, NULL);
     pthread_mutex_init(&shared->claims_lock, NULL);
     pthread_mutex_init(&shared->keeper_lock, NULL);
+    pthread_mutex_init(&shared->claiming_lock, NULL);
     pthread_cond_init(&shared->arrived, &attributes);
     pthread_cond_init(&shared->started, &attributes);
     pthread_cond_init(&shared->keeper_wake, &attributes);
@@ -363,6 +364,7 @@ void dscm_shared_free(dscm_shared *shared)
     pthread_mutex_destroy(&shared->lock);
     pthread_mutex_destroy(&shared->claims_lock);
     pthread_mutex_destroy(&shared->keeper_lock);
+    pthread_mutex_destroy(&shared->claiming_lock);
     pthread_cond_destroy(&shared->arrived);
     pthread_cond_destroy(&shared->started);
     pthread_cond_destroy(&shared->keeper_wake);

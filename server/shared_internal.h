@@ -80,7 +80,7 @@ struct dscm_shared {
     size_t claims_count;
 
     /* The keeper's wake; taken under the queue's lock, so nothing is called with it held. */
-    pthread_mutex_t keeper_lock;
+    pthread_mutex_t keeper_lock, claiming_lock; /* the second: held while jobs are claimed */
     pthread_cond_t keeper_wake;
     bool wake, beat_now; /* keeper_lock */
     int64_t

@@ -400,7 +400,9 @@ static bool keep_once(dscm_shared *shared, dscm_redis *redis, due *d, bool wante
         ok = beat(shared, redis);
         d->beat = now + (pause > 1000 ? 1000 : pause);
     }
+    pthread_mutex_lock(&shared->claiming_lock);
     if (ok && atomic_load(&shared->claiming)) ok = claim_jobs(shared, redis);
+    pthread_mutex_unlock(&shared->claiming_lock);
     if (ok && now >= d->sweep) {
         ok = sweep(shared, redis);
         d->sweep = now + SWEEP_MS;
@@ -451,6 +453,8 @@ void *dscm_shared_keep_(void *arg)
 void dscm_shared_quiesce(dscm_shared *shared)
 {
     atomic_store(&shared->claiming, false);
+    pthread_mutex_lock(&shared->claiming_lock); /* a claim that is on its way arrives */
+    pthread_mutex_unlock(&shared->claiming_lock);
     for (dscm_job *job; (job = dscm_queue_take_any(shared->service->queue));) give_back(job);
 }
 
@@ -465,7 +469,7 @@ size_t dscm_shared_running(dscm_shared *shared)
 void dscm_shared_release(dscm_shared *shared)
 {
     size_t count;
-    dscm_shared_quiesce(shared); /* what was being claimed when it was called before */
+    dscm_shared_quiesce(shared);
     dscm_job **jobs = list_claims(shared, &count);
     for (size_t i = 0; jobs && i < count; i++) {
         dscm_job_release(jobs[i]);

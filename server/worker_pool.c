@@ -72,7 +72,8 @@ static void run_batch(worker *w, dscm_job **jobs, size_t taken)
                                jobs[i]->started_us - jobs[i]->created_us);
             jobs[count++] = jobs[i];
         } else {
-            pool->runner.drop(jobs[i]); /* canceled between the queue and here */
+            dscm_job_stopped(jobs[i]); /* canceled, or released, between the queue and here */
+            pool->runner.drop(jobs[i]);
             dscm_job_unref(jobs[i]);
         }
     }

@@ -209,7 +209,7 @@ def test_jobs_that_an_older_program_queued_are_run():
 
 
 def test_a_dead_workers_jobs_are_taken_over():
-    with cluster(workers=2, flags=("--claim-ms", "400"), gate=True) as (redis, (a,), ws):
+    with cluster(workers=2, flags=("--claim-ms", "1500"), gate=True) as (redis, (a,), ws):
         job = accept(a, steps=20)
         a.wait_state(job, "running")
         dead = next(w for w in ws if w.metric("diffscm_workers_busy") == 1)
@@ -226,7 +226,7 @@ def test_a_dead_workers_jobs_are_taken_over():
 
 
 def test_a_worker_that_wakes_late_changes_nothing():
-    with cluster(workers=2, flags=("--claim-ms", "400"), gate=True) as (redis, (a,), ws):
+    with cluster(workers=2, flags=("--claim-ms", "1500"), gate=True) as (redis, (a,), ws):
         job = accept(a, steps=20)
         a.wait_state(job, "running")
         asleep = next(w for w in ws if w.metric("diffscm_workers_busy") == 1)
@@ -302,7 +302,7 @@ def test_jobs_of_a_model_that_nobody_runs_any_more_fail():
 
 
 def test_a_paused_store_is_told_and_waited_for():
-    with Redis() as redis, cluster(redis=redis, flags=("--store-ms", "1000"), gate=True) as (_, (a,), (w,)):
+    with Redis() as redis, cluster(redis=redis, flags=("--store-ms", "1000", "--claim-ms", "60000"), gate=True) as (_, (a,), (w,)):
         running = accept(a, steps=20)
         a.wait_state(running, "running")
         redis.process.send_signal(signal.SIGSTOP)
@@ -353,14 +353,14 @@ def test_a_store_whose_clock_jumps():
                 file.write(struct.pack("=q", seconds))
         jump(0)
         with Redis(env={"LD_PRELOAD": library, "CLOCK_OFFSET": offset_file}) as redis, \
-                cluster(redis=redis, workers=2, flags=("--claim-ms", "1000"), gate=True) as (_, (a,), ws):
+                cluster(redis=redis, workers=2, flags=("--claim-ms", "2500"), gate=True) as (_, (a,), ws):
             for turn, offset in enumerate((300, -300, 0)):
                 job = accept(a, value=turn, steps=5)
                 a.wait_state(job, "running")
                 before = int(redis.call("TIME").split()[0])
                 jump(offset)
                 until(lambda: abs(int(redis.call("TIME").split()[0]) - before) > 200, "the clock jumps")
-                time.sleep(1.3)  # longer than a claim lasts
+                time.sleep(2.8)  # longer than a claim lasts
                 state = a.get("/jobs/" + job).json
                 assert state["status"] == "running", (offset, state["status"])
                 for w in ws:

@@ -17,8 +17,9 @@ typedef struct fake {
     size_t batches, sizes[BATCHES_MAX]; /* written by one worker, read when it waits or has ended */
     bool cancel_late;                   /* each job is canceled when it is all but done */
     size_t cancel_early;                /* so many of a batch are canceled before they start */
+    bool release_early;                 /* all of a batch are released before they start */
     size_t opens_max;                   /* workers that can be opened */
-    atomic_size_t opened, closed, dropped;
+    atomic_size_t opened, closed, dropped, given_back;
 } fake;
 
 static fake state;
@@ -54,7 +55,16 @@ static void fake_starting(void *arg, dscm_job *const *jobs, size_t count)
     (void)arg;
     for (size_t i = 0; i < state.cancel_early && i < count; i++)
         CHECK(dscm_job_cancel(jobs[i], DSCM_REASON_CLIENT));
+    for (size_t i = 0; state.release_early && i < count; i++) dscm_job_release(jobs[i]);
 }
+
+static void fake_release(void *arg, dscm_job *job)
+{
+    (void)arg, (void)job;
+    atomic_fetch_add(&state.given_back, 1);
+}
+
+static const dscm_job_sink fake_sink = {.release = fake_release};
 
 static void fake_run(void *data, dscm_job **jobs, size_t count)
 {
@@ -81,6 +91,7 @@ static void push(dscm_queue *queue, size_t weight, unsigned deaths)
     const dscm_payload task = {.bytes = weight};
     REQUIRE(dscm_job_create(&job, "a", "a", task, DSCM_NEVER, false, NULL) == DSCM_OK);
     job->deaths = deaths;
+    if (state.release_early) job->sink = &fake_sink;
     CHECK_INT(dscm_queue_push(queue, job, NULL, NULL), DSCM_PUSHED);
 }
 

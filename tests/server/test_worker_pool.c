@@ -108,6 +108,23 @@ static void a_job_canceled_in_time_does_not_run(void)
     CHECK_INT(atomic_load(&state.dropped), 6); /* those that ran as well */
 }
 
+/* Or released, when the process stops: others are to run it, and are told. */
+static void a_job_released_in_time_is_given_back(void)
+{
+    static dscm_metrics metrics;
+    dscm_queue *queue;
+    dscm_worker_pool *pool = open_pool(&queue, 1, 4, &metrics);
+    push(queue, 1, 0);
+    await_batch();
+    state.release_early = true;
+    for (int i = 0; i < 3; i++) push(queue, 1, 0);
+    close_pool(queue, pool);
+    CHECK_INT(state.batches, 1);
+    CHECK_INT(atomic_load(&metrics.jobs_started), 1);
+    CHECK_INT(atomic_load(&state.given_back), 3);
+    CHECK_INT(atomic_load(&state.dropped), 4);
+}
+
 static void a_pool_without_all_its_workers_does_not_open(void)
 {
     static dscm_metrics metrics;
@@ -137,6 +154,7 @@ int main(int argc, char **argv)
         {"a_counted_batch_has_its_time", a_counted_batch_has_its_time},
         {"a_suspect_runs_alone", a_suspect_runs_alone},
         {"a_job_canceled_in_time_does_not_run", a_job_canceled_in_time_does_not_run},
+        {"a_job_released_in_time_is_given_back", a_job_released_in_time_is_given_back},
         {"a_pool_without_all_its_workers_does_not_open",
          a_pool_without_all_its_workers_does_not_open},
     };
