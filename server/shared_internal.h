@@ -80,13 +80,14 @@ struct dscm_shared {
     size_t claims_count;
 
     /* The keeper's wake; taken under the queue's lock, so nothing is called with it held. */
-    pthread_mutex_t keeper_lock, claiming_lock; /* the second: held while jobs are claimed */
+    pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_wake;
     bool wake, beat_now; /* keeper_lock */
     int64_t
         clock_ms; /* Redis' clock less the monotonic one, when it was heard last; the keeper's */
     atomic_bool claiming, ending;
-    int ending_fd; /* can be read once `ending` is set: wakes the listener */
+    pthread_mutex_t claiming_lock; /* held while jobs are claimed */
+    int ending_fd;                 /* can be read once `ending` is set: wakes the listener */
 };
 
 /* What Redis may take for one answer, so that there is time for a second attempt. */

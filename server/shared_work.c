@@ -469,7 +469,6 @@ size_t dscm_shared_running(dscm_shared *shared)
 void dscm_shared_release(dscm_shared *shared)
 {
     size_t count;
-    dscm_shared_quiesce(shared);
     dscm_job **jobs = list_claims(shared, &count);
     for (size_t i = 0; jobs && i < count; i++) {
         dscm_job_release(jobs[i]);

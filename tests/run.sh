@@ -25,11 +25,15 @@ passed=0 failed=0 skipped=0
 folder=$(mktemp -d)
 trap '[ $BASHPID != $$ ] || rm -rf "$folder"' EXIT # not when a pipe's end fails
 
+remember() { # name, file of what it printed: said again at the end
+    { grep -a -B 3 -A 40 FAIL "$2" || tail -n 12 "$2"; } | grep -avE '^ *ok |^--$|^ *$' | tail -n 12 | cut -c -200 |
+        sed "s/^/$1: /" >>"$folder/faults"
+}
 account() { # name, exit status, seconds, file of what it printed
     local name=$1 status=$2 output=$4 line
+    [ "$status" -eq 0 ] || remember "$name" "$output"
     [ "$3" -lt 30 ] || echo "  ($name took $3 s)"
     line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
-    grep -a -B 3 -A 40 FAIL "$output" | grep -avE '^ *ok |^--$|^ *$' | tail -n 12 | cut -c -200 | sed "s/^/$name: /" >>"$folder/faults"
     if [[ $line =~ ([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)? ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
