@@ -37,19 +37,12 @@ dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, jso
                           json_t **settings, dscm_error *err)
 {
     char path[4096];
-    unsigned char *bytes = NULL;
-    size_t size = 0;
     json_t *mine = NULL;
     if (j->count == BUNDLE_FILES_MAX)
         return dscm_fail(err, DSCM_E_LIMIT, "more than %d files", BUNDLE_FILES_MAX);
     dscm_code code = dscm_network_settings(&mine, from, err);
     if (code == DSCM_OK) code = path_in(j, name, path, sizeof path, err);
-    if (code == DSCM_OK) code = dscm_file_read(from, (size_t)8 << 30, &bytes, &size, err);
-    if (code == DSCM_OK) {
-        const dscm_piece piece = {bytes, size};
-        code = dscm_file_replace(path, &piece, 1, err);
-    }
-    dscm_free(bytes);
+    if (code == DSCM_OK) code = dscm_file_copy(from, path, err);
     if (code == DSCM_OK)
         *entry = json_pack("{s:O, s:s}", "config", json_object_get(mine, "config"), "weights",
                            add_name(j, name));
@@ -281,8 +274,6 @@ static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *e
 {
     static const char own[] = "references.safetensors";
     char from[4096], to[4096];
-    unsigned char *bytes = NULL;
-    size_t size = 0;
     const char *name = json_string_value(json_object_get(quantiles, "references")),
                *slash = strrchr(j->measured, '/');
     if (!name) return DSCM_OK;
@@ -294,12 +285,7 @@ static dscm_code take_references(bundle_job *j, json_t *quantiles, dscm_error *e
     if (length < 0 || (size_t)length >= sizeof from)
         return dscm_fail(err, DSCM_E_LIMIT, "%s: path too long", j->measured);
     dscm_code code = path_in(j, own, to, sizeof to, err);
-    if (code == DSCM_OK) code = dscm_file_read(from, (size_t)1 << 30, &bytes, &size, err);
-    if (code == DSCM_OK) {
-        const dscm_piece piece = {bytes, size};
-        code = dscm_file_replace(to, &piece, 1, err);
-    }
-    dscm_free(bytes);
+    if (code == DSCM_OK) code = dscm_file_copy(from, to, err);
     bool there = false;
     for (size_t i = 0; i < j->count; i++) there |= strcmp(j->names[i], own) == 0;
     if (code == DSCM_OK && !there && j->count == BUNDLE_FILES_MAX)
@@ -519,7 +505,8 @@ int cmd_bundle(int argc, char **argv)
          "the same of search-vae.st: images that the panel was not trained on"},
         {"pool-count", OPT_SIZE, &j.pool_count, 1, 1e6, "N", "images of the pool (2000)"},
         {"judges", OPT_TEXT, &j.judges, 0, 0, "DIR",
-         "of tools/train_judges.sh: panel, acceptance nets, selection judges; their pool is of "
+         "of tools/train_judges.sh: panel, acceptance nets, selection judges, search-vae; their "
+         "pool is of "
          "--pool-data; with --out alone, into the bundle there"},
         {"sampler", OPT_TEXT, &j.sampler, 0, 0, "NAME", "default sampler (obelm)"},
         {"steps", OPT_SIZE, &j.steps, 2, 1e5, "N", "default steps (20)"},

@@ -30,12 +30,12 @@ typedef struct bundle_job {
  * NULL) what it was trained with. */
 dscm_code bundle_take_net(bundle_job *j, const char *from, const char *name, json_t **entry,
                           json_t **settings, dscm_error *err) DSCM_MUST_CHECK;
-/* Writes the codes of reference images by the VAE of a file to `name` in the bundle; needs
- * j->pool_data. */
+/* Writes the codes of reference images, of a split of j->pool_data, by the VAE of a file to `name` in the
+ * bundle. */
 dscm_code bundle_take_pool(bundle_job *j, const char *vae, const char *name, const char *split,
                            dscm_error *err) DSCM_MUST_CHECK;
 /* Puts the judges of j->judges into the manifest: "panel", "acceptance" (temperature 1, until it is
- * measured) and, where the folder has them, "selection". */
+ * measured) and, where the folder has them, "selection" and "search". */
 dscm_code bundle_take_judges(bundle_job *j, json_t *manifest, dscm_error *err) DSCM_MUST_CHECK;
 
 #endif

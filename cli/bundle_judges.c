@@ -94,7 +94,7 @@ static dscm_code take_judges(bundle_job *j, const char *key, json_t *manifest, d
     return code;
 }
 
-/* The VAE that searches ask; its codes are of images that no judge was trained on. */
+/* The VAE that searches ask; its codes are of images that the panel was not trained on. */
 static dscm_code take_search(bundle_job *j, json_t *manifest, dscm_error *err)
 {
     judge_file f;

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/base/memory.h"
 #include "core/io/file.h"
 
 dscm_code cli_stage_open(cli_stage *s, const char *folder, dscm_error *err)
@@ -30,18 +29,10 @@ dscm_code cli_stage_open(cli_stage *s, const char *folder, dscm_error *err)
 dscm_code cli_stage_take(const cli_stage *s, const char *name, dscm_error *err)
 {
     char from[4096 + 300], to[4096 + 300];
-    unsigned char *bytes = NULL;
-    size_t size = 0;
     snprintf(from, sizeof from, "%s/%s", s->folder, name);
     snprintf(to, sizeof to, "%s/%s", s->path, name);
     if (link(from, to) == 0) return DSCM_OK;
-    dscm_code code = dscm_file_read(from, (size_t)8 << 30, &bytes, &size, err);
-    if (code == DSCM_OK) {
-        const dscm_piece piece = {bytes, size};
-        code = dscm_file_replace(to, &piece, 1, err);
-    }
-    dscm_free(bytes);
-    return code;
+    return dscm_file_copy(from, to, err);
 }
 
 dscm_code cli_stage_move(const cli_stage *s, const char *name, dscm_error *err)

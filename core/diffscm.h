@@ -300,22 +300,24 @@ void dscm_images_round(float *images, size_t count);
  * query moves are to stay as the abduction was told them, and where one is seen beyond its tolerance the
  * network is told its target and 1.5 times what was missed in the lower half of the schedule, twice at most;
  * such a walk begins where that half does. Where the first walk misses by more than four tolerances, the
- * second is told its target and what was missed at all levels. A label that no query moves is to stay too: where the nets do not read it any more, and no label moves, the scale is that of its
- * difference from the network that is told no label. Where the bundle has a VAE for
- * searches, and a query has an image and moves the label that the VAE is about, an accepted result is weighed: by the
- * CLD that this VAE gives it and `change_cost` for every grey level of its mean change. Where departure exceeds
- * minimality by more than DSCM_WEIGH_STRONGER, a result of 1.4 times the scale is tried too; where by less than
- * DSCM_WEIGH_WEAKER, and no weaker one was unsure, one of the scale over 1.4. Of the two the lighter stays that is accepted. Scales that interventions name are factors of it, and queries name none. A weak scale changes less, a strong one convinces more. Where none does: the
+ * second is told its target and what was missed at all levels. A label that no query moves is to stay too:
+ * where the nets do not read it any more, and no label moves, the scale is that of its difference from the
+ * network that is told no label. Where the bundle has a VAE for searches, and a query has an image and moves
+ * the label that the VAE is about, an accepted result is weighed: by the CLD that this VAE gives it and
+ * `change_cost` for every grey level of its mean change. Where departure exceeds minimality by more than
+ * DSCM_WEIGH_STRONGER, a result of 1.4 times the scale is tried too; where by less than DSCM_WEIGH_WEAKER, and
+ * no weaker one was unsure, one of the scale over 1.4. Of the two the lighter stays that is accepted. Scales
+ * that interventions name are factors of it, and queries name none. A weak scale changes less, a strong one
+ * convinces more. Where none does: the
  * nearest to it, that is the surest with the smallest gap, of those that meet every target, or of all
  * where none does; a gap of g tolerances beyond 1 counts as a probability of 1/g. Images are clamped and
  * rounded to 256 levels: what is judged is what a file holds. */
 typedef struct dscm_scale_search {
-    double confidence; /* 0..1; default .997, under conditional guidance .95 */
-    double max_scale;  /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
-    double
-        change_cost; /* CLD that one grey level of mean absolute change is worth, 0..1; default 0 */
+    double confidence;  /* 0..1; default .997, under conditional guidance .95 */
+    double max_scale;   /* strongest guidance tried; default 8 x options->scale, conditional 3 x */
+    double change_cost; /* CLD that a grey level of mean change is worth, 0..1; default 0 */
 } dscm_scale_search;
-/* options: resolved. A bundle may name a confidence and a least change of its own. */
+/* options: resolved. A bundle may name a confidence and a change cost of its own. */
 dscm_scale_search dscm_scale_search_defaults(const dscm_bundle *bundle,
                                              const dscm_options *options);
 typedef struct dscm_scale_result {

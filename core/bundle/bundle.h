@@ -106,8 +106,8 @@ struct dscm_bundle {
     /* pixels of the detached spots that results lose, 0 or 1..BUNDLE_SPOT_MAX, see scm_undo_small_changes */
     size_t max_spot;
     bundle_judges selection; /* of choices: steps, strengths, confidences */
-    bundle_judges
-        search; /* what searches ask beside the acceptance nets: a VAE with its codes, or none */
+    /* what searches ask beside the acceptance nets: a VAE with its codes, or none */
+    bundle_judges search;
     bundle_acceptance *acceptance;   /* (info.acceptance_count) */
     bundle_net baseline_autoencoder; /* the prototype search's own: no metric is made of it */
     bundle_net *ensemble;            /* small classifiers for baselines */

@@ -149,3 +149,18 @@ dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t c
     dscm_file_abandon(w);
     return code;
 }
+
+#define COPY_MAX ((size_t)8 << 30)
+
+dscm_code dscm_file_copy(const char *from, const char *to, dscm_error *err)
+{
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    dscm_code code = dscm_file_read(from, COPY_MAX, &bytes, &size, err);
+    if (code == DSCM_OK) {
+        const dscm_piece piece = {bytes, size};
+        code = dscm_file_replace(to, &piece, 1, err);
+    }
+    dscm_free(bytes);
+    return code;
+}

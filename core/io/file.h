@@ -21,7 +21,10 @@ typedef struct dscm_piece {
 dscm_code dscm_file_replace(const char *path, const dscm_piece *pieces, size_t count,
                             dscm_error *err) DSCM_MUST_CHECK;
 
-/* The same in steps, for content that is made on the way. A commit takes the writer, also when it
+/* A copy of a regular file of at most 8 GiB, put at `to` as a replacement. */
+dscm_code dscm_file_copy(const char *from, const char *to, dscm_error *err) DSCM_MUST_CHECK;
+
+/* A replacement in steps, for content that is made on the way. A commit takes the writer, also when it
  * fails; abandoning leaves the old file (takes NULL). */
 typedef struct dscm_file_writer dscm_file_writer;
 dscm_code dscm_file_begin(dscm_file_writer **out, const char *path,

@@ -181,10 +181,13 @@ static dscm_code judge(const search *q, const float *images, size_t n, dscm_erro
 static bool weighed_classes(const search *q, size_t item, int *label, int *target)
 {
     const dscm_bundle *b = q->s->bundle;
-    int e = b->search.vaes_count ? dscm_bundle_edge(b, b->info.scored, b->info.image) : -1;
-    int m = e < 0 ? -1 : condition_of(b, (size_t)e);
-    const guidance *asked = q->unit + item * b->edges_count + (e < 0 ? 0 : e);
-    if (m < 0 || !is_conditional(&q->latent->options) || !q->queries[item].image) return false;
+    if (!b->search.vaes_count || !is_conditional(&q->latent->options) || !q->queries[item].image)
+        return false;
+    size_t e = (size_t)dscm_bundle_edge(b, b->info.scored,
+                                        b->info.image); /* a bundle with judges has it */
+    int m = condition_of(b, e);
+    const guidance *asked = &q->unit[item * b->edges_count + e];
+    if (m < 0) return false;
     double factual = q->latent->factuals[item * q->latent->conditions + (size_t)m];
     if (asked->scale == 0 || asked->held || isnan(factual) || factual == asked->target)
         return false;
@@ -203,7 +206,7 @@ static dscm_code weigh(search *q, size_t n, const dscm_scale_search *a, dscm_err
         const float *image = q->queries[q->active[i]].image, *trial = q->trial + i * size;
         q->seen[i].cost = (double)NAN;
         if (!weighed_classes(q, q->active[i], &label, &target)) continue;
-        dscm_code code = scm_weigh(q->s, &w, image, trial, &label, &target, 1, err);
+        dscm_code code = scm_weigh(q->s, &w, image, trial, label, target, err);
         if (code != DSCM_OK) return code;
         q->seen[i].cost = w.cld + a->change_cost * dscm_images_l1(trial, image, size);
         q->seen[i].excess = w.departure - w.minimality;

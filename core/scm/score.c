@@ -214,6 +214,22 @@ typedef struct score_job {
     float *by_target, *by_factual; /* (batch, size) */
 } score_job;
 
+/* Codes (count, 2, latent: mu, then log variance) of images (count, size) by a VAE; count is at most the batch of its
+ * executor. */
+static void encode(dscm_exec *exec, const dscm_net *net, float *codes, const float *images,
+                   size_t count, size_t size)
+{
+    size_t latent = net->config.latent;
+    memcpy(dscm_exec_data(exec, net->x), images, count * size * sizeof *images);
+    dscm_exec_forward(exec, count, 1);
+    const float *mu = dscm_exec_data(exec, dscm_graph_find(net->graph, "mu"));
+    const float *logvar = dscm_exec_data(exec, dscm_graph_find(net->graph, "logvar"));
+    for (size_t i = 0; i < count; i++) {
+        memcpy(codes + 2 * i * latent, mu + i * latent, latent * sizeof *mu);
+        memcpy(codes + (2 * i + 1) * latent, logvar + i * latent, latent * sizeof *mu);
+    }
+}
+
 double dscm_cld_of_codes(const dscm_cld_pool *pool, const float *factual,
                          const float *counterfactual, int label, int target, double *minimality,
                          double *departure)
@@ -235,6 +251,23 @@ double dscm_cld_of_codes(const dscm_cld_pool *pool, const float *factual,
     *minimality = (double)nearer / (double)targets;
     *departure = (double)farther / (double)factuals;
     return dscm_cld(*minimality, *departure);
+}
+
+dscm_code scm_weigh(dscm_session *s, weighing *out, const float *factual,
+                    const float *counterfactual, int label, int target, dscm_error *err)
+{
+    const bundle_vae *v = s->bundle->search.vaes;
+    const dscm_net *net = v->net.net;
+    size_t latent = net->config.latent;
+    const dscm_cld_pool pool = {v->mu, v->logvar, v->labels, v->count, latent};
+    float *codes = dscm_alloc(4 * latent, sizeof *codes, "codes", err);
+    if (!codes) return DSCM_E_MEMORY;
+    encode(s->search_vae, net, codes, factual, 1, s->size);
+    encode(s->search_vae, net, codes + 2 * latent, counterfactual, 1, s->size);
+    out->cld = dscm_cld_of_codes(&pool, codes, codes + 2 * latent, label, target, &out->minimality,
+                                 &out->departure);
+    dscm_free(codes);
+    return DSCM_OK;
 }
 
 /* Means over the panel's VAEs, and the spread of the CLD: the largest less the smallest. */
@@ -353,8 +386,8 @@ static dscm_code score_pass(score_job *j, dscm_scores *out, dscm_error *err)
         float *x = j->code_x, *cf = j->code_cf;
         for (size_t v = 0; v < b->panel.vaes_count; v++) {
             const dscm_net *net = b->panel.vaes[v].net.net;
-            scm_encode(j->s->vaes[v], net, x, j->factual, j->count, j->s->size);
-            scm_encode(j->s->vaes[v], net, cf, j->counterfactual, j->count, j->s->size);
+            encode(j->s->vaes[v], net, x, j->factual, j->count, j->s->size);
+            encode(j->s->vaes[v], net, cf, j->counterfactual, j->count, j->s->size);
             x += 2 * j->s->batch_max * net->config.latent;
             cf += 2 * j->s->batch_max * net->config.latent;
         }

@@ -199,7 +199,7 @@ dscm_code dscm_session_open(dscm_session **out, const dscm_bundle *bundle, size_
     s->predictors = dscm_alloc(bundle->edges_count + 1, sizeof *s->predictors, "session", err);
     s->told =
         dscm_alloc(batch_max * dscm_bundle_conditions(bundle) + 1, sizeof *s->told, "session", err);
-    s->rows = dscm_alloc(rows_of(bundle, batch_max) + 1, sizeof *s->rows, "session", err);
+    s->rows = dscm_alloc(rows_of(bundle, batch_max), sizeof *s->rows, "session", err);
     dscm_code code = s->predictors && s->told && s->rows ? DSCM_OK : DSCM_E_MEMORY;
     if (code == DSCM_OK && threads != 1) code = dscm_team_open(&s->team, threads, err);
     if (code == DSCM_OK) code = open_memory(s, err);

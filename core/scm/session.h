@@ -86,7 +86,7 @@ dscm_code dscm_session_eps(dscm_session *s, float *eps, const float *x, double t
 typedef struct dscm_session_work {
     size_t passes;       /* score network */
     size_t gradients;    /* predictors, backward */
-    size_t observations; /* predictors and acceptance nets, forward */
+    size_t observations; /* predictors, acceptance nets and the VAE of searches, forward */
 } dscm_session_work;
 dscm_session_work dscm_session_done(const dscm_session *s);
 /* Direct multiplications and additions of that work; a pass backward counts like one forward. */

@@ -40,18 +40,14 @@ typedef struct midway {
     float *states; /* (2, count, size) */
     bool resumes;  /* the walks begin with them, else they are kept */
 } midway;
-/* Codes (count, 2, latent: mu, then log variance) of images (count, size) by a VAE with "mu" and "logvar";
- * count is at most the batch of its executor. */
-void scm_encode(dscm_exec *exec, const dscm_net *net, float *codes, const float *images,
-                size_t count, size_t size);
 /* How far a counterfactual is from its factual, by the VAE of searches, see dscm_cld_of_codes. */
 typedef struct weighing {
     double cld, minimality, departure;
 } weighing;
-/* out (count) of images (count, size) with the classes of both; the bundle has such a VAE. */
-dscm_code scm_weigh(dscm_session *s, weighing *out, const float *factuals,
-                    const float *counterfactuals, const int *labels, const int *targets,
-                    size_t count, dscm_error *err) DSCM_MUST_CHECK;
+/* Of one pair (size) with the classes of both; the bundle has such a VAE. */
+dscm_code scm_weigh(dscm_session *s, weighing *out, const float *factual,
+                    const float *counterfactual, int label, int target,
+                    dscm_error *err) DSCM_MUST_CHECK;
 /* out (count,H,W,C), not clamped; guided (count, edges); m: or NULL. */
 dscm_code scm_predict_guided(dscm_session *s, float *out, const dscm_latent *latent,
                              const guidance *guided, const dscm_path *path, const midway *m,

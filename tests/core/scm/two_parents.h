@@ -56,11 +56,20 @@ static json_t *save_network(dscm_net *net, float *values, const char *dir, const
     return entry;
 }
 
+/* A network with its initial values, to be freed with it; NULL when it cannot be made. */
+static float *open_network(dscm_net **net, const dscm_net_config *c, uint64_t seed)
+{
+    dscm_error err = {0};
+    if (dscm_net_open(net, c, &err) != DSCM_OK) return NULL;
+    float *values = dscm_alloc((*net)->params.floats, sizeof *values, "test", &err);
+    dscm_params_init(&(*net)->params, values, seed);
+    return values;
+}
+
 /* Trained networks start some layers at zero; these do not, so every parameter counts. */
 static json_t *write_network(const char *dir, const char *file, dscm_arch arch, size_t outputs,
                              uint64_t seed)
 {
-    dscm_error err = {0};
     dscm_net *net = NULL;
     dscm_net_config c = dscm_net_config_defaults(arch);
     c.image_size = SIDE;
@@ -82,9 +91,8 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
     }
     c.learn_sigma = false;
     c.dropout = 0;
-    if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
-    float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
-    dscm_params_init(&net->params, values, seed);
+    float *values = open_network(&net, &c, seed);
+    if (!values) return NULL;
     dscm_rng rng = dscm_rng_make(seed, 1);
     for (size_t i = 0; i < net->params.count; i++) {
         const dscm_param *p = &net->params.items[i];
@@ -104,16 +112,14 @@ static json_t *write_network(const char *dir, const char *file, dscm_arch arch, 
 static inline json_t *write_coder(const char *dir, const char *file, dscm_arch arch, bool deep,
                                   uint64_t seed)
 {
-    dscm_error err = {0};
     dscm_net *net = NULL;
     dscm_net_config c = dscm_net_config_defaults(arch);
     c.image_size = SIDE;
     c.in_channels = 1;
     c.latent = CODE;
     c.deep = deep;
-    if (dscm_net_open(&net, &c, &err) != DSCM_OK) return NULL;
-    float *values = dscm_alloc(net->params.floats, sizeof *values, "test", &err);
-    dscm_params_init(&net->params, values, seed);
+    float *values = open_network(&net, &c, seed);
+    if (!values) return NULL;
     return save_network(net, values, dir, file);
 }
 
